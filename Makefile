@@ -1,0 +1,53 @@
+# The front door. Works from any directory (`make -C`, `make -f`) and in paths with spaces.
+
+here := $(shell cd "$$(dirname "$$(printf '%s' '$(MAKEFILE_LIST)' | sed 's/^ *//')")" && pwd)
+ifeq ($(here),)
+$(error the Makefile's folder can't be found: its path must not hold quotes)
+endif
+
+PYTHON ?= python3
+PRESET ?=
+SET ?=
+
+# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
+enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
+ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test test-all lint format docs lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' "$(here)/Makefile" | expand -t 18
+	@echo
+	@echo '  make repro PRESET=smoke                      apply presets/smoke.yaml to params.yaml, then rebuild'
+	@echo '  make repro SET="run.seeds=[0] sweep.trials=50"   set single parameters, then rebuild'
+
+env: ## make .venv and install what requirements.lock pins
+	@$(ready)
+
+repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
+	@$(ready) && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.check && dvc repro
+
+test: ## run the tests (three minutes at most)
+	@$(ready) && python -m pytest
+
+test-all: ## run all tests, the long ones too (25 minutes at most)
+	@$(ready) && python -m pytest -m "slow or not slow"
+
+lint: ## check style and types
+	@$(ready) && ruff check . && ruff format --check . && mypy
+
+format: ## bring the sources into the project's format
+	@$(ready) && ruff check --fix . ; ruff format .
+
+docs: ## write the README's generated sections anew
+	@$(ready) && python -m stages.readme
+
+lock: ## resolve requirements.lock anew from pyproject.toml, keeping pins that still fit
+	@$(ready) && head -n 3 requirements.lock > .lock.tmp && pip-compile --quiet --extra test --extra dev --strip-extras --allow-unsafe \
+		--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml \
+		&& sed 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements.lock >> .lock.tmp && mv .lock.tmp requirements.lock
+
+clean: ## remove half-written files, caches and .venv; data, reports and DVC's cache stay
+	@cd "$(here)" && rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache dvc_plots *.egg-info \
+		&& find . -name .git -prune -o \( -name '*.tmp' -o -name __pycache__ \) -prune -exec rm -rf {} +

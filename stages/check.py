@@ -1,0 +1,101 @@
+"""Is `params.yaml` sound? Checked as a whole before anything else runs.
+
+Every other stage depends on the constant this one writes, so a plain `dvc repro` stops here too, before anything is
+computed or deleted. It also clears away what seeds that are no longer asked for left behind, so that whoever looks at
+all of data/model5/ sees exactly the seeds of `run.seeds`.
+
+Reads:  params.yaml
+Writes: data/checked (a constant)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
+from stages.common import cli, files, params
+
+OUTPUT = files.DATA / "checked"
+DVC_LOCK = Path("dvc.lock")
+
+
+class Params(params.Section):
+    """The whole of `params.yaml`."""
+
+    run: params.Run
+    inputs: inputs.Settings
+    matrices: matrices.Settings
+    sweep: sweep.Settings
+    softmax: softmax.Settings
+    layernorm: layernorm.Settings
+    tokens: tokens.Settings
+    train: train.Settings
+    dynamics: dynamics.Settings
+    claims: claims.Settings
+    figures: figures.Settings
+    report: report.Settings
+
+
+def validated(path: Path = params.PARAMS) -> Params:
+    """The parameter file as typed settings.
+
+    Raises:
+        UserError: one line for each problem.
+    """
+    contents = params.read(path)
+    found = params.problems(Params, contents, file=path)
+    if found:
+        raise cli.UserError(*found)
+    settings = Params.model_validate(contents)
+    source = settings.inputs.source
+    if source not in ("embedded", "hub") and not Path(source).is_dir():
+        raise cli.UserError(
+            f"{path}: inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
+        )
+    return settings
+
+
+def stale(folder: Path, seeds: list[int]) -> list[Path]:
+    """What lies in `folder` for seeds (`seed-<s>`, with or without an ending) that are not among `seeds`."""
+    found = []
+    for path in sorted(folder.glob("seed-*")):
+        match = re.fullmatch(r"seed-(\d+)", path.stem)
+        if match and int(match[1]) not in seeds:
+            found.append(path)
+    return found
+
+
+def forget_other_seeds(seeds: list[int]) -> None:
+    """Remove data, metrics and `dvc.lock` entries of seeds that are not asked for.
+
+    DVC's cache keeps the data, so a seed that comes back is not trained again.
+    """
+    for folder in (train.OUTPUT, files.METRICS / "train"):
+        for path in stale(folder, seeds):
+            files.remove(path)
+            print(f"{path}: removed, its seed is not in run.seeds")
+    if not DVC_LOCK.is_file():
+        return
+    instances = set(re.findall(r"^  train@(\d+):$", DVC_LOCK.read_text("utf-8"), re.MULTILINE))
+    gone = [f"train@{seed}" for seed in sorted(instances) if int(seed) not in seeds]
+    if gone:
+        from dvc.utils.serialize import modify_yaml
+
+        with files.atomic_file(DVC_LOCK) as copy:
+            copy.write_bytes(DVC_LOCK.read_bytes())
+            with modify_yaml(str(copy)) as lock:
+                for name in gone:
+                    del lock["stages"][name]
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.check")
+    settings = validated()
+    forget_other_seeds(settings.run.seeds)
+    if not OUTPUT.is_file():
+        files.write_text(OUTPUT, "params.yaml is sound\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

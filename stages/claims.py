@@ -1,0 +1,322 @@
+"""Which of the articles' claims reproduce? A verdict on each of S1-S15 and W1-W9.
+
+Each claim is declared once, below: the sentence, where it stands, the statistic, the criterion fixed beforehand, and
+a function from the other stages' metrics to a finding. A verdict is `reproduced` if the whole interval meets the
+criterion, else `not reproduced`; what the run did not measure is `not measured here`, with the reason and, where
+there is one, a reference figure marked as such.
+
+Reads:  reports/metrics/{sweep,softmax,layernorm,dynamics}.json
+Writes: data/claims.json (everything), reports/metrics/claims.json (what diffs well)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from stages.common import cli, files, params
+
+OUTPUT = files.DATA / "claims.json"
+REPRODUCED, NOT_REPRODUCED, NOT_MEASURED = "reproduced", "not reproduced", "not measured here"
+SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
+GPT2 = "gpt2"
+Metrics = Mapping[str, Any]
+
+
+class Settings(params.Section):
+    about: float = Field(gt=0, lt=1)
+    """"About x": the interval lies within this relative margin of x."""
+
+    overlap: float = Field(gt=0, lt=1)
+    """"Almost perfectly": relative distance from the theory, at every dimension."""
+
+    few: float = Field(gt=0, lt=1)
+    """"A few entries": at most this share of them holds half of the probability."""
+
+
+class Run(params.Section):
+    """This stage sees nothing of `run:`."""
+
+
+class Finding(NamedTuple):
+    """What a run says about a claim: the estimate with its interval, the verdict and a note for the reader."""
+
+    verdict: str
+    note: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Claim(NamedTuple):
+    """A sentence of the articles and how it is judged."""
+
+    id: str
+    sentence: str
+    source: str
+    statistic: str
+    criterion: str
+    judge: Callable[[Metrics, Settings], Finding]
+
+
+def judged(met: bool, estimate: Metrics, note: str = "") -> Finding:
+    verdict = REPRODUCED if met else NOT_REPRODUCED
+    return Finding(verdict, note, estimate["value"], estimate["low"], estimate["high"])
+
+
+def within(estimate: Metrics, target: float, margin: float) -> bool:
+    """Whether the whole interval lies within a relative margin of the target."""
+    return bool(abs(estimate["low"] - target) <= margin * target and abs(estimate["high"] - target) <= margin * target)
+
+
+def point(value: float) -> Metrics:
+    """An estimate without sampling error: a census, or a deterministic number."""
+    return {"value": value, "low": value, "high": value}
+
+
+def not_measured(reason: str) -> Callable[[Metrics, Settings], Finding]:
+    return lambda metrics, settings: Finding(NOT_MEASURED, reason)
+
+
+def about(path: str, target: Callable[[Metrics], float]) -> Callable[[Metrics, Settings], Finding]:
+    """A judge: the interval of the estimate at `path` lies within ± `claims.about` of the target."""
+
+    def judge(metrics: Metrics, settings: Settings) -> Finding:
+        estimate, expected = at(metrics, path), target(metrics)
+        return judged(within(estimate, expected, settings.about), estimate, f"target {expected:.6g}")
+
+    return judge
+
+
+def over_seeds(path: str, met: Callable[[Metrics], bool], note: str = "") -> Callable[[Metrics, Settings], Finding]:
+    """A judge of an estimate over seeds, which one seed can't give an interval for."""
+
+    def judge(metrics: Metrics, settings: Settings) -> Finding:
+        try:
+            estimate = at(metrics, path)
+        except KeyError:
+            return Finding(NOT_MEASURED, "a single block has no depth to compare")
+        if estimate["n"] < 2:
+            return Finding(
+                NOT_MEASURED,
+                "one seed gives an estimate without an interval; name more in run.seeds",
+                estimate["value"],
+            )
+        return judged(met(estimate), estimate, f"{estimate['n']} seeds" + (f"; {note}" if note else ""))
+
+    return judge
+
+
+def at(metrics: Metrics, path: str) -> Any:
+    """The entry at a dotted path.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    found: Any = metrics
+    for key in path.split("."):
+        found = found[key]
+    return found
+
+
+def s1(metrics: Metrics, settings: Settings) -> Finding:
+    q, k = metrics["sweep"]["all_pairs"]["sigma_Q"], metrics["sweep"]["all_pairs"]["sigma_K"]
+    met = within(q, 1, settings.about) and within(k, 1, settings.about)
+    return judged(met, q, f"σ(K) = {k['value']:.4g} [{k['low']:.4g}, {k['high']:.4g}]")
+
+
+def s3(metrics: Metrics, settings: Settings) -> Finding:
+    carlo, slope = metrics["sweep"]["monte_carlo"], metrics["sweep"]["monte_carlo"]["slope"]
+    met = carlo["largest_ratio_error"] <= settings.overlap and within(slope, 0.5, settings.overlap)
+    single = metrics["sweep"]["single_draws"]["largest_ratio_error"]
+    note = f"log-log slope {slope['value']:.5g} [{slope['low']:.5g}, {slope['high']:.5g}]; "
+    note += f"one single draw strays by {single:.1%}"
+    return judged(met, point(carlo["largest_ratio_error"]), note)
+
+
+def s5(metrics: Metrics, settings: Settings) -> Finding:
+    drawn = metrics["softmax"]["fresh_draws"]["unscaled"]
+    few, zero = drawn["share_of_entries_holding_half"], drawn["share_of_negligible_probabilities"]
+    met = few["high"] <= settings.few and zero["low"] > 0.5
+    note = f"{zero['value']:.0%} of probabilities are under 1e-6; "
+    note += (
+        f"over all entries at once the largest is {metrics['softmax']['unscaled']['all']['largest_probability']:.3g}"
+    )
+    return judged(met, few, note)
+
+
+def s6(metrics: Metrics, settings: Settings) -> Finding:
+    drawn = metrics["softmax"]["fresh_draws"]
+    scaled, unscaled = (drawn[name]["effective_share_of_entries"] for name in ("scaled", "unscaled"))
+    return judged(scaled["low"] > 0.5 and scaled["low"] > unscaled["high"], scaled, f"unscaled {unscaled['value']:.3g}")
+
+
+def s7(metrics: Metrics, settings: Settings) -> Finding:
+    ratio = metrics["softmax"]["fresh_draws"]["jacobian_norm_ratio"]
+    every = [metrics["softmax"][scaling]["all"]["jacobian_norm"] for scaling in ("unscaled", "scaled")]
+    note = f"over rows of this length; over all entries at once the ratio is {every[0] / every[1]:.3g}"
+    return judged(ratio["high"] < 0.5, ratio, note)
+
+
+def s9(metrics: Metrics, settings: Settings) -> Finding:
+    found = metrics["softmax"]["temperature"]
+    chi, control = found["reduced_chi_square"], found["reduced_chi_square_at_temperature_1"]
+    met = found["largest_difference_from_power"] < 1e-9 and abs(chi - 1) < 0.2 and control > 2
+    note = (
+        f"largest difference from p^(1/T) {found['largest_difference_from_power']:.1e}; at T = 1 χ²/df is {control:.3g}"
+    )
+    return judged(met, point(chi), note)
+
+
+def of_gpt2(path: str, reference: str) -> Callable[[Metrics, Settings], Finding]:
+    """A judge of a share among GPT-2's LayerNorm parameters, "mostly" meaning more than half of them."""
+
+    def judge(metrics: Metrics, settings: Settings) -> Finding:
+        if GPT2 not in metrics["layernorm"]:
+            return Finding(NOT_MEASURED, f"no GPT-2 among the inputs; reference figure: {reference}")
+        share = at(metrics["layernorm"][GPT2], path)
+        return judged(share > 0.5, point(share), "all parameters counted, so no sampling error")
+
+    return judge
+
+
+def w6(metrics: Metrics, settings: Settings) -> Finding:
+    kurtosis, mass = metrics["dynamics"]["change_of_excess_kurtosis"], metrics["dynamics"]["change_of_tail_mass"]
+    note = f"tail mass changes by {mass['value']:.3g} [{mass['low']:.3g}, {mass['high']:.3g}]"
+    return over_seeds("dynamics.change_of_excess_kurtosis", lambda _: kurtosis["low"] > 0 and mass["low"] > 0, note)(
+        metrics, settings
+    )
+
+
+def w1(metrics: Metrics, settings: Settings) -> Finding:
+    estimate = metrics["dynamics"]["initialisation"]["W1"]
+    return judged(estimate["value"] == 0, estimate, f"{estimate['n']:,} bias values")
+
+
+def initial(claim: str) -> Callable[[Metrics, Settings], Finding]:
+    return about(f"dynamics.initialisation.{claim}", lambda m: at(m, f"dynamics.initialisation.{claim}.expected"))
+
+
+def root_d(metrics: Metrics) -> float:
+    return float(metrics["sweep"]["one_pair"]["sqrt_dimension"])
+
+
+ABOUT = "interval within ± claims.about of the target"
+ABLATION = "needs training with and without LayerNorm side by side"
+CLAIMS = (
+    Claim("S1", "σ(Q) ≈ 1 and σ(K) ≈ 1", f"{SCALING} 4.1", "σ over all saved Q", f"{ABOUT}, for Q and K", s1),
+    Claim(
+        "S2", "σ(QKᵀ) ≈ √50 ≈ 7", f"{SCALING} 3.1, 4.1", "mean σ(QKᵀ) over draws", ABOUT,
+        about("sweep.monte_carlo.sigma_QKt", root_d),
+    ),
+    Claim(
+        "S3", "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100", f"{SCALING} 2.1, 3.2",
+        "largest |mean σ/√n - 1| over n", "≤ claims.overlap, and the log-log slope within that margin of 1/2", s3,
+    ),
+    Claim(
+        "S4", "dividing by √d brings σ to ≈ 1", f"{SCALING} 2.3", "mean σ(QKᵀ/√d) over draws", ABOUT,
+        about("sweep.monte_carlo.sigma_QKt_scaled", lambda _: 1.0),
+    ),
+    Claim(
+        "S5", "unscaled: a few entries take large probability, most are ≈ 0", f"{SCALING} 4.2",
+        "share of a row's entries that hold half of its probability",
+        "interval ≤ claims.few, and more than half of the probabilities under 1e-6", s5,
+    ),
+    Claim(
+        "S6", "scaled: spread more evenly, many entries can be chosen", f"{SCALING} 4.2",
+        "effective share of a row's entries, exp(H)/n", "interval above 1/2 and above the unscaled one", s6,
+    ),
+    Claim(
+        "S7", "large logits saturate softmax: gradients close to 0", f"{SCALING} 2.2",
+        "‖softmax Jacobian‖, unscaled over scaled", "interval below 1/2", s7,
+    ),
+    Claim(
+        "S8", "a Goldilocks zone of logits, kept by scaling and normalisation", f"{SCALING} 5.1",
+        "gradient and discrimination over a range of logit scales", "both survive at 1/√d and nowhere else",
+        not_measured("needs a map over logit scales, not only the two that experiment 3 compares"),
+    ),
+    Claim(
+        "S9", "scaling acts like sampling temperature T = √d", f"{SCALING} 5.3",
+        "χ²/df of sampled frequencies against softmax(z/√d)",
+        "within 0.2 of 1, p^(1/T) renormalised equal to 1e-9, and T = 1 refuted", s9,
+    ),
+    Claim(
+        "S10", "GPT-2's γ lie mostly in 0.2-0.4", f"{SCALING} 4.3", "share of γ in the range", "above 1/2",
+        of_gpt2("gamma.share_in_range", "0.763 for GPT-2 small (0.248 medium, 0.049 large, 0.016 XL)"),
+    ),
+    Claim(
+        "S11", "GPT-2's β concentrate around 0", f"{SCALING} 4.3", "share of |β| below layernorm.beta_near_zero",
+        "above 1/2", of_gpt2("beta.share_near_zero", "90 % of GPT-2 small's β lie in -0.036…0.049"),
+    ),
+    Claim(
+        "S12", "LayerNorm mostly shrinks activations (γ < 1)", f"{SCALING} 4.3", "share of γ below 1", "above 1/2",
+        of_gpt2("gamma.share_below_1", "median γ of GPT-2 small 0.301"),
+    ),
+    Claim("S13", "LayerNorm stabilises gradients", f"{SCALING} 5.2", "-", "-", not_measured(ABLATION)),
+    Claim("S14", "LayerNorm reduces the drift of activations", f"{SCALING} 5.2", "-", "-", not_measured(ABLATION)),
+    Claim("S15", "LayerNorm balances the layers", f"{SCALING} 5.2", "-", "-", not_measured(ABLATION)),
+    Claim("W1", "bias vectors are 0 after initialisation", f"{WEIGHTS} 4.1", "largest |bias|", "exactly 0", w1),
+    Claim("W2", "Linear weights have std ≈ 0.02", f"{WEIGHTS} 4.1", "pooled std", ABOUT, initial("W2")),
+    Claim(
+        "W3", "position embeddings have Xavier's std √(2/(T+D))", f"{WEIGHTS} 4.1", "std over seeds", ABOUT,
+        initial("W3"),
+    ),
+    Claim(
+        "W4", "token embeddings have std ≈ 0.02 because of weight tying", f"{WEIGHTS} 3.3, 4.1", "std over seeds",
+        ABOUT, initial("W4"),
+    ),
+    Claim(
+        "W5", "QKV weights start narrow around 0 and widen", f"{WEIGHTS} 4.2", "relative growth of σ, mean over blocks",
+        "interval over seeds above 0", over_seeds("dynamics.growth_of_std", lambda e: e["low"] > 0),
+    ),
+    Claim(
+        "W6", "their tails grow longer", f"{WEIGHTS} 4.2", "change of excess kurtosis, mean over blocks",
+        "interval over seeds above 0, and that of the tail mass too", w6,
+    ),
+    Claim(
+        "W7", "early layers widen faster, later ones slower", f"{WEIGHTS} 4.3", "rank correlation of growth with depth",
+        "interval over seeds below 0",
+        over_seeds("dynamics.rank_correlation_of_growth_with_depth", lambda e: e["high"] < 0),
+    ),
+    Claim(
+        "W8", "the layer next to the embedding grows most", f"{WEIGHTS} 4.3",
+        "growth of block 0 minus the largest of the others", "interval over seeds above 0",
+        over_seeds("dynamics.lead_of_block_0_in_growth", lambda e: e["low"] > 0),
+    ),
+    Claim(
+        "W9", "the narrow start keeps softmax out of saturation early in training", f"{WEIGHTS} 5.3",
+        "lowest attention entropy of a block early in training, as a share of its maximum",
+        "interval over seeds above 1/2",
+        over_seeds("dynamics.lowest_early_attention_entropy", lambda e: e["low"] > 0.5, "no wider start beside it"),
+    ),
+)  # fmt: skip
+
+
+def ledger(metrics: Metrics, settings: Settings) -> list[dict[str, Any]]:
+    """Every claim with its finding, in the order of the articles."""
+    entries = []
+    for claim in CLAIMS:
+        declared = {name: value for name, value in claim._asdict().items() if name != "judge"}
+        entries.append(declared | claim.judge(metrics, settings)._asdict())
+    return entries
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.claims")
+    settings, _ = params.load("claims", Settings, Run)
+    metrics = {name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics")}
+    entries = ledger(metrics, settings)
+    files.write_json(OUTPUT, files.rounded(entries))
+    verdicts = [entry["verdict"] for entry in entries]
+    counts = {name: verdicts.count(name) for name in (REPRODUCED, NOT_REPRODUCED, NOT_MEASURED)}
+    findings = {
+        entry["id"]: {key: entry[key] for key in ("verdict", "value", "low", "high") if entry[key] is not None}
+        for entry in entries
+    }
+    files.write_metrics("claims", {"count": {k.replace(" ", "_"): v for k, v in counts.items()}} | findings)
+
+
+if __name__ == "__main__":
+    cli.run(main)

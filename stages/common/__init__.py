@@ -1,0 +1,1 @@
+"""What the stages share; nothing in here knows about any one stage."""

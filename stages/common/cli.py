@@ -1,0 +1,62 @@
+"""One way for every command of the project to start, to fail and to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+EXIT_USER_ERROR = 2
+
+
+class UserError(Exception):
+    """Something the user can mend: told as one line for each problem, without a traceback.
+
+    Args:
+        problems: the lines; each says what is wrong, where, and what to do.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parser(module_doc: str | None, prog: str) -> argparse.ArgumentParser:
+    """An argument parser for `python -m PROG` whose help is the module's docstring."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {prog}",
+        description=module_doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def no_arguments(module_doc: str | None, prog: str) -> None:
+    """Parse the command line of a stage that takes no arguments (so that `--help` works)."""
+    parser(module_doc, prog).parse_args()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main` and turn its failures into exit codes.
+
+    Exit codes: 0 done; 2 the user can mend it (one line each on stderr); 130 interrupted; 143 terminated;
+    anything else is a defect and keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        main()
+    except UserError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        os._exit(128 + signal.SIGPIPE)

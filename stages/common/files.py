@@ -1,0 +1,191 @@
+"""Files that are complete or do not exist, and that have the same bytes for the same content.
+
+Everything is written beside its place under a name that git and DVC ignore (`.NAME.tmp`), flushed to disk and
+renamed, so a crash leaves the old file or the new one. A run that was killed leaves a `.tmp` at worst; the next
+run of the same stage replaces it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as tensors_to_bytes
+
+from stages.common.cli import UserError
+
+DATA = Path("data")
+METRICS = Path("reports/metrics")
+PLOTS = Path("reports/plots")
+SIGNIFICANT_DIGITS = 6
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder; one that is not there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _give_up(temporary: Path, path: Path, error: BaseException) -> None:
+    """Leave nothing behind, and let an error that names no file (a full disk) say which one it was."""
+    remove(temporary)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it takes the place of `path` only if the block succeeds."""
+    temporary = _temporary(path)
+    remove(temporary)
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    except BaseException as error:
+        _give_up(temporary, path, error)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield a fresh temporary folder to fill; it takes the place of `path` only if the block succeeds."""
+    temporary = _temporary(path)
+    remove(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _fsync(Path(folder, name))
+        remove(path)
+        temporary.replace(path)
+        _fsync(path.parent)
+    except BaseException as error:
+        _give_up(temporary, path, error)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends, whatever the platform."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def significant(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
+    """`value` rounded to significant digits (0 stays 0).
+
+    Raises:
+        ValueError: if it is not finite: a metric that is not a number is no metric.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"a metric must be finite, got {value}")
+    return float(f"{value:.{digits - 1}e}")
+
+
+def rounded(value: Any) -> Any:
+    """A nested structure with every float (and NumPy number) rounded to six significant digits."""
+    if isinstance(value, Mapping):
+        return {str(key): rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(entry) for entry in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return significant(float(value))
+    return value
+
+
+def write_metrics(name: str, metrics: Mapping[str, Any]) -> None:
+    """Write a stage's metrics to `reports/metrics/NAME.json`: finite, six significant digits."""
+    write_json(METRICS / f"{name}.json", rounded(metrics))
+
+
+def read_metrics(name: str) -> Any:
+    return read_json(METRICS / f"{name}.json")
+
+
+def write_plot(name: str, columns: Mapping[str, Any]) -> None:
+    """Write a stage's plot data to `reports/plots/NAME.csv`, floats to six significant digits."""
+    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+    lines = [",".join(columns)]
+    lines += [",".join(str(rounded(value)) for value in row) for row in rows]
+    write_text(PLOTS / f"{name}.csv", "\n".join(lines) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays as one safetensors file; at most one metadata entry, since the writer does not order more."""
+    contents = tensors_to_bytes(
+        {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())},
+        metadata=dict(metadata) if metadata else None,
+    )
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(contents)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of a safetensors file.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
+    with open_tensors(path) as handle:
+        return {name: handle.get_tensor(name) for name in sorted(handle.keys())}
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file for reading tensor by tensor.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that makes it, or check the path")
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            yield handle
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a sound safetensors file ({error}); fetch or make it again") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

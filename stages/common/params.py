@@ -1,0 +1,135 @@
+"""The one reader of `params.yaml`: typed, strict sections, and problems told one line each.
+
+A stage declares its section as a subclass of `Section` and what it needs of the shared section `run:` by combining
+`RootSeed`, `Seeds` and `Threads`; it gets exactly that.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.common.cli import UserError
+
+PARAMS = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: strict types, no unknown keys, finite numbers, immutable."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class RootSeed(Section):
+    root_seed: int = Field(ge=0, lt=2**63)
+    """The number every random stream of the project is derived from."""
+
+
+class Seeds(Section):
+    seeds: list[int] = Field(min_length=1, max_length=1000)
+    """Model 5 is trained once for each of these; they are the replicates of every statement about training."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_and_natural(cls, seeds: list[int]) -> list[int]:
+        if any(not 0 <= seed < 2**31 for seed in seeds):
+            raise ValueError("every seed must lie in 0 … 2147483647")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("no seed may stand twice")
+        return seeds
+
+
+class Threads(Section):
+    threads: int = Field(ge=1, le=1024)
+    """Threads for the numerical work. The last digits of some results depend on it."""
+
+
+class Run(RootSeed, Seeds, Threads):
+    """The whole shared section `run:`."""
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+RunT = TypeVar("RunT", bound=Section)
+
+
+def read(path: Path = PARAMS) -> dict[str, Any]:
+    """The parameter file as plain nested dictionaries.
+
+    Raises:
+        UserError: if it can't be read, is not YAML, repeats a key, or is not a mapping.
+    """
+    try:
+        contents = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the project's folder") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except (YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(contents, dict):
+        raise UserError(f"{path}: must be a mapping of sections, got {_shown(contents)}")
+    return contents
+
+
+def problems(model: type[Section], contents: Any, where: str = "", file: Path = PARAMS) -> list[str]:
+    """What is wrong with `contents` as a `model`: one line for each problem, empty if nothing."""
+    try:
+        model.model_validate(contents)
+    except ValidationError as error:
+        return [_line(model, entry, where, file) for entry in error.errors(include_url=False)]
+    return []
+
+
+def load(section: str, settings: type[SectionT], run: type[RunT], path: Path = PARAMS) -> tuple[SectionT, RunT]:
+    """The typed settings of one stage and its part of `run:`; nothing else of the file is looked at.
+
+    Raises:
+        UserError: one line for each problem: the key's path, the value given and what is allowed.
+    """
+    contents = read(path)
+    shared = contents.get("run")
+    if isinstance(shared, Mapping):
+        shared = {key: value for key, value in shared.items() if key in run.model_fields}
+    found = problems(settings, contents.get(section), section, path)
+    if run.model_fields:
+        found += problems(run, shared, "run", path)
+    if found:
+        raise UserError(*found)
+    return settings.model_validate(contents[section]), run.model_validate(shared or {})
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _line(model: type[Section], entry: Any, where: str, file: Path) -> str:
+    keys = [*([where] if where else []), *map(str, entry["loc"])]
+    path = ".".join(keys) or "the whole file"
+    if entry["type"] == "missing":
+        return f"{file}: {path} is missing"
+    if entry["type"] == "extra_forbidden":
+        known = list(_section_at(model, entry["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(known)}"
+        return f"{file}: {path} = {_shown(entry['input'])}: unknown key; {hint}"
+    message = entry["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{file}: {path} = {_shown(entry['input'])}: {message}"
+
+
+def _section_at(model: type[Section], loc: tuple[Any, ...]) -> type[Section]:
+    for key in loc:
+        annotation = model.model_fields[str(key)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, Section)
+        model = annotation
+    return model

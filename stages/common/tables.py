@@ -1,0 +1,221 @@
+"""Every table of the project: its columns, types, units and meaning, declared here and checked on writing.
+
+A table is tidy Parquet (one observation a row), zstd-compressed, its strings dictionary-encoded. Units and meaning
+stand in the field metadata, the parameters that made it in the file metadata under `parameters`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common import files
+from stages.common.cli import UserError
+
+
+class Column(NamedTuple):
+    """A column: name, type, unit ("1" if it has none) and meaning."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+NAME = pa.dictionary(pa.int32(), pa.string())
+STEP = Column("step", pa.int32(), "updates", "updates applied before the measurement; 0 is the untouched model")
+BLOCK = Column("block", pa.int16(), "1", "index of the block, 0 next to the embedding")
+PART = Column("part", NAME, "1", "`q`, `k`, `v`, or `qkv` for the merged matrix")
+
+TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
+    "sweep": (
+        "σ(QKᵀ) by dimension: the single realisation and the Monte Carlo.",
+        (
+            Column("dimension", pa.int32(), "1", "columns n of Q and K"),
+            Column("sqrt_dimension", pa.float64(), "1", "√n, the theory"),
+            Column("sigma_single", pa.float64(), "1", "σ(QKᵀ) of the one saved pair"),
+            Column("sigma_mean", pa.float64(), "1", "mean σ(QKᵀ) over the trials"),
+            Column("sigma_low", pa.float64(), "1", "lower end of its 95 % interval"),
+            Column("sigma_high", pa.float64(), "1", "upper end of its 95 % interval"),
+            Column("ratio", pa.float64(), "1", "sigma_mean / √n"),
+            Column("ratio_low", pa.float64(), "1", "lower end of its 95 % interval"),
+            Column("ratio_high", pa.float64(), "1", "upper end of its 95 % interval"),
+            Column("trials", pa.int64(), "1", "number of fresh draws"),
+        ),
+    ),
+    "softmax": (
+        "Softmax of every logit of experiment 3, by scaling and by what it is taken over.",
+        (
+            Column("scaling", NAME, "1", "`unscaled`: QKᵀ; `scaled`: QKᵀ/√d"),
+            Column("over", NAME, "1", "`rows`: softmax of each row; `all`: of all entries at once"),
+            Column("row", pa.int32(), "1", "row of QKᵀ"),
+            Column("column", pa.int32(), "1", "column of QKᵀ"),
+            Column("logit", pa.float64(), "1", "the entry, scaled as said"),
+            Column("probability", pa.float64(), "1", "its softmax"),
+            Column("surprisal", pa.float64(), "nats", "-log of its softmax"),
+        ),
+    ),
+    "layernorm": (
+        "Every LayerNorm parameter of every checkpoint surveyed.",
+        (
+            Column("model", NAME, "1", "name of the checkpoint"),
+            Column("block", pa.int16(), "1", "index of the block; -1 for the final norm"),
+            Column("norm", NAME, "1", "which norm of the block: `ln_1`, `ln_2`, or `ln_f`"),
+            Column("kind", NAME, "1", "`gamma` (weight) or `beta` (bias)"),
+            Column("index", pa.int32(), "1", "position in the vector"),
+            Column("value", pa.float32(), "1", "the parameter"),
+        ),
+    ),
+    "losses": (
+        "Cross-entropy of Model 5 during training.",
+        (
+            STEP,
+            Column("split", NAME, "1", "`train`: the step's batch; `test`: the fixed test windows"),
+            Column("loss", pa.float64(), "nats/token", "mean cross-entropy"),
+        ),
+    ),
+    "initialisation": (
+        "Model 5's parameters before the first update, against what the initialisation promises.",
+        (
+            Column("claim", NAME, "1", "the claim it is about"),
+            Column("quantity", NAME, "1", "what was measured"),
+            Column("measured", pa.float64(), "1", "its value"),
+            Column("expected", pa.float64(), "1", "the exact value expected for the sizes in use"),
+            Column("tolerance", pa.float64(), "1", "four standard errors of the measurement"),
+            Column("n", pa.int64(), "1", "number of parameters behind it"),
+        ),
+    ),
+    "weights": (
+        "Distribution of the QKV weights by block and part at every snapshot.",
+        (
+            STEP,
+            BLOCK,
+            PART,
+            Column("std", pa.float64(), "1", "standard deviation"),
+            Column("mean", pa.float64(), "1", "mean"),
+            Column("excess_kurtosis", pa.float64(), "1", "m₄/m₂² - 3; 0 for a normal distribution"),
+            Column("tail_mass", pa.float64(), "1", "share beyond ±`train.tail_sigmas` initial standard deviations"),
+            *(
+                Column(f"q{percent:02d}", pa.float64(), "1", f"{percent} % quantile")
+                for percent in (1, 5, 25, 50, 75, 95, 99)
+            ),
+            Column("min", pa.float64(), "1", "smallest weight"),
+            Column("max", pa.float64(), "1", "largest weight"),
+        ),
+    ),
+    "histograms": (
+        "Histogram of the QKV weights by block and part at every snapshot; the counts add up to the matrix.",
+        (
+            STEP,
+            BLOCK,
+            PART,
+            Column("bin", pa.int16(), "1", "0 is the underflow bin, the last one the overflow bin"),
+            Column("left", pa.float64(), "1", "left edge; -∞ for the underflow bin"),
+            Column("right", pa.float64(), "1", "right edge; ∞ for the overflow bin"),
+            Column("count", pa.int64(), "weights", "weights in [left, right)"),
+        ),
+    ),
+    "attention": (
+        "What softmax does inside Model 5, on fixed test windows, at every snapshot.",
+        (
+            STEP,
+            BLOCK,
+            Column("head", pa.int16(), "1", "index of the head"),
+            Column("normalised_entropy", pa.float64(), "1", "entropy of the rows over its maximum log(visible), mean"),
+            Column("largest_probability", pa.float64(), "1", "mean of the rows' largest probability"),
+            Column("logit_std", pa.float64(), "1", "standard deviation of the scaled, visible logits"),
+            Column("largest_logit", pa.float64(), "1", "largest scaled, visible logit in absolute value"),
+        ),
+    ),
+    "dynamics": (
+        "Model 5's quantities over seeds.",
+        (
+            Column("quantity", NAME, "1", "which one: `std`, `excess_kurtosis`, `tail_mass`, `train_loss`, …"),
+            STEP,
+            Column("block", pa.int16(), "1", "index of the block; -1 for the whole model"),
+            Column("mean", pa.float64(), "of the quantity", "mean over seeds"),
+            Column("low", pa.float64(), "of the quantity", "lower end of its 95 % t interval over seeds"),
+            Column("high", pa.float64(), "of the quantity", "upper end of its 95 % t interval over seeds"),
+            Column("seeds", pa.int32(), "1", "number of seeds; with one, the interval is the point"),
+        ),
+    ),
+}
+
+
+def schema(table: str) -> pa.Schema:
+    """The declared Arrow schema of a table."""
+    _, columns = TABLES[table]
+    return pa.schema(
+        pa.field(c.name, c.type, nullable=False, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns
+    )
+
+
+def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Write a table's columns (arrays or lists of one length) as Parquet.
+
+    Args:
+        parameters: what determined it, stored in the file's metadata.
+
+    Raises:
+        ValueError: if columns are missing, not declared, of different lengths or hold nulls.
+        pa.ArrowInvalid: if a value does not fit its declared type.
+    """
+    declared = schema(table)
+    if set(columns) != set(declared.names):
+        raise ValueError(f"table {table}: columns {sorted(columns)} are not the declared {sorted(declared.names)}")
+    arrays = [pa.array(columns[field.name], from_pandas=False).cast(field.type) for field in declared]
+    metadata = {"table": table, "parameters": json.dumps(parameters, sort_keys=True)}
+    contents = pa.Table.from_arrays(arrays, schema=declared.with_metadata(metadata))
+    contents.validate(full=True)
+    for field, array in zip(declared, arrays, strict=True):
+        if array.null_count:
+            raise ValueError(f"table {table}: column {field.name} holds nulls")
+    with files.atomic_file(path) as temporary:
+        pq.write_table(
+            contents, temporary, compression="zstd", use_dictionary=[f.name for f in declared if f.type == NAME]
+        )
+
+
+def read(path: Path, table: str) -> pd.DataFrame:
+    """Read a table as a data frame and check that it is the declared one.
+
+    Raises:
+        UserError: if it is missing, damaged, or another table.
+    """
+    try:
+        contents = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: can't be read as a table ({error}); run the stage that makes it again") from error
+    if contents.schema.remove_metadata() != schema(table).remove_metadata():
+        raise UserError(f"{path}: not the table {table!r} as this version declares it; run the stage that makes it")
+    frame: pd.DataFrame = contents.to_pandas()
+    return frame
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    """The parameters a table was made with, from its file's metadata."""
+    found: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"parameters"])
+    return found
+
+
+def markdown() -> str:
+    """The tables' documentation: the README's data section holds exactly this."""
+    lines: list[str] = []
+    for table, (meaning, columns) in TABLES.items():
+        lines += [f"**`{table}`**: {meaning}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        for c in columns:
+            kind = "string" if c.type == NAME else str(c.type)
+            meaning_ = c.meaning.replace("|", "\\|")
+            lines.append(f"| `{c.name}` | {kind} | {c.unit} | {meaning_} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,137 @@
+"""Apply a preset and single values to `params.yaml`, keeping its comments.
+
+The edit is all there is to it: `git diff` and `dvc params diff` show it, `git checkout params.yaml` takes it back.
+If the result would not be sound, nothing is written.
+
+example: python -m stages.configure --preset smoke run.seeds=[0] train.learning_rate=3.0e-4
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages import check
+from stages.common import cli, files, params
+
+PRESETS = Path("presets")
+
+
+def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
+    """Keys and values of `section.key=value` texts; values are YAML.
+
+    Raises:
+        UserError: if a text is not of that form.
+    """
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
+        try:
+            yield key.split("."), YAML(typ="safe", pure=True).load(value)
+        except YAMLError as error:
+            raise cli.UserError(f"{text!r}: the value is not YAML: {' '.join(str(error).split())}") from None
+
+
+def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
+    """Every (keys, value) of a nested mapping; lists count as values."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, (*path, str(key)))
+        else:
+            yield [*path, str(key)], value
+
+
+def assign(tree: Any, keys: list[str], value: Any) -> None:
+    """Set one existing entry of a round-trip YAML tree in place, keeping its comment and its list's style.
+
+    Raises:
+        UserError: if there is no such entry.
+    """
+    section = tree
+    for depth, key in enumerate(keys):
+        if not isinstance(section, Mapping) or key not in section:
+            allowed = ", ".join(section) if isinstance(section, Mapping) else "nothing"
+            raise cli.UserError(
+                f"{'.'.join(keys)}: no such parameter; {'.'.join(keys[:depth]) or 'there'} has: {allowed}"
+            )
+        if depth < len(keys) - 1:
+            section = section[key]
+    old = section[keys[-1]]
+    if isinstance(old, list) and isinstance(value, list):
+        old[:] = value
+    elif old != value or type(old) is not type(value):
+        section[keys[-1]] = value
+
+
+def close_up_comments(tree: Any) -> None:
+    """Let every comment at the end of a line follow its value by one space, as the file is written.
+
+    ruamel.yaml keeps a comment's column otherwise, and an edit that is taken back would leave its traces.
+    """
+    for tokens in tree.ca.items.values():
+        if len(tokens) > 2 and tokens[2] is not None and not tokens[2].value.startswith("\n"):
+            tokens[2].start_mark.column = 0
+    for value in tree.values() if isinstance(tree, Mapping) else tree:
+        if hasattr(value, "ca"):
+            close_up_comments(value)
+
+
+def edited(text: str, changes: list[tuple[list[str], Any]]) -> str:
+    """The YAML text with entries changed, everything else as it was."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    tree = yaml.load(text)
+    for keys, value in changes:
+        assign(tree, keys, value)
+    close_up_comments(tree)
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def preset(name: str) -> list[tuple[list[str], Any]]:
+    """The entries of a preset.
+
+    Raises:
+        UserError: if there is no preset of that name.
+    """
+    path = PRESETS / f"{name}.yaml"
+    known = sorted(found.stem for found in PRESETS.glob("*.yaml"))
+    if name not in known:
+        raise cli.UserError(f"preset {name!r}: no such preset; there are: {', '.join(known)}")
+    return list(leaves(params.read(path)))
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.configure")
+    parser.add_argument("--preset", help="name of a file in presets/")
+    parser.add_argument("assignment", nargs="*", help="section.key=value; the value is YAML")
+    arguments = parser.parse_args()
+    changes = preset(arguments.preset) if arguments.preset else []
+    changes += assignments(arguments.assignment)
+    params.read()  # says clearly if the file as it stands can't be read
+    before = params.PARAMS.read_text("utf-8")
+    after = edited(before, changes)
+    if after == before:
+        return
+    with files.atomic_file(params.PARAMS) as copy:
+        copy.write_text(after, "utf-8")
+        try:
+            check.validated(copy)
+        except cli.UserError as error:
+            raise cli.UserError(
+                *(line.replace(str(copy), str(params.PARAMS)) for line in error.problems),
+                "params.yaml is left as it was",
+            ) from None
+    print("params.yaml: edited; `git diff params.yaml` shows how")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,62 @@
+"""One style for every figure: colour-blind safe, the same colour for the same thing, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.common import files
+
+# Okabe & Ito's palette, which readers with any colour vision can tell apart.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+)  # fmt: skip
+GREY = "#777777"
+SEQUENCE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
+ORDERED = "viridis"
+
+SETTINGS: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "goldilocks",
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw in this style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.use("agg")
+        for name, value in SETTINGS.items():
+            mpl.rcParams[name] = value  # type: ignore[index]
+        yield
+
+
+def ordered_colours(n: int) -> list[tuple[float, ...]]:
+    """n colours for an ordered quantity, dark to light, the palest left out."""
+    return [tuple(colour) for colour in mpl.colormaps[ORDERED](np.linspace(0, 0.88, n))]
+
+
+def label_line(axes: Axes, x: float, y: float, text: str, colour: str | tuple[float, ...]) -> None:
+    """Name a line at its right end, in its colour."""
+    axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", color=colour, va="center", fontsize=9)
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write an SVG without date or creator's version."""
+    with files.atomic_file(path) as temporary:
+        figure.savefig(temporary, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})

@@ -1,0 +1,76 @@
+"""Every figure of the report, as SVG.
+
+Reads:  data/ of the stages shown; of Model 5's histograms, one seed's (the articles show one run)
+Writes: reports/figures/*.svg
+
+example: python -m stages.figures data/model5/seed-0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from stages.common import cli, files, params, tables
+
+OUTPUT = Path("reports/figures")
+
+
+class Settings(params.Section):
+    width: float = Field(ge=2, le=30)
+    """Width of the figures in inches."""
+
+    dpi: int = Field(ge=30, le=1200)
+    """Resolution of the point clouds, which are rasterised."""
+
+
+class Run(params.Section):
+    """This stage sees nothing of `run:`."""
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.figures")
+    parser.add_argument("model5", type=Path, help="the run of Model 5 whose histograms are shown")
+    shown = parser.parse_args().model5
+    settings, _ = params.load("figures", Settings, Run)
+
+    from stages.drawing import model5, norms, scaling, style
+
+    pair = files.read_tensors(files.DATA / "matrices" / "experiment-1.safetensors")
+    k, q = (pair[name] for name in sorted(pair))
+    sweep = tables.read(files.DATA / "sweep.parquet", "sweep")
+    layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
+    softmax = tables.read(files.DATA / "softmax.parquet", "softmax")
+    dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
+    vocabulary = files.read_json(files.DATA / "tokens" / "description.json")["vocabulary"]
+    linear_std = tables.parameters(shown / "histograms.parquet")["train"]["linear_std"]
+    width = settings.width
+    with style.applied(), files.atomic_directory(OUTPUT) as folder:
+        for name, figure in {
+            "one_pair": scaling.one_pair(q, k, width),
+            "sweep": scaling.sweep(sweep, width),
+            "sweep_ratio": scaling.sweep_ratio(sweep, width),
+            "softmax": scaling.softmax(softmax, width),
+            "layernorm_histograms": norms.histograms(layernorm, width),
+            "layernorm_by_block": norms.by_block(layernorm, width),
+            "losses": model5.losses(dynamics, float(np.log(vocabulary)), width),
+            "std_by_block": model5.by_block(
+                dynamics, "std", "standard deviation of QKV weights", "QKV weights widen", width
+            ),
+            "kurtosis_by_block": model5.by_block(
+                dynamics, "excess_kurtosis", "excess kurtosis of QKV weights", "Their tails", width
+            ),
+            "attention_entropy": model5.by_block(
+                dynamics, "normalised_entropy", "attention entropy / its maximum", "Attention sharpens", width
+            ),
+            "qkv_histograms": model5.histograms(
+                tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
+            ),
+        }.items():
+            style.save(figure, folder / f"{name}.svg", settings.dpi)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,86 @@
+"""Which text, tokenizer and checkpoints is this run about, and where did they come from?
+
+`inputs.source` says: `embedded`, `hub`, or a directory. Nothing is ever substituted for what was asked for. This is the
+only stage that may use the network, and it brings of a checkpoint its LayerNorm tensors only.
+
+Reads:  what `inputs.source` names.
+Writes: data/inputs/ with corpus.txt, tokenizer/, NAME.safetensors for each checkpoint, and provenance.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from stages.common import bpe, cli, files, params
+from stages.sources import directory, embedded, hub, layout
+
+OUTPUT = files.DATA / "inputs"
+
+
+class Settings(params.Section):
+    source: str = Field(min_length=1)
+    """`embedded`, `hub`, or the path of a directory (relative to the project's folder, or absolute)."""
+
+    subpackages: list[str] = Field(min_length=1)
+    """NumPy subpackages whose docstrings make the embedded text."""
+
+    vocabulary: int = Field(ge=257, le=65_536)
+    """Tokens of the BPE trained on the embedded text: the 256 bytes, the end of text, and merges."""
+
+    text_url: str = Field(pattern=r"^https?://")
+    """Where `hub` gets Gulliver's Travels."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """Repository on the model hub where `hub` gets tokenizer and checkpoint."""
+
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    """Commit of that repository."""
+
+    timeout: float = Field(gt=0, le=600)
+    """Seconds to wait for a server's answer."""
+
+    retries: int = Field(ge=0, le=10)
+    """How often a failed request is repeated, waiting longer each time."""
+
+    @field_validator("subpackages")
+    @classmethod
+    def _inside_numpy(cls, names: list[str]) -> list[str]:
+        if not all(name.isidentifier() for name in names):
+            raise ValueError("every entry must be the name of a subpackage, such as 'linalg'")
+        return names
+
+
+class Run(params.Section):
+    """This stage sees nothing of `run:`."""
+
+
+def fill(folder: Path, settings: Settings) -> list[layout.Origin]:
+    """Fill `folder` from the source asked for; see `stages/sources/` for each."""
+    if settings.source == "embedded":
+        return embedded.fill(folder, settings.subpackages, settings.vocabulary)
+    if settings.source == "hub":
+        client = hub.Client(settings.timeout, settings.retries)
+        return hub.fill(folder, client, settings.text_url, settings.repository, settings.revision)
+    return directory.fill(folder, Path(settings.source))
+
+
+def provenance(settings: Settings, origins: list[layout.Origin]) -> dict[str, Any]:
+    """What `provenance.json` holds: the kind of source and every input's origin, revision, size and SHA-256."""
+    kind = settings.source if settings.source in ("embedded", "hub") else "directory"
+    return {"source": kind, "inputs": [origin._asdict() for origin in origins]}
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.inputs")
+    settings, _ = params.load("inputs", Settings, Run)
+    with files.atomic_directory(OUTPUT) as folder:
+        origins = fill(folder, settings)
+        bpe.load(folder / layout.TOKENIZER)
+        files.write_json(folder / "provenance.json", provenance(settings, origins))
+
+
+if __name__ == "__main__":
+    cli.run(main)

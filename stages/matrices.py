@@ -1,0 +1,74 @@
+"""Q and K: the random matrices that the scaling experiments look at.
+
+Source: experiments 1-3 of the article on numerical scaling. Entries are independent N(0, 1). Each matrix has a random
+stream of its own, named by the experiment and the dimension, so that another range of dimensions leaves every
+matrix that stays as it was.
+
+Reads:  parameters only.
+Writes: data/matrices/experiment-{1,2,3}.safetensors with float64 tensors `Q.<n>` and `K.<n>` of shape (rows, n).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from stages.common import cli, files, params, streams
+
+OUTPUT = files.DATA / "matrices"
+
+
+class Settings(params.Section):
+    rows: int = Field(ge=2, le=10_000)
+    """Rows of Q and of K: QKᵀ is rows x rows."""
+
+    dimension: int = Field(ge=1, le=100_000)
+    """Columns of Q and K in experiments 1 and 3."""
+
+    first_dimension: int = Field(ge=1, le=100_000)
+    """First n of experiment 2."""
+
+    last_dimension: int = Field(ge=1, le=100_000)
+    """Last n of experiment 2, included."""
+
+    @field_validator("last_dimension")
+    @classmethod
+    def _forwards(cls, last: int, info: ValidationInfo) -> int:
+        first = info.data.get("first_dimension", last)
+        if last <= first:
+            raise ValueError(f"must be greater than matrices.first_dimension = {first}: a slope needs two dimensions")
+        return last
+
+
+class Run(params.RootSeed):
+    """What this stage sees of `run:`."""
+
+
+def draw_pair(root_seed: int, experiment: int, rows: int, dimension: int) -> dict[str, np.ndarray]:
+    """One pair Q, K ~ N(0, 1), each (rows, dimension), float64, as `{"Q.<n>": …, "K.<n>": …}`."""
+    return {
+        f"{name}.{dimension}": streams.generator(
+            root_seed, f"matrices/experiment-{experiment}/{name}", dimension
+        ).standard_normal((rows, dimension))
+        for name in ("Q", "K")
+    }
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.matrices")
+    settings, run = params.load("matrices", Settings, Run)
+    dimensions = {
+        1: [settings.dimension],
+        2: range(settings.first_dimension, settings.last_dimension + 1),
+        3: [settings.dimension],
+    }
+    with files.atomic_directory(OUTPUT) as folder:
+        for experiment, sizes in dimensions.items():
+            pairs: dict[str, np.ndarray] = {}
+            for n in sizes:
+                pairs |= draw_pair(run.root_seed, experiment, settings.rows, n)
+            files.write_tensors(folder / f"experiment-{experiment}.safetensors", pairs)
+
+
+if __name__ == "__main__":
+    cli.run(main)

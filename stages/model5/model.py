@@ -1,0 +1,122 @@
+"""Model 5: GPT-2's architecture as the article on weight initialisation builds it, in one sitting.
+
+Pre-LayerNorm blocks with a fused QKV projection, exact GELU, learned positions, and a head that is the token embedding
+itself: one parameter, used twice. Logits are divided by √width. Where the exercise wraps the embedding in a second
+`nn.Parameter` on the same storage, so that two gradients and two Adam states update one tensor, this ties truly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LAYERNORM_EPS = 1e-5
+
+
+class Shape(NamedTuple):
+    """The sizes of a Model 5."""
+
+    vocabulary: int
+    context_length: int
+    width: int
+    heads: int
+    blocks: int
+
+
+class Attention(nn.Module):
+    """Causal scaled-dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width)
+        self.output = nn.Linear(shape.width, shape.width)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v of x, each (B, H, T, D / H)."""
+        b, t, d = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D / H)
+        merged: Tensor = self.output(y.transpose(1, 2).reshape(x.shape))  # (B, T, D)
+        return merged
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look."""
+        q, k, _ = self.split(x)
+        scaled = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        hidden = torch.ones(scaled.shape[-2:], dtype=torch.bool).triu(1)
+        return scaled.masked_fill(hidden, -torch.inf)
+
+
+class MLP(nn.Module):
+    """Width → 4 · width → width with exact GELU (Hendrycks & Gimpel 2016)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.up = nn.Linear(shape.width, 4 * shape.width)
+        self.down = nn.Linear(4 * shape.width, shape.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(F.gelu(self.up(x)))
+        return y
+
+
+class Block(nn.Module):
+    """A pre-LayerNorm block: x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(shape.width, eps=LAYERNORM_EPS)
+        self.attn = Attention(shape)
+        self.ln_2 = nn.LayerNorm(shape.width, eps=LAYERNORM_EPS)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        y: Tensor = x + self.mlp(self.ln_2(x))
+        return y
+
+
+class Model5(nn.Module):
+    """Model 5. `model.blocks[i].attn.qkv.weight` is the (3 · width, width) matrix the article watches."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.wte = nn.Embedding(shape.vocabulary, shape.width)
+        self.wpe = nn.Embedding(shape.context_length, shape.width)
+        # A ModuleList, but torch does not say what is in it.
+        self.blocks: list[Block] = nn.ModuleList(Block(shape) for _ in range(shape.blocks))  # type: ignore[assignment]
+        self.ln_f = nn.LayerNorm(shape.width, eps=LAYERNORM_EPS)
+        self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        self.head.weight = self.wte.weight  # one parameter, one gradient, one Adam state
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to the first block's input (B, T, D)."""
+        x: Tensor = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+        return x
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T), T at most the context length, to logits (B, T, V).
+
+        The division by √width is done on the smaller side of the product: (x/√D)Wᵀ = (xWᵀ)/√D.
+        """
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(self.ln_f(x) / math.sqrt(self.shape.width))
+        return logits
+
+    def loss(self, windows: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of predicting each next token in windows (B, T + 1)."""
+        logits = self(windows[:, :-1])
+        loss: Tensor = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        return loss

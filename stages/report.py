@@ -1,0 +1,139 @@
+"""The page that shows it all: where the inputs came from, the claims, the figures, the parameters, the versions.
+
+Reads:  data/inputs/provenance.json, data/claims.json, reports/figures/, reports/metrics/, params.yaml (all of it, since
+        the page shows it) and requirements.lock
+Writes: reports/index.html, self-contained
+
+example: python -m stages.report data/model5/seed-0
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import Field
+
+from stages.common import cli, files, params
+
+OUTPUT = Path("reports/index.html")
+FIGURES = Path("reports/figures")
+LOCK = Path("requirements.lock")
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
+
+
+class Settings(params.Section):
+    title: str = Field(min_length=1, max_length=200)
+    """Title of the page."""
+
+
+class Run(params.Section):
+    """This stage sees nothing of `run:`."""
+
+
+class Figure(NamedTuple):
+    """A figure of the page: its file's name, what it shows, and the claims it bears on."""
+
+    name: str
+    caption: str
+    claims: tuple[str, ...]
+
+
+SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
+    (
+        "Products of random matrices grow",
+        (
+            Figure("one_pair", "Every entry of Q, K and QKᵀ, as a dot; rows are jittered.", ("S1", "S2")),
+            Figure("sweep", "Standard deviation of QKᵀ, one fresh pair for each dimension.", ("S3",)),
+            Figure("sweep_ratio", "The same over √n, with the mean of many draws and its interval.", ("S3", "S4")),
+        ),
+    ),
+    (
+        "Softmax saturates, and 1/√d brings it back",
+        (Figure("softmax", "Softmax of every entry, over rows and over all of them at once.", ("S5", "S6", "S7")),),
+    ),
+    (
+        "What LayerNorms learned",
+        (
+            Figure("layernorm_histograms", "γ and β; red bars hold what lies outside the axis.", ("S10", "S11", "S12")),
+            Figure("layernorm_by_block", "γ and β by block: median and the 5-95 % range.", ("S12",)),
+        ),
+    ),
+    (
+        "How Model 5's weights move",
+        (
+            Figure("losses", "Training loss at every step, test loss on fixed windows.", ()),
+            Figure("std_by_block", "Standard deviation of the QKV weights.", ("W5", "W7", "W8")),
+            Figure("qkv_histograms", "Their histograms, one line a snapshot.", ("W5", "W6")),
+            Figure("kurtosis_by_block", "Their excess kurtosis: 0 is a normal distribution.", ("W6",)),
+            Figure("attention_entropy", "How evenly the heads attend: 1 is uniform, 0 a single token.", ("W9",)),
+        ),
+    ),
+)
+
+
+def flat(parameters: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested parameters as (dotted key, value), in the file's order."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in parameters.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        rows += flat(value, path) if isinstance(value, dict) else [(path, value)]
+    return rows
+
+
+def versions(lock: str) -> list[tuple[str, str]]:
+    """The versions that a lock file pins of the packages that matter for the numbers."""
+    pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", lock, re.MULTILINE))
+    return [(name, pinned[name]) for name in SHOWN_PACKAGES if name in pinned]
+
+
+def data_uri(svg: Path) -> str:
+    """An SVG file as a data URI, so that the page needs nothing else."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+
+
+def interval(entry: dict[str, Any]) -> str:
+    """A claim's estimate with its interval, as text."""
+    if entry["value"] is None:
+        return ""
+    if entry["low"] is None or entry["low"] == entry["high"]:
+        return f"{entry['value']:.4g}"
+    return f"{entry['value']:.4g} [{entry['low']:.4g}, {entry['high']:.4g}]"
+
+
+def render(**content: Any) -> str:
+    """The page from its template; everything shown is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.globals.update(interval=interval, data_uri=lambda name: data_uri(FIGURES / f"{name}.svg"))
+    return environment.get_template(TEMPLATE.name).render(**content)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.report")
+    parser.add_argument("model5", type=Path, help="the run of Model 5 whose text samples are shown")
+    shown = parser.parse_args().model5
+    settings, _ = params.load("report", Settings, Run)
+    claims = files.read_json(files.DATA / "claims.json")
+    page = render(
+        title=settings.title,
+        provenance=files.read_json(files.DATA / "inputs" / "provenance.json"),
+        claims=claims,
+        verdicts={claim["id"]: claim["verdict"] for claim in claims},
+        counts=files.read_metrics("claims")["count"],
+        metrics={name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics", "tokens")},
+        sections=SECTIONS,
+        samples=files.read_json(shown / "samples.json"),
+        parameters=flat(params.read()),
+        versions=versions(LOCK.read_text("utf-8")),
+    )
+    files.write_text(OUTPUT, page)
+
+
+if __name__ == "__main__":
+    cli.run(main)

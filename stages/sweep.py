@@ -1,0 +1,193 @@
+"""How does σ(QKᵀ) grow with the dimension? (claims S1-S4)
+
+Source: experiments 1 and 2 of the article on numerical scaling. For independent N(0, 1) entries each entry of QKᵀ is a
+sum of n products with mean 0 and variance 1, so Var(QKᵀ) = n and σ = √n (Vaswani et al. 2017, footnote 4).
+
+The articles look at one realisation for each n. Here the same is done on the saved matrices, and a Monte Carlo
+beside it says how far one realisation may stray: for each n a stream of its own yields trial after trial, of which
+only running sums are kept, so that memory does not grow with the trials. It draws float32 (rounding moves σ by 1e-7)
+with one stream for each n on its own thread, since drawing is what takes the time.
+
+Reads:  data/matrices/
+Writes: data/sweep.parquet, reports/metrics/sweep.json, reports/plots/sweep.csv
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import Field
+from tqdm import tqdm
+
+from stages.common import cli, files, params, statistics, streams, tables
+from stages.common.statistics import Estimate
+
+MATRICES = files.DATA / "matrices"
+OUTPUT = files.DATA / "sweep.parquet"
+CHUNK_ELEMENTS = 2**17
+
+
+class Settings(params.Section):
+    trials: int = Field(ge=2, le=10_000_000)
+    """Fresh draws of Q and K for each n."""
+
+
+class Run(params.RootSeed, params.Threads):
+    """What this stage sees of `run:`."""
+
+
+class Moments(NamedTuple):
+    """Sums over trials of how far σ and log σ lie from theory; subtracting √n first keeps the sums exact."""
+
+    deviation: float
+    deviation_squared: float
+    log_deviation: float
+    log_deviation_squared: float
+
+
+def product_std(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """σ over all entries of each QKᵀ (population standard deviation).
+
+    Args:
+        q, k: (..., rows, n).
+
+    Returns:
+        (...,) in float64.
+    """
+    product = q @ np.swapaxes(k, -1, -2)  # (..., rows, rows)
+    flat = product.reshape(*product.shape[:-2], -1)
+    mean = flat.mean(-1, dtype=np.float64)
+    squares = np.einsum("...i,...i->...", flat, flat).astype(np.float64) / flat.shape[-1]
+    return np.asarray(np.sqrt(squares - mean**2))
+
+
+def trial_moments(root_seed: int, rows: int, n: int, trials: int) -> Moments:
+    """Draw `trials` pairs (rows, n) from the stream of this n and sum up what their σ say.
+
+    The stream is read in order, so the sums do not depend on the chunks it is read in beyond rounding.
+    """
+    stream = streams.generator(root_seed, "sweep/trial", n)
+    chunk = max(1, CHUNK_ELEMENTS // max(rows * rows, 2 * rows * n))
+    sums = np.zeros(4)
+    for start in range(0, trials, chunk):
+        pairs = stream.standard_normal((min(chunk, trials - start), 2, rows, n), dtype=np.float32)
+        sigma = product_std(pairs[:, 0], pairs[:, 1])
+        for i, x in ((0, sigma - np.sqrt(n)), (2, np.log(sigma) - 0.5 * np.log(n))):
+            sums[i] += x.sum()
+            sums[i + 1] += (x**2).sum()
+    return Moments(*sums.tolist())
+
+
+def monte_carlo(root_seed: int, rows: int, dimensions: list[int], trials: int, threads: int) -> dict[int, Moments]:
+    """The trial moments of every dimension; the result does not depend on the number of threads."""
+
+    def one(n: int) -> tuple[int, Moments]:
+        return n, trial_moments(root_seed, rows, n, trials)
+
+    largest_first = sorted(set(dimensions), reverse=True)
+    with ThreadPoolExecutor(threads) as pool:
+        done = tqdm(pool.map(one, largest_first), "sweep", len(largest_first), unit="n", disable=None, delay=2)
+        return dict(done)
+
+
+def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[float, float]:
+    """Mean and its standard error from a sum and a sum of squares."""
+    mean = total / trials
+    variance = max(total_squared - trials * mean**2, 0.0) / (trials - 1)
+    return mean, float(np.sqrt(variance / trials))
+
+
+def sigma_estimate(n: int, moments: Moments, trials: int) -> Estimate:
+    """E σ(QKᵀ) at dimension n with its 95 % interval."""
+    mean, error = mean_and_error(moments.deviation, moments.deviation_squared, trials)
+    return statistics.t_interval(float(np.sqrt(n)) + mean, error, trials)
+
+
+def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
+    """Least-squares slope of E log σ on log n, with a 95 % interval from the independent errors at each n.
+
+    The slope is a fixed linear combination of the means at each n, whose errors are independent because each n
+    has its own stream, so its variance is the sum of their variances, weighted by the squared coefficients.
+    """
+    dimensions = np.array(sorted(moments))
+    x = np.log(dimensions)
+    weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    means, errors = np.array(
+        [
+            mean_and_error(moments[n].log_deviation, moments[n].log_deviation_squared, trials)
+            for n in dimensions.tolist()
+        ]
+    ).T
+    slope = float(weights @ (means + 0.5 * x))
+    return statistics.t_interval(slope, float(np.sqrt((weights**2) @ errors**2)), trials)
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.sweep")
+    settings, run = params.load("sweep", Settings, Run)
+    first = files.read_tensors(MATRICES / "experiment-1.safetensors")
+    saved = files.read_tensors(MATRICES / "experiment-2.safetensors")
+    dimensions = sorted(int(name.removeprefix("Q.")) for name in saved if name.startswith("Q."))
+    k, q = (first[name] for name in sorted(first))
+    rows, d = q.shape
+
+    moments = monte_carlo(run.root_seed, rows, [*dimensions, d], settings.trials, run.threads)
+    estimates = {n: sigma_estimate(n, moments[n], settings.trials) for n in moments}
+    single = np.array([float(product_std(saved[f"Q.{n}"], saved[f"K.{n}"])) for n in dimensions])
+    root = np.sqrt(dimensions)
+    mean, low, high = (np.array([getattr(estimates[n], end) for n in dimensions]) for end in ("value", "low", "high"))
+
+    columns = {
+        "dimension": dimensions,
+        "sqrt_dimension": root,
+        "sigma_single": single,
+        "sigma_mean": mean,
+        "sigma_low": low,
+        "sigma_high": high,
+        "ratio": mean / root,
+        "ratio_low": low / root,
+        "ratio_high": high / root,
+        "trials": [settings.trials] * len(dimensions),
+    }
+    tables.write(OUTPUT, "sweep", columns, {"sweep": settings.model_dump(), "run": run.model_dump()})
+    at_d = estimates[d]
+    entries = {
+        name: np.concatenate([array.ravel() for key, array in [*first.items(), *saved.items()] if key[0] == name])
+        for name in "QK"
+    }
+    sigma = float(product_std(q, k))
+    files.write_metrics(
+        "sweep",
+        {
+            "one_pair": {
+                "dimension": d,
+                "sqrt_dimension": np.sqrt(d),
+                "sigma_Q": q.std(),
+                "sigma_K": k.std(),
+                "sigma_QKt": sigma,
+                "sigma_QKt_scaled": sigma / np.sqrt(d),
+            },
+            "all_pairs": {
+                "sigma_Q": statistics.std_interval(entries["Q"]).as_metrics(),
+                "sigma_K": statistics.std_interval(entries["K"]).as_metrics(),
+            },
+            "monte_carlo": {
+                "sigma_QKt": at_d.as_metrics(),
+                "sigma_QKt_scaled": at_d.scaled(1 / np.sqrt(d)).as_metrics(),
+                "slope": log_log_slope({n: moments[n] for n in dimensions}, settings.trials).as_metrics(),
+                "mean_ratio": (mean / root).mean(),
+                "largest_ratio_error": np.abs(mean / root - 1).max(),
+            },
+            "single_draws": {
+                "mean_ratio": (single / root).mean(),
+                "largest_ratio_error": np.abs(single / root - 1).max(),
+            },
+        },
+    )
+    files.write_plot("sweep", {"dimension": dimensions, "sigma": single, "theory": root, "mean": mean})
+
+
+if __name__ == "__main__":
+    cli.run(main)

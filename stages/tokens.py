@@ -1,0 +1,82 @@
+"""The text as token ids, the first part for training and the last for testing.
+
+Source: the article on weight initialisation (first 90 % train, last 10 % test). Token ids are stored in the smallest
+unsigned type that holds the vocabulary.
+
+Reads:  data/inputs/
+Writes: data/tokens/tokens.safetensors with tensors `train` and `test`, data/tokens/description.json,
+        reports/metrics/tokens.json
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from stages.common import bpe, cli, files, params
+
+INPUTS = files.DATA / "inputs"
+OUTPUT = files.DATA / "tokens"
+
+
+class Settings(params.Section):
+    train_share: float = Field(gt=0, lt=1)
+    """Share of the tokens, from the front, that Model 5 trains on."""
+
+    context_length: int = Field(ge=2, le=65_536)
+    """Tokens Model 5 sees at once; a window is one longer, since its targets are shifted by one."""
+
+
+class Run(params.Section):
+    """This stage sees nothing of `run:`."""
+
+
+def smallest_unsigned(vocabulary: int) -> np.dtype:
+    """The smallest unsigned integer type that holds ids 0 … vocabulary - 1."""
+    return np.min_scalar_type(vocabulary - 1)
+
+
+def split(ids: np.ndarray, train_share: float, context_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut ids (n,) into train and test, in order.
+
+    Raises:
+        UserError: if a part is too short for one window of context_length + 1 tokens.
+    """
+    cut = int(ids.size * train_share)
+    parts = ids[:cut], ids[cut:]
+    for name, part in zip(("train", "test"), parts, strict=True):
+        if part.size < context_length + 1:
+            raise cli.UserError(
+                f"params.yaml: tokens.context_length = {context_length}: the {name} part of the text has only "
+                f"{part.size} tokens, one window takes {context_length + 1}; lower it, or give a longer text"
+            )
+    return parts
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.tokens")
+    settings, _ = params.load("tokens", Settings, Run)
+    text = (INPUTS / "corpus.txt").read_bytes().decode("utf-8")
+    tokenizer = bpe.load(INPUTS / "tokenizer")
+    vocabulary = tokenizer.get_vocab_size()
+    ids = np.array(tokenizer.encode(text).ids, smallest_unsigned(vocabulary))
+    train, test = split(ids, settings.train_share, settings.context_length)
+    with files.atomic_directory(OUTPUT) as folder:
+        files.write_tensors(folder / "tokens.safetensors", {"train": train, "test": test})
+        files.write_json(
+            folder / "description.json", {"context_length": settings.context_length, "vocabulary": vocabulary}
+        )
+    files.write_metrics(
+        "tokens",
+        {
+            "vocabulary": vocabulary,
+            "train_tokens": train.size,
+            "test_tokens": test.size,
+            "characters_per_token": len(text) / ids.size,
+            "distinct_tokens_used": np.unique(ids).size,
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
