@@ -84,7 +84,9 @@ def growth_metrics(std_before: np.ndarray, std_after: np.ndarray) -> dict[str, A
     if blocks > 1:
         depth = np.arange(blocks)
         ranks = [statistics.rank_correlation(depth, seed) for seed in growth]
-        result["rank_correlation_of_growth_with_depth"] = statistics.mean_interval(ranks)
+        correlation = statistics.mean_interval(ranks)
+        bounded = correlation._replace(low=max(correlation.low, -1.0), high=min(correlation.high, 1.0))
+        result["rank_correlation_of_growth_with_depth"] = bounded
         lead = growth[:, 0] - growth[:, 1:].max(1)
         result["lead_of_block_0_in_growth"] = statistics.mean_interval(lead)
         result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(int((lead > 0).sum()), len(lead))

@@ -60,7 +60,7 @@ def main() -> None:
                 dynamics, "std", "standard deviation of QKV weights", "QKV weights widen", width
             ),
             "kurtosis_by_block": model5.by_block(
-                dynamics, "excess_kurtosis", "excess kurtosis of QKV weights", "Their tails", width
+                dynamics, "excess_kurtosis", "excess kurtosis of QKV weights", "Shape of their distribution", width
             ),
             "attention_entropy": model5.by_block(
                 dynamics, "normalised_entropy", "attention entropy / its maximum", "Attention sharpens", width

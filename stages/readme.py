@@ -24,7 +24,7 @@ def _paths(entries: list[Any]) -> Iterator[str]:
 
 
 def edges(stages: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Which stage feeds which, from the outputs and dependencies of a `dvc.yaml`; `check`, which feeds all, left out."""
+    """Which stage feeds which, from the outputs and dependencies of a `dvc.yaml`; `check` feeds all and is left out."""
     made = {
         path: name for name, stage in stages.items() for kind in ("outs", "metrics", "plots")
         for path in _paths(stage.get(kind, []))

@@ -12,6 +12,7 @@ import json
 import math
 import re
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ START = re.compile(r"^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*$", r
 END = re.compile(r"^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
 LARGEST_HEADER = 100_000_000  # the limit of the safetensors format
 DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
+LONGEST_WAIT = 8.0  # s, between two attempts
 INSTEAD = "check the connection, or set inputs.source to embedded or to a directory"
 
 
@@ -64,6 +66,7 @@ class Client:
                 headers={"Accept-Encoding": "identity", **(headers or {})},
                 timeout=self.timeout,
                 max_retries=self.retries,
+                max_wait_time=LONGEST_WAIT,
                 follow_redirects=True,
             )
             response.raise_for_status()
@@ -78,10 +81,14 @@ class Client:
             UserError: if it can't be had, or the hub answers for another commit.
         """
         url = hf_hub_url(repository, name, revision=revision)
-        try:
-            found = get_hf_file_metadata(url, timeout=self.timeout, retry_on_errors=self.retries > 0)
-        except (httpx2.HTTPError, HfHubHTTPError, OSError) as error:
-            raise UserError(f"{url}: {_reason(error)}; {INSTEAD}") from error
+        for attempt in range(self.retries + 1):
+            try:
+                found = get_hf_file_metadata(url, timeout=self.timeout)
+                break
+            except (httpx2.HTTPError, HfHubHTTPError, OSError) as error:
+                if attempt == self.retries or not _may_pass(error):
+                    raise UserError(f"{url}: {_reason(error)}; {INSTEAD}") from error
+                time.sleep(min(2**attempt, LONGEST_WAIT))
         if found.commit_hash != revision:
             raise UserError(f"{url}: the hub answered for commit {found.commit_hash}; {INSTEAD}")
         if found.size is None or not found.etag:
@@ -120,6 +127,12 @@ class Client:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()).split("For more information")[0].strip() or type(error).__name__
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later: the network broke, or the server is busy or unwell."""
+    response = getattr(error, "response", None)
+    return response is None or response.status_code in (408, 429, 500, 502, 503, 504)
 
 
 def _sha256(contents: bytes) -> str:

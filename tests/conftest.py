@@ -1,0 +1,108 @@
+"""Copies of the project to run for real, and what the tests share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: two test runs at once must not starve each other
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+
+
+def environment() -> dict[str, str]:
+    """The environment of a user's shell with the tests' interpreter first on PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+
+
+class Project:
+    """A copy of the project in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy; `python` is the tests' interpreter. `extra` is added to the environment."""
+        return subprocess.run(command, cwd=self.folder, env=environment() | extra, capture_output=True, text=True)
+
+    def check(self, *command: str, **extra: str) -> str:
+        """Run a command that must succeed and return what it printed."""
+        done = self.run(*command, **extra)
+        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def stage(self, name: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage's module."""
+        return self.run("python", "-m", f"stages.{name}", *arguments, **extra)
+
+    def configure(self, *assignments: str, preset: str | None = None) -> None:
+        chosen = ["--preset", preset] if preset else []
+        self.check("python", "-m", "stages.configure", *chosen, *assignments)
+
+    def repro(self) -> set[str]:
+        """Run `dvc repro` and return the names of the stages that ran."""
+        printed = self.check("dvc", "repro")
+        return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
+
+    def read(self, path: str) -> str:
+        return (self.folder / path).read_text("utf-8")
+
+    def append(self, path: str, text: str) -> None:
+        with (self.folder / path).open("a", encoding="utf-8") as handle:
+            handle.write(text)
+
+    def copy(self, folder: Path) -> Project:
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def fresh_copy(folder: Path) -> Project:
+    """The project's files as they are now, tracked or new, in a git repository of their own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    project = Project(folder)
+    project.check("git", "init", "-q")
+    project.check("git", "add", "-A")
+    project.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "as it is")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh copy of the project, nothing run in it."""
+    return fresh_copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def _smoke(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = fresh_copy(tmp_path_factory.mktemp("smoke run") / "project")
+    project.configure(preset="smoke")
+    project.repro()
+    return project
+
+
+@pytest.fixture(scope="session")
+def smoke(_smoke: Project) -> Project:
+    """The pipeline rebuilt in smoke size, once for all tests. Only to look at."""
+    return _smoke
+
+
+@pytest.fixture
+def rebuilt(_smoke: Project, tmp_path: Path) -> Project:
+    """A copy of the rebuilt smoke pipeline, to change and run again."""
+    return _smoke.copy(tmp_path / "project")

@@ -1,0 +1,134 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from stages.common import bpe
+from stages.common.cli import UserError
+from stages.sources import embedded, layout
+
+TEXT = "It was a dark night. The numbers grew, and grew, and softmax could no longer learn.\n" * 200
+
+
+def gpt2_tensors(blocks=2, width=8, seed=0):
+    rng = np.random.default_rng(seed)
+    tensors = {"wte.weight": rng.normal(size=(20, width))}
+    for i in range(blocks):
+        tensors[f"h.{i}.attn.c_attn.weight"] = rng.normal(size=(width, 3 * width))
+        for norm in ("ln_1", "ln_2"):
+            tensors[f"h.{i}.{norm}.weight"] = rng.normal(0.3, 0.1, width)
+            tensors[f"h.{i}.{norm}.bias"] = rng.normal(0, 0.01, width)
+    tensors |= {"ln_f.weight": rng.normal(1.5, 0.1, width), "ln_f.bias": rng.normal(0, 0.1, width)}
+    return {name: array.astype(np.float32) for name, array in tensors.items()}
+
+
+def local_source(folder, text=TEXT):
+    """A directory as `inputs.source` wants it."""
+    (folder / "gpt2").mkdir(parents=True)
+    (folder / "corpus.txt").write_bytes(text.encode())
+    embedded.train_tokenizer(text, 300).model.save(str(folder / "gpt2"))
+    save_file(gpt2_tensors(), str(folder / "gpt2" / "model.safetensors"))
+    return folder
+
+
+def point_at(project, source):
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("source: embedded", f"source: {source}"))
+
+
+def test_docstrings_are_read_from_the_source_without_running_it():
+    source = '"""Module."""\nraise SystemExit\nclass A:\n    """A.\n\n    more\n        most\n    """\n    def f(self):\n        "f"\n    x = 1\n'
+    assert list(embedded.docstrings(source)) == ["Module.", "A.\n\nmore\n    most", "f"]
+
+
+def test_the_embedded_text_is_prose_and_each_docstring_stands_once():
+    text = embedded.prose(["linalg"])
+    assert "Compute the determinant of an array." in text
+    parts = text.split("\n\n\n")
+    assert len(text) > 50_000
+    assert embedded.prose(["linalg", "linalg"]) == text
+    assert max(parts.count(part) for part in parts if len(part) > 200) == 1
+
+
+def test_an_unknown_subpackage_and_too_large_a_vocabulary_are_told():
+    with pytest.raises(UserError, match="no subpackage 'nonsense'"):
+        embedded.prose(["nonsense"])
+    with pytest.raises(UserError, match="yields only"):
+        embedded.train_tokenizer("abc abc", 5000)
+
+
+def test_the_tokenizer_loses_nothing_and_repeats(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        embedded.train_tokenizer(TEXT, 300).model.save(str(tmp_path / name))
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    tokenizer = bpe.load(tmp_path / "a")
+    assert tokenizer.get_vocab_size() == 300
+    for text in (TEXT, "naïve — 数 \U0001f600\n\t  x", " leading"):
+        assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_a_directory_is_copied_and_its_path_is_no_provenance(project, tmp_path):
+    source = local_source(tmp_path / "my source")
+    (source / "corpus.txt").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    point_at(project, source)
+    assert project.stage("inputs").returncode == 0
+    inputs = project.folder / "data" / "inputs"
+    assert (inputs / "corpus.txt").read_bytes() == TEXT.encode()
+    assert (inputs / "tokenizer" / "merges.txt").read_bytes() == (source / "gpt2" / "merges.txt").read_bytes()
+    kept = layout.norm_tensors(inputs / "gpt2.safetensors")
+    expected = {name: array for name, array in gpt2_tensors().items() if "ln_" in name}
+    assert set(kept) == set(expected)
+    assert (inputs / "gpt2.safetensors").stat().st_size < (source / "gpt2" / "model.safetensors").stat().st_size
+    for name, array in expected.items():
+        np.testing.assert_array_equal(kept[name], array)
+    provenance = json.loads((inputs / "provenance.json").read_text())
+    assert provenance["source"] == "directory"
+    assert {entry["input"] for entry in provenance["inputs"]} == {
+        "corpus.txt", "gpt2/vocab.json", "gpt2/merges.txt", "gpt2/model.safetensors"
+    }  # fmt: skip
+    assert all(len(entry["sha256"]) == 64 for entry in provenance["inputs"])
+    assert str(tmp_path) not in (inputs / "provenance.json").read_text()
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-16])
+
+
+SPOILT = {
+    "no corpus": (lambda s: (s / "corpus.txt").unlink(), "corpus.txt: no such file"),
+    "empty corpus": (lambda s: (s / "corpus.txt").write_bytes(b" \n"), "corpus.txt: the text is empty"),
+    "not UTF-8": (lambda s: (s / "corpus.txt").write_bytes(b"abc\xff"), "corpus.txt: not UTF-8 text (byte 3)"),
+    "no tokenizer": (lambda s: (s / "gpt2" / "merges.txt").unlink(), "merges.txt: no such file"),
+    "broken vocabulary": (lambda s: (s / "gpt2" / "vocab.json").write_text("{"), "not a byte-level BPE tokenizer"),
+    "ids with gaps": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": 7}'), "the ids are not 0"),
+    "no weights": (lambda s: (s / "gpt2" / "model.safetensors").unlink(), "model.safetensors: no such file"),
+    "damaged weights": (lambda s: damage(s / "gpt2" / "model.safetensors"), "not a sound safetensors file"),
+    "no norms": (
+        lambda s: save_file({"x": np.zeros(3, np.float32)}, str(s / "gpt2" / "model.safetensors")),
+        "no LayerNorm parameters",
+    ),
+    "nothing at all": (shutil.rmtree, "nor an existing directory"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "said"), SPOILT.values(), ids=SPOILT)
+def test_what_is_missing_or_damaged_is_told_and_nothing_is_left_behind(project, tmp_path, spoil, said):
+    source = local_source(tmp_path / "source")
+    spoil(source)
+    point_at(project, source)
+    done = project.stage("inputs")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((project.folder / "data").glob("**/*")) == []
+
+
+def test_every_missing_file_is_named(project, tmp_path):
+    (tmp_path / "empty").mkdir()
+    point_at(project, tmp_path / "empty")
+    done = project.stage("inputs")
+    assert done.stderr.count("error: ") == 4

@@ -1,0 +1,247 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from test_inputs import TEXT
+
+from stages.common import files, streams
+from stages.common.cli import UserError
+from stages.model5 import export, initialisation, snapshots, training
+from stages.model5.model import Model5, Shape
+from stages.sources import embedded
+
+SHAPE = Shape(vocabulary=300, context_length=24, width=32, heads=4, blocks=3)
+STD = 0.02
+
+
+def fresh(shape=SHAPE, seed=0):
+    model = Model5(shape)
+    initialisation.initialise(model, STD, seed)
+    return model
+
+
+def stirred(seed=0):
+    """A model away from its initial values, LayerNorms and biases included."""
+    model = fresh(seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def windows(n=3, t=SHAPE.context_length, seed=1):
+    return torch.randint(0, SHAPE.vocabulary, (n, t + 1), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("export")
+    tokenizer = folder / "tokenizer"
+    tokenizer.mkdir()
+    embedded.train_tokenizer(TEXT, 300).model.save(str(tokenizer))
+    model = stirred()
+    export.export(model, tokenizer, folder / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
+    return model, loaded, folder / "model"
+
+
+def test_the_export_gives_our_logits(exported):
+    model, loaded, _ = exported
+    tokens = windows()[:, :-1]
+    with torch.no_grad():
+        ours, theirs = model(tokens), loaded(tokens).logits
+    assert ours.std() > 0.1
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_the_export_leaves_layernorms_untouched_and_divides_the_head(exported):
+    model, _, folder = exported
+    tensors = files.read_tensors(folder / "model.safetensors")
+    np.testing.assert_array_equal(tensors["transformer.h.1.ln_2.weight"], model.blocks[1].ln_2.weight.detach().numpy())
+    np.testing.assert_array_equal(tensors["transformer.ln_f.bias"], model.ln_f.bias.detach().numpy())
+    np.testing.assert_allclose(tensors["lm_head.weight"] * math.sqrt(32), tensors["transformer.wte.weight"], rtol=1e-6)
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_loss_and_gradients_are_those_of_transformers_gpt2(exported):
+    model, loaded, _ = exported
+    batch = windows()
+    model.zero_grad()
+    loaded.zero_grad()
+    ours = model.loss(batch)
+    logits = loaded(batch[:, :-1]).logits
+    theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+    ours.backward()
+    theirs.backward()
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    their = dict(loaded.named_parameters())
+    for i, block in enumerate(model.blocks):
+        for name, gpt2 in export.RENAMED.items():
+            ours_grad = block.get_submodule(name).weight.grad
+            torch.testing.assert_close(
+                ours_grad, their[f"transformer.h.{i}.{gpt2}.weight"].grad.T, rtol=1e-3, atol=1e-6
+            )
+    # the tied gradient is the sum over the embedding's and the head's uses of one tensor
+    tied = their["transformer.wte.weight"].grad + their["lm_head.weight"].grad / math.sqrt(32)
+    torch.testing.assert_close(model.wte.weight.grad, tied, rtol=1e-3, atol=1e-6)
+
+
+def test_weights_are_truly_tied():
+    model = fresh()
+    assert model.head.weight is model.wte.weight
+    names = [name for name, _ in model.named_parameters()]
+    assert "wte.weight" in names
+    assert "head.weight" not in names
+    optimiser = training.optimiser(model, 1e-3, 0.01)
+    assert sum(p is model.wte.weight for group in optimiser.param_groups for p in group["params"]) == 1
+
+
+def test_no_token_sees_a_later_one():
+    model, tokens = stirred(), windows()[:, :-1]
+    changed = tokens.clone()
+    changed[:, 10:] = (changed[:, 10:] + 1) % SHAPE.vocabulary
+    with torch.no_grad():
+        a, b = model(tokens), model(changed)
+    torch.testing.assert_close(a[:, :10], b[:, :10])
+    assert not torch.allclose(a[:, 10:], b[:, 10:])
+
+
+def test_attention_logits_are_those_that_sdpa_uses():
+    model = stirred()
+    attention, x = model.blocks[0].attn, torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        _, _, v = attention.split(x)
+        by_hand = attention.output((attention.logits(x).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+        torch.testing.assert_close(attention(x), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_initialisation_keeps_its_promises():
+    shape = Shape(2000, 64, 96, 4, 2)
+    model = fresh(shape)
+    checks = list(initialisation.checks(model, STD))
+    assert {check.claim for check in checks} == {"W1", "W2", "W3", "W4"}
+    for check in checks:
+        assert abs(check.measured - check.expected) <= check.tolerance, check
+    assert model.wpe.weight.std().item() == pytest.approx(math.sqrt(2 / (64 + 96)), rel=0.03)
+    xavier_of_tokens = math.sqrt(2 / (2000 + 96))
+    assert abs(model.wte.weight.std().item() - xavier_of_tokens) > 0.005, "the tied head overwrites Xavier's values"
+    assert float(model.blocks[0].ln_1.weight.min()) == 1
+    assert float(model.loss(windows())) == pytest.approx(math.log(2000), abs=0.05)
+
+
+def test_a_wrong_initialisation_is_noticed():
+    model = fresh(Shape(2000, 64, 96, 4, 2))
+    with torch.no_grad():
+        model.blocks[1].mlp.up.weight.mul_(1.1)
+        model.blocks[0].attn.output.bias[3] = 1e-3
+    off = [c.quantity for c in initialisation.checks(model, STD) if abs(c.measured - c.expected) > c.tolerance]
+    assert off == ["largest |bias| of all Linear layers", "std of blocks.1.mlp.up.weight"]
+
+
+def test_seeds_give_other_weights_and_the_same_seed_the_same():
+    assert torch.equal(fresh(seed=1).wte.weight, fresh(seed=1).wte.weight)
+    assert not torch.equal(fresh(seed=1).wte.weight, fresh(seed=2).wte.weight)
+
+
+@given(arrays(np.float64, st.integers(1, 200), elements=st.floats(-1, 1)), st.integers(2, 30))
+def test_histogram_counts_add_up_and_agree_with_numpy(values, n):
+    edges = np.linspace(-0.5, 0.5, n)
+    counts = snapshots.histogram(values, edges)
+    assert counts.size == n + 1
+    assert counts.sum() == values.size
+    assert counts[0] == (values < -0.5).sum()
+    assert counts[-1] == (values >= 0.5).sum()
+    np.testing.assert_array_equal(counts[1:-1], np.histogram(values[values < 0.5], edges)[0])
+
+
+def test_weight_rows_describe_q_k_v_and_all_of_it():
+    model = stirred()
+    rows = snapshots.weight_rows(model, 7, 0.06)
+    assert len(rows) == 3 * 4
+    weight = model.blocks[2].attn.qkv.weight.detach().numpy().astype(np.float64)
+    row = next(row for row in rows if row["block"] == 2 and row["part"] == "k")
+    k = weight[32:64]
+    assert (row["step"], row["std"], row["q95"]) == (7, pytest.approx(k.std()), pytest.approx(np.percentile(k, 95)))
+    assert row["tail_mass"] == pytest.approx((np.abs(k) > 0.06).mean())
+    histograms = snapshots.histogram_rows(model, 7, np.linspace(-0.1, 0.1, 11))
+    totals = [sum(r["count"] for r in histograms if r["block"] == 0 and r["part"] == p) for p in ("q", "k", "v", "qkv")]
+    assert totals == [32 * 32] * 3 + [3 * 32 * 32]
+
+
+def test_attention_statistics_of_known_patterns():
+    hidden = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    uniform = torch.zeros(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
+    found = snapshots.attention_statistics(uniform)
+    assert found["normalised_entropy"].item() == pytest.approx(1, abs=1e-6)
+    assert found["largest_probability"].item() == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
+    assert found["largest_logit"].item() == 0
+    sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
+    found = snapshots.attention_statistics(sharp)
+    assert found["normalised_entropy"].item() == pytest.approx(0, abs=1e-6)
+    assert found["largest_logit"].item() == 100
+
+
+def test_batches_are_a_pure_function_of_their_stream():
+    tokens = np.arange(500, dtype=np.uint16)
+    first = training.batch(tokens, 4, 24, streams.generator(1, "train/batch", 0, 7))
+    again = training.batch(tokens, 4, 24, streams.generator(1, "train/batch", 0, 7))
+    other = training.batch(tokens, 4, 24, streams.generator(1, "train/batch", 0, 8))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (4, 25)
+    assert torch.equal(first[:, 1:] - first[:, :-1], torch.ones(4, 24, dtype=torch.int64))
+
+
+def test_windows_reach_the_first_and_the_last_token():
+    tokens = np.arange(30)
+    stream = streams.generator(0, "x")
+    starts = {int(row[0]) for _ in range(50) for row in training.batch(tokens, 8, 24, stream)}
+    assert starts == set(range(6))
+
+
+def test_training_learns_and_measures_before_it_updates():
+    model = fresh()
+    update = training.optimiser(model, 1e-2, 0.01)
+    seen = []
+    before = model.wte.weight.detach().clone()
+
+    def observe(step):
+        seen.append(step)
+        if step == 0:
+            assert torch.equal(model.wte.weight, before)
+
+    losses = list(training.train(model, update, lambda _: windows(), 30, observe))
+    assert seen == list(range(30))
+    assert losses[0] == pytest.approx(float(fresh().loss(windows())))
+    assert losses[-1] < losses[0] - 1
+
+
+def test_a_loss_that_is_not_finite_stops_training():
+    model = fresh()
+    with torch.no_grad():
+        model.ln_f.weight[0] = torch.inf
+    with pytest.raises(UserError, match=r"the loss became nan at step 0 .* lower train\.learning_rate"):
+        list(training.train(model, training.optimiser(model, 1e-3, 0), lambda _: windows(), 3, lambda _: None))
+
+
+def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
+    model, batch = stirred(), windows(7)
+    assert training.mean_loss(model, batch, 3) == pytest.approx(training.mean_loss(model, batch, 7), rel=1e-6)
+
+
+def test_samples_start_with_the_prompt_and_repeat():
+    model = stirred()
+    prompt = [5, 6, 7]
+    drawn = training.sample(model, prompt, 40, 3)
+    assert drawn[:3] == prompt
+    assert len(drawn) == 43
+    assert drawn == training.sample(model, prompt, 40, 3)
+    assert drawn != training.sample(model, prompt, 40, 4)

@@ -1,0 +1,196 @@
+"""dvc.yaml says what is true: dependencies, parameters, what an edit re-runs, and that a rebuild repeats."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+
+import pytest
+from closure import ROOT, closure, has_code
+from ruamel.yaml import YAML
+from test_inputs import TEXT, local_source
+
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+MODEL5 = {"train@0", "train@1"}
+SHOWN = {"figures", "report"}
+AFTER_TRAIN = {"layernorm", "dynamics", "claims"} | SHOWN
+
+
+def sources(stage):
+    """The project's modules among a stage's declared deps, folders expanded."""
+    found = set()
+    for dependency in STAGES[stage]["deps"]:
+        if dependency.startswith("stages"):
+            path = ROOT / dependency
+            files = [path] if path.is_file() else [file for file in path.rglob("*.py") if has_code(file)]
+            found |= {file.relative_to(ROOT).as_posix() for file in files}
+    return {name for name in found if name.endswith(".py")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_deps_equal_the_import_closure(stage):
+    if stage == "check":
+        assert sources(stage) >= closure("stages.check"), "check depends on the whole folder"
+    else:
+        assert sources(stage) == closure(f"stages.{stage}")
+
+
+def test_the_closure_follows_imports_inside_functions_and_of_imports():
+    assert "stages/model5/export.py" in closure("stages.train")
+    assert "stages/common/norms.py" in closure("stages.inputs")
+    assert "stages/drawing/style.py" not in closure("stages.report")
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check"}))
+def test_declared_params_are_what_the_stage_sees(stage):
+    module = importlib.import_module(f"stages.{stage}")
+    assert sorted(STAGES[stage]["params"]) == sorted([stage, *(f"run.{name}" for name in module.Run.model_fields)])
+
+
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check"}))
+def test_every_stage_waits_for_the_check_and_depends_on_the_versions(stage):
+    assert {"data/checked", "requirements.lock"} <= set(STAGES[stage]["deps"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_says_what_it_is_for(stage):
+    assert len(STAGES[stage]["desc"]) > 30
+    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage}")
+
+
+def edit(project, path, old, new):
+    text = project.read(path)
+    assert old in text, (path, old)
+    (project.folder / path).write_text(text.replace(old, new), "utf-8")
+
+
+def param(*assignments):
+    return lambda project: project.configure(*assignments)
+
+
+def comment(path, text="\n# a comment\n"):
+    return lambda project: project.append(path, text)
+
+
+EVERYTHING = set(STAGES) - {"train"} | MODEL5
+QUICK = {
+    "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
+    "a comment in stages/softmax.py": (comment("stages/softmax.py"), {"check", "softmax"}),
+    "run.seeds grows": (param("run.seeds=[0,1,2]"), {"check", "train@2", "dynamics", "claims"} | SHOWN),
+}
+SLOW = {
+    "a comment in params.yaml": (comment("params.yaml"), {"check", "report"}),
+    "report.title": (param("report.title=Other"), {"check", "report"}),
+    "claims.about": (param("claims.about=0.06"), {"check", "claims", "report"}),
+    "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
+    "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics", "claims"} | SHOWN),
+    "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm", "claims"} | SHOWN),
+    "sweep.trials": (param("sweep.trials=30"), {"check", "sweep", "claims"} | SHOWN),
+    "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax", "claims"} | SHOWN),
+    "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax", "claims"} | SHOWN),
+    "tokens.context_length": (param("tokens.context_length=12"), {"check", "tokens"} | MODEL5 | AFTER_TRAIN),
+    "train.learning_rate": (param("train.learning_rate=2.0e-3"), {"check"} | MODEL5 | AFTER_TRAIN),
+    "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN),
+    "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs"}),
+    "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
+    "stages/common/norms.py": (comment("stages/common/norms.py"), {"check", "inputs", "layernorm"}),
+    "stages/common/statistics.py": (
+        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics"} | MODEL5
+    ),
+    "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
+    "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
+    "the palette in stages/drawing/style.py": (
+        lambda project: edit(project, "stages/drawing/style.py", "#0072B2", "#0072B3"), {"check"} | SHOWN
+    ),
+    "stages/report.html.j2": (comment("stages/report.html.j2", "<!-- x -->"), {"check", "report"}),
+    "stages/sources/hub.py": (comment("stages/sources/hub.py"), {"check", "inputs"}),
+    "requirements.lock": (comment("requirements.lock"), EVERYTHING - {"check"}),
+    "README.md": (comment("README.md"), set()),
+    "tests": (comment("tests/conftest.py"), set()),
+    "nothing": (lambda project: None, set()),
+}  # fmt: skip
+
+
+def reruns(project, change, expected):
+    change(project)
+    assert project.repro() == expected
+    assert project.run("dvc", "status", "-q").returncode == 0
+    assert project.repro() == set()
+
+
+@pytest.mark.parametrize(("change", "expected"), QUICK.values(), ids=QUICK)
+def test_an_edit_reruns_exactly_what_it_should(rebuilt, change, expected):
+    reruns(rebuilt, change, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "expected"), SLOW.values(), ids=SLOW)
+def test_an_edit_reruns_exactly_what_it_should_long_table(rebuilt, change, expected):
+    reruns(rebuilt, change, expected)
+
+
+def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
+    def state():
+        names = sorted(str(p.relative_to(rebuilt.folder)) for p in rebuilt.folder.glob("[dr]*/**/*") if p.is_file())
+        return rebuilt.read("dvc.lock"), names
+
+    before = state()
+    rebuilt.configure("run.seeds=[0,1,9]")
+    assert rebuilt.repro() == {"check", "train@9", "dynamics", "claims"} | SHOWN
+    assert "train@9" in rebuilt.read("dvc.lock")
+    rebuilt.configure("run.seeds=[0,1]")
+    assert not {name for name in rebuilt.repro() if name.startswith("train")}
+    assert state() == before
+
+
+@pytest.mark.slow
+def test_a_seed_that_comes_back_is_not_trained_again(rebuilt):
+    rebuilt.configure("run.seeds=[0]")
+    assert "train@0" not in rebuilt.repro()
+    rebuilt.configure("run.seeds=[0,1]")
+    assert not {name for name in rebuilt.repro() if name.startswith("train")}
+
+
+def test_two_rebuilds_in_two_clones_are_identical(smoke, project):
+    project.configure(preset="smoke")
+    project.repro()
+    assert project.read("dvc.lock") == smoke.read("dvc.lock")
+    for path in sorted((smoke.folder / "reports").rglob("*")):
+        if path.is_file():
+            name = path.relative_to(smoke.folder)
+            assert (project.folder / name).read_bytes() == path.read_bytes(), name
+
+
+@pytest.mark.slow
+def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
+    source = local_source(tmp_path / "source", TEXT * 3)
+    rebuilt.configure(f"inputs.source={source}")
+    assert rebuilt.repro() == {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN
+    assert '"gpt2"' in rebuilt.read("reports/metrics/layernorm.json")
+    with (source / "corpus.txt").open("a") as handle:
+        handle.write("And they grew again.\n")
+    assert rebuilt.repro() >= {"inputs", "tokens", "report"} | MODEL5
+    shutil.rmtree(source)
+    gone = rebuilt.stage("check")
+    assert gone.returncode == 2
+    assert "nor an existing directory" in gone.stderr
+
+
+def test_metrics_and_plots_are_shown_by_dvc(smoke):
+    shown = smoke.check("dvc", "metrics", "show", "--json")
+    assert "growth_of_std" in shown
+    plots = smoke.run("dvc", "plots", "show", "-o", "plots")
+    assert plots.returncode == 0
+    assert "failed" not in plots.stdout + plots.stderr
+    page = smoke.read("plots/index.html")
+    for title in ("QKᵀ", "largest probabilities", "loss of Model 5", "QKV weights, by block"):
+        assert title in page or title.encode("unicode_escape").decode() in page, title
+
+
+def test_a_changed_parameter_shows_in_the_diffs(rebuilt):
+    rebuilt.check("git", "add", "-A")
+    rebuilt.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "rebuilt")
+    rebuilt.configure("sweep.trials=25")
+    assert "sweep.trials" in rebuilt.check("dvc", "params", "diff")
+    rebuilt.repro()
+    assert "monte_carlo" in rebuilt.check("dvc", "metrics", "diff")

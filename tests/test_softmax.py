@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from stages import softmax
+
+logits = arrays(
+    np.float64, array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=12), elements=st.floats(-500, 500, width=32)
+)
+
+
+@given(logits)
+def test_softmax_sums_to_one_and_lies_in_the_unit_interval(z):
+    p = softmax.softmax(z)
+    assert ((p >= 0) & (p <= 1)).all()
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-12)
+
+
+@given(logits, st.floats(-100, 100))
+def test_softmax_does_not_change_when_all_logits_shift(z, shift):
+    np.testing.assert_allclose(softmax.softmax(z + shift), softmax.softmax(z), rtol=1e-9, atol=1e-12)
+
+
+@given(logits)
+def test_log_softmax_agrees_with_scipy(z):
+    from scipy.special import log_softmax
+
+    np.testing.assert_allclose(softmax.log_softmax(z), log_softmax(z, axis=-1), rtol=1e-12, atol=1e-12)
+
+
+@given(logits)
+def test_entropy_lies_between_zero_and_log_n(z):
+    h = softmax.entropy(softmax.log_softmax(z))
+    assert (h >= -1e-12).all()
+    assert (h <= np.log(z.shape[-1]) + 1e-12).all()
+
+
+def test_entropy_of_known_distributions():
+    with np.errstate(divide="ignore"):
+        log_p = np.log([[0.25, 0.25, 0.25, 0.25], [1, 0, 0, 0], [0.5, 0.5, 0, 0]])
+    np.testing.assert_allclose(softmax.entropy(log_p), [np.log(4), 0, np.log(2)], atol=1e-12)
+
+
+@given(arrays(np.float64, 6, elements=st.floats(-8, 8)))
+def test_jacobian_norm_is_that_of_the_numerical_derivative(z):
+    h = 1e-6
+    columns = [(softmax.softmax(z + h * e) - softmax.softmax(z - h * e)) / (2 * h) for e in np.eye(6)]
+    np.testing.assert_allclose(softmax.jacobian_norm(softmax.softmax(z)), np.linalg.norm(columns), rtol=1e-5, atol=1e-8)
+
+
+def test_jacobian_norm_of_known_distributions():
+    n = 50
+    assert softmax.jacobian_norm(np.eye(n)[0]) == pytest.approx(0, abs=1e-12)
+    assert softmax.jacobian_norm(np.full(n, 1 / n)) == pytest.approx(np.sqrt(n - 1) / n)
+    assert softmax.jacobian_norm(np.array([0.5, 0.5, 0])) == pytest.approx(0.5)
+
+
+def test_share_holding_half():
+    assert softmax.share_holding_half(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
+    assert softmax.share_holding_half(np.log(np.full(10, 0.1))) == pytest.approx(0.5, abs=0.11)
+
+
+def test_tempered_probabilities_are_softmax_at_that_temperature():
+    z = np.random.default_rng(0).normal(size=(5, 20))
+    np.testing.assert_allclose(softmax.tempered(softmax.softmax(z), 3.0), softmax.softmax(z / 3.0), rtol=1e-12)
+
+
+def test_sampling_by_gumbel_follows_the_temperature_and_refutes_another():
+    z = np.random.default_rng(0).normal(0, 7, (20, 30))
+    counts = softmax.sampled_counts(z, 5.0, 4000, np.random.default_rng(1))
+    assert counts.sum(-1).tolist() == [4000] * 20
+    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 5.0)) == pytest.approx(1, abs=0.25)
+    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 4.0)) > 3
+
+
+def test_trials_do_not_depend_on_how_many_there_are():
+    few, many = (softmax.trial_statistics(3, 5, 4, trials) for trials in (2, 6))
+    np.testing.assert_array_equal(few["scaled"]["entropy"], many["scaled"]["entropy"][:2])

@@ -1,0 +1,99 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import matrices, sweep
+
+
+def test_product_std_is_numpys():
+    q, k = np.random.default_rng(0).normal(size=(2, 3, 20, 7))
+    expected = [(a @ b.T).std() for a, b in zip(q, k, strict=True)]
+    np.testing.assert_allclose(sweep.product_std(q, k), expected, rtol=1e-12)
+
+
+def test_moments_do_not_depend_on_chunks(monkeypatch):
+    whole = sweep.trial_moments(1, 10, 5, 40)
+    monkeypatch.setattr(sweep, "CHUNK_ELEMENTS", 1)
+    np.testing.assert_allclose(sweep.trial_moments(1, 10, 5, 40), whole, rtol=1e-12)
+
+
+def test_the_result_does_not_depend_on_threads_and_a_dimension_more_changes_no_other():
+    one, two = (sweep.monte_carlo(1, 10, [2, 3, 4], 30, threads) for threads in (1, 2))
+    assert one == two
+    more = sweep.monte_carlo(1, 10, [2, 3, 4, 9], 30, 2)
+    assert {n: more[n] for n in one} == one
+
+
+def test_more_trials_continue_the_same_stream():
+    """30 trials and the next 30 must add up to the moments of 60."""
+    rng = sweep.streams.generator(1, "sweep/trial", 5)
+    pairs = rng.standard_normal((60, 2, 10, 5), dtype=np.float32)
+    sigma = sweep.product_std(pairs[:, 0], pairs[:, 1]) - np.sqrt(5)
+    for trials in (30, 60):
+        assert sweep.trial_moments(1, 10, 5, trials).deviation == pytest.approx(sigma[:trials].sum())
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=30))
+def test_mean_and_error_are_numpys(values):
+    x = np.array(values)
+    mean, error = sweep.mean_and_error(x.sum(), (x**2).sum(), x.size)
+    assert mean == pytest.approx(x.mean(), abs=1e-9)
+    assert error == pytest.approx(x.std(ddof=1) / np.sqrt(x.size), abs=1e-5)
+
+
+def test_the_interval_covers_theory_and_the_slope_is_one_half():
+    dimensions, trials = list(range(2, 40, 3)), 200
+    moments = sweep.monte_carlo(7, 50, dimensions, trials, 2)
+    slope = sweep.log_log_slope(moments, trials)
+    assert slope.low < slope.value < slope.high
+    assert slope.value == pytest.approx(0.5, abs=0.01)
+    assert slope.high - slope.low < 0.02
+    for n in dimensions[2:]:
+        estimate = sweep.sigma_estimate(n, moments[n], trials)
+        assert estimate.value == pytest.approx(np.sqrt(n), rel=0.02)
+
+
+def test_the_slope_finds_another_exponent():
+    """Moments of an exact power law n^0.7 without noise must give 0.7 and no interval."""
+    dimensions = [2, 5, 11, 40]
+    moments = {n: sweep.Moments(0, 0, 10 * 0.2 * np.log(n), 10 * (0.2 * np.log(n)) ** 2) for n in dimensions}
+    slope = sweep.log_log_slope(moments, 10)
+    assert slope[:3] == pytest.approx((0.7, 0.7, 0.7), abs=1e-6)
+
+
+def test_matrices_are_standard_normal_and_each_has_its_own_stream():
+    pair = matrices.draw_pair(5, 2, 400, 30)
+    assert set(pair) == {"Q.30", "K.30"}
+    assert pair["Q.30"].shape == (400, 30)
+    assert pair["Q.30"].std() == pytest.approx(1, abs=0.03)
+    assert abs(np.corrcoef(pair["Q.30"].ravel(), pair["K.30"].ravel())[0, 1]) < 0.05
+    assert not np.array_equal(pair["Q.30"], matrices.draw_pair(5, 1, 400, 30)["Q.30"])
+    np.testing.assert_array_equal(pair["Q.30"], matrices.draw_pair(5, 2, 400, 30)["Q.30"])
+
+
+@pytest.mark.slow
+def test_a_trial_is_at_least_two_and_a_half_times_as_fast_as_the_plain_loop():
+    dimensions = list(range(2, 101))
+
+    def plain(trials):
+        rng = np.random.default_rng(0)
+        for _ in range(trials):
+            for n in dimensions:
+                q, k = rng.standard_normal((50, n)), rng.standard_normal((50, n))
+                (q @ k.T).std()
+
+    def seconds_for_each(trials, run):
+        start = time.perf_counter()
+        run()
+        return (time.perf_counter() - start) / trials
+
+    ratios = []
+    for _ in range(5):
+        loop = seconds_for_each(60, lambda: plain(60))
+        ours = seconds_for_each(200, lambda: sweep.monte_carlo(0, 50, dimensions, 200, 2))
+        ratios.append(loop / ours)
+        print(f"plain loop {1e3 * loop:.2f} ms, sweep {1e3 * ours:.2f} ms for each trial")
+    assert np.median(ratios) >= 2.5, ratios

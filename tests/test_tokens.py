@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+from test_inputs import local_source, point_at
+
+from stages import tokens
+from stages.common import files
+from stages.common.cli import UserError
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "dtype"), [(256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")]
+)
+def test_the_smallest_unsigned_type_holds_the_vocabulary(vocabulary, dtype):
+    assert tokens.smallest_unsigned(vocabulary) == dtype
+
+
+def test_the_split_is_in_order_and_loses_nothing():
+    ids = np.arange(101)
+    train, test = tokens.split(ids, 0.9, 4)
+    np.testing.assert_array_equal(np.concatenate([train, test]), ids)
+    assert (train.size, test.size) == (90, 11)
+
+
+def test_a_context_longer_than_the_text_is_refused():
+    tokens.split(np.arange(100), 0.9, 9)
+    with pytest.raises(UserError, match=r"tokens\.context_length = 10: the test part of the text has only 10 tokens"):
+        tokens.split(np.arange(100), 0.9, 10)
+
+
+def test_tokens_decode_to_the_text(project, tmp_path):
+    point_at(project, local_source(tmp_path / "source"))
+    project.configure("tokens.context_length=16")
+    project.check("python", "-m", "stages.inputs")
+    project.check("python", "-m", "stages.tokens")
+    found = files.read_tensors(project.folder / "data" / "tokens" / "tokens.safetensors")
+    assert found["train"].dtype == np.uint16
+    from stages.common import bpe
+
+    ids = np.concatenate([found["train"], found["test"]]).tolist()
+    text = (project.folder / "data" / "inputs" / "corpus.txt").read_text()
+    assert bpe.load(project.folder / "data" / "inputs" / "tokenizer").decode(ids) == text
+    metrics = json.loads(project.read("reports/metrics/tokens.json"))
+    assert metrics["train_tokens"] + metrics["test_tokens"] == len(ids)
+    project.configure("tokens.context_length=60000")
+    before = project.read("data/tokens/description.json")
+    refused = project.stage("tokens")
+    assert refused.returncode == 2
+    assert "lower it, or give a longer text" in refused.stderr
+    assert project.read("data/tokens/description.json") == before
