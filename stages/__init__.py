@@ -1,1 +1,9 @@
 """The pipeline's stages, one module each; `dvc.yaml` says how they hang together."""
+
+import os
+
+# How the numerical libraries wait and share work, set before any of them is imported. NumPy's products must not depend
+# on the number of cores (where a stage uses `run.threads`, it starts its own threads), and OpenMP threads that spin for
+# long while they wait starve a second training on the same cores; a short spin costs nothing alone.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")

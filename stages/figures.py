@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
+from tqdm import tqdm
 
 from stages.common import cli, files, params, tables
 
@@ -48,7 +49,7 @@ def main() -> None:
     linear_std = tables.parameters(shown / "histograms.parquet")["train"]["linear_std"]
     width = settings.width
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
-        for name, figure in {
+        figures = {
             "one_pair": scaling.one_pair(q, k, width),
             "sweep": scaling.sweep(sweep, width),
             "sweep_ratio": scaling.sweep_ratio(sweep, width),
@@ -68,7 +69,8 @@ def main() -> None:
             "qkv_histograms": model5.histograms(
                 tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
             ),
-        }.items():
+        }
+        for name, figure in tqdm(figures.items(), "figures", unit="figure", disable=None, delay=2, leave=False):
             style.save(figure, folder / f"{name}.svg", settings.dpi)
 
 

@@ -13,7 +13,6 @@ example: python -m stages.train 0
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Threads that spin while they wait starve a second training on the same cores; a short spin costs nothing alone.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     cli.run(main)

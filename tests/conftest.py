@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: two test runs at once must not starve each other
-
 import shutil
 import subprocess
 import sys
@@ -13,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from closure import ROOT
+
+import stages  # noqa: F401  before any numerical library: it says how they wait and share work
 
 
 def environment() -> dict[str, str]:

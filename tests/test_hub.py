@@ -119,7 +119,7 @@ def test_another_book_or_a_missing_marker_is_refused():
     [b"\xff" * 200, (10**6).to_bytes(8, "little") + b"x" * 200, (4).to_bytes(8, "little") + b"nope" + b"x" * 200],
     ids=["huge header", "header longer than file", "header is not JSON"],
 )
-def test_what_is_no_safetensors_file_is_refused(server, contents, monkeypatch):
+def test_what_is_no_safetensors_file_is_refused(server, contents):
     server.files["model.safetensors"] = contents
     client = hub.Client(2, 0)
     file = hub.RemoteFile("m", f"{server.address}/cdn/{REPOSITORY}/resolve/x/model.safetensors", len(contents), "x")

@@ -39,7 +39,10 @@ def point_at(project, source):
 
 
 def test_docstrings_are_read_from_the_source_without_running_it():
-    source = '"""Module."""\nraise SystemExit\nclass A:\n    """A.\n\n    more\n        most\n    """\n    def f(self):\n        "f"\n    x = 1\n'
+    source = (
+        '"""Module."""\nraise SystemExit\nclass A:\n    """A.\n\n    more\n        most\n    """\n'
+        '    def f(self):\n        "f"\n    x = 1\n'
+    )
     assert list(embedded.docstrings(source)) == ["Module.", "A.\n\nmore\n    most", "f"]
 
 

@@ -91,7 +91,7 @@ SLOW = {
     "tokens.context_length": (param("tokens.context_length=12"), {"check", "tokens"} | MODEL5 | AFTER_TRAIN),
     "train.learning_rate": (param("train.learning_rate=2.0e-3"), {"check"} | MODEL5 | AFTER_TRAIN),
     "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN),
-    "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs"}),
+    "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
     "stages/common/norms.py": (comment("stages/common/norms.py"), {"check", "inputs", "layernorm"}),
     "stages/common/statistics.py": (
@@ -107,7 +107,7 @@ SLOW = {
     "requirements.lock": (comment("requirements.lock"), EVERYTHING - {"check"}),
     "README.md": (comment("README.md"), set()),
     "tests": (comment("tests/conftest.py"), set()),
-    "nothing": (lambda project: None, set()),
+    "nothing": (lambda _: None, set()),
 }  # fmt: skip
 
 

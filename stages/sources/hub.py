@@ -23,6 +23,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import http_backoff
+from tqdm import tqdm
 
 from stages.common import files, norms
 from stages.common.cli import UserError
@@ -169,7 +170,7 @@ def remote_norms(client: Client, file: RemoteFile) -> dict[str, np.ndarray]:
     base, tensors = 8 + length, {}
     try:
         header = json.loads(client.span(file, 8, base))
-        for _, name in norms.find(list(header)):
+        for _, name in tqdm(list(norms.find(list(header))), "norms", unit="tensor", disable=None, delay=2, leave=False):
             entry = header[name]
             dtype, shape = np.dtype(DTYPES[entry["dtype"]]), [int(n) for n in entry["shape"]]
             start, stop = map(int, entry["data_offsets"])

@@ -1,0 +1,139 @@
+"""The Makefile and the set-up: from anywhere, in paths with spaces, with errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+from conftest import environment, fresh_copy
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory):
+    return fresh_copy(tmp_path_factory.mktemp("a path with spaces") / "the project")
+
+
+def make(project, *arguments, cwd="/", **extra):
+    """Run make on the project from another folder."""
+    command = ["make", "-C", str(project.folder), *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment() | extra, capture_output=True, text=True)
+
+
+def script(path, body):
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def lend_environment(project):
+    """Let the copy use the tests' environment, marked as installed."""
+    venv = project.folder / ".venv"
+    if not venv.exists():
+        (venv / "bin").mkdir(parents=True)
+        for tool in Path(sys.executable).parent.iterdir():
+            if tool.name in ("dvc", "ruff", "mypy", "pip-compile"):
+                (venv / "bin" / tool.name).symlink_to(tool)
+        script(venv / "bin" / "python", f'exec "{sys.executable}" "$@"')
+        sums = project.check("sh", "-c", "cat requirements.lock pyproject.toml environment.sh | cksum").strip()
+        (venv / "installed").write_text(f"{sums} {project.folder}\n")
+
+
+def test_help_lists_every_target(spaced):
+    done = make(spaced, "help")
+    targets = re.search(r"^\.PHONY: (.*)$", spaced.read("Makefile"), re.MULTILINE)[1].split()
+    assert done.returncode == 0
+    for target in targets:
+        assert f"make {target} " in done.stdout, target
+    assert make(spaced).stdout == done.stdout, "help is the default"
+
+
+def test_make_works_from_any_folder_with_f_too(spaced, tmp_path):
+    command = ["make", "-f", str(spaced.folder / "Makefile"), "help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "make repro" in done.stdout
+
+
+def test_repro_applies_a_preset_and_values_and_refuses_bad_ones(spaced):
+    lend_environment(spaced)
+    bad = make(spaced, "repro", "PRESET=smoke", "SET=train.heads=5 run.seeds=[]")
+    assert bad.returncode != 0
+    assert "error: params.yaml: train.heads = 5: must divide train.width = 32" in bad.stderr
+    assert spaced.check("git", "status", "--porcelain") == ""
+    assert not (spaced.folder / "data").exists()
+    good = make(spaced, "repro", "PRESET=smoke", "SET=run.seeds=[3] sweep.trials=7")
+    assert good.returncode == 0, good.stderr
+    diff = spaced.check("git", "diff", "params.yaml")
+    assert "+  seeds: [3] #" in diff
+    assert "+  trials: 7 #" in diff
+    assert (spaced.folder / "reports" / "index.html").is_file()
+    assert (spaced.folder / "data" / "model5" / "seed-3").is_dir()
+    again = make(spaced, "repro")
+    assert "Data and pipelines are up to date." in again.stdout
+    assert "setting up" not in again.stdout
+
+
+def test_clean_removes_only_what_can_be_remade(spaced):
+    lend_environment(spaced)
+    (spaced.folder / "data").mkdir(exist_ok=True)
+    (spaced.folder / "data" / "kept").write_text("kept")
+    (spaced.folder / "data" / ".half.tmp").mkdir(exist_ok=True)
+    (spaced.folder / "stages" / "__pycache__").mkdir(exist_ok=True)
+    before = spaced.check("git", "status", "--porcelain")
+    assert make(spaced, "clean").returncode == 0
+    assert not (spaced.folder / ".venv").exists()
+    assert not (spaced.folder / "data" / ".half.tmp").exists()
+    assert not (spaced.folder / "stages" / "__pycache__").exists()
+    assert (spaced.folder / "data" / "kept").read_text() == "kept"
+    assert spaced.check("git", "status", "--porcelain") == before
+
+
+OLD = 'case "$*" in *sys.exit*) exit 1;; --version) echo Python 3.9.2;; *) exit 0;; esac'
+NO_VENV = 'case "$*" in *ensurepip*) exit 1;; *) exit 0;; esac'
+NO_NETWORK = f'exec "{sys.executable}" "$@"'
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        (None, "no-such-python not found: install Python 3.11 or newer"),
+        (OLD, "Python 3.9.2 is too old: Python 3.11 or newer is needed"),
+        (NO_VENV, "has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)"),
+        (NO_NETWORK, "installing requirements.lock failed: check the connection to the package index"),
+    ],
+    ids=["no python", "too old", "no venv", "no network"],
+)
+def test_what_is_missing_is_told_in_one_line(project, tmp_path, python, said):
+    chosen = script(tmp_path / "python", python) if python else "no-such-python"
+    nowhere = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_RETRIES": "0",
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    done = make(project, "env", f"PYTHON={chosen}", **nowhere, PIP_FIND_LINKS="")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert said in line
+    assert not (project.folder / ".venv" / "installed").exists()
+
+
+def test_the_lock_pins_everything_and_names_no_place():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] not in " #"]
+    assert len(lines) > 80
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+( ; .*)?", line) for line in lines)
+    assert any(re.fullmatch(r"torch==[0-9.]+", line) for line in lines)
+
+
+def test_every_command_has_help(project):
+    for path in sorted((ROOT / "stages").glob("*.py")):
+        if "__main__" in path.read_text():
+            printed = project.check("python", "-m", f"stages.{path.stem}", "--help")
+            assert printed.startswith(f"usage: python -m stages.{path.stem}"), path
+            assert len(printed.splitlines()) > 5, path
