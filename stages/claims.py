@@ -11,18 +11,30 @@ Writes: data/claims.json (everything), reports/metrics/claims.json (what diffs w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from stages.common import cli, files, params
+from stages.evidence.judges import (
+    NOT_MEASURED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Finding,
+    Metrics,
+    about,
+    at,
+    judged,
+    not_measured,
+    over_seeds,
+    point,
+    within,
+)
 
 OUTPUT = files.DATA / "claims.json"
-REPRODUCED, NOT_REPRODUCED, NOT_MEASURED = "reproduced", "not reproduced", "not measured here"
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
 GPT2 = "gpt2"
-Metrics = Mapping[str, Any]
 
 
 class Settings(params.Section):
@@ -40,18 +52,8 @@ class Run(params.Section):
     """This stage sees nothing of `run:`."""
 
 
-class Finding(NamedTuple):
-    """What a run says about a claim: the estimate with its interval, the verdict and a note for the reader."""
-
-    verdict: str
-    note: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
 class Claim(NamedTuple):
-    """A sentence of the articles and how it is judged."""
+    """A sentence of the articles and how it is judged; the criterion may name settings in braces."""
 
     id: str
     sentence: str
@@ -59,66 +61,6 @@ class Claim(NamedTuple):
     statistic: str
     criterion: str
     judge: Callable[[Metrics, Settings], Finding]
-
-
-def judged(met: bool, estimate: Metrics, note: str = "") -> Finding:
-    verdict = REPRODUCED if met else NOT_REPRODUCED
-    return Finding(verdict, note, estimate["value"], estimate["low"], estimate["high"])
-
-
-def within(estimate: Metrics, target: float, margin: float) -> bool:
-    """Whether the whole interval lies within a relative margin of the target."""
-    return bool(abs(estimate["low"] - target) <= margin * target and abs(estimate["high"] - target) <= margin * target)
-
-
-def point(value: float) -> Metrics:
-    """An estimate without sampling error: a census, or a deterministic number."""
-    return {"value": value, "low": value, "high": value}
-
-
-def not_measured(reason: str) -> Callable[[Metrics, Settings], Finding]:
-    return lambda metrics, settings: Finding(NOT_MEASURED, reason)
-
-
-def about(path: str, target: Callable[[Metrics], float]) -> Callable[[Metrics, Settings], Finding]:
-    """A judge: the interval of the estimate at `path` lies within ± `claims.about` of the target."""
-
-    def judge(metrics: Metrics, settings: Settings) -> Finding:
-        estimate, expected = at(metrics, path), target(metrics)
-        return judged(within(estimate, expected, settings.about), estimate, f"target {expected:.6g}")
-
-    return judge
-
-
-def over_seeds(path: str, met: Callable[[Metrics], bool], note: str = "") -> Callable[[Metrics, Settings], Finding]:
-    """A judge of an estimate over seeds, which one seed can't give an interval for."""
-
-    def judge(metrics: Metrics, settings: Settings) -> Finding:
-        try:
-            estimate = at(metrics, path)
-        except KeyError:
-            return Finding(NOT_MEASURED, "a single block has no depth to compare")
-        if estimate["n"] < 2:
-            return Finding(
-                NOT_MEASURED,
-                "one seed gives an estimate without an interval; name more in run.seeds",
-                estimate["value"],
-            )
-        return judged(met(estimate), estimate, f"{estimate['n']} seeds" + (f"; {note}" if note else ""))
-
-    return judge
-
-
-def at(metrics: Metrics, path: str) -> Any:
-    """The entry at a dotted path.
-
-    Raises:
-        KeyError: if there is none.
-    """
-    found: Any = metrics
-    for key in path.split("."):
-        found = found[key]
-    return found
 
 
 def s1(metrics: Metrics, settings: Settings) -> Finding:
@@ -203,95 +145,181 @@ def root_d(metrics: Metrics) -> float:
     return float(metrics["sweep"]["one_pair"]["sqrt_dimension"])
 
 
-ABOUT = "interval within ± claims.about of the target"
+ABOUT = "interval within ±{about:.0%} of the target"
 ABLATION = "needs training with and without LayerNorm side by side"
 CLAIMS = (
     Claim("S1", "σ(Q) ≈ 1 and σ(K) ≈ 1", f"{SCALING} 4.1", "σ over all saved Q", f"{ABOUT}, for Q and K", s1),
     Claim(
-        "S2", "σ(QKᵀ) ≈ √50 ≈ 7", f"{SCALING} 3.1, 4.1", "mean σ(QKᵀ) over draws", ABOUT,
+        "S2",
+        "σ(QKᵀ) ≈ √50 ≈ 7",
+        f"{SCALING} 3.1, 4.1",
+        "mean σ(QKᵀ) over draws",
+        ABOUT,
         about("sweep.monte_carlo.sigma_QKt", root_d),
     ),
     Claim(
-        "S3", "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100", f"{SCALING} 2.1, 3.2",
-        "largest |mean σ/√n - 1| over n", "≤ claims.overlap, and the log-log slope within that margin of 1/2", s3,
+        "S3",
+        "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100",
+        f"{SCALING} 2.1, 3.2",
+        "largest |mean σ/√n - 1| over n",
+        "at most {overlap:.0%}, and the log-log slope within that margin of 1/2",
+        s3,
     ),
     Claim(
-        "S4", "dividing by √d brings σ to ≈ 1", f"{SCALING} 2.3", "mean σ(QKᵀ/√d) over draws", ABOUT,
+        "S4",
+        "dividing by √d brings σ to ≈ 1",
+        f"{SCALING} 2.3",
+        "mean σ(QKᵀ/√d) over draws",
+        ABOUT,
         about("sweep.monte_carlo.sigma_QKt_scaled", lambda _: 1.0),
     ),
     Claim(
-        "S5", "unscaled: a few entries take large probability, most are ≈ 0", f"{SCALING} 4.2",
+        "S5",
+        "unscaled: a few entries take large probability, most are ≈ 0",
+        f"{SCALING} 4.2",
         "share of a row's entries that hold half of its probability",
-        "interval ≤ claims.few, and more than half of the probabilities under 1e-6", s5,
+        "interval at most {few:.0%}, and more than half of the probabilities under 1e-6",
+        s5,
     ),
     Claim(
-        "S6", "scaled: spread more evenly, many entries can be chosen", f"{SCALING} 4.2",
-        "effective share of a row's entries, exp(H)/n", "interval above 1/2 and above the unscaled one", s6,
+        "S6",
+        "scaled: spread more evenly, many entries can be chosen",
+        f"{SCALING} 4.2",
+        "effective share of a row's entries, exp(H)/n",
+        "interval above 1/2 and above the unscaled one",
+        s6,
     ),
     Claim(
-        "S7", "large logits saturate softmax: gradients close to 0", f"{SCALING} 2.2",
-        "‖softmax Jacobian‖, unscaled over scaled", "interval below 1/2", s7,
+        "S7",
+        "large logits saturate softmax: gradients close to 0",
+        f"{SCALING} 2.2",
+        "‖softmax Jacobian‖, unscaled over scaled",
+        "interval below 1/2",
+        s7,
     ),
     Claim(
-        "S8", "a Goldilocks zone of logits, kept by scaling and normalisation", f"{SCALING} 5.1",
-        "gradient and discrimination over a range of logit scales", "both survive at 1/√d and nowhere else",
+        "S8",
+        "a Goldilocks zone of logits, kept by scaling and normalisation",
+        f"{SCALING} 5.1",
+        "gradient and discrimination over a range of logit scales",
+        "both survive at 1/√d and nowhere else",
         not_measured("needs a map over logit scales, not only the two that experiment 3 compares"),
     ),
     Claim(
-        "S9", "scaling acts like sampling temperature T = √d", f"{SCALING} 5.3",
+        "S9",
+        "scaling acts like sampling temperature T = √d",
+        f"{SCALING} 5.3",
         "χ²/df of sampled frequencies against softmax(z/√d)",
-        "within 0.2 of 1, p^(1/T) renormalised equal to 1e-9, and T = 1 refuted", s9,
+        "within 0.2 of 1, p^(1/T) renormalised equal to 1e-9, and T = 1 refuted",
+        s9,
     ),
     Claim(
-        "S10", "GPT-2's γ lie mostly in 0.2-0.4", f"{SCALING} 4.3", "share of γ in the range", "above 1/2",
+        "S10",
+        "GPT-2's γ lie mostly in 0.2-0.4",
+        f"{SCALING} 4.3",
+        "share of γ in the range",
+        "above 1/2",
         of_gpt2("gamma.share_in_range", "0.763 for GPT-2 small (0.248 medium, 0.049 large, 0.016 XL)"),
     ),
     Claim(
-        "S11", "GPT-2's β concentrate around 0", f"{SCALING} 4.3", "share of |β| below layernorm.beta_near_zero",
-        "above 1/2", of_gpt2("beta.share_near_zero", "90 % of GPT-2 small's β lie in -0.036…0.049"),
+        "S11",
+        "GPT-2's β concentrate around 0",
+        f"{SCALING} 4.3",
+        "share of |β| below layernorm.beta_near_zero",
+        "above 1/2",
+        of_gpt2("beta.share_near_zero", "90 % of GPT-2 small's β lie in -0.036…0.049"),
     ),
     Claim(
-        "S12", "LayerNorm mostly shrinks activations (γ < 1)", f"{SCALING} 4.3", "share of γ below 1", "above 1/2",
+        "S12",
+        "LayerNorm mostly shrinks activations (γ < 1)",
+        f"{SCALING} 4.3",
+        "share of γ below 1",
+        "above 1/2",
         of_gpt2("gamma.share_below_1", "median γ of GPT-2 small 0.301"),
     ),
-    Claim("S13", "LayerNorm stabilises gradients", f"{SCALING} 5.2", "-", "-", not_measured(ABLATION)),
-    Claim("S14", "LayerNorm reduces the drift of activations", f"{SCALING} 5.2", "-", "-", not_measured(ABLATION)),
-    Claim("S15", "LayerNorm balances the layers", f"{SCALING} 5.2", "-", "-", not_measured(ABLATION)),
+    Claim(
+        "S13",
+        "LayerNorm stabilises gradients",
+        f"{SCALING} 5.2",
+        "spread of gradient norms over steps",
+        "smaller with LayerNorm",
+        not_measured(ABLATION),
+    ),
+    Claim(
+        "S14",
+        "LayerNorm reduces the drift of activations through the layers",
+        f"{SCALING} 5.2",
+        "size of activations by block",
+        "grows less with LayerNorm",
+        not_measured(ABLATION),
+    ),
+    Claim(
+        "S15",
+        "LayerNorm balances the layers against each other",
+        f"{SCALING} 5.2",
+        "gradient norm by block",
+        "more even with LayerNorm",
+        not_measured(ABLATION),
+    ),
     Claim("W1", "bias vectors are 0 after initialisation", f"{WEIGHTS} 4.1", "largest |bias|", "exactly 0", w1),
     Claim("W2", "Linear weights have std ≈ 0.02", f"{WEIGHTS} 4.1", "pooled std", ABOUT, initial("W2")),
     Claim(
-        "W3", "position embeddings have Xavier's std √(2/(T+D))", f"{WEIGHTS} 4.1", "std over seeds", ABOUT,
+        "W3",
+        "position embeddings have Xavier's std √(2/(T+D))",
+        f"{WEIGHTS} 4.1",
+        "std over seeds",
+        ABOUT,
         initial("W3"),
     ),
     Claim(
-        "W4", "token embeddings have std ≈ 0.02 because of weight tying", f"{WEIGHTS} 3.3, 4.1", "std over seeds",
-        ABOUT, initial("W4"),
+        "W4",
+        "token embeddings have std ≈ 0.02 because of weight tying",
+        f"{WEIGHTS} 3.3, 4.1",
+        "std over seeds",
+        ABOUT,
+        initial("W4"),
     ),
     Claim(
-        "W5", "QKV weights start narrow around 0 and widen", f"{WEIGHTS} 4.2", "relative growth of σ, mean over blocks",
-        "interval over seeds above 0", over_seeds("dynamics.growth_of_std", lambda e: e["low"] > 0),
+        "W5",
+        "QKV weights start narrow around 0 and widen",
+        f"{WEIGHTS} 4.2",
+        "relative growth of σ, mean over blocks",
+        "interval over seeds above 0",
+        over_seeds("dynamics.growth_of_std", lambda e: e["low"] > 0),
     ),
     Claim(
-        "W6", "their tails grow longer", f"{WEIGHTS} 4.2", "change of excess kurtosis, mean over blocks",
-        "interval over seeds above 0, and that of the tail mass too", w6,
+        "W6",
+        "their tails grow longer",
+        f"{WEIGHTS} 4.2",
+        "change of excess kurtosis, mean over blocks",
+        "interval over seeds above 0, and that of the tail mass too",
+        w6,
     ),
     Claim(
-        "W7", "early layers widen faster, later ones slower", f"{WEIGHTS} 4.3", "rank correlation of growth with depth",
+        "W7",
+        "early layers widen faster, later ones slower",
+        f"{WEIGHTS} 4.3",
+        "rank correlation of growth with depth",
         "interval over seeds below 0",
         over_seeds("dynamics.rank_correlation_of_growth_with_depth", lambda e: e["high"] < 0),
     ),
     Claim(
-        "W8", "the layer next to the embedding grows most", f"{WEIGHTS} 4.3",
-        "growth of block 0 minus the largest of the others", "interval over seeds above 0",
+        "W8",
+        "the layer next to the embedding grows most",
+        f"{WEIGHTS} 4.3",
+        "growth of block 0 minus the largest of the others",
+        "interval over seeds above 0",
         over_seeds("dynamics.lead_of_block_0_in_growth", lambda e: e["low"] > 0),
     ),
     Claim(
-        "W9", "the narrow start keeps softmax out of saturation early in training", f"{WEIGHTS} 5.3",
+        "W9",
+        "the narrow start keeps softmax out of saturation early in training",
+        f"{WEIGHTS} 5.3",
         "lowest attention entropy of a block early in training, as a share of its maximum",
         "interval over seeds above 1/2",
         over_seeds("dynamics.lowest_early_attention_entropy", lambda e: e["low"] > 0.5, "no wider start beside it"),
     ),
-)  # fmt: skip
+)
 
 
 def ledger(metrics: Metrics, settings: Settings) -> list[dict[str, Any]]:
@@ -299,6 +327,7 @@ def ledger(metrics: Metrics, settings: Settings) -> list[dict[str, Any]]:
     entries = []
     for claim in CLAIMS:
         declared = {name: value for name, value in claim._asdict().items() if name != "judge"}
+        declared["criterion"] = claim.criterion.format(**settings.model_dump())
         entries.append(declared | claim.judge(metrics, settings)._asdict())
     return entries
 

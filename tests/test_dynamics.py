@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from stages import dynamics
-from stages.common import tables
+from stages.common import files, tables
 
 
 def growth(before, after):
@@ -62,6 +62,28 @@ def test_the_initial_checks_are_pooled_over_tensors():
     assert found["W1"]["value"] == found["W1"]["high"] == 0
     assert found["W2"]["value"] == pytest.approx(np.sqrt((0.01**2 + 3 * 0.03**2) / 4))
     assert found["W2"]["n"] == 400
+
+
+def test_seeds_give_other_runs_on_the_same_test_windows(smoke):
+    runs = [smoke.folder / "data" / "model5" / f"seed-{seed}" for seed in (0, 1)]
+    a, b = (tables.read(run / "losses.parquet", "losses") for run in runs)
+    assert (a["step"] == b["step"]).all()
+    assert (a["loss"] != b["loss"]).all()
+    assert json.loads((runs[0] / "samples.json").read_text()) != json.loads((runs[1] / "samples.json").read_text())
+
+
+def test_snapshots_hold_the_weights_that_the_tables_describe(smoke):
+    run = smoke.folder / "data" / "model5" / "seed-0"
+    table = tables.read(run / "weights.parquet", "weights")
+    assert sorted(path.name for path in (run / "qkv").iterdir()) == [f"step-{n:06d}.safetensors" for n in (0, 10, 20)]
+    for step in (0, 20):
+        for name, weight in files.read_tensors(run / "qkv" / f"step-{step:06d}.safetensors").items():
+            row = table[
+                (table["step"] == step) & (table["block"] == int(name.split(".")[1])) & (table["part"] == "qkv")
+            ]
+            assert row["std"].item() == pytest.approx(weight.std(), rel=1e-5)
+    untouched = table[(table["step"] == 0) & (table["part"] == "qkv")]["std"]
+    assert untouched.to_numpy() == pytest.approx(0.02, rel=0.05)
 
 
 def test_it_looks_at_exactly_the_seeds_asked_for(smoke):

@@ -37,13 +37,18 @@ def no_arguments(module_doc: str | None, prog: str) -> None:
     parser(module_doc, prog).parse_args()
 
 
+def _terminated(*_: object) -> None:
+    print("terminated", file=sys.stderr)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into exit codes.
 
     Exit codes: 0 done; 2 the user can mend it (one line each on stderr); 130 interrupted; 143 terminated;
     anything else is a defect and keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         main()
     except UserError as error:

@@ -1,0 +1,1 @@
+"""What turns metrics into verdicts."""

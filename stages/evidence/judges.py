@@ -1,0 +1,91 @@
+"""How evidence becomes a verdict: findings, and the judges that several claims share.
+
+A judge is a function from the stages' metrics and the margins fixed beforehand to a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+REPRODUCED, NOT_REPRODUCED, NOT_MEASURED = "reproduced", "not reproduced", "not measured here"
+Metrics = Mapping[str, Any]
+
+
+class Margins(Protocol):
+    """What counts as "about"."""
+
+    @property
+    def about(self) -> float:
+        """A relative margin."""
+        ...
+
+
+class Finding(NamedTuple):
+    """What a run says about a claim: the estimate with its interval, the verdict and a note for the reader."""
+
+    verdict: str
+    note: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def judged(met: bool, estimate: Metrics, note: str = "") -> Finding:
+    verdict = REPRODUCED if met else NOT_REPRODUCED
+    return Finding(verdict, note, estimate["value"], estimate["low"], estimate["high"])
+
+
+def within(estimate: Metrics, target: float, margin: float) -> bool:
+    """Whether the whole interval lies within a relative margin of the target."""
+    return bool(abs(estimate["low"] - target) <= margin * target and abs(estimate["high"] - target) <= margin * target)
+
+
+def point(value: float) -> Metrics:
+    """An estimate without sampling error: a census, or a deterministic number."""
+    return {"value": value, "low": value, "high": value}
+
+
+def not_measured(reason: str) -> Callable[[Metrics, Margins], Finding]:
+    return lambda metrics, margins: Finding(NOT_MEASURED, reason)
+
+
+def about(path: str, target: Callable[[Metrics], float]) -> Callable[[Metrics, Margins], Finding]:
+    """A judge: the interval of the estimate at `path` lies within ± `claims.about` of the target."""
+
+    def judge(metrics: Metrics, margins: Margins) -> Finding:
+        estimate, expected = at(metrics, path), target(metrics)
+        return judged(within(estimate, expected, margins.about), estimate, f"target {expected:.6g}")
+
+    return judge
+
+
+def over_seeds(path: str, met: Callable[[Metrics], bool], note: str = "") -> Callable[[Metrics, Margins], Finding]:
+    """A judge of an estimate over seeds, which one seed can't give an interval for."""
+
+    def judge(metrics: Metrics, margins: Margins) -> Finding:
+        try:
+            estimate = at(metrics, path)
+        except KeyError:
+            return Finding(NOT_MEASURED, "a single block has no depth to compare")
+        if estimate["n"] < 2:
+            return Finding(
+                NOT_MEASURED,
+                "one seed gives an estimate without an interval; name more in run.seeds",
+                estimate["value"],
+            )
+        return judged(met(estimate), estimate, f"{estimate['n']} seeds" + (f"; {note}" if note else ""))
+
+    return judge
+
+
+def at(metrics: Metrics, path: str) -> Any:
+    """The entry at a dotted path.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    found: Any = metrics
+    for key in path.split("."):
+        found = found[key]
+    return found
