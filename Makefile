@@ -26,7 +26,7 @@ env: ## make .venv and install what requirements.lock pins
 	@$(ready)
 
 repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
-	@$(ready) && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.check && dvc repro
+	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.check && dvc repro
 
 test: ## run the tests (three minutes at most)
 	@$(ready) && python -m pytest

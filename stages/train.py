@@ -162,7 +162,7 @@ def train_one(settings: Settings, run: Run, seed: int, folder: Path) -> dict[str
     prompt = tokenizer.encode(settings.prompt).ids
 
     def windows(step: int) -> Tensor:
-        stream = streams.generator(run.root_seed, "train/batch", seed, step)
+        stream = training.batch_stream(run.root_seed, seed, step)
         return training.batch(tokens["train"], settings.batch_size, context_length, stream)
 
     def text(model: Model5, purpose: str) -> str:

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,20 @@ def test_the_lock_pins_everything_and_names_no_place():
     assert len(lines) > 80
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+( ; .*)?", line) for line in lines)
     assert any(re.fullmatch(r"torch==[0-9.]+", line) for line in lines)
+
+
+def test_the_lock_satisfies_what_pyproject_declares():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    locked = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    versions = {canonicalize_name(name): version for name, version in locked}
+    for text in declared:
+        requirement = Requirement(text)
+        assert requirement.specifier, text
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
 
 
 def test_every_command_has_help(project):

@@ -45,7 +45,7 @@ def test_the_same_figure_has_the_same_bytes(tmp_path):
 
 def test_the_users_own_style_changes_nothing(rebuilt):
     before = {path.name: path.read_bytes() for path in (rebuilt.folder / "reports" / "figures").iterdir()}
-    (rebuilt.folder / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\n")
+    (rebuilt.folder / "matplotlibrc").write_text("axes.facecolor: red\naxes.labelsize: 40\n")
     assert rebuilt.stage("figures", "data/model5/seed-0").returncode == 0
     after = {path.name: path.read_bytes() for path in (rebuilt.folder / "reports" / "figures").iterdir()}
     assert after == before

@@ -11,6 +11,7 @@ from test_inputs import TEXT
 
 from stages.common import files, streams
 from stages.common.cli import UserError
+from stages.common.statistics import excess_kurtosis
 from stages.model5 import export, initialisation, snapshots, training
 from stages.model5.model import Model5, Shape
 from stages.sources import embedded
@@ -131,6 +132,7 @@ def test_initialisation_keeps_its_promises():
     for check in checks:
         assert abs(check.measured - check.expected) <= check.tolerance, check
     assert model.wpe.weight.std().item() == pytest.approx(math.sqrt(2 / (64 + 96)), rel=0.03)
+    assert abs(excess_kurtosis(model.wpe.weight.detach().numpy())) < 0.3, "normal, not uniform"
     xavier_of_tokens = math.sqrt(2 / (2000 + 96))
     assert abs(model.wte.weight.std().item() - xavier_of_tokens) > 0.005, "the tied head overwrites Xavier's values"
     assert model.blocks[0].ln_1.weight.min().item() == 1
@@ -191,11 +193,12 @@ def test_attention_statistics_of_known_patterns():
 
 def test_batches_are_a_pure_function_of_their_stream():
     tokens = np.arange(500, dtype=np.uint16)
-    first = training.batch(tokens, 4, 24, streams.generator(1, "train/batch", 0, 7))
-    again = training.batch(tokens, 4, 24, streams.generator(1, "train/batch", 0, 7))
-    other = training.batch(tokens, 4, 24, streams.generator(1, "train/batch", 0, 8))
+    first, again, later, other_seed, other_root = (
+        training.batch(tokens, 4, 24, training.batch_stream(*key))
+        for key in ((1, 0, 7), (1, 0, 7), (1, 0, 8), (1, 1, 7), (2, 0, 7))
+    )
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert not any(torch.equal(first, other) for other in (later, other_seed, other_root))
     assert first.shape == (4, 25)
     assert torch.equal(first[:, 1:] - first[:, :-1], torch.ones(4, 24, dtype=torch.int64))
 

@@ -150,9 +150,9 @@ def write_plot(name: str, columns: Mapping[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays as one safetensors file; at most one metadata entry, since the writer does not order more."""
+    """Write arrays as one safetensors file; the library orders tensors, but metadata of one entry only."""
     contents = tensors_to_bytes(
-        {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())},
+        {name: np.ascontiguousarray(array) for name, array in tensors.items()},
         metadata=dict(metadata) if metadata else None,
     )
     with atomic_file(path) as temporary:

@@ -163,8 +163,8 @@ def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mappin
         parameters: what determined it, stored in the file's metadata.
 
     Raises:
-        ValueError: if columns are missing, not declared, of different lengths or hold nulls.
-        pa.ArrowInvalid: if a value does not fit its declared type.
+        ValueError: if columns are missing or not declared.
+        pa.ArrowInvalid: if they differ in length, hold nulls, or a value does not fit its declared type.
     """
     declared = schema(table)
     if set(columns) != set(declared.names):
@@ -173,9 +173,6 @@ def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mappin
     metadata = {"table": table, "parameters": json.dumps(parameters, sort_keys=True)}
     contents = pa.Table.from_arrays(arrays, schema=declared.with_metadata(metadata))
     contents.validate(full=True)
-    for field, array in zip(declared, arrays, strict=True):
-        if array.null_count:
-            raise ValueError(f"table {table}: column {field.name} holds nulls")
     with files.atomic_file(path) as temporary:
         pq.write_table(
             contents, temporary, compression="zstd", use_dictionary=[f.name for f in declared if f.type == NAME]

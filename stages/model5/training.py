@@ -28,6 +28,11 @@ def batch(tokens: np.ndarray, size: int, context_length: int, stream: np.random.
     return torch.from_numpy(windows.astype(np.int64))
 
 
+def batch_stream(root_seed: int, seed: int, step: int) -> np.random.Generator:
+    """The random stream of one batch of one training run."""
+    return streams.generator(root_seed, "train/batch", seed, step)
+
+
 @torch.no_grad()
 def mean_loss(model: Model5, windows: Tensor, size: int) -> float:
     """Mean cross-entropy in nats/token over windows (N, T + 1), `size` of them at a time."""
