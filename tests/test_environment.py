@@ -95,7 +95,8 @@ def test_clean_removes_only_what_can_be_remade(spaced):
     assert spaced.check("git", "status", "--porcelain") == before
 
 
-OLD = 'case "$*" in *sys.exit*) exit 1;; --version) echo Python 3.9.2;; *) exit 0;; esac'
+AS_IF_OLD = "import sys; sys.version_info = (3, 10, 14); exec(sys.argv[1])"
+OLD = f'case "$1" in -c) exec "{sys.executable}" -c "{AS_IF_OLD}" "$2";; --version) echo Python 3.10.14;; esac'
 NO_VENV = 'case "$*" in *ensurepip*) exit 1;; *) exit 0;; esac'
 NO_NETWORK = f'exec "{sys.executable}" "$@"'
 
@@ -104,7 +105,7 @@ NO_NETWORK = f'exec "{sys.executable}" "$@"'
     ("python", "said"),
     [
         (None, "no-such-python not found: install Python 3.11 or newer"),
-        (OLD, "Python 3.9.2 is too old: Python 3.11 or newer is needed"),
+        (OLD, "Python 3.10.14 is too old: Python 3.11 or newer is needed"),
         (NO_VENV, "has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)"),
         (NO_NETWORK, "installing requirements.lock failed: check the connection to the package index"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stages.drawing.style import BLUE, RED, SEQUENCE
 
@@ -71,6 +72,7 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
                     color=colour, label=norm,
                 )  # fmt: skip
             axes.set(title=f"{model}: {NAMES[kind]}", xlabel="block (last: final norm)")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[row, 0].set_ylabel("median, 5-95 %")
         grid[row, 0].legend(fontsize=8)
     return figure
