@@ -49,10 +49,16 @@ def validated(path: Path = params.PARAMS) -> Params:
         raise cli.UserError(*found)
     settings = Params.model_validate(contents)
     source = settings.inputs.source
-    if source not in ("embedded", "hub") and not Path(source).is_dir():
-        raise cli.UserError(
-            f"{path}: inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
-        )
+    if source not in ("embedded", "hub"):
+        where, here = Path(source).resolve(), Path.cwd()
+        if not where.is_dir():
+            raise cli.UserError(
+                f"{path}: inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
+            )
+        if here.is_relative_to(where) or any(where.is_relative_to(here / made) for made in ("data", "reports")):
+            raise cli.UserError(
+                f"{path}: inputs.source = {source!r}: must not hold the project's folder nor lie in data/ or reports/"
+            )
     return settings
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages import check
 from stages.common import cli, files, params
@@ -34,7 +33,7 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
             yield key.split("."), YAML(typ="safe", pure=True).load(value)
-        except YAMLError as error:
+        except params.UNREADABLE as error:
             raise cli.UserError(f"{text!r}: the value is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -58,7 +57,7 @@ def assign(tree: Any, keys: list[str], value: Any) -> None:
         if not isinstance(section, Mapping) or key not in section:
             allowed = ", ".join(section) if isinstance(section, Mapping) else "nothing"
             raise cli.UserError(
-                f"{'.'.join(keys)}: no such parameter; {'.'.join(keys[:depth]) or 'there'} has: {allowed}"
+                f"{'.'.join(keys)}: no such parameter; {'.'.join(keys[:depth]) or 'params.yaml'} has: {allowed}"
             )
         if depth < len(keys) - 1:
             section = section[key]
@@ -118,7 +117,10 @@ def main() -> None:
     changes += assignments(arguments.assignment)
     params.read()  # says clearly if the file as it stands can't be read
     before = params.PARAMS.read_text("utf-8")
-    after = edited(before, changes)
+    try:
+        after = edited(before, changes)
+    except ValueError as error:  # such as an integer of thousands of digits
+        raise cli.UserError(f"a value can't be written as YAML: {error}") from None
     if after == before:
         return
     with files.atomic_file(params.PARAMS) as copy:

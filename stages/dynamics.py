@@ -152,9 +152,8 @@ def main() -> None:
             ).as_metrics(),
             "lowest_early_attention_entropy": statistics.mean_interval(entropy.min((0, 2))).as_metrics(),
         }
-        | growth_metrics(std[0], std[last])
-        | change
-        | final,
+        | final
+        | (growth_metrics(std[0], std[last]) | change if last > 0 else {}),
     )
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),

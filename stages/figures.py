@@ -20,7 +20,7 @@ OUTPUT = Path("reports/figures")
 
 
 class Settings(params.Section):
-    width: float = Field(ge=2, le=30)
+    width: float = Field(ge=4, le=30)
     """Width of the figures in inches."""
 
     dpi: int = Field(ge=30, le=1200)

@@ -56,7 +56,9 @@ def checkpoints(arguments: list[str]) -> Iterator[tuple[str, Path]]:
         UserError: if a path does not exist.
     """
     for argument in arguments:
-        name, _, location = argument.rpartition("=")
+        name, location = "", argument
+        if not Path(argument).exists() and "=" in argument:
+            name, _, location = argument.partition("=")
         path = Path(location)
         if path.is_dir() and (path / "model.safetensors").is_file():
             yield name or path.resolve().name, path / "model.safetensors"
@@ -69,30 +71,16 @@ def checkpoints(arguments: list[str]) -> Iterator[tuple[str, Path]]:
             raise cli.UserError(f"{path}: no such file or folder; give a safetensors file or a model's folder")
 
 
-def parameters(path: Path) -> Iterator[tuple[norms.Norm, np.ndarray]]:
-    """Every LayerNorm parameter of a safetensors file as float32, in model order.
-
-    Raises:
-        UserError: if the file is missing, damaged or without LayerNorms.
-    """
-    with files.open_tensors(path) as handle:
-        found = list(norms.find(list(handle.keys())))
-        if not found:
-            raise cli.UserError(f"{path}: no LayerNorm parameters in GPT-2's naming among {len(handle.keys())} tensors")
-        for norm, name in found:
-            yield norm, handle.get_tensor(name).astype(np.float32)
-
-
 def survey(paths: list[tuple[str, Path]]) -> dict[str, Any]:
     """The columns of the `layernorm` table for the given checkpoints (name, file), in the order given."""
     rows: dict[str, list[np.ndarray]] = {name: [] for name in tables.schema("layernorm").names}
     for model, path in paths:
-        for norm, values in parameters(path):
+        for norm, _, values in norms.read(path):
             entry = {"model": model, **norm._asdict()}
             for name, value in entry.items():
                 rows[name].append(np.full(values.size, value))
             rows["index"].append(np.arange(values.size, dtype=np.int32))
-            rows["value"].append(values)
+            rows["value"].append(values.astype(np.float32))
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 

@@ -106,9 +106,9 @@ def trial_statistics(root_seed: int, rows: int, d: int, trials: int) -> dict[str
     return result
 
 
-def tempered(p: np.ndarray, temperature: float) -> np.ndarray:
-    """p^(1/T), renormalised over the last axis."""
-    powered = p ** (1 / temperature)
+def tempered(log_p: np.ndarray, temperature: float) -> np.ndarray:
+    """p^(1/T), renormalised over the last axis, from log-probabilities (p itself may have underflowed to 0)."""
+    powered = np.exp(log_p / temperature)
     return np.asarray(powered / powered.sum(-1, keepdims=True))
 
 
@@ -125,14 +125,15 @@ def sampled_counts(z: np.ndarray, temperature: float, samples: int, stream: np.r
 def reduced_chi_square(counts: np.ndarray, p: np.ndarray) -> float:
     """Pearson's χ² of counts (rows, n) against p (rows, n) over its degrees of freedom; about 1 if p is true.
 
-    In each row the rarest entries are pooled until the pool expects at least five counts.
+    In each row the rarest entries, but never the likeliest, are pooled until the pool expects at least five counts. An
+    entry that p makes impossible counts as one in 10⁹, so that the statistic stays finite.
     """
     total, degrees = 0.0, 0
     for observed, probability in zip(counts, p, strict=True):
         order = probability.argsort()
         expected = probability[order] * observed.sum()
-        pool = int(np.searchsorted(expected.cumsum(), 5))
-        e = np.append(expected[: pool + 1].sum(), expected[pool + 1 :])
+        pool = min(int(np.searchsorted(expected.cumsum(), 5)), expected.size - 2)
+        e = np.maximum(np.append(expected[: pool + 1].sum(), expected[pool + 1 :]), 1e-9 * observed.sum())
         o = np.append(observed[order][: pool + 1].sum(), observed[order][pool + 1 :])
         total += float(((o - e) ** 2 / e).sum())
         degrees += o.size - 1
@@ -182,7 +183,7 @@ def main() -> None:
         | {
             "fresh_draws": drawn | {"jacobian_norm_ratio": statistics.mean_interval(ratio).as_metrics()},
             "temperature": {
-                "largest_difference_from_power": np.abs(tempered(unscaled, temperature) - scaled).max(),
+                "largest_difference_from_power": np.abs(tempered(log_softmax(logits), temperature) - scaled).max(),
                 "reduced_chi_square": reduced_chi_square(counts, scaled),
                 "reduced_chi_square_at_temperature_1": reduced_chi_square(counts, unscaled),
             },

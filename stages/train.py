@@ -54,7 +54,7 @@ class Settings(params.Section):
     weight_decay: float = Field(ge=0, le=10)
     """AdamW's decoupled weight decay, on every parameter."""
 
-    linear_std: float = Field(gt=0, le=10)
+    linear_std: float = Field(ge=1e-6, le=10)
     """Standard deviation of the Linear weights at the start."""
 
     snapshot_every: int = Field(ge=1)
@@ -72,7 +72,7 @@ class Settings(params.Section):
     histogram_edges: int = Field(ge=2, le=10_000)
     """Edges of the weights' histogram, evenly over ±histogram_limit; beyond lie an under- and an overflow bin."""
 
-    histogram_limit: float = Field(gt=0)
+    histogram_limit: float = Field(ge=1e-6, le=1e6)
     """Outermost edges of the histogram."""
 
     tail_sigmas: float = Field(gt=0)
@@ -160,6 +160,8 @@ def train_one(settings: Settings, run: Run, seed: int, folder: Path) -> dict[str
     shape = Shape(description["vocabulary"], context_length, settings.width, settings.heads, settings.blocks)
     tokenizer = bpe.load(TOKENIZER)
     prompt = tokenizer.encode(settings.prompt).ids
+    if not prompt:
+        raise cli.UserError("params.yaml: train.prompt: the tokenizer has no token for any of it")
 
     def windows(step: int) -> Tensor:
         stream = training.batch_stream(run.root_seed, seed, step)

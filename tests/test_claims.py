@@ -23,7 +23,7 @@ def metrics():
     }
     return {
         "sweep": {
-            "one_pair": {"sqrt_dimension": 7.07},
+            "one_pair": {"dimension": 50, "sqrt_dimension": 7.07},
             "all_pairs": {"sigma_Q": estimate(1.0, 0.01), "sigma_K": estimate(1.0, 0.01)},
             "monte_carlo": {
                 "sigma_QKt": estimate(7.07, 0.02),
@@ -142,6 +142,16 @@ def test_one_seed_decides_nothing_that_needs_replicates():
     judged = verdicts(found)
     assert {judged[f"W{i}"] for i in range(5, 10)} == {NOT_MEASURED}
     assert {judged[f"W{i}"] for i in range(1, 5)} == {REPRODUCED}
+
+
+def test_with_the_start_as_the_only_snapshot_nothing_is_said_of_growth():
+    found = metrics()
+    for name in list(found["dynamics"]):
+        if name not in ("initialisation", "lowest_early_attention_entropy"):
+            del found["dynamics"][name]
+    judged = verdicts(found)
+    assert {judged[f"W{i}"] for i in range(5, 9)} == {NOT_MEASURED}
+    assert judged["W9"] == REPRODUCED
 
 
 def test_a_single_block_has_no_depth_to_judge():

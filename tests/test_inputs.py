@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from stages.common import bpe
+from stages.common import bpe, norms
 from stages.common.cli import UserError
-from stages.sources import embedded, layout
+from stages.sources import embedded
 
 TEXT = "It was a dark night. The numbers grew, and grew, and softmax could no longer learn.\n" * 200
 
@@ -82,7 +82,7 @@ def test_a_directory_is_copied_and_its_path_is_no_provenance(project, tmp_path):
     inputs = project.folder / "data" / "inputs"
     assert (inputs / "corpus.txt").read_bytes() == TEXT.encode()
     assert (inputs / "tokenizer" / "merges.txt").read_bytes() == (source / "gpt2" / "merges.txt").read_bytes()
-    kept = layout.norm_tensors(inputs / "gpt2.safetensors")
+    kept = {name: values for _, name, values in norms.read(inputs / "gpt2.safetensors")}
     expected = {name: array for name, array in gpt2_tensors().items() if "ln_" in name}
     assert set(kept) == set(expected)
     assert (inputs / "gpt2.safetensors").stat().st_size < (source / "gpt2" / "model.safetensors").stat().st_size
@@ -101,6 +101,18 @@ def damage(path):
     path.write_bytes(path.read_bytes()[:-16])
 
 
+def spoil_norm(source, values):
+    save_file(gpt2_tensors() | {"h.1.ln_2.weight": values}, str(source / "gpt2" / "model.safetensors"))
+
+
+def bfloat16(path):
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    tensors = {name: torch.from_numpy(array).bfloat16() for name, array in gpt2_tensors().items()}
+    save_torch(tensors, str(path))
+
+
 SPOILT = {
     "no corpus": (lambda s: (s / "corpus.txt").unlink(), "corpus.txt: no such file"),
     "empty corpus": (lambda s: (s / "corpus.txt").write_bytes(b" \n"), "corpus.txt: the text is empty"),
@@ -108,6 +120,21 @@ SPOILT = {
     "no tokenizer": (lambda s: (s / "gpt2" / "merges.txt").unlink(), "merges.txt: no such file"),
     "broken vocabulary": (lambda s: (s / "gpt2" / "vocab.json").write_text("{"), "not a byte-level BPE tokenizer"),
     "ids with gaps": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": 7}'), "the ids are not 0"),
+    "only a byte-order mark": (lambda s: (s / "corpus.txt").write_bytes(b"\xef\xbb\xbf"), "the text is empty"),
+    "ids that are no numbers": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": true}'), "not a mapping from"),
+    "a byte without token": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": 0}'), "255 of the 256 bytes"),
+    "a merge that does not fit": (lambda s: (s / "gpt2" / "merges.txt").write_text("a qq\n"), "line 1 of merges.txt"),
+    "norms in bfloat16": (lambda s: bfloat16(s / "gpt2" / "model.safetensors"), "is stored as BF16; convert it"),
+    "norms that are no vectors": (lambda s: spoil_norm(s, np.zeros((2, 8), np.float32)), "of shape (2, 8)"),
+    "norms of no length": (lambda s: spoil_norm(s, np.zeros(0, np.float32)), "of shape (0,)"),
+    "norms of integers": (lambda s: spoil_norm(s, np.zeros(8, np.int32)), "int32 of shape (8,)"),
+    "norms that are not finite": (lambda s: spoil_norm(s, np.full(8, np.nan, np.float32)), "not finite"),
+    "no biases": (
+        lambda s: save_file(
+            {name: a for name, a in gpt2_tensors().items() if "bias" not in name}, str(s / "gpt2" / "model.safetensors")
+        ),
+        "no LayerNorm parameters (γ and β",
+    ),
     "no weights": (lambda s: (s / "gpt2" / "model.safetensors").unlink(), "model.safetensors: no such file"),
     "damaged weights": (lambda s: damage(s / "gpt2" / "model.safetensors"), "not a sound safetensors file"),
     "no norms": (

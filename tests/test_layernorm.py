@@ -53,17 +53,14 @@ def test_as_a_tool(project, tmp_path):
     save_file(gpt2_tensors(), str(tmp_path / "one.safetensors"))
     (tmp_path / "two").mkdir()
     save_file(gpt2_tensors(blocks=1), str(tmp_path / "two" / "model.safetensors"))
-    done = project.stage(
-        "layernorm",
-        str(tmp_path / "one.safetensors"),
-        f"named={tmp_path / 'two'}",
-        "--out",
-        str(tmp_path / "n.parquet"),
-    )
+    (tmp_path / "a=b").mkdir()
+    save_file(gpt2_tensors(blocks=1), str(tmp_path / "a=b" / "three.safetensors"))
+    checkpoints = [tmp_path / "one.safetensors", f"named={tmp_path / 'two'}", tmp_path / "a=b" / "three.safetensors"]
+    done = project.stage("layernorm", *map(str, checkpoints), "--out", str(tmp_path / "n.parquet"))
     assert done.returncode == 0, done.stderr
     frame = tables.read(tmp_path / "n.parquet", "layernorm")
-    assert frame.groupby("model", observed=True).size().to_dict() == {"one": 80, "named": 48}
-    assert "128 LayerNorm parameters of 2 checkpoint(s)" in done.stdout
+    assert frame.groupby("model", observed=True).size().to_dict() == {"one": 80, "named": 48, "three": 48}
+    assert "176 LayerNorm parameters of 3 checkpoint(s)" in done.stdout
     assert not (project.folder / "data").exists()
     assert "usage: python -m stages.layernorm" in project.check("python", "-m", "stages.layernorm", "--help")
 

@@ -235,6 +235,14 @@ def test_a_loss_that_is_not_finite_stops_training():
         list(training.train(model, training.optimiser(model, 1e-3, 0), lambda _: windows(), 3, lambda _: None))
 
 
+def test_a_model_that_diverged_at_the_last_update_is_told():
+    model = fresh()
+    with torch.no_grad():
+        model.wte.weight[3, 4] = torch.nan
+    with pytest.raises(UserError, match=r"logits are not finite; training diverged: lower train\.learning_rate"):
+        training.sample(model, [3], 2, 0)
+
+
 def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
     model, batch = stirred(), windows(7)
     assert training.mean_loss(model, batch, 3) == pytest.approx(training.mean_loss(model, batch, 7), rel=1e-6)

@@ -32,8 +32,10 @@ BAD = [
     ({"inputs.revision": "main"}, "inputs.revision = 'main'"),
     ({"inputs.subpackages": ["../x"]}, "inputs.subpackages = ['../x']: every entry must be the name of a subpackage"),
     ({"inputs.source": "no/such/place"}, "inputs.source = 'no/such/place': neither 'embedded' nor 'hub'"),
-    ({"train": None}, "train = None: must be a valid dictionary"),
+    ({"train": None}, "train = None: must be a mapping"),
     ({"train.prompt": ""}, "train.prompt = ''"),
+    ({"inputs.source": "."}, "inputs.source = '.': must not hold the project's folder"),
+    ({"inputs.source": "reports/figures"}, "must not hold the project's folder nor lie in data/ or reports/"),
 ]
 
 
@@ -93,6 +95,8 @@ def test_missing_keys_and_several_problems_at_once(project, monkeypatch):
         (b"run: 1\nrun: 2\n", "not valid YAML"),
         (b"a: \xff\n", "not UTF-8"),
         (b"a: \x00\n", "not valid YAML"),
+        (b"a: !!bool x\n", "not valid YAML"),
+        (b"[" * 5000, "not valid YAML"),
         (b"!!python/object/apply:os.system [true]\n", "not valid YAML"),
     ],
 )
@@ -103,6 +107,13 @@ def test_what_is_not_a_parameter_file_is_told_in_one_line(tmp_path, contents, sa
         params.read(path)
     assert len(raised.value.problems) == 1
     assert "\n" not in str(raised.value)
+
+
+def test_a_number_too_long_to_print_is_still_one_line(project, monkeypatch):
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("steps: 501", "steps: 0x" + 9000 * "f"))
+    (line,) = lines(path, monkeypatch)
+    assert line.startswith("params.yaml: train.steps = a huge int: ")
 
 
 def test_a_stage_sees_its_own_section_and_what_it_names_of_run(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 
 import pytest
@@ -174,6 +175,27 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
     gone = rebuilt.stage("check")
     assert gone.returncode == 2
     assert "nor an existing directory" in gone.stderr
+
+
+EXTREMES = {
+    "everything at its lower limit": [
+        "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
+        "sweep.trials=2", "softmax.trials=2", "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2",
+        "train.heads=1", "train.blocks=1", "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1",
+        "train.probe_windows=1", "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",
+    ],
+    "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=3"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("assignments", EXTREMES.values(), ids=EXTREMES)
+def test_what_is_accepted_runs_through_to_the_report(rebuilt, assignments):
+    rebuilt.configure(*assignments)
+    assert "report" in rebuilt.repro()
+    assert "W5" in rebuilt.read("reports/index.html")
+    claims = json.loads(rebuilt.read("reports/metrics/claims.json"))
+    assert claims["W5"]["verdict"] == claims["W8"]["verdict"] == "not measured here"
 
 
 def test_metrics_and_plots_are_shown_by_dvc(smoke):

@@ -64,7 +64,7 @@ def test_share_holding_half():
 
 def test_tempered_probabilities_are_softmax_at_that_temperature():
     z = np.random.default_rng(0).normal(size=(5, 20))
-    np.testing.assert_allclose(softmax.tempered(softmax.softmax(z), 3.0), softmax.softmax(z / 3.0), rtol=1e-12)
+    np.testing.assert_allclose(softmax.tempered(softmax.log_softmax(z), 3.0), softmax.softmax(z / 3.0), rtol=1e-12)
 
 
 def test_sampling_by_gumbel_follows_the_temperature_and_refutes_another():
@@ -73,6 +73,18 @@ def test_sampling_by_gumbel_follows_the_temperature_and_refutes_another():
     assert counts.sum(-1).tolist() == [4000] * 20
     assert softmax.reduced_chi_square(counts, softmax.softmax(z / 5.0)) == pytest.approx(1, abs=0.25)
     assert softmax.reduced_chi_square(counts, softmax.softmax(z / 4.0)) > 3
+
+
+def test_temperature_holds_where_probabilities_underflow():
+    d = 100_000
+    q, k = np.random.default_rng(0).normal(size=(2, 8, d))
+    z, t = q @ k.T, np.sqrt(d)
+    log_p = softmax.log_softmax(z)
+    assert (np.exp(log_p) == 0).any()
+    np.testing.assert_allclose(softmax.tempered(log_p, t), softmax.softmax(z / t), rtol=1e-9)
+    counts = softmax.sampled_counts(z, t, 4000, np.random.default_rng(1))
+    assert softmax.reduced_chi_square(counts, softmax.softmax(z / t)) == pytest.approx(1, abs=0.6)
+    assert 2 < softmax.reduced_chi_square(counts, softmax.softmax(z)) < np.inf
 
 
 def test_trials_do_not_depend_on_how_many_there_are():

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from stages.common.cli import UserError
 
+VOCAB, MERGES = "vocab.json", "merges.txt"
 END_OF_TEXT = "<|endoftext|>"
+
+
+def _check(ids: Any, merges: str) -> None:
+    """Raise ValueError unless the vocabulary is complete and every merge joins two tokens to a third."""
+    if not isinstance(ids, dict) or any(type(i) is not int for i in ids.values()):
+        raise ValueError("the vocabulary is not a mapping from tokens to ids")
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise ValueError("the ids are not 0 … n-1")
+    missing = set(pre_tokenizers.ByteLevel.alphabet()) - set(ids)
+    if missing:
+        raise ValueError(f"{len(missing)} of the 256 bytes have no token")
+    for number, line in enumerate(merges.split("\n"), 1):
+        if line and not (number == 1 and line.startswith("#version")):
+            left, _, right = line.partition(" ")
+            if not {left, right, left + right} <= ids.keys():
+                raise ValueError(f"line {number} of {MERGES} does not join two tokens to a third")
 
 
 def load(folder: Path) -> Tokenizer:
     """The tokenizer in `folder`: text to ids without special tokens; ids to text loses nothing.
 
     Raises:
-        UserError: if a file is missing, damaged, or the ids are not 0 … n-1.
+        UserError: if a file is missing or damaged, the ids are not 0 … n-1, a byte has no token, or a merge is none.
     """
-    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    vocab, merges = folder / VOCAB, folder / MERGES
     for path in (vocab, merges):
         if not path.is_file():
             raise UserError(f"{path}: no such file; a tokenizer is a vocab.json and a merges.txt")
     try:
-        ids = json.loads(vocab.read_text("utf-8"))
-        if sorted(ids.values()) != list(range(len(ids))):
-            raise ValueError("the ids are not 0 … n-1")
+        _check(json.loads(vocab.read_text("utf-8")), merges.read_text("utf-8"))
         model = models.BPE.from_file(str(vocab), str(merges))
     except Exception as error:  # the library raises bare Exception
         raise UserError(f"{folder}: not a byte-level BPE tokenizer: {' '.join(str(error).split())}") from error

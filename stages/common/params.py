@@ -7,6 +7,7 @@ A stage declares its section as a subclass of `Section` and what it needs of the
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from stages.common.cli import UserError
 
 PARAMS = Path("params.yaml")
+UNREADABLE = (YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what bad YAML can raise
 
 
 class Section(BaseModel):
@@ -74,7 +76,7 @@ def read(path: Path = PARAMS) -> dict[str, Any]:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except (YAMLError, ValueError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(contents, dict):
         raise UserError(f"{path}: must be a mapping of sections, got {_shown(contents)}")
@@ -109,7 +111,10 @@ def load(section: str, settings: type[SectionT], run: type[RunT], path: Path = P
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -124,6 +129,7 @@ def _line(model: type[Section], entry: Any, where: str, file: Path) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(known)}"
         return f"{file}: {path} = {_shown(entry['input'])}: unknown key; {hint}"
     message = entry["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = re.sub(r"a valid dictionary or instance of \w+", "a mapping", message)
     return f"{file}: {path} = {_shown(entry['input'])}: {message}"
 
 

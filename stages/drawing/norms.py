@@ -65,7 +65,10 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
             chosen = table[(table["model"] == model) & (table["kind"] == kind)]
             blocks = int(chosen["block"].max()) + 1
             for norm, colour in zip(("ln_1", "ln_2", "ln_f"), (BLUE, *SEQUENCE[1:3]), strict=True):
-                part = chosen[chosen["norm"] == norm].groupby("block")["value"].quantile([0.05, 0.5, 0.95]).unstack()
+                of_norm = chosen[chosen["norm"] == norm]
+                if of_norm.empty:
+                    continue
+                part = of_norm.groupby("block")["value"].quantile([0.05, 0.5, 0.95]).unstack()
                 x = [blocks if block == FINAL else block for block in part.index]
                 axes.errorbar(
                     x, part[0.5], [part[0.5] - part[0.05], part[0.95] - part[0.5]], fmt="o-", ms=4, lw=1, capsize=2,

@@ -67,7 +67,7 @@ def over_seeds(path: str, met: Callable[[Metrics], bool], note: str = "") -> Cal
         try:
             estimate = at(metrics, path)
         except KeyError:
-            return Finding(NOT_MEASURED, "a single block has no depth to compare")
+            return Finding(NOT_MEASURED, "needs a snapshot after the start, and more than one block to compare depths")
         if estimate["n"] < 2:
             return Finding(
                 NOT_MEASURED,

@@ -20,6 +20,8 @@ from stages.common import streams
 from stages.common.cli import UserError
 from stages.model5.model import Model5
 
+DIVERGED = "training diverged: lower train.learning_rate or train.linear_std"
+
 
 def batch(tokens: np.ndarray, size: int, context_length: int, stream: np.random.Generator) -> Tensor:
     """`size` windows of context_length + 1 tokens at random starts: (size, context_length + 1) int64."""
@@ -66,8 +68,7 @@ def train(
         value = float(loss.detach())
         if not math.isfinite(value):
             raise UserError(
-                f"training: the loss became {value} at step {step} (the last finite one was {last:.4g}); "
-                "lower train.learning_rate or train.linear_std"
+                f"training: the loss became {value} at step {step} (the last finite one was {last:.4g}); {DIVERGED}"
             )
         loss.backward()  # type: ignore[no-untyped-call]
         update.step()
@@ -94,11 +95,17 @@ def with_progress(losses: Iterator[float], steps: int, tokens: int, label: str) 
 
 @torch.no_grad()
 def sample(model: Model5, prompt: list[int], length: int, seed: int) -> list[int]:
-    """The prompt's ids followed by `length` ids drawn from the model at temperature 1."""
+    """The prompt's ids followed by `length` ids drawn from the model at temperature 1.
+
+    Raises:
+        UserError: if the model's logits are not finite, as after an update that diverged.
+    """
     generator = torch.Generator().manual_seed(seed)
     ids = torch.tensor([prompt])
     for _ in range(length):
         logits = model(ids[:, -model.shape.context_length :])[:, -1]
+        if not logits.isfinite().all():
+            raise UserError(f"training: the model's logits are not finite; {DIVERGED}")
         ids = torch.cat([ids, torch.multinomial(logits.softmax(-1), 1, generator=generator)], dim=1)
     result: list[int] = ids[0].tolist()
     return result

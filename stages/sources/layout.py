@@ -9,14 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from stages.common import files, norms
+from stages.common import bpe, files
 from stages.common.cli import UserError
 
 CORPUS = "corpus.txt"
 TOKENIZER = "tokenizer"
-TOKENIZER_FILES = ("vocab.json", "merges.txt")
+TOKENIZER_FILES = (bpe.VOCAB, bpe.MERGES)
 
 
 class Origin(NamedTuple):
@@ -44,19 +42,7 @@ def readable_text(contents: bytes, where: str) -> str:
         text = contents.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if not text.strip():
         raise UserError(f"{where}: the text is empty")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
-
-
-def norm_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The LayerNorm tensors of a safetensors file, under their own names; the others are not read.
-
-    Raises:
-        UserError: if the file is missing, damaged or without LayerNorms.
-    """
-    with files.open_tensors(path) as handle:
-        tensors = {name: handle.get_tensor(name) for _, name in norms.find(list(handle.keys()))}
-    if not tensors:
-        raise UserError(f"{path}: no LayerNorm parameters in GPT-2's naming")
-    return tensors
+    return text
