@@ -77,7 +77,6 @@ EVERYTHING = set(STAGES) - {"train"} | MODEL5
 QUICK = {
     "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
     "a comment in stages/softmax.py": (comment("stages/softmax.py"), {"check", "softmax"}),
-    "run.seeds grows": (param("run.seeds=[0,1,2]"), {"check", "train@2", "dynamics", "claims"} | SHOWN),
 }
 SLOW = {
     "a comment in params.yaml": (comment("params.yaml"), {"check", "report"}),
