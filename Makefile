@@ -17,7 +17,7 @@ ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 .PHONY: help env repro test test-all lint format docs lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' "$(here)/Makefile" | expand -t 18
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' "$(here)/Makefile"
 	@echo
 	@echo '  make repro PRESET=smoke                      apply presets/smoke.yaml to params.yaml, then rebuild'
 	@echo '  make repro SET="run.seeds=[0] sweep.trials=50"   set single parameters, then rebuild'
@@ -26,19 +26,20 @@ env: ## make .venv and install what requirements.lock pins
 	@$(ready)
 
 repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
-	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.check && dvc repro
+	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.check && dvc repro \
+		&& echo "done: open reports/index.html"
 
 test: ## run the tests (three minutes at most)
 	@$(ready) && python -m pytest
 
-test-all: ## run all tests, the long ones too (25 minutes at most)
+test-all: ## run all tests, the long ones too (ten minutes or so)
 	@$(ready) && python -m pytest -m "slow or not slow"
 
 lint: ## check style and types
 	@$(ready) && ruff check . && ruff format --check . && mypy
 
 format: ## bring the sources into the project's format
-	@$(ready) && ruff check --fix . ; ruff format .
+	@$(ready) && { ruff check --fix . ; ruff format . ; }
 
 docs: ## write the README's generated sections anew
 	@$(ready) && python -m stages.readme

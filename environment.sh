@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-wanted=$(cat requirements.lock pyproject.toml environment.sh | cksum)" $PWD"
+wanted="$(cat requirements.lock pyproject.toml environment.sh | cksum) $python $(pwd -P)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -x .venv/bin/python ]; then
     exit 0
 fi
@@ -27,8 +27,12 @@ echo "setting up .venv (a minute or two, only this once)"
 rm -f "$stamp"
 "$python" -m venv --clear .venv || fail "the environment could not be made in $PWD/.venv: see the lines above"
 # `python -m pip`, since the start line of the `pip` script breaks in paths with spaces
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock ||
+install() {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" > .venv/install.log 2>&1 && return
+    tail -n 5 .venv/install.log >&2
+    return 1
+}
+install -r requirements.lock ||
     fail "installing requirements.lock failed: check the connection to the package index (proxy?) and the disk, then run make again"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ||
-    fail "installing the project itself failed: see the lines above"
+install --no-deps --no-build-isolation --editable . || fail "installing the project itself failed: see the lines above"
 echo "$wanted" > "$stamp"

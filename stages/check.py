@@ -4,13 +4,17 @@ Every other stage depends on the constant this one writes, so a plain `dvc repro
 computed or deleted. It also clears away what seeds that are no longer asked for left behind, so that whoever looks at
 all of data/model5/ sees exactly the seeds of `run.seeds`.
 
-Reads:  params.yaml
+It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones.
+
+Reads:  params.yaml, requirements.lock
 Writes: data/checked (a constant)
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
@@ -18,6 +22,7 @@ from stages.common import cli, files, params
 
 OUTPUT = files.DATA / "checked"
 DVC_LOCK = Path("dvc.lock")
+LOCK = Path("requirements.lock")
 
 
 class Params(params.Section):
@@ -62,6 +67,17 @@ def validated(path: Path = params.PARAMS) -> Params:
     return settings
 
 
+def installed_versions(lock: str) -> Iterator[str]:
+    """A line for each package that a lock file pins and that is installed in another version."""
+    for name, pinned in re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", lock, re.MULTILINE):
+        try:
+            installed = importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if installed != pinned:
+            yield f"{LOCK}: pins {name} {pinned}, installed is {installed}; run make repro, which installs what it pins"
+
+
 def stale(folder: Path, seeds: list[int]) -> list[Path]:
     """What lies in `folder` for seeds (`seed-<s>`, with or without an ending) that are not among `seeds`."""
     found = []
@@ -98,6 +114,9 @@ def forget_other_seeds(seeds: list[int]) -> None:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.check")
     settings = validated()
+    differing = list(installed_versions(LOCK.read_text("utf-8")))
+    if differing:
+        raise cli.UserError(*differing)
     forget_other_seeds(settings.run.seeds)
     if not OUTPUT.is_file():
         files.write_text(OUTPUT, "params.yaml is sound\n")

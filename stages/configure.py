@@ -34,7 +34,8 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
         try:
             yield key.split("."), YAML(typ="safe", pure=True).load(value)
         except params.UNREADABLE as error:
-            raise cli.UserError(f"{text!r}: the value is not YAML: {' '.join(str(error).split())}") from None
+            reason = " ".join(str(error).split())
+            raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
 
 
 def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
@@ -64,7 +65,7 @@ def assign(tree: Any, keys: list[str], value: Any) -> None:
     old = section[keys[-1]]
     if isinstance(old, list) and isinstance(value, list):
         old[:] = value
-    elif old != value or type(old) is not type(value):
+    elif old != value or isinstance(old, bool) != isinstance(value, bool):
         section[keys[-1]] = value
 
 
@@ -116,6 +117,8 @@ def main() -> None:
     changes = preset(arguments.preset) if arguments.preset else []
     changes += assignments(arguments.assignment)
     params.read()  # says clearly if the file as it stands can't be read
+    if not changes:
+        return
     before = params.PARAMS.read_text("utf-8")
     try:
         after = edited(before, changes)

@@ -22,8 +22,9 @@ from stages.common.statistics import Estimate
 MODEL5 = files.DATA / "model5"
 OUTPUT = files.DATA / "dynamics.parquet"
 WHOLE_MODEL = -1
-FROM_WEIGHTS = ("std", "excess_kurtosis", "tail_mass")
+FROM_WEIGHTS = ("std", "tail_mass", "excess_kurtosis")
 FROM_ATTENTION = ("normalised_entropy", "largest_probability", "logit_std")
+SHARES = ("tail_mass", "normalised_entropy", "largest_probability")  # their intervals end at 0 and 1
 
 
 class Settings(params.Section):
@@ -42,12 +43,19 @@ def gather(table: str, seeds: list[int]) -> pd.DataFrame:
 
 
 def tidy(weights: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
-    """All quantities in one long table: quantity, seed, step, block, value (means over heads for attention)."""
+    """All quantities in one long table: quantity, seed, step, block, value.
+
+    Attention is averaged over heads. Kurtosis is averaged over Q, K and V, since a mixture of parts with different σ
+    has heavier tails than any of them; σ and tail mass are of the merged matrix.
+    """
     merged = weights[weights["part"] == "qkv"]
+    apart = weights[weights["part"] != "qkv"].groupby(["seed", "step", "block"], as_index=False)
+    kurtosis = apart[["excess_kurtosis"]].mean()
     heads = attention.groupby(["seed", "step", "block"], as_index=False)[list(FROM_ATTENTION)].mean()
     key = ["seed", "step", "block"]
     parts = [
-        merged.melt(key, list(FROM_WEIGHTS), "quantity", "value"),
+        merged.melt(key, ["std", "tail_mass"], "quantity", "value"),
+        kurtosis.melt(key, ["excess_kurtosis"], "quantity", "value"),
         heads.melt(key, list(FROM_ATTENTION), "quantity", "value"),
         losses.assign(quantity=losses["split"].astype(str) + "_loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
@@ -62,8 +70,13 @@ def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
     n = int(grouped["size"].max())
     unit = statistics.t_interval(0.0, 1.0, n).high if n > 1 else 0.0
     half = unit * grouped["sem"].fillna(0.0)
+    low, high = grouped["mean"] - half, grouped["mean"] + half
+    share = grouped["quantity"].isin(SHARES)
     return grouped[key].assign(
-        mean=grouped["mean"], low=grouped["mean"] - half, high=grouped["mean"] + half, seeds=grouped["size"]
+        mean=grouped["mean"],
+        low=low.where(~share, low.clip(0, 1)),
+        high=high.where(~share, high.clip(0, 1)),
+        seeds=grouped["size"],
     )
 
 
@@ -81,12 +94,13 @@ def growth_metrics(std_before: np.ndarray, std_after: np.ndarray) -> dict[str, A
     growth = std_after / std_before - 1
     blocks = growth.shape[1]
     result: dict[str, Estimate] = {"growth_of_std": statistics.mean_interval(growth.mean(1))}
-    if blocks > 1:
+    if blocks > 2:
         depth = np.arange(blocks)
         ranks = [statistics.rank_correlation(depth, seed) for seed in growth]
         correlation = statistics.mean_interval(ranks)
         bounded = correlation._replace(low=max(correlation.low, -1.0), high=min(correlation.high, 1.0))
         result["rank_correlation_of_growth_with_depth"] = bounded
+    if blocks > 1:
         lead = growth[:, 0] - growth[:, 1:].max(1)
         result["lead_of_block_0_in_growth"] = statistics.mean_interval(lead)
         result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(int((lead > 0).sum()), len(lead))
@@ -128,8 +142,8 @@ def main() -> None:
     snapshots = np.sort(weights["step"].unique())
     last = int(snapshots[-1])
     std = {step: by_seed_and_block(values, "std", step) for step in (0, last)}
-    early = snapshots[snapshots <= settings.early_share * (losses["step"].max() + 1)]
-    entropy = np.stack([by_seed_and_block(values, "normalised_entropy", step) for step in early])
+    early = snapshots[(snapshots > 0) & (snapshots <= settings.early_share * (losses["step"].max() + 1))]
+    entropy = [by_seed_and_block(values, "normalised_entropy", step).min(1) for step in early]
     change = {
         f"change_of_{name}": statistics.mean_interval(
             (by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)).mean(1)
@@ -150,8 +164,12 @@ def main() -> None:
             "mean_initial_weight": statistics.mean_interval(
                 weights[(weights["part"] == "qkv") & (weights["step"] == 0)].groupby("seed")["mean"].mean()
             ).as_metrics(),
-            "lowest_early_attention_entropy": statistics.mean_interval(entropy.min((0, 2))).as_metrics(),
         }
+        | (
+            {"lowest_early_attention_entropy": statistics.mean_interval(np.min(entropy, axis=0)).as_metrics()}
+            if entropy
+            else {}
+        )
         | final
         | (growth_metrics(std[0], std[last]) | change if last > 0 else {}),
     )

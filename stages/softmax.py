@@ -58,7 +58,7 @@ def jacobian_norm(p: np.ndarray) -> np.ndarray:
     """Frobenius norm of the softmax Jacobian diag(p) - ppᵀ over the last axis: (..., n) to (...,).
 
     ‖J‖² = Σp² - 2Σp³ + (Σp²)². It is 0 for a one-hot p, √(n-1)/n for a uniform one, and at most 1/√2 · 1/√2 = 1/2
-    (two entries of one half each).
+    (two entries of one half each). Close to one-hot, cancellation leaves an absolute accuracy of about 1e-8.
     """
     squares = (p**2).sum(-1)
     return np.asarray(np.sqrt(np.maximum(squares - 2 * (p**3).sum(-1) + squares**2, 0.0)))
@@ -112,32 +112,40 @@ def tempered(log_p: np.ndarray, temperature: float) -> np.ndarray:
     return np.asarray(powered / powered.sum(-1, keepdims=True))
 
 
-def sampled_counts(z: np.ndarray, temperature: float, samples: int, stream: np.random.Generator) -> np.ndarray:
-    """How often each entry of each row of z (rows, n) wins argmax(z + T·g) in `samples` draws: (rows, n)."""
+def sampled_counts(z: np.ndarray, temperature: float, samples: int, root_seed: int) -> np.ndarray:
+    """How often each entry of each row of z (rows, n) wins argmax(z + T·g) in `samples` draws: (rows, n).
+
+    Each row has a stream of its own.
+    """
     counts = np.zeros(z.shape, dtype=np.int64)
     for row, logits in enumerate(z):
+        stream = streams.generator(root_seed, "softmax/gumbel", row)
         for start in range(0, samples, 10_000):
             noise = stream.gumbel(size=(min(10_000, samples - start), logits.size))
             counts[row] += np.bincount((logits + temperature * noise).argmax(-1), minlength=logits.size)
     return counts
 
 
-def reduced_chi_square(counts: np.ndarray, p: np.ndarray) -> float:
-    """Pearson's χ² of counts (rows, n) against p (rows, n) over its degrees of freedom; about 1 if p is true.
+def reduced_chi_square(counts: np.ndarray, p: np.ndarray) -> tuple[float, int]:
+    """Pearson's χ² of counts (rows, n) against p (rows, n) over its degrees of freedom, and the degrees of freedom.
 
-    In each row the rarest entries, but never the likeliest, are pooled until the pool expects at least five counts. An
-    entry that p makes impossible counts as one in 10⁹, so that the statistic stays finite.
+    The first is about 1 if p is true.
+
+    In each row the entries that expect fewer than five counts, but never the likeliest, are pooled, with more of the
+    rarest if the pool expects fewer than five. A pool that p makes impossible counts as one in 10⁹, so that the
+    statistic stays finite.
     """
     total, degrees = 0.0, 0
     for observed, probability in zip(counts, p, strict=True):
         order = probability.argsort()
         expected = probability[order] * observed.sum()
-        pool = min(int(np.searchsorted(expected.cumsum(), 5)), expected.size - 2)
+        rare = max(int((expected < 5).sum()) - 1, int(np.searchsorted(expected.cumsum(), 5)))
+        pool = min(rare, expected.size - 2)
         e = np.maximum(np.append(expected[: pool + 1].sum(), expected[pool + 1 :]), 1e-9 * observed.sum())
         o = np.append(observed[order][: pool + 1].sum(), observed[order][pool + 1 :])
         total += float(((o - e) ** 2 / e).sum())
         degrees += o.size - 1
-    return total / max(degrees, 1)
+    return total / max(degrees, 1), degrees
 
 
 def main() -> None:
@@ -176,7 +184,8 @@ def main() -> None:
     ratio = trials["unscaled"]["jacobian_norm"] / trials["scaled"]["jacobian_norm"]
     temperature = float(np.sqrt(d))
     scaled, unscaled = softmax(logits / temperature), softmax(logits)
-    counts = sampled_counts(logits, temperature, settings.samples, streams.generator(run.root_seed, "softmax/gumbel"))
+    counts = sampled_counts(logits, temperature, settings.samples, run.root_seed)
+    chi_square, degrees = reduced_chi_square(counts, scaled)
     files.write_metrics(
         "softmax",
         metrics
@@ -184,8 +193,9 @@ def main() -> None:
             "fresh_draws": drawn | {"jacobian_norm_ratio": statistics.mean_interval(ratio).as_metrics()},
             "temperature": {
                 "largest_difference_from_power": np.abs(tempered(log_softmax(logits), temperature) - scaled).max(),
-                "reduced_chi_square": reduced_chi_square(counts, scaled),
-                "reduced_chi_square_at_temperature_1": reduced_chi_square(counts, unscaled),
+                "reduced_chi_square": chi_square,
+                "degrees_of_freedom": degrees,
+                "reduced_chi_square_at_temperature_1": reduced_chi_square(counts, unscaled)[0],
             },
         },
     )

@@ -178,7 +178,11 @@ def main() -> None:
                 "sigma_QKt_scaled": at_d.scaled(1 / np.sqrt(d)).as_metrics(),
                 "slope": log_log_slope({n: moments[n] for n in dimensions}, settings.trials).as_metrics(),
                 "mean_ratio": (mean / root).mean(),
-                "largest_ratio_error": np.abs(mean / root - 1).max(),
+                "largest_ratio_error": {
+                    "value": np.abs(mean / root - 1).max(),
+                    "low": np.abs(mean / root - 1).max(),
+                    "high": np.maximum(np.abs(low / root - 1), np.abs(high / root - 1)).max(),
+                },
             },
             "single_draws": {
                 "mean_ratio": (single / root).mean(),

@@ -184,8 +184,8 @@ def train_one(settings: Settings, run: Run, seed: int, folder: Path) -> dict[str
         streams.generator(run.root_seed, "train/evaluation"),
     )
     recorder = Recorder(settings, model, test, folder)
-    update = training.optimiser(model, settings.learning_rate, settings.weight_decay)
-    losses = training.train(model, update, windows, settings.steps, recorder.observe)
+    optimizer = training.optimizer(model, settings.learning_rate, settings.weight_decay)
+    losses = training.train(model, optimizer, windows, settings.steps, recorder.observe)
     per_step = settings.batch_size * context_length
     for step, loss in enumerate(training.with_progress(losses, settings.steps, per_step, f"train seed {seed}")):
         recorder.train_loss(step, loss)

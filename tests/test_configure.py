@@ -60,6 +60,17 @@ def test_an_unsound_result_is_not_written(project):
     assert "there are: paper, smoke" in unknown.stderr
 
 
+def test_nothing_to_apply_leaves_a_file_written_by_hand_alone(project):
+    by_hand = project.read("params.yaml").replace("trials: 200 #", "trials:    200     #", 1)
+    (project.folder / "params.yaml").write_text(by_hand)
+    project.configure()
+    assert project.read("params.yaml") == by_hand
+
+
+def test_the_same_value_is_no_edit():
+    assert configure.edited(TEXT, [(["train", "rate"], 1.0e-3), (["run", "threads"], 2)]) == TEXT
+
+
 def test_every_preset_is_sound(project):
     for preset in ("smoke", "paper"):
         project.configure(preset=preset)

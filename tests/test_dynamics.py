@@ -32,6 +32,23 @@ def test_growth_without_a_gradient_is_not_called_one():
     assert found["lead_of_block_0_in_growth"]["low"] < 0
 
 
+def test_kurtosis_is_that_of_the_parts_not_of_their_mixture():
+    key = {"seed": 0, "step": 0, "block": 0}
+    parts = [
+        key | {"part": p, "std": 1.0, "tail_mass": 0.0, "excess_kurtosis": k}
+        for p, k in zip("qkv", (1, 2, 3), strict=True)
+    ]
+    weights = pd.DataFrame([*parts, key | {"part": "qkv", "std": 1.0, "tail_mass": 0.5, "excess_kurtosis": 9.0}])
+    attention = pd.DataFrame([key | dict.fromkeys(dynamics.FROM_ATTENTION, 1.0)])
+    losses = pd.DataFrame([{"seed": 0, "step": 0, "split": "train", "loss": 1.0}])
+    found = dynamics.tidy(weights, attention, losses).set_index("quantity")["value"]
+    assert (found["excess_kurtosis"], found["tail_mass"], found["train_loss"]) == (2, 0.5, 1)
+
+
+def test_two_blocks_have_no_order_to_correlate():
+    assert "rank_correlation_of_growth_with_depth" not in growth([[0.02, 0.02]] * 3, [[0.03, 0.02]] * 3)
+
+
 def test_a_single_block_has_no_depth():
     assert "lead_of_block_0_in_growth" not in growth([[0.02], [0.02]], [[0.03], [0.04]])
 
@@ -47,6 +64,12 @@ def test_intervals_over_seeds_are_students():
     half = 2.7764451052 * np.std(np.arange(5), ddof=1) / np.sqrt(5)
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((2, 2 - half, 2 + half))
     assert row["seeds"] == 5
+
+
+def test_the_interval_of_a_share_ends_at_0_and_1():
+    shares = pd.DataFrame({"quantity": "tail_mass", "seed": [0, 1], "step": 0, "block": 0, "value": [0.1, 0.9]})
+    row = dynamics.over_seeds(shares).iloc[0]
+    assert (row["low"], row["mean"], row["high"]) == (0, 0.5, 1)
 
 
 def test_one_seed_gives_a_point():

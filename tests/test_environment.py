@@ -42,7 +42,7 @@ def lend_environment(project):
                 (venv / "bin" / tool.name).symlink_to(tool)
         script(venv / "bin" / "python", f'exec "{sys.executable}" "$@"')
         sums = project.check("sh", "-c", "cat requirements.lock pyproject.toml environment.sh | cksum").strip()
-        (venv / "installed").write_text(f"{sums} {project.folder}\n")
+        (venv / "installed").write_text(f"{sums} python3 {project.folder.resolve()}\n")
 
 
 def test_help_lists_every_target(spaced):

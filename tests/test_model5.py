@@ -101,8 +101,8 @@ def test_weights_are_truly_tied():
     names = [name for name, _ in model.named_parameters()]
     assert "wte.weight" in names
     assert "head.weight" not in names
-    optimiser = training.optimiser(model, 1e-3, 0.01)
-    assert sum(p is model.wte.weight for group in optimiser.param_groups for p in group["params"]) == 1
+    optimizer = training.optimizer(model, 1e-3, 0.01)
+    assert sum(p is model.wte.weight for group in optimizer.param_groups for p in group["params"]) == 1
 
 
 def test_no_token_sees_a_later_one():
@@ -212,7 +212,7 @@ def test_windows_reach_the_first_and_the_last_token():
 
 def test_training_learns_and_measures_before_it_updates():
     model = fresh()
-    update = training.optimiser(model, 1e-2, 0.01)
+    optimizer = training.optimizer(model, 1e-2, 0.01)
     seen = []
     before = model.wte.weight.detach().clone()
 
@@ -221,7 +221,7 @@ def test_training_learns_and_measures_before_it_updates():
         if step == 0:
             assert torch.equal(model.wte.weight, before)
 
-    losses = list(training.train(model, update, lambda _: windows(), 30, observe))
+    losses = list(training.train(model, optimizer, lambda _: windows(), 30, observe))
     assert seen == list(range(30))
     assert losses[0] == pytest.approx(fresh().loss(windows()).item())
     assert losses[-1] < losses[0] - 1
@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_stops_training():
     with torch.no_grad():
         model.ln_f.weight[0] = torch.inf
     with pytest.raises(UserError, match=r"the loss became nan at step 0 .* lower train\.learning_rate"):
-        list(training.train(model, training.optimiser(model, 1e-3, 0), lambda _: windows(), 3, lambda _: None))
+        list(training.train(model, training.optimizer(model, 1e-3, 0), lambda _: windows(), 3, lambda _: None))
 
 
 def test_a_model_that_diverged_at_the_last_update_is_told():

@@ -147,6 +147,15 @@ def test_the_command_line_exits_with_2_and_nothing_is_computed_or_deleted(rebuil
     assert {path: path.read_bytes() for path in rebuilt.folder.glob("data/**/*") if path.is_file()} == before
 
 
+def test_another_version_than_the_pinned_one_is_refused(project):
+    lock = project.folder / "requirements.lock"
+    lock.write_text(lock.read_text().replace("\nnumpy==", "\nnumpy==9.", 1))
+    done = project.stage("check")
+    assert done.returncode == 2
+    assert "requirements.lock: pins numpy 9." in done.stderr
+    assert not (project.folder / "data").exists()
+
+
 def test_params_are_documented_and_commented(project):
     for name, field in check.Params.model_fields.items():
         assert all(f.description for f in field.annotation.model_fields.values()), name

@@ -59,7 +59,7 @@ def test_jacobian_norm_of_known_distributions():
 
 def test_share_holding_half():
     assert softmax.share_holding_half(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
-    assert softmax.share_holding_half(np.log(np.full(10, 0.1))) == pytest.approx(0.5, abs=0.11)
+    assert softmax.share_holding_half(np.log([0.3, 0.3, 0.2, 0.1, 0.1])) == pytest.approx(0.4)
 
 
 def test_tempered_probabilities_are_softmax_at_that_temperature():
@@ -69,10 +69,10 @@ def test_tempered_probabilities_are_softmax_at_that_temperature():
 
 def test_sampling_by_gumbel_follows_the_temperature_and_refutes_another():
     z = np.random.default_rng(0).normal(0, 7, (20, 30))
-    counts = softmax.sampled_counts(z, 5.0, 4000, np.random.default_rng(1))
+    counts = softmax.sampled_counts(z, 5.0, 4000, 1)
     assert counts.sum(-1).tolist() == [4000] * 20
-    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 5.0)) == pytest.approx(1, abs=0.25)
-    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 4.0)) > 3
+    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 5.0))[0] == pytest.approx(1, abs=0.25)
+    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 4.0))[0] > 3
 
 
 def test_temperature_holds_where_probabilities_underflow():
@@ -82,9 +82,9 @@ def test_temperature_holds_where_probabilities_underflow():
     log_p = softmax.log_softmax(z)
     assert (np.exp(log_p) == 0).any()
     np.testing.assert_allclose(softmax.tempered(log_p, t), softmax.softmax(z / t), rtol=1e-9)
-    counts = softmax.sampled_counts(z, t, 4000, np.random.default_rng(1))
-    assert softmax.reduced_chi_square(counts, softmax.softmax(z / t)) == pytest.approx(1, abs=0.6)
-    assert 2 < softmax.reduced_chi_square(counts, softmax.softmax(z)) < np.inf
+    counts = softmax.sampled_counts(z, t, 4000, 1)
+    assert softmax.reduced_chi_square(counts, softmax.softmax(z / t))[0] == pytest.approx(1, abs=0.6)
+    assert 2 < softmax.reduced_chi_square(counts, softmax.softmax(z))[0] < np.inf
 
 
 def test_trials_do_not_depend_on_how_many_there_are():

@@ -45,8 +45,8 @@ def _terminated(*_: object) -> None:
 def run(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into exit codes.
 
-    Exit codes: 0 done; 2 the user can mend it (one line each on stderr); 130 interrupted; 143 terminated;
-    anything else is a defect and keeps its traceback.
+    Exit codes: 0 done; 2 the user can mend it (one line each on stderr); 130 interrupted; 141 output closed;
+    143 terminated; anything else is a defect and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -55,6 +55,8 @@ def run(main: Callable[[], None]) -> None:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except BrokenPipeError:
+        os._exit(128 + signal.SIGPIPE)  # whoever read our output has gone
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -63,5 +65,3 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        os._exit(128 + signal.SIGPIPE)

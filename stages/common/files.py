@@ -1,8 +1,8 @@
 """Files that are complete or do not exist, and that have the same bytes for the same content.
 
 Everything is written beside its place under a name that git and DVC ignore (`.NAME.tmp`), flushed to disk and
-renamed, so a crash leaves the old file or the new one. A run that was killed leaves a `.tmp` at worst; the next
-run of the same stage replaces it.
+renamed, so a crash leaves the old file or the new one; of a folder the old one, none, or the new one, but never a
+part. A run that was killed leaves `.tmp` files at worst; the next run of the same stage replaces them.
 """
 
 from __future__ import annotations
@@ -83,9 +83,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         for folder, _, names in os.walk(temporary):
             for name in names:
                 _fsync(Path(folder, name))
-        remove(path)
+            _fsync(Path(folder))
+        old = path.with_name(f".{path.name}.old.tmp")
+        remove(old)
+        if path.exists():
+            path.replace(old)
         temporary.replace(path)
         _fsync(path.parent)
+        remove(old)
     except BaseException as error:
         _give_up(temporary, path, error)
         raise

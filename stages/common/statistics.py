@@ -25,11 +25,11 @@ class Estimate(NamedTuple):
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-def t_interval(mean: float, standard_error: float, n: int, degrees: float | None = None) -> Estimate:
-    """Student's t interval around `mean`; `degrees` of freedom are n - 1 unless given."""
+def t_interval(mean: float, standard_error: float, n: int) -> Estimate:
+    """Student's t interval around `mean` with n - 1 degrees of freedom."""
     from scipy.stats import t
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, degrees if degrees is not None else n - 1)) * standard_error
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * standard_error
     return Estimate(mean, mean - half, mean + half, n)
 
 
@@ -61,6 +61,14 @@ def share_interval(successes: int, n: int) -> Estimate:
 
     interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def reduced_chi_square_range(degrees: int, share: float = 0.999) -> tuple[float, float]:
+    """Where χ²/df lies for true hypotheses in `share` of all cases."""
+    from scipy.stats import chi2
+
+    low, high = chi2.ppf([(1 - share) / 2, (1 + share) / 2], degrees) / degrees
+    return float(low), float(high)
 
 
 def excess_kurtosis(values: ArrayLike) -> float:

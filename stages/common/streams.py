@@ -24,5 +24,5 @@ def generator(root_seed: int, purpose: str, *index: int) -> np.random.Generator:
 
 
 def integer_seed(root_seed: int, purpose: str, *index: int) -> int:
-    """A 63-bit seed from that stream, for libraries that take one integer."""
+    """A 63-bit seed from that stream, for libraries that take one integer (torch on the CPU uses 32 bits of it)."""
     return int(sequence(root_seed, purpose, *index).generate_state(1, np.uint64)[0] >> np.uint64(1))

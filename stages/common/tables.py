@@ -212,7 +212,3 @@ def markdown() -> str:
             lines.append(f"| `{c.name}` | {kind} | {c.unit} | {meaning_} |")
         lines.append("")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from stages.common import files
 
 # Okabe & Ito's palette, which readers with any colour vision can tell apart.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
 )  # fmt: skip
 GREY = "#777777"
 SEQUENCE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)

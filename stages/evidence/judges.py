@@ -60,18 +60,23 @@ def about(path: str, target: Callable[[Metrics], float]) -> Callable[[Metrics, M
     return judge
 
 
-def over_seeds(path: str, met: Callable[[Metrics], bool], note: str = "") -> Callable[[Metrics, Margins], Finding]:
-    """A judge of an estimate over seeds, which one seed can't give an interval for."""
+def over_seeds(
+    path: str, met: Callable[[Metrics], bool], note: str = "", least: int = 2
+) -> Callable[[Metrics, Margins], Finding]:
+    """A judge of an estimate over seeds, which fewer than `least` seeds can't give an honest interval for."""
 
     def judge(metrics: Metrics, margins: Margins) -> Finding:
         try:
             estimate = at(metrics, path)
         except KeyError:
-            return Finding(NOT_MEASURED, "needs a snapshot after the start, and more than one block to compare depths")
-        if estimate["n"] < 2:
             return Finding(
                 NOT_MEASURED,
-                "one seed gives an estimate without an interval; name more in run.seeds",
+                "needs snapshots soon enough after the start, and for an order several blocks",
+            )
+        if estimate["n"] < least:
+            return Finding(
+                NOT_MEASURED,
+                f"too few seeds for an interval ({estimate['n']} of at least {least}); name more in run.seeds",
                 estimate["value"],
             )
         return judged(met(estimate), estimate, f"{estimate['n']} seeds" + (f"; {note}" if note else ""))

@@ -42,14 +42,14 @@ def mean_loss(model: Model5, windows: Tensor, size: int) -> float:
     return math.fsum(float(model.loss(part)) * len(part) for part in parts) / len(windows)
 
 
-def optimiser(model: Model5, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def optimizer(model: Model5, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW over every parameter (Loshchilov & Hutter 2019), without schedule, in its fused form."""
     return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def train(
     model: Model5,
-    update: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     batches: Callable[[int], Tensor],
     steps: int,
     observe: Callable[[int], None],
@@ -71,8 +71,8 @@ def train(
                 f"training: the loss became {value} at step {step} (the last finite one was {last:.4g}); {DIVERGED}"
             )
         loss.backward()  # type: ignore[no-untyped-call]
-        update.step()
-        update.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         last = value
         yield value
 

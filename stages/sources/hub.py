@@ -1,8 +1,9 @@
 """The hub source: Gulliver's Travels from Project Gutenberg, GPT-2's tokenizer and norms from the model hub.
 
 Everything goes through `huggingface_hub`, so `HF_ENDPOINT` and `HF_TOKEN` mean what they mean everywhere. Requests
-time out and are repeated; what arrives is checked: the commit, each file's hash against the hub's own, every range
-against what was asked for. Of the checkpoint only the header and the norm tensors are read, by range requests.
+time out and are repeated; what arrives is checked: the commit, the hash of each file that is fetched whole against the
+hub's own, every range against what was asked for. Of the checkpoint only the header and the norm tensors are read, by
+range requests.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ import httpx2
 import numpy as np
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import http_backoff
+from huggingface_hub.utils import build_hf_headers, http_backoff  # type: ignore[attr-defined]
 from tqdm import tqdm
 
 from stages.common import files, norms
@@ -196,7 +196,7 @@ def fill(folder: Path, client: Client, text_url: str, repository: str, revision:
     files.write_tensors(local, remote_norms(client, weights))
     files.write_text(folder / CORPUS, book(client.get(text_url).content, text_url))
     return [
-        describe(folder / CORPUS, CORPUS, text_url, "header and footer cut off"),
+        describe(folder / CORPUS, CORPUS, f"{text_url}, header and footer cut off", "as found"),
         *(describe(folder / TOKENIZER / name, name, repository, revision) for name in TOKENIZER_FILES),
         describe(local, f"LayerNorm tensors of {weights.name} ({weights.size} bytes)", repository, revision),
     ]
