@@ -181,14 +181,27 @@ def test_weight_rows_describe_q_k_v_and_all_of_it():
 def test_attention_statistics_of_known_patterns():
     hidden = torch.ones(6, 6, dtype=torch.bool).triu(1)
     uniform = torch.zeros(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
-    found = snapshots.attention_statistics(uniform)
+    found = snapshots.attention_statistics(uniform.numpy())
     assert found["normalised_entropy"].item() == pytest.approx(1, abs=1e-6)
     assert found["largest_probability"].item() == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
     assert found["largest_logit"].item() == 0
     sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
-    found = snapshots.attention_statistics(sharp)
+    found = snapshots.attention_statistics(sharp.numpy())
     assert found["normalised_entropy"].item() == pytest.approx(0, abs=1e-6)
     assert found["largest_logit"].item() == 100
+
+
+def test_attention_statistics_agree_with_torch():
+    hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
+    logits = (4 * torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))).masked_fill(hidden, -torch.inf)
+    found = snapshots.attention_statistics(logits.numpy())
+    for head in range(2):
+        rows = [(b, t) for b in range(3) for t in range(1, 9)]
+        p = [torch.distributions.Categorical(logits=logits[b, head, t, : t + 1]) for b, t in rows]
+        shares = [float(d.entropy()) / math.log(t + 1) for d, (_, t) in zip(p, rows, strict=True)]
+        assert found["normalised_entropy"][head] == pytest.approx(np.mean(shares), rel=1e-5)
+        assert found["largest_probability"][head] == pytest.approx(np.mean([float(d.probs.max()) for d in p]), rel=1e-5)
+        assert found["logit_std"][head] == pytest.approx(logits[:, head][:, ~hidden].std(correction=0).item(), rel=1e-5)
 
 
 def test_batches_are_a_pure_function_of_their_stream():

@@ -73,21 +73,25 @@ def histogram_rows(model: Model5, step: int, edges: np.ndarray) -> list[Row]:
     return rows
 
 
-def attention_statistics(logits: Tensor) -> dict[str, Tensor]:
-    """What softmax does with causal logits (B, H, T, T), by head: each value is (H,).
+def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """What softmax does with causal logits (B, H, T, T), -∞ where hidden, by head: each value is (H,).
 
     Entropy is taken as a share of its maximum, log(visible tokens); the first row sees one token and is left out.
+    NumPy in float64, since torch's multi-threaded exponential was seen to give other digits once in a while.
     """
-    log_p = logits.log_softmax(-1)[:, :, 1:]  # (B, H, T - 1, T)
-    p = log_p.exp()
-    entropy = torch.special.entr(p).sum(-1)  # (B, H, T - 1)
-    visible = torch.arange(2, logits.shape[-1] + 1, dtype=torch.float32)
-    shown = logits[:, :, torch.ones(logits.shape[-2:], dtype=torch.bool).tril()]  # (B, H, visible pairs)
+    visible = np.isfinite(logits)
+    shown = logits[:, :, np.tri(logits.shape[-1], dtype=bool)]  # (B, H, visible pairs)
+    shifted = logits[:, :, 1:].astype(np.float64) - logits[:, :, 1:].max(-1, keepdims=True)
+    p = np.exp(shifted)
+    total = p.sum(-1, keepdims=True)
+    p /= total
+    # -Σ p log p with log p = shifted - log total; hidden entries have p = 0 and add nothing
+    entropy = np.log(total[..., 0]) - (p * np.where(visible[:, :, 1:], shifted, 0.0)).sum(-1)  # (B, H, T - 1)
     return {
-        "normalised_entropy": (entropy / visible.log()).mean((0, 2)),
-        "largest_probability": p.amax(-1).mean((0, 2)),
-        "logit_std": shown.transpose(0, 1).flatten(1).std(1, correction=0),
-        "largest_logit": shown.abs().amax((0, 2)),
+        "normalised_entropy": (entropy / np.log(np.arange(2, logits.shape[-1] + 1))).mean((0, 2)),
+        "largest_probability": p.max(-1).mean((0, 2)),
+        "logit_std": shown.astype(np.float64).std((0, 2)),
+        "largest_logit": np.abs(shown).max((0, 2)),
     }
 
 
@@ -97,7 +101,7 @@ def attention_rows(model: Model5, step: int, windows: Tensor) -> list[Row]:
     x = model.embed(windows[:, :-1])
     rows = []
     for i, block in enumerate(model.blocks):
-        found = attention_statistics(block.attn.logits(block.ln_1(x)))
+        found = attention_statistics(block.attn.logits(block.ln_1(x)).numpy())
         for head in range(model.shape.heads):
             values = {name: float(values[head]) for name, values in found.items()}
             rows.append({"step": step, "block": i, "head": head} | values)
