@@ -95,7 +95,7 @@ SLOW = {
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
     "stages/common/norms.py": (comment("stages/common/norms.py"), {"check", "inputs", "layernorm"}),
     "stages/common/statistics.py": (
-        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics"} | MODEL5
+        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics", "claims"} | MODEL5
     ),
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
@@ -104,7 +104,7 @@ SLOW = {
     ),
     "stages/report.html.j2": (comment("stages/report.html.j2", "<!-- x -->"), {"check", "report"}),
     "stages/sources/hub.py": (comment("stages/sources/hub.py"), {"check", "inputs"}),
-    "requirements.lock": (comment("requirements.lock"), EVERYTHING - {"check"}),
+    "requirements.lock": (comment("requirements.lock"), EVERYTHING),
     "README.md": (comment("README.md"), set()),
     "tests": (comment("tests/conftest.py"), set()),
     "nothing": (lambda _: None, set()),
