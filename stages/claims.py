@@ -17,25 +17,21 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from stages.common import cli, files, params
-from stages.common.statistics import reduced_chi_square_range
 from stages.evidence.judges import (
     NOT_MEASURED,
     NOT_REPRODUCED,
     REPRODUCED,
     Finding,
+    Margins,
     Metrics,
     about,
-    at,
-    judged,
     not_measured,
     over_seeds,
-    point,
-    within,
 )
+from stages.evidence.single import initial, of_gpt2, root_d, s1, s3, s5, s6, s7, s9, w1, w6
 
 OUTPUT = files.DATA / "claims.json"
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
-GPT2 = "gpt2"
 
 
 class Settings(params.Section):
@@ -61,93 +57,7 @@ class Claim(NamedTuple):
     source: str
     statistic: str
     criterion: str
-    judge: Callable[[Metrics, Settings], Finding]
-
-
-def s1(metrics: Metrics, settings: Settings) -> Finding:
-    q, k = metrics["sweep"]["all_pairs"]["sigma_Q"], metrics["sweep"]["all_pairs"]["sigma_K"]
-    met = within(q, 1, settings.about) and within(k, 1, settings.about)
-    return judged(met, q, f"σ(K) = {k['value']:.4g} [{k['low']:.4g}, {k['high']:.4g}]")
-
-
-def s3(metrics: Metrics, settings: Settings) -> Finding:
-    draws, slope = metrics["sweep"]["monte_carlo"], metrics["sweep"]["monte_carlo"]["slope"]
-    worst = draws["largest_ratio_error"]
-    met = worst["high"] <= settings.overlap and within(slope, 0.5, settings.overlap)
-    single = metrics["sweep"]["single_draws"]["largest_ratio_error"]
-    note = f"log-log slope {slope['value']:.5g} [{slope['low']:.5g}, {slope['high']:.5g}]; "
-    note += f"one single draw strays by {single:.1%}"
-    return judged(met, worst, note)
-
-
-def s5(metrics: Metrics, settings: Settings) -> Finding:
-    drawn = metrics["softmax"]["fresh_draws"]["unscaled"]
-    few, zero = drawn["share_of_entries_holding_half"], drawn["share_of_negligible_probabilities"]
-    met = few["high"] <= settings.few and zero["low"] > 0.5
-    note = f"{zero['value']:.0%} of probabilities are under 1e-6; "
-    note += (
-        f"over all entries at once the largest is {metrics['softmax']['unscaled']['all']['largest_probability']:.3g}"
-    )
-    return judged(met, few, note)
-
-
-def s6(metrics: Metrics, settings: Settings) -> Finding:
-    drawn = metrics["softmax"]["fresh_draws"]
-    scaled, unscaled = (drawn[name]["effective_share_of_entries"] for name in ("scaled", "unscaled"))
-    return judged(scaled["low"] > 0.5 and scaled["low"] > unscaled["high"], scaled, f"unscaled {unscaled['value']:.3g}")
-
-
-def s7(metrics: Metrics, settings: Settings) -> Finding:
-    ratio = metrics["softmax"]["fresh_draws"]["jacobian_norm_ratio"]
-    every = [metrics["softmax"][scaling]["all"]["jacobian_norm"] for scaling in ("unscaled", "scaled")]
-    note = "an even row has a small Jacobian too, and one in which two entries compete a large one; "
-    note += f"over all entries at once the ratio is {every[0] / every[1]:.3g}"
-    return judged(ratio["high"] < 0.5, ratio, note)
-
-
-def s9(metrics: Metrics, settings: Settings) -> Finding:
-    if metrics["sweep"]["one_pair"]["dimension"] == 1:
-        return Finding(NOT_MEASURED, "at d = 1 the temperature is 1, and nothing is scaled")
-    found = metrics["softmax"]["temperature"]
-    chi, control = found["reduced_chi_square"], found["reduced_chi_square_at_temperature_1"]
-    low, high = reduced_chi_square_range(found["degrees_of_freedom"])
-    met = found["largest_difference_from_power"] < 1e-9 and low <= chi <= high < control
-    note = f"true draws lie in [{low:.3g}, {high:.3g}] 99.9 % of the time; at T = 1 χ²/df is {control:.3g}; "
-    note += f"largest difference from p^(1/T) {found['largest_difference_from_power']:.1e}"
-    return Finding(REPRODUCED if met else NOT_REPRODUCED, note, chi)
-
-
-def of_gpt2(path: str, reference: str) -> Callable[[Metrics, Settings], Finding]:
-    """A judge of a share among GPT-2's LayerNorm parameters, "mostly" meaning more than half of them."""
-
-    def judge(metrics: Metrics, settings: Settings) -> Finding:
-        if GPT2 not in metrics["layernorm"]:
-            return Finding(NOT_MEASURED, f"no GPT-2 among the inputs; reference figure: {reference}")
-        share, n = at(metrics["layernorm"][GPT2], path), metrics["layernorm"][GPT2][path.split(".")[0]]["n"]
-        return judged(share > 0.5, point(share), f"all {n:,} counted, so no sampling error")
-
-    return judge
-
-
-def w6(metrics: Metrics, settings: Settings) -> Finding:
-    mass = metrics["dynamics"].get("change_of_tail_mass", point(0.0))
-    note = f"tail mass, which widening alone would raise, changes by {mass['value']:.3g} "
-    note += f"[{mass['low']:.3g}, {mass['high']:.3g}]"
-    judge = over_seeds("dynamics.change_of_excess_kurtosis", lambda e: e["low"] > 0 and mass["low"] > 0, note)
-    return judge(metrics, settings)
-
-
-def w1(metrics: Metrics, settings: Settings) -> Finding:
-    estimate = metrics["dynamics"]["initialisation"]["W1"]
-    return judged(estimate["value"] == 0, estimate, f"{estimate['n']:,} bias values")
-
-
-def initial(claim: str) -> Callable[[Metrics, Settings], Finding]:
-    return about(f"dynamics.initialisation.{claim}", lambda m: at(m, f"dynamics.initialisation.{claim}.expected"))
-
-
-def root_d(metrics: Metrics) -> float:
-    return float(metrics["sweep"]["one_pair"]["sqrt_dimension"])
+    judge: Callable[[Metrics, Margins], Finding]
 
 
 ABOUT = "interval within ±{about:.0%} of the target"

@@ -13,12 +13,16 @@ Metrics = Mapping[str, Any]
 
 
 class Margins(Protocol):
-    """What counts as "about"."""
+    """What counts as "about", as overlapping "almost perfectly", and as "a few"; see the section `claims:`."""
 
     @property
-    def about(self) -> float:
-        """A relative margin."""
-        ...
+    def about(self) -> float: ...
+
+    @property
+    def overlap(self) -> float: ...
+
+    @property
+    def few(self) -> float: ...
 
 
 class Finding(NamedTuple):
