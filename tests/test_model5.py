@@ -4,15 +4,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from test_inputs import TEXT
 
 from stages.common import files, streams
 from stages.common.cli import UserError
 from stages.common.statistics import excess_kurtosis
-from stages.model5 import export, initialisation, snapshots, training
+from stages.model5 import attention, export, initialisation, training
 from stages.model5.model import Model5, Shape
 from stages.sources import embedded
 
@@ -117,11 +114,11 @@ def test_no_token_sees_a_later_one():
 
 def test_attention_logits_are_those_that_sdpa_uses():
     model = stirred()
-    attention, x = model.blocks[0].attn, torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
+    attn, x = model.blocks[0].attn, torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        _, _, v = attention.split(x)
-        by_hand = attention.output((attention.logits(x).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
-        torch.testing.assert_close(attention(x), by_hand, rtol=1e-4, atol=1e-5)
+        _, _, v = attn.split(x)
+        by_hand = attn.output((attn.logits(x).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+        torch.testing.assert_close(attn(x), by_hand, rtol=1e-4, atol=1e-5)
 
 
 def test_initialisation_keeps_its_promises():
@@ -153,40 +150,15 @@ def test_seeds_give_other_weights_and_the_same_seed_the_same():
     assert not torch.equal(fresh(seed=1).wte.weight, fresh(seed=2).wte.weight)
 
 
-@given(arrays(np.float64, st.integers(1, 200), elements=st.floats(-1, 1)), st.integers(2, 30))
-def test_histogram_counts_add_up_and_agree_with_numpy(values, n):
-    edges = np.linspace(-0.5, 0.5, n)
-    counts = snapshots.histogram(values, edges)
-    assert counts.size == n + 1
-    assert counts.sum() == values.size
-    assert counts[0] == (values < -0.5).sum()
-    assert counts[-1] == (values >= 0.5).sum()
-    np.testing.assert_array_equal(counts[1:-1], np.histogram(values[values < 0.5], edges)[0])
-
-
-def test_weight_rows_describe_q_k_v_and_all_of_it():
-    model = stirred()
-    rows = snapshots.weight_rows(model, 7, 0.06)
-    assert len(rows) == 3 * 4
-    weight = model.blocks[2].attn.qkv.weight.detach().numpy().astype(np.float64)
-    row = next(row for row in rows if row["block"] == 2 and row["part"] == "k")
-    k = weight[32:64]
-    assert (row["step"], row["std"], row["q95"]) == (7, pytest.approx(k.std()), pytest.approx(np.percentile(k, 95)))
-    assert row["tail_mass"] == pytest.approx((np.abs(k) > 0.06).mean())
-    histograms = snapshots.histogram_rows(model, 7, np.linspace(-0.1, 0.1, 11))
-    totals = [sum(r["count"] for r in histograms if r["block"] == 0 and r["part"] == p) for p in ("q", "k", "v", "qkv")]
-    assert totals == [32 * 32] * 3 + [3 * 32 * 32]
-
-
 def test_attention_statistics_of_known_patterns():
     hidden = torch.ones(6, 6, dtype=torch.bool).triu(1)
     uniform = torch.zeros(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
-    found = snapshots.attention_statistics(uniform.numpy())
+    found = attention.attention_statistics(uniform.numpy())
     assert found["normalised_entropy"].item() == pytest.approx(1, abs=1e-6)
     assert found["largest_probability"].item() == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
     assert found["largest_logit"].item() == 0
     sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
-    found = snapshots.attention_statistics(sharp.numpy())
+    found = attention.attention_statistics(sharp.numpy())
     assert found["normalised_entropy"].item() == pytest.approx(0, abs=1e-6)
     assert found["largest_logit"].item() == 100
 
@@ -194,7 +166,7 @@ def test_attention_statistics_of_known_patterns():
 def test_attention_statistics_agree_with_torch():
     hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
     logits = (4 * torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))).masked_fill(hidden, -torch.inf)
-    found = snapshots.attention_statistics(logits.numpy())
+    found = attention.attention_statistics(logits.numpy())
     for head in range(2):
         rows = [(b, t) for b in range(3) for t in range(1, 9)]
         p = [torch.distributions.Categorical(logits=logits[b, head, t, : t + 1]) for b, t in rows]

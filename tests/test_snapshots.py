@@ -1,0 +1,216 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from test_model5 import stirred
+
+from stages.model5 import snapshots
+from stages.model5.spectral import largest_eigenvalue, spectral_norm
+
+HEADS, WIDTH = 4, 24
+TAIL = 0.05
+EDGES = np.linspace(-0.1, 0.1, 11)
+
+
+def weights(blocks=2, seed=0, std=0.02):
+    """QKV weights whose heads differ in spread, place and shape."""
+    rng = np.random.default_rng(seed)
+    spread = np.repeat(rng.uniform(0.5, 2, 3 * HEADS), WIDTH // HEADS)[:, None]
+    return {
+        f"blocks.{i}": (std * (spread * rng.standard_t(5, (3 * WIDTH, WIDTH)) + spread - 1)).astype(np.float32)
+        for i in range(blocks)
+    }
+
+
+def matrix(weight, part, head):
+    """The rows that a row of the table is about, by hand."""
+    if part == "qkv":
+        return weight.astype(np.float64)
+    start = {"q": 0, "k": WIDTH, "v": 2 * WIDTH}[part]
+    rows = slice(start, start + WIDTH)
+    if head >= 0:
+        rows = slice(start + head * WIDTH // HEADS, start + (head + 1) * WIDTH // HEADS)
+    return weight[rows].astype(np.float64)
+
+
+def keyed(rows):
+    found = {(row["block"], row["part"], row["head"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+EVERYTHING = {
+    (block, part, head)
+    for block in (0, 1)
+    for part, heads in {"q": HEADS, "k": HEADS, "v": HEADS, "qkv": 0}.items()
+    for head in range(-1, heads)
+}
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "expected"),
+    [
+        (501, 50, [0, 1, 2, 4, 8, 16, 32, *range(50, 501, 50)]),
+        (21, 10, [0, 1, 2, 4, 8, 10, 20]),
+        (20, 10, [0, 1, 2, 4, 8, 10]),
+        (5, 1000, [0, 1, 2, 4]),
+        (4, 1000, [0, 1, 2]),
+        (40, 32, [0, 1, 2, 4, 8, 16, 32]),
+        (3, 1, [0, 1, 2]),
+        (1, 1, [0]),
+        (1, 50, [0]),
+    ],
+)
+def test_snapshots_are_dense_at_the_start_and_even_after_it(steps, every, expected):
+    assert snapshots.snapshot_steps(steps, every) == expected
+
+
+def test_every_weight_statistic_is_that_of_its_head_part_or_matrix():
+    now, initial = weights(), weights(seed=1)
+    rows = keyed(snapshots.weight_rows(now, initial, HEADS, 7, TAIL))
+    assert set(rows) == EVERYTHING
+    for (block, part, head), row in rows.items():
+        x, x0 = (matrix(of[f"blocks.{block}"], part, head) for of in (now, initial))
+        singular = np.linalg.svd(x, compute_uv=False)
+        expected = {
+            "std": x.std(),
+            "mean": x.mean(),
+            "excess_kurtosis": stats.kurtosis(x, axis=None),
+            "tail_mass": (np.abs(x) > TAIL).mean(),
+            "min": x.min(),
+            "max": x.max(),
+            "frobenius_norm": np.linalg.norm(x),
+            "spectral_norm": np.linalg.norm(x, 2),
+            "stable_rank": (singular**2).sum() / singular[0] ** 2,
+            "cosine_to_initial": (x * x0).sum() / np.linalg.norm(x) / np.linalg.norm(x0),
+        } | {f"q{percent:02d}": np.percentile(x, percent) for percent in snapshots.QUANTILES}
+        assert set(row) == {"step", "block", "part", "head", *expected}
+        assert row["step"] == 7
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-12), (block, part, head, name)
+
+
+def test_stable_rank_and_cosine_of_matrices_made_for_it():
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(WIDTH, WIDTH)))
+    one = np.outer(q[0], q[1])
+    made = {"b": np.concatenate([q, one, q * np.r_[2, np.ones(WIDTH - 1)][:, None]]).astype(np.float32)}
+    same, turned = (keyed(snapshots.weight_rows(made, {"b": s * made["b"]}, HEADS, 0, TAIL)) for s in (1, -3))
+    ranks = [same[0, part, -1]["stable_rank"] for part in "qkv"]
+    assert ranks == pytest.approx([WIDTH, 1, (WIDTH + 3) / 4], rel=1e-5)
+    assert {row["cosine_to_initial"] for row in same.values()} == {1.0}
+    assert all(row["cosine_to_initial"] == pytest.approx(-1) for row in turned.values())
+
+
+def test_weights_that_are_zero_or_constant_or_not_finite_have_rows_too():
+    start = weights(1)
+    zero = {"blocks.0": np.zeros((3 * WIDTH, WIDTH), np.float32)}
+    for row in snapshots.weight_rows(zero, start, HEADS, 0, TAIL):
+        assert {row[name] for name in ("std", "excess_kurtosis", "stable_rank", "cosine_to_initial")} == {0}
+    start["blocks.0"][3, 4] = np.nan
+    (bad, good) = (keyed(snapshots.weight_rows(start, start, HEADS, 0, TAIL))[0, part, 0] for part in "qk")
+    assert np.isnan(bad["spectral_norm"])
+    assert np.isfinite(good["spectral_norm"])
+
+
+def test_rows_do_not_depend_on_the_threads_and_repeat():
+    now, initial = weights(5), weights(5, seed=1)
+    first = snapshots.weight_rows(now, initial, HEADS, 0, TAIL)
+    for threads in (1, 2, 3):
+        assert snapshots.weight_rows(now, initial, HEADS, 0, TAIL, threads) == first
+
+
+def orthogonal(n, seed):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
+
+
+@pytest.mark.parametrize("n", [1, 5, 160, 161, 400])
+@pytest.mark.parametrize(
+    "singular",
+    [
+        lambda n: np.linspace(1, 0, n),
+        lambda n: np.arange(1, n + 1) ** -0.5,
+        lambda n: np.where(np.arange(n) < 3, 1 - 1e-4 * np.arange(n), np.linspace(0.999, 0.1, n)),
+        np.ones,
+        lambda n: np.eye(n)[0],
+    ],
+    ids=["even", "power law", "cluster", "orthogonal", "rank one"],
+)
+def test_the_spectral_norm_of_known_spectra(n, singular):
+    w = orthogonal(n, 0) * singular(n) @ orthogonal(n, 1)
+    assert spectral_norm(w.T @ w) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rows", [300, 900])
+def test_the_spectral_norm_of_random_matrices_is_numpys(seed, rows):
+    w = np.random.default_rng(seed).normal(0, 0.02, (rows, 300))
+    assert np.sqrt(largest_eigenvalue(w.T @ w)) == pytest.approx(np.linalg.norm(w, ord=2), rel=1e-6)
+
+
+def test_the_zero_matrix_has_no_norm():
+    assert spectral_norm(np.zeros((300, 300))) == 0
+    assert np.isnan(spectral_norm(np.full((300, 300), np.inf)))
+
+
+def test_an_update_is_measured_against_the_weights_it_was_made_from():
+    before, gradients = weights(), weights(seed=2)
+    after = {name: weight * np.float32(1.5) for name, weight in before.items()}
+    after["blocks.1"] = before["blocks.1"] - np.float32(0.5) * gradients["blocks.1"]
+    rows = keyed(snapshots.update_rows(before, after, gradients, HEADS, 4))
+    assert set(rows) == EVERYTHING
+    for (block, part, head), row in rows.items():
+        old, new, gradient = (matrix(of[f"blocks.{block}"], part, head) for of in (before, after, gradients))
+        assert set(row) == {"step", "block", "part", "head", "gradient_norm", "update_ratio"}
+        assert row["step"] == 4
+        assert row["gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+        assert row["update_ratio"] == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old), rel=1e-12)
+        if block == 0:
+            assert row["update_ratio"] == pytest.approx(0.5, rel=1e-6)
+
+
+@given(
+    st.sampled_from([np.float32, np.float64]).flatmap(
+        lambda kind: arrays(kind, st.integers(1, 200), elements=st.floats(-1, 1, width=32))
+    ),
+    st.integers(2, 30),
+)
+def test_histogram_counts_add_up_and_agree_with_numpy(values, n):
+    edges = np.linspace(-0.5, 0.5, n)
+    counts = snapshots.histogram(values, edges)
+    assert counts.size == n + 1
+    assert counts.sum() == values.size
+    assert counts[0] == (values < -0.5).sum()
+    assert counts[-1] == (values >= 0.5).sum()
+    np.testing.assert_array_equal(counts[1:-1], np.histogram(values[values < 0.5].astype(np.float64), edges)[0])
+
+
+def test_a_weight_at_an_edge_lies_right_of_it_in_either_type():
+    edges = np.array([0.1, 0.3])  # 0.1 rounds up in float32, 0.3 too
+    for kind in (np.float32, np.float64):
+        values = np.array([0.1, 0.3, 0.2], kind)
+        assert snapshots.histogram(values, edges).tolist() == [0, 2, 1]
+
+
+def test_histograms_of_parts_add_up_to_the_merged_one():
+    rows = snapshots.histogram_rows(weights(), 3, EDGES)
+    counts = {
+        (block, part): [row["count"] for row in rows if (row["block"], row["part"]) == (block, part)]
+        for block in (0, 1) for part in ("q", "k", "v", "qkv")
+    }  # fmt: skip
+    assert all(len(of_part) == EDGES.size + 1 for of_part in counts.values())
+    for block in (0, 1):
+        added = np.sum([counts[block, part] for part in "qkv"], axis=0)
+        assert counts[block, "qkv"] == added.tolist()
+        assert sum(counts[block, "k"]) == WIDTH * WIDTH
+    assert [(row["left"], row["right"]) for row in rows[:2]] == [(-np.inf, EDGES[0]), (EDGES[0], EDGES[1])]
+
+
+def test_the_weights_of_a_model_are_copied_in_order():
+    model = stirred()
+    copied = snapshots.qkv_weights(model)
+    assert list(copied) == [f"blocks.{i}.attn.qkv.weight" for i in range(3)]
+    first = model.blocks[0].attn.qkv.weight.detach().numpy()
+    np.testing.assert_array_equal(copied["blocks.0.attn.qkv.weight"], first)
+    assert not np.shares_memory(copied["blocks.0.attn.qkv.weight"], first)
