@@ -1,34 +1,30 @@
 """Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W5)
 
 Source: the article on weight initialisation. `stages/model5/` holds the model, its initialisation, the loop and what is
-recorded; here they are put together and written down.
+recorded; here they are put together and written down. A training that was stopped, however, goes on from its last
+checkpoint and ends with the same bytes.
 
 Reads:  data/tokens/, data/inputs/tokenizer/
-Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, attention (.parquet),
-        qkv/step-<n>.safetensors, samples.json and export/, and reports/metrics/train/seed-<s>.json
+Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention (.parquet),
+        qkv/step-<n>.safetensors, samples.json and export/, and reports/metrics/train/seed-<s>.json;
+        on the way data/checkpoints/
 
-example: python -m stages.train 0
+examples:
+  python -m stages.train 0
+  torchrun --nproc-per-node 2 -m stages.train 0
 """
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from contextlib import nullcontext
+from typing import Literal
 
-import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from stages.common import bpe, cli, files, params, streams, tables
+from stages.common import cli, files, params, processes
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from stages.model5.model import Model5
-    from stages.model5.snapshots import Row
-
-TOKENS = files.DATA / "tokens"
-TOKENIZER = files.DATA / "inputs" / "tokenizer"
 OUTPUT = files.DATA / "model5"
 
 
@@ -43,7 +39,22 @@ class Settings(params.Section):
     """Number of Transformer blocks."""
 
     batch_size: int = Field(ge=1, le=65_536)
-    """Windows in a batch."""
+    """Windows in a batch, over all processes."""
+
+    accumulate: int = Field(ge=1, le=65_536)
+    """Parts that each process takes its share of a batch in, one after another, to save memory."""
+
+    processes: int = Field(ge=1, le=64)
+    """Processes that share each batch; the stage starts them on this machine."""
+
+    device: Literal["cpu", "cuda", "auto"]
+    """Where to train; `auto` is a GPU if there is one."""
+
+    precision: Literal["fp32", "bf16", "bf16_anyway"]
+    """Type of the matrix products; bf16 (autocast) is refused on a processor that lacks it, bf16_anyway is not."""
+
+    compile: bool
+    """Whether torch.compile makes the model faster first; needs a C++ compiler, pays off on GPUs."""
 
     steps: int = Field(ge=1, le=10_000_000)
     """Updates; what the articles call epochs."""
@@ -58,7 +69,13 @@ class Settings(params.Section):
     """Standard deviation of the Linear weights at the start."""
 
     snapshot_every: int = Field(ge=1)
-    """Steps between snapshots of the weights; step 0 is always one."""
+    """Steps between snapshots of the weights; before the first of them, snapshots are at 0, 1, 2, 4, 8, …."""
+
+    snapshot_precision: Literal["fp32", "bf16"]
+    """Type of the QKV weights in the snapshots' files; the tables are made from the weights as they are."""
+
+    checkpoint_every: int = Field(ge=1)
+    """Steps between checkpoints; what a kill costs at most. No result depends on it."""
 
     evaluate_every: int = Field(ge=1)
     """Steps between test losses; step 0 is always one."""
@@ -92,6 +109,13 @@ class Settings(params.Section):
             raise ValueError(f"must divide train.width = {width}")
         return heads
 
+    @model_validator(mode="after")
+    def _equal_shares(self) -> Settings:
+        shares = self.processes * self.accumulate
+        if self.batch_size % shares:
+            raise ValueError(f"batch_size = {self.batch_size} must be a multiple of processes × accumulate = {shares}")
+        return self
+
     @field_validator("probe_windows")
     @classmethod
     def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
@@ -105,118 +129,58 @@ class Run(params.RootSeed, params.Threads):
     """What this stage sees of `run:`; its own seed comes on the command line."""
 
 
-class Recorder:
-    """Collects what the tables hold while Model 5 trains."""
+def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> None:
+    """Train for one seed, in as many processes as torchrun started."""
+    from stages.model5 import checkpoints, distributed, hardware
+    from stages.model5.session import Training
 
-    def __init__(self, settings: Settings, model: Model5, windows: Tensor, folder: Path) -> None:
-        self.settings = settings
-        self.model = model
-        self.windows = windows
-        self.folder = folder
-        self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
-        self.rows: dict[str, list[Row]] = {name: [] for name in ("losses", "weights", "histograms", "attention")}
-
-    def observe(self, step: int) -> None:
-        """Look at the model after `step` updates, if it is time to."""
-        from stages.model5 import snapshots, training
-
-        if step % self.settings.evaluate_every == 0:
-            loss = training.mean_loss(self.model, self.windows, self.settings.batch_size)
-            self.rows["losses"].append({"step": step, "split": "test", "loss": loss})
-        if step % self.settings.snapshot_every == 0:
-            tail = self.settings.tail_sigmas * self.settings.linear_std
-            probes = self.windows[: self.settings.probe_windows]
-            self.rows["weights"] += snapshots.weight_rows(self.model, step, tail)
-            self.rows["histograms"] += snapshots.histogram_rows(self.model, step, self.edges)
-            self.rows["attention"] += snapshots.attention_rows(self.model, step, probes)
-            weights = snapshots.qkv_weights(self.model)
-            files.write_tensors(self.folder / "qkv" / f"step-{step:06d}.safetensors", weights)
-
-    def train_loss(self, step: int, loss: float) -> None:
-        self.rows["losses"].append({"step": step, "split": "train", "loss": loss})
-
-    def loss(self, split: str, which: int) -> float:
-        """The first (0) or last (-1) loss of a split."""
-        return float([row["loss"] for row in self.rows["losses"] if row["split"] == split][which])
-
-
-def columns(rows: list[Row]) -> dict[str, list[Any]]:
-    """Rows as the columns that tables are written from."""
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def train_one(settings: Settings, run: Run, seed: int, folder: Path) -> dict[str, Any]:
-    """Train on data/tokens, fill `folder`, return the metrics."""
-    import torch
-
-    from stages.model5 import export, initialisation, training
-    from stages.model5.model import Model5, Shape
-
-    torch.set_num_threads(run.threads)
-    torch.use_deterministic_algorithms(True)
-    description = files.read_json(TOKENS / "description.json")
-    tokens = files.read_tensors(TOKENS / "tokens.safetensors")
-    context_length = description["context_length"]
-    shape = Shape(description["vocabulary"], context_length, settings.width, settings.heads, settings.blocks)
-    tokenizer = bpe.load(TOKENIZER)
-    prompt = tokenizer.encode(settings.prompt).ids
-    if not prompt:
-        raise cli.UserError("params.yaml: train.prompt: the tokenizer has no token for any of it")
-
-    def windows(step: int) -> Tensor:
-        stream = training.batch_stream(run.root_seed, seed, step)
-        return training.batch(tokens["train"], settings.batch_size, context_length, stream)
-
-    def text(model: Model5, purpose: str) -> str:
-        drawn = training.sample(
-            model, prompt, settings.sample_tokens, training.torch_seed(run.root_seed, purpose, seed)
-        )
-        return str(tokenizer.decode(drawn))
-
-    model = Model5(shape)
-    initialisation.initialise(model, settings.linear_std, training.torch_seed(run.root_seed, "initialisation", seed))
-    checks = [check._asdict() for check in initialisation.checks(model, settings.linear_std)]
-    samples = {"before": text(model, "sample-before")}
-    test = training.batch(
-        tokens["test"],
-        settings.evaluation_windows,
-        context_length,
-        streams.generator(run.root_seed, "train/evaluation"),
-    )
-    recorder = Recorder(settings, model, test, folder)
-    optimizer = training.optimizer(model, settings.learning_rate, settings.weight_decay)
-    losses = training.train(model, optimizer, windows, settings.steps, recorder.observe)
-    per_step = settings.batch_size * context_length
-    for step, loss in enumerate(training.with_progress(losses, settings.steps, per_step, f"train seed {seed}")):
-        recorder.train_loss(step, loss)
-    samples["after"] = text(model, "sample-after")
-
-    made_by = {"train": settings.model_dump(), "run": run.model_dump(), "seed": seed, "tokens": description}
-    for table, rows in (recorder.rows | {"initialisation": checks}).items():
-        tables.write(folder / f"{table}.parquet", table, columns(rows), made_by)
-    files.write_json(folder / "samples.json", samples)
-    export.export(model, TOKENIZER, folder / "export")
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "initial_checks_passed": all(abs(c["measured"] - c["expected"]) <= c["tolerance"] for c in checks),
-        "loss_of_guessing": math.log(shape.vocabulary),
-        "first_train_loss": recorder.loss("train", 0),
-        "last_train_loss": recorder.loss("train", -1),
-        "first_test_loss": recorder.loss("test", 0),
-        "last_test_loss": recorder.loss("test", -1),
-    }
+    world = distributed.world()
+    where = hardware.device(settings.device, world.local_rank)
+    distributed.check_shares(settings.batch_size, world, settings.accumulate)
+    lock = processes.exclusive(checkpoints.FOLDER / f"seed-{seed}.lock", f"the training of seed {seed}")
+    with processes.StopRequest().listening() as stop, lock if world.writes else nullcontext():
+        with distributed.together(world, where):
+            training = Training(settings, run, seed, world, where)
+            training.go_on(training.resume(any_world_size), stop)
+        if not world.writes:
+            return
+        output = OUTPUT / f"seed-{seed}"
+        with files.atomic_directory(output) as folder:
+            metrics = training.write(folder)
+        name = f"train/seed-{seed}"
+        files.write_metrics(name, metrics)
+        made = (output, files.METRICS / f"{name}.json")
+        training.checkpoints.finished({path.as_posix(): checkpoints.dvc_hash(path) for path in made})
 
 
 def main() -> None:
     parser = cli.parser(__doc__, "stages.train")
     parser.add_argument("seed", type=int, help="which of run.seeds to train")
-    seed = parser.parse_args().seed
-    if not 0 <= seed < 2**31:
-        parser.error(f"seed {seed}: must lie in 0 … 2147483647")
+    parser.add_argument(
+        "--any-world-size",
+        action="store_true",
+        help="go on from a checkpoint that another number of processes made; the last digits then depend on both",
+    )
+    arguments = parser.parse_args()
+    if not 0 <= arguments.seed < 2**31:
+        parser.error(f"seed {arguments.seed}: must lie in 0 … 2147483647")
     settings, run = params.load("train", Settings, Run)
-    with files.atomic_directory(OUTPUT / f"seed-{seed}") as folder:
-        metrics = train_one(settings, run, seed, folder)
-    files.write_metrics(f"train/seed-{seed}", metrics)
+    from stages.model5 import distributed, hardware
+
+    started = distributed.started_by_torchrun()
+    if started or "DVC_STAGE" in os.environ:
+        processes.end_with_owner()
+    if not started or distributed.world().writes:
+        hardware.check_precision(settings.precision, hardware.device(settings.device))
+    if settings.processes > 1 and not started:
+        distributed.launch(settings.processes, sys.argv[1:])
+        return
+    try:
+        train_one(settings, run, arguments.seed, arguments.any_world_size)
+    except cli.UserError:
+        if distributed.world().writes:
+            raise
+        sys.exit(cli.EXIT_USER_ERROR)  # rank 0 has told it
 
 
 if __name__ == "__main__":

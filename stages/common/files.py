@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -64,9 +65,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     remove(temporary)
     try:
         yield temporary
-        _fsync(temporary)
+        fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     except BaseException as error:
         _give_up(temporary, path, error)
         raise
@@ -82,18 +83,28 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _fsync(Path(folder, name))
-            _fsync(Path(folder))
+                fsync(Path(folder, name))
+            fsync(Path(folder))
         old = path.with_name(f".{path.name}.old.tmp")
         remove(old)
         if path.exists():
             path.replace(old)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
         remove(old)
     except BaseException as error:
         _give_up(temporary, path, error)
         raise
+
+
+def link_all(paths: Iterable[Path], folder: Path) -> None:
+    """Put files into `folder` under their names, without a second copy on the disk where the file system allows it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        try:
+            os.link(path, folder / path.name)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -67,7 +67,7 @@ def attention_rows(model: Model5, step: int, windows: Tensor, threads: int = 1) 
     x = model.embed(windows[:, :-1])
     rows = []
     for i, block in enumerate(model.blocks):
-        found = attention_statistics(block.attn.logits(block.ln_1(x)).numpy(), threads)
+        found = attention_statistics(block.attn.logits(block.ln_1(x)).cpu().numpy(), threads)
         for head in range(model.shape.heads):
             values = {name: float(values[head]) for name, values in found.items()}
             rows.append({"step": step, "block": i, "head": head} | values)

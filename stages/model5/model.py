@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.model5.loss import linear_cross_entropy
+
 LAYERNORM_EPS = 1e-5
 
 
@@ -52,7 +54,7 @@ class Attention(nn.Module):
         """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look."""
         q, k, _ = self.split(x)
         scaled = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        hidden = torch.ones(scaled.shape[-2:], dtype=torch.bool).triu(1)
+        hidden = torch.ones(scaled.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         return scaled.masked_fill(hidden, -torch.inf)
 
 
@@ -104,19 +106,27 @@ class Model5(nn.Module):
         x: Tensor = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
         return x
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (B, T), T at most the context length, to logits (B, T, V).
-
-        The division by √width is done on the smaller side of the product: (x/√D)Wᵀ = (xWᵀ)/√D.
-        """
+    def states(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T), T at most the context length, to what the head sees (B, T, D)."""
         x = self.embed(tokens)
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(self.ln_f(x) / math.sqrt(self.shape.width))
+        normalised: Tensor = self.ln_f(x)
+        return normalised
+
+    def logits(self, states: Tensor) -> Tensor:
+        """What the head makes of states (…, D): (…, V).
+
+        The division by √width is done on the smaller side of the product: (x/√D)Wᵀ = (xWᵀ)/√D.
+        """
+        logits: Tensor = self.head(states / math.sqrt(self.shape.width))
         return logits
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to logits (B, T, V)."""
+        return self.logits(self.states(tokens))
 
     def loss(self, windows: Tensor) -> Tensor:
         """Mean cross-entropy in nats of predicting each next token in windows (B, T + 1)."""
-        logits = self(windows[:, :-1])
-        loss: Tensor = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-        return loss
+        x = self.states(windows[:, :-1]).flatten(0, 1)  # (B T, D)
+        return linear_cross_entropy(x, self.head.weight, windows[:, 1:].flatten(), 1 / math.sqrt(self.shape.width))

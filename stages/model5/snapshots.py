@@ -39,7 +39,7 @@ def snapshot_steps(steps: int, every: int) -> list[int]:
 def qkv_weights(model: Model5) -> dict[str, np.ndarray]:
     """A copy of every block's QKV weight: {"blocks.<i>.attn.qkv.weight": (3 · width, width) float32}."""
     return {
-        f"blocks.{i}.attn.qkv.weight": block.attn.qkv.weight.detach().numpy().copy()
+        f"blocks.{i}.attn.qkv.weight": block.attn.qkv.weight.detach().cpu().numpy().copy()
         for i, block in enumerate(model.blocks)
     }
 
@@ -47,7 +47,7 @@ def qkv_weights(model: Model5) -> dict[str, np.ndarray]:
 def qkv_gradients(model: Model5) -> dict[str, np.ndarray]:
     """The gradient of every block's QKV weight, under the weight's name; not a copy."""
     gradients = {f"blocks.{i}.attn.qkv.weight": block.attn.qkv.weight.grad for i, block in enumerate(model.blocks)}
-    return {name: gradient.numpy() for name, gradient in gradients.items() if gradient is not None}
+    return {name: gradient.cpu().numpy() for name, gradient in gradients.items() if gradient is not None}
 
 
 def members(heads: int) -> list[tuple[str, int]]:

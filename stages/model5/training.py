@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from stages.common import streams
 from stages.common.cli import UserError
+from stages.model5.distributed import World
 from stages.model5.model import Model5
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
 DIVERGED = "training diverged: lower train.learning_rate or train.linear_std"
 
 
@@ -35,59 +38,164 @@ def batch_stream(root_seed: int, seed: int, step: int) -> np.random.Generator:
     return streams.generator(root_seed, "train/batch", seed, step)
 
 
+class Objective(nn.Module):
+    """The loss of a model, in a precision: windows (B, T + 1) to a scalar."""
+
+    def __init__(self, model: Model5, precision: str = "fp32") -> None:
+        super().__init__()
+        self.model = model
+        self.low = precision != "fp32"
+
+    def forward(self, windows: Tensor) -> Tensor:
+        with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.low):
+            return self.model.loss(windows)
+
+
 @torch.no_grad()
-def mean_loss(model: Model5, windows: Tensor, size: int) -> float:
+def mean_loss(objective: Objective, windows: Tensor, size: int) -> float:
     """Mean cross-entropy in nats/token over windows (N, T + 1), `size` of them at a time."""
-    parts = [windows[start : start + size] for start in range(0, len(windows), size)]
-    return math.fsum(float(model.loss(part)) * len(part) for part in parts) / len(windows)
+    parts = torch.split(windows, size)
+    return math.fsum(float(objective(part)) * len(part) for part in parts) / len(windows)
 
 
-def optimizer(model: Model5, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW over every parameter (Loshchilov & Hutter 2019), without schedule, in its fused form."""
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+class Trainer:
+    """Makes updates of a model with AdamW (Loshchilov & Hutter 2019), without schedule, over every parameter.
+
+    Args:
+        accumulate: parts that a batch is taken in, one after another.
+        compiled: whether torch.compile makes the objective faster first.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        learning_rate: float,
+        weight_decay: float,
+        accumulate: int = 1,
+        compiled: bool = False,
+        world: World | None = None,
+    ) -> None:
+        self.model = objective.model
+        self.objective = objective
+        self.accumulate = accumulate
+        self.world = world or World()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
+        if compiled:
+            objective.compile()
+        self._whole = self.world.wrapped(objective)
+
+    def gradient(self, windows: Tensor) -> float:
+        """Put the gradient of the global batch (B, T + 1) into the parameters; returns its mean loss."""
+        mine = self.world.share(windows).to(self.model.wte.weight.device)
+        parts = mine.tensor_split(self.accumulate)
+        total = torch.zeros((), dtype=torch.float64, device=mine.device)
+        for part in parts:
+            with self.world.summing_only(self._whole, more_to_come=part is not parts[-1]):
+                loss = self._whole(part) / len(parts)
+                loss.backward()
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters, AdamW's moments and the state of every process's random generators, under names, not copies.
+
+        Every process must call it; only rank 0's result is whole.
+        """
+        tensors = {}
+        for name, parameter in self.model.named_parameters():
+            moments = self.optimizer.state[parameter]
+            tensors[f"parameter.{name}"] = parameter.detach()
+            tensors |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS}
+        generators = self.world.to_first(self._generator())
+        return tensors | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
+
+    def _generator(self) -> Tensor:
+        """The state of torch's own generators. Nothing draws from them yet; dropout, say, would."""
+        where = self.model.wte.weight.device
+        states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state()] if where.type == "cuda" else [])
+        return torch.cat(states).to(where)
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take over what `state` gave after `step` updates; rank 0's tensors go to all processes.
+
+        Raises:
+            KeyError: if a name is missing.
+        """
+        for name, parameter in self.model.named_parameters():
+            moments = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
+            self.optimizer.state[parameter] = moments | {"step": torch.tensor(float(step), device=parameter.device)}
+            self._take(parameter.data, tensors, f"parameter.{name}")
+            for moment, tensor in moments.items():
+                self._take(tensor, tensors, f"{moment}.{name}")
+        generator = self._generator()
+        for rank in range(self.world.size):
+            state = generator.clone()
+            self._take(state, tensors, f"generator.{rank}")
+            if rank == self.world.rank:
+                size = len(torch.get_rng_state())
+                torch.set_rng_state(state[:size].cpu())
+                if generator.is_cuda:
+                    torch.cuda.set_rng_state(state[size:].cpu())
+
+    def _take(self, target: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
+        if self.world.writes:
+            target.copy_(tensors[name])
+        self.world.from_first(target)
+
+
+class Watcher(Protocol):
+    """What looks at a training on its way."""
+
+    def before(self, step: int) -> None:
+        """After `step` updates, before anything else."""
+
+    def after(self, step: int) -> None:
+        """After the update that follows, the gradient it was made from still there."""
 
 
 def train(
-    model: Model5,
-    optimizer: torch.optim.Optimizer,
-    batches: Callable[[int], Tensor],
-    steps: int,
-    observe: Callable[[int], None],
+    trainer: Trainer, batches: Callable[[int], Tensor], first: int, steps: int, watcher: Watcher | None = None
 ) -> Iterator[float]:
-    """Yield the training loss at steps 0 … steps - 1, each before the update made from it.
-
-    `observe(step)` is called before anything else happens at a step.
+    """Yield the training loss at steps first … steps - 1, each of the weights before the update made from it.
 
     Raises:
         UserError: if the loss is no longer finite.
     """
     last = math.nan
-    for step in range(steps):
-        observe(step)
-        loss = model.loss(batches(step))
-        value = float(loss.detach())
-        if not math.isfinite(value):
+    for step in range(first, steps):
+        if watcher:
+            watcher.before(step)
+        loss = trainer.gradient(batches(step))
+        if not math.isfinite(loss):
             raise UserError(
-                f"training: the loss became {value} at step {step} (the last finite one was {last:.4g}); {DIVERGED}"
+                f"training: the loss became {loss} at step {step} (the last finite one was {last:.4g}); {DIVERGED}"
             )
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-        last = value
-        yield value
+        trainer.optimizer.step()
+        if watcher:
+            watcher.after(step)
+        trainer.optimizer.zero_grad()
+        last = loss
+        yield loss
 
 
-def with_progress(losses: Iterator[float], steps: int, tokens: int, label: str) -> Iterator[float]:
+def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, label: str) -> Iterator[float]:
     """Pass losses on, showing loss and tokens/s: a bar on a terminal, else a line every ten seconds or so."""
-    bar = tqdm(total=steps, desc=label, unit="step", disable=None, leave=False)
+    bar = tqdm(total=steps, initial=first, desc=label, unit="step", disable=None, leave=False)
     start = shown = time.monotonic()
-    for step, loss in enumerate(losses):
+    for step, loss in enumerate(losses, first):
         now = time.monotonic()
-        rate = (step + 1) * tokens / max(now - start, 1e-9)
+        rate = (step + 1 - first) * tokens / max(now - start, 1e-9)
         bar.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
         bar.update()
         if bar.disable and (now - shown > 10 or step + 1 == steps):
-            print(f"{label}: step {step + 1}/{steps}, loss {loss:.3f}, {rate:,.0f} tokens/s", file=sys.stderr)
+            left = (steps - step - 1) * (now - start) / (step + 1 - first)
+            print(
+                f"{label}: step {step + 1}/{steps}, loss {loss:.3f}, {rate:,.0f} tokens/s, {left:.0f} s left",
+                file=sys.stderr,
+            )
             shown = now
         yield loss
     bar.close()
@@ -103,7 +211,8 @@ def sample(model: Model5, prompt: list[int], length: int, seed: int) -> list[int
     generator = torch.Generator().manual_seed(seed)
     ids = torch.tensor([prompt])
     for _ in range(length):
-        logits = model(ids[:, -model.shape.context_length :])[:, -1]
+        seen = ids[:, -model.shape.context_length :].to(model.wte.weight.device)
+        logits = model.logits(model.states(seen)[:, -1]).cpu()
         if not logits.isfinite().all():
             raise UserError(f"training: the model's logits are not finite; {DIVERGED}")
         ids = torch.cat([ids, torch.multinomial(logits.softmax(-1), 1, generator=generator)], dim=1)

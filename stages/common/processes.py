@@ -1,0 +1,113 @@
+"""A long computation among other processes: it ends when its owner does, excludes a second one, stops in good order."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from stages.common.cli import UserError
+
+SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
+GRACE = 60.0  # seconds to stop in good order
+
+
+def _owner() -> psutil.Process | None:
+    """The nearest ancestor that is not a shell: who started this process through one."""
+    for ancestor in psutil.Process().parents():
+        try:
+            if ancestor.name() not in SHELLS:
+                return ancestor
+        except psutil.Error:
+            return None
+    return None
+
+
+def _gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
+
+
+def end_with_owner() -> None:
+    """From now on, terminate this process when the one that started it has gone, however that was killed.
+
+    For work that another program drives (DVC, torchrun). What a person starts by hand may outlive the shell.
+    """
+    owner = _owner()
+
+    def watch() -> None:
+        while owner is not None and not _gone(owner):
+            time.sleep(0.2)
+        print("whoever started this training has gone: stopping", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
+    """Hold the lock file `path`, which the system frees if this process dies; wait a while for another to let go.
+
+    Raises:
+        UserError: if another process still holds it after `patience` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        deadline = time.monotonic() + patience
+        told = False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"{path}: {what} is already running (process {holder}); wait for it, or stop it"
+                    ) from None
+                if not told:
+                    print(f"{what}: waiting for process {holder}, which holds {path}", file=sys.stderr)
+                    told = True
+                time.sleep(0.1)
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        yield
+
+
+class StopRequest:
+    """SIGTERM and SIGINT as a wish that is granted at the next good moment; a second one is granted at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def _note(self, number: int, _: object) -> None:
+        if self.signal:
+            sys.exit(128 + number)
+        self.signal = number
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Take the signals over while the block runs."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,88 @@
+"""What the machine can do: where to train, and whether bfloat16 is a type it computes with."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from stages.common.cli import UserError
+
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+
+
+def device(wanted: str, local_rank: int = 0) -> torch.device:
+    """The device that `train.device` names: `auto` is a GPU if there is one.
+
+    Raises:
+        UserError: if a GPU is asked for and torch sees none.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(
+            "params.yaml: train.device = cuda: torch sees no GPU here; install a CUDA build of torch and check "
+            "nvidia-smi, or set cpu"
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"params.yaml: train.processes: process {local_rank} has no GPU, there are {torch.cuda.device_count()}; "
+            "start one process for each"
+        )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def has_bf16(capabilities: Mapping[str, Any]) -> bool:
+    """Whether a processor of these capabilities has instructions for bfloat16 products."""
+    return any(capabilities.get(name) for name in BF16_INSTRUCTIONS)
+
+
+def check_precision(precision: str, where: torch.device) -> None:
+    """Refuse bfloat16 where it is only emulated, and say so where it is slower than float32.
+
+    Raises:
+        UserError: if the processor has no instructions for it.
+    """
+    if precision != "bf16" or where.type != "cpu":
+        return
+    if not has_bf16(torch.cpu.get_capabilities()):
+        raise UserError(
+            "params.yaml: train.precision = bf16: this processor has no bfloat16 instructions, so it would be tens of "
+            "times slower than fp32; set fp32, or bf16_anyway to do it all the same"
+        )
+    rates = {kind: product_rate(kind, 1024) for kind in (torch.float32, torch.bfloat16)}
+    if rates[torch.bfloat16] < rates[torch.float32]:
+        print(
+            f"note: this processor multiplies bf16 matrices at {rates[torch.bfloat16]:.0f} GFLOP/s and fp32 ones at "
+            f"{rates[torch.float32]:.0f}: train.precision=fp32 would be faster",
+            file=sys.stderr,
+        )
+
+
+def product_rate(kind: torch.dtype, size: int, repeats: int = 5) -> float:
+    """Median rate of square matrix products in GFLOP/s."""
+    a, b = torch.ones(size, size, dtype=kind), torch.ones(size, size, dtype=kind)
+    out = torch.empty(size, size, dtype=kind)
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        torch.mm(a, b, out=out)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / sorted(seconds[1:])[repeats // 2] / 1e9
+
+
+def capability(where: torch.device) -> dict[str, Any]:
+    """What the digits of a result may depend on: which instructions, or which GPU."""
+    if where.type == "cuda":
+        properties = torch.cuda.get_device_properties(where)
+        return {"gpu": properties.name, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    found = torch.cpu.get_capabilities()
+    return {name: found[name] for name in sorted(found) if isinstance(found[name], bool)} | {
+        "vectors": torch.backends.cpu.get_cpu_capability()
+    }

@@ -1,0 +1,98 @@
+"""Collects what the tables hold while Model 5 trains, and can be picked up where a checkpoint left it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stages.common import files
+from stages.model5 import attention, snapshots, training
+from stages.model5.snapshots import Row
+
+if TYPE_CHECKING:
+    from stages.train import Settings
+
+SNAPSHOT_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Recorder:
+    """Watches a training.
+
+    Args:
+        windows: the fixed test windows (N, T + 1).
+        folder: where the snapshots of the QKV weights go.
+    """
+
+    def __init__(
+        self, settings: Settings, objective: training.Objective, windows: Tensor, folder: Path, threads: int
+    ) -> None:
+        self.settings = settings
+        self.objective = objective
+        self.windows = windows
+        self.folder = folder
+        self.threads = threads
+        self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
+        self.steps = set(snapshots.snapshot_steps(settings.steps, settings.snapshot_every))
+        self.initial = snapshots.qkv_weights(objective.model)
+        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # a snapshot whose update is still to come
+        names = ("losses", "weights", "histograms", "updates", "attention")
+        self.rows: dict[str, list[Row]] = {name: [] for name in names}
+
+    def before(self, step: int) -> None:
+        """Look at the model after `step` updates, if it is time to."""
+        settings, model = self.settings, self.objective.model
+        if step % settings.evaluate_every == 0:
+            loss = training.mean_loss(self.objective, self.windows, settings.batch_size)
+            self.rows["losses"].append({"step": step, "split": "test", "loss": loss})
+        if step in self.steps:
+            weights = snapshots.qkv_weights(model)
+            tail = settings.tail_sigmas * settings.linear_std
+            probes = self.windows[: settings.probe_windows]
+            self.rows["weights"] += snapshots.weight_rows(
+                weights, self.initial, settings.heads, step, tail, self.threads
+            )
+            self.rows["histograms"] += snapshots.histogram_rows(weights, step, self.edges)
+            self.rows["attention"] += attention.attention_rows(model, step, probes, self.threads)
+            self._write(step, weights)
+            self.watched = step, weights
+
+    def _write(self, step: int, weights: dict[str, np.ndarray]) -> None:
+        kind = SNAPSHOT_TYPES[self.settings.snapshot_precision]
+        tensors = {name: torch.from_numpy(weight).to(kind) for name, weight in weights.items()}
+        with files.atomic_file(self.folder / f"step-{step:06d}.safetensors") as temporary:
+            save_file(tensors, temporary)
+
+    def after(self, step: int) -> None:
+        """Look at the update just made, if the weights before it were a snapshot; gradients are still there."""
+        if self.watched is None:
+            return
+        _, before = self.watched
+        after, gradients = snapshots.qkv_weights(self.objective.model), snapshots.qkv_gradients(self.objective.model)
+        self.rows["updates"] += snapshots.update_rows(before, after, gradients, self.settings.heads, step, self.threads)
+        self.watched = None
+
+    def train_loss(self, step: int, loss: float) -> None:
+        self.rows["losses"].append({"step": step, "split": "train", "loss": loss})
+
+    def loss(self, split: str, which: int) -> float:
+        """The first (0) or last (-1) loss of a split."""
+        return float([row["loss"] for row in self.rows["losses"] if row["split"] == split][which])
+
+    def columns(self) -> dict[str, dict[str, list[Any]]]:
+        """Every table as the columns it is written from."""
+        return {table: columns(rows) for table, rows in self.rows.items()}
+
+    def restore(self, tables: dict[str, dict[str, list[Any]]]) -> None:
+        """Take over what `columns` gave."""
+        for table, found in tables.items():
+            self.rows[table] = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def columns(rows: list[Row]) -> dict[str, list[Any]]:
+    """Rows as columns."""
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

@@ -1,0 +1,198 @@
+"""One training of Model 5 from beginning to end, in one process or several, resumed if there is a checkpoint."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import stages
+from stages.common import bpe, cli, files, streams, tables
+from stages.common.processes import StopRequest
+from stages.model5 import export, hardware, initialisation, training
+from stages.model5.checkpoints import Checkpoints
+from stages.model5.distributed import World
+from stages.model5.model import Model5, Shape
+from stages.model5.recorder import Recorder, columns
+
+if TYPE_CHECKING:
+    from stages.train import Run, Settings
+
+TOKENS = files.DATA / "tokens"
+TOKENIZER = files.DATA / "inputs" / "tokenizer"
+
+
+def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
+    """Everything that determines the bytes of the outputs, but for the number of processes."""
+    here = Path(stages.__file__).parent
+    code = [here / "__init__.py", here / "train.py", *(here / "common").glob("*.py"), *(here / "model5").glob("*.py")]
+    data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
+    return {
+        "train": settings.model_dump(exclude={"checkpoint_every"}),
+        "run": run.model_dump(),
+        "seed": seed,
+        "data": {path.as_posix(): files.sha256(path) for path in sorted(data)},
+        "code": {path.relative_to(here).as_posix(): files.sha256(path) for path in sorted(code)},
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
+        "python": platform.python_version(),
+        "processor": hardware.capability(where),
+    }
+
+
+class Training:
+    """One training of Model 5, from data/tokens to the outputs.
+
+    Args:
+        world: this process among those that train together.
+        where: the device.
+    """
+
+    def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
+        torch.set_num_threads(max(1, run.threads // world.local_size))
+        torch.use_deterministic_algorithms(True)
+        self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
+        self.label = f"train seed {seed}"
+        self.description = files.read_json(TOKENS / "description.json")
+        self.tokens = files.read_tensors(TOKENS / "tokens.safetensors")
+        self.context_length = self.description["context_length"]
+        self.tokenizer = bpe.load(TOKENIZER)
+        self.prompt = self.tokenizer.encode(settings.prompt).ids
+        if not self.prompt:
+            raise cli.UserError("params.yaml: train.prompt: the tokenizer has no token for any of it")
+        sizes = (settings.width, settings.heads, settings.blocks)
+        self.shape = Shape(self.description["vocabulary"], self.context_length, *sizes)
+        self.model = Model5(self.shape)
+        initialisation.initialise(
+            self.model, settings.linear_std, training.torch_seed(run.root_seed, "initialisation", seed)
+        )
+        self.checks = [check._asdict() for check in initialisation.checks(self.model, settings.linear_std)]
+        self.model.to(where)
+        objective = training.Objective(self.model, settings.precision)
+        self.trainer = training.Trainer(
+            objective, settings.learning_rate, settings.weight_decay, settings.accumulate, settings.compile, world
+        )
+        self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where))
+        stream = streams.generator(run.root_seed, "train/evaluation")
+        windows = training.batch(self.tokens["test"], settings.evaluation_windows, self.context_length, stream)
+        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots, run.threads)
+        self.samples: dict[str, str] = {}
+
+    def windows(self, step: int) -> Tensor:
+        """The global batch (B, T + 1) of a step."""
+        stream = training.batch_stream(self.run.root_seed, self.seed, step)
+        return training.batch(self.tokens["train"], self.settings.batch_size, self.context_length, stream)
+
+    def text(self, when: str) -> str:
+        """A sample of what the model writes."""
+        seed = training.torch_seed(self.run.root_seed, f"sample-{when}", self.seed)
+        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, seed)))
+
+    def resume(self, any_world_size: bool) -> int:
+        """Take over the newest checkpoint, if there is one; returns the step to go on from.
+
+        Raises:
+            UserError: if another number of processes made it and that was not allowed.
+        """
+        found = self.checkpoints.newest() if self.world.writes else None
+        if found and found.processes != self.world.size and not any_world_size:
+            raise cli.UserError(
+                f"{found.folder}: made by {found.processes} processes, this is a training by {self.world.size}, whose "
+                "last digits differ; start as many, remove the folder to start afresh, or go on from it all the same "
+                "with --any-world-size"
+            )
+        step = torch.tensor(found.step if found else 0, device=self.where)
+        self.world.from_first(step)
+        if step > 0:
+            self.trainer.restore(found.tensors() if found else {}, int(step))
+        if found:
+            self.recorder.restore(found.contents["tables"])
+            self.samples = found.contents["samples"]
+            print(f"{self.label}: goes on from the checkpoint of step {found.step}", file=sys.stderr)
+        elif self.world.writes:
+            self.announce()
+            self.samples = {"before": self.text("before")}
+        return int(step)
+
+    def announce(self) -> None:
+        """Say what the training will write before it does.
+
+        Raises:
+            UserError: if the disk has no room for it.
+        """
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        snapshots = len(self.recorder.steps)
+        each = sum(3 * self.shape.width**2 for _ in self.model.blocks)
+        each *= 4 if self.settings.snapshot_precision == "fp32" else 2
+        parts = {
+            f"{snapshots} snapshots of the QKV weights in {self.settings.snapshot_precision}": snapshots * each,
+            "the export": 4 * (parameters + self.shape.vocabulary * self.shape.width),
+            "checkpoints, three at once at most": 3 * 12 * parameters,
+        }
+        said = ", ".join(f"{size / 1e6:,.1f} MB {name}" for name, size in parts.items())
+        free = shutil.disk_usage(files.DATA).free
+        if sum(parts.values()) > free:
+            raise cli.UserError(f"{files.DATA}: training needs {said}, but only {free / 1e6:,.0f} MB are free")
+        print(f"{self.label}: {parameters:,} parameters; on disk: {said}", file=sys.stderr)
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint; every process takes part."""
+        state = self.trainer.state()
+        if self.world.writes:
+            contents = {"tables": self.recorder.columns(), "samples": self.samples}
+            self.checkpoints.save(step, self.world.size, state, contents)
+
+    def go_on(self, first: int, stop: StopRequest) -> None:
+        """Train from step `first` to the end.
+
+        Raises:
+            SystemExit: if it was asked to stop, after a checkpoint.
+        """
+        steps, every = self.settings.steps, self.settings.checkpoint_every
+        watcher = self.recorder if self.world.writes else None
+        losses = training.train(self.trainer, self.windows, first, steps, watcher)
+        if self.world.writes:
+            per_step = self.settings.batch_size * self.context_length
+            losses = training.with_progress(losses, first, steps, per_step, self.label)
+        for step, loss in enumerate(losses, first):
+            done = step + 1
+            self.recorder.train_loss(step, loss)
+            stopping = self.world.any(bool(stop), self.where)
+            if done % every == 0 or done == steps or stopping:
+                self.save(done)
+            if stopping and done < steps:
+                if self.world.writes:
+                    print(f"{self.label}: stopped after step {done}; run it again to go on from there", file=sys.stderr)
+                sys.exit(128 + (stop.signal or signal.SIGTERM))
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Fill `folder` with the outputs; returns the metrics."""
+        made_by = {
+            "train": self.settings.model_dump(),
+            "run": self.run.model_dump(),
+            "seed": self.seed,
+            "tokens": self.description,
+        }
+        for table, found in (self.recorder.columns() | {"initialisation": columns(self.checks)}).items():
+            tables.write(folder / f"{table}.parquet", table, found, made_by)
+        self.samples["after"] = self.text("after")
+        files.write_json(folder / "samples.json", self.samples)
+        files.link_all(self.checkpoints.snapshots_before(self.settings.steps), folder / "qkv")
+        export.export(self.model, TOKENIZER, folder / "export")
+        loss = self.recorder.loss
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "initial_checks_passed": all(abs(c["measured"] - c["expected"]) <= c["tolerance"] for c in self.checks),
+            "loss_of_guessing": math.log(self.shape.vocabulary),
+            "first_train_loss": loss("train", 0),
+            "last_train_loss": loss("train", -1),
+            "first_test_loss": loss("test", 0),
+            "last_test_loss": loss("test", -1),
+        }
