@@ -26,8 +26,8 @@ env: ## make .venv and install what requirements.lock pins
 	@$(ready)
 
 repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
-	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.check && dvc repro \
-		&& echo "done: open reports/index.html"
+	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.repair \
+		&& python -m stages.check && dvc repro && echo "done: open reports/index.html"
 
 test: ## run the tests (three minutes at most)
 	@$(ready) && python -m pytest

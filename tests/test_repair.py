@@ -1,0 +1,302 @@
+"""What a kill leaves behind is mended, and what is sound is left alone."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+from conftest import environment
+
+from stages import repair
+from stages.common.cli import UserError
+
+WHOLE = (ROOT / "dvc.lock").read_bytes()
+GOOD = WHOLE[: WHOLE.index(b"  matrices:\n")]  # the first two stages: quicker to read
+GONE = 2**22 + 5  # more processes than Linux counts
+
+
+def git(*arguments, cwd=None):
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], cwd=cwd, check=True)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A project folder as far as repair sees it: a sound `dvc.lock`, committed, DVC's register and its cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["repair"])
+    for path, contents in {
+        "dvc.lock": GOOD,
+        ".dvc/config": b"",
+        ".dvc/tmp/rwlock": b"{}",
+        f".dvc/cache/runs/ab/{'ab' * 32}/{'cd' * 32}": b"cmd: x\n",
+        ".dvc/cache/files/md5/12/774854a79e3890bc104eb8e879ca83": b"object",
+        ".dvc/cache/files/md5/d4/1d8cd98f00b204e9800998ecf8427e": b"",
+    }.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(contents)
+    git("init", "-q")
+    git("add", "dvc.lock")
+    git("commit", "-qm", "as it is")
+    return tmp_path
+
+
+def snapshot(folder):
+    """Every path with its contents and time of change."""
+    return {
+        path: (path.read_bytes() if path.is_file() else None, path.stat().st_mtime_ns) for path in folder.rglob("*")
+    }
+
+
+@contextmanager
+def alive(*words, **options):
+    """A process of ours, as an entry of DVC's register that claims its number and calls itself `dvc repro`."""
+    process = subprocess.Popen(words, **options)
+    try:
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(words[0].encode()):
+            time.sleep(0.01)  # until the new program is in place
+        yield {"pid": process.pid, "cmd": "/some/where/dvc repro"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def like_dvc(tmp_path):
+    """The command line of a live process that looks like `dvc repro`: Python, with a script called dvc."""
+    script = tmp_path / "bin" / "dvc"
+    script.parent.mkdir()
+    script.write_text("import time; time.sleep(60)")
+    return [sys.executable, str(script), "repro"]
+
+
+def register(write=None, read=None):
+    repair.RWLOCK.write_text(json.dumps({"write": write or {}, "read": read or {}}))
+    return json.loads(repair.RWLOCK.read_text())
+
+
+def test_what_is_sound_is_left_byte_for_byte_and_nothing_is_said(here, capfd):
+    repair.DVC_LOCK.write_bytes(WHOLE)
+    before = snapshot(here)
+    repair.main()
+    assert snapshot(here) == before
+    repair.RWLOCK.unlink()
+    repair.DVC_LOCK.unlink()
+    before = snapshot(here)
+    repair.main()
+    assert snapshot(here) == before, "files that are not there are not missed"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "left", [b"", b'{"write": {"/a', b"[]", b"null", b"\xff\xfe", bytes(100), b'{"write": {"a": {"pid": "1"}}}']
+)
+def test_a_register_that_cannot_be_read_is_forgotten(left, capfd):
+    repair.RWLOCK.write_bytes(left)
+    repair.main()
+    assert not repair.RWLOCK.exists()
+    assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed; a killed run had left it half-written\n"
+
+
+def test_entries_of_processes_that_are_gone_are_forgotten_and_those_of_a_live_dvc_stay(here, like_dvc, capfd):
+    with alive(*like_dvc) as dvc, alive("sleep", "60") as reused:
+        gone = {"pid": GONE, "cmd": "dvc repro"}
+        register({"/a": dvc, "/b": reused, "/c": gone}, {"/d": [gone, dvc], "/e": [reused]})
+        repair.main()
+        assert json.loads(repair.RWLOCK.read_text()) == {"write": {"/a": dvc}, "read": {"/d": [dvc]}}
+        assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed 4 entries of processes that are gone\n"
+        before = snapshot(here / ".dvc" / "tmp")[here / repair.RWLOCK]
+        repair.main()
+        assert snapshot(here / ".dvc" / "tmp")[here / repair.RWLOCK] == before
+        assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("here")
+def test_a_zombie_and_a_dvc_at_work_elsewhere_hold_nothing(like_dvc):
+    with alive(*like_dvc, cwd="/") as elsewhere, alive("sleep", "60") as zombie:
+        os.kill(zombie["pid"], signal.SIGKILL)
+        while " Z " not in Path(f"/proc/{zombie['pid']}/stat").read_text():
+            time.sleep(0.01)
+        assert not repair.lives(zombie)
+        assert not repair.lives(elsewhere)
+        assert repair.lives(elsewhere | {"cmd": " ".join(like_dvc[1:])}), "the very command, wherever it was started"
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "same"),
+    [
+        (["python", "/x/bin/dvc", "repro"], "/x/bin/dvc repro", True),
+        (["python", "-m", "dvc", "repro"], "/lib/dvc/__main__.py repro", True),
+        (["python", "-m", "my.tool", "x"], "/lib/my/tool.py x", True),
+        (["python", "-c", "import dvc.api"], "-c", True),
+        (["sleep", "60"], "/x/bin/dvc repro", False),
+        (["", "x"], "/x/bin/dvc repro", False),
+        ([], "/x/bin/dvc repro", False),
+    ],
+)
+def test_a_process_is_known_by_its_command_line(words, command, same):
+    assert repair.is_same_process(words, command) is same
+
+
+def cuts():
+    """Places where a half-written `dvc.lock` ends: some anywhere, and the ends of the last entry's lines."""
+    lines = GOOD.splitlines(keepends=True)
+    return [0, 1, 8, 25, 700, 1111, len(GOOD) - 1, *(len(b"".join(lines[:-n])) for n in (1, 2, 3, 4, 5))]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("contents", [*(GOOD[:cut] for cut in cuts()), bytes(3000), b"\xff\xfe", b"- a list\n"])
+def test_a_damaged_dvc_lock_is_put_aside_and_the_committed_one_restored(contents, capfd):
+    repair.DVC_LOCK.write_bytes(contents)
+    repair.main()
+    assert repair.DVC_LOCK.read_bytes() == GOOD
+    assert repair.DAMAGED.read_bytes() == contents
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("repaired dvc.lock: ")
+    assert line.endswith("(kept as dvc.lock.damaged.tmp); the committed one is in its place")
+
+
+@pytest.mark.usefixtures("here")
+def test_without_a_sound_committed_one_dvc_writes_it_anew(capfd):
+    repair.DVC_LOCK.write_bytes(GOOD[:1111])
+    git("commit", "-qam", "a damaged one")
+    repair.main()
+    assert not repair.DVC_LOCK.exists()
+    assert repair.DAMAGED.read_bytes() == GOOD[:1111]
+    assert capfd.readouterr().err.endswith("no committed one is sound, so DVC will write it anew\n")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_sound_dvc_lock_in_another_style_stays():
+    other = GOOD.replace(b"schema: '2.0'", b'schema: "2.0"')
+    repair.DVC_LOCK.write_bytes(other)
+    repair.main()
+    assert repair.DVC_LOCK.read_bytes() == other
+    assert not repair.DAMAGED.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_both_sides_of_a_merge_are_for_the_user_to_choose_from():
+    repair.DVC_LOCK.write_bytes(GOOD.replace(b"  inputs:\n", b"<<<<<<< HEAD\n=======\n  inputs:\n>>>>>>> other\n"))
+    before = repair.DVC_LOCK.read_bytes()
+    number = before[: before.index(b"<")].count(b"\n") + 1
+    with pytest.raises(UserError, match=rf"lines {number}, {number + 1}, {number + 3}\).*git checkout --ours dvc.lock"):
+        repair.main()
+    assert repair.DVC_LOCK.read_bytes() == before
+    assert not repair.DAMAGED.exists()
+
+
+def test_what_misleads_in_the_cache_is_removed(here, capfd):
+    before = set(here.rglob("*"))
+    for path in ("runs/12/" + "12" * 32, "runs/34/" + "34" * 32):
+        (repair.CACHE / path).mkdir(parents=True)
+    (repair.CACHE / "runs" / "34" / ("34" * 32) / ".Kq3xw.tmp").write_text("cmd:")
+    (repair.CACHE / "runs" / "ab" / ("ab" * 32) / ".Kq3xw.tmp").write_text("cmd:")
+    empty = repair.CACHE / "files" / "md5" / "12" / "00b1a9f9b9ff4cd4b3f2a2d2a0a111"
+    empty.touch()
+    empty.with_name(".Kq3xw.tmp").touch()  # DVC overwrites or ignores it
+    repair.main()
+    assert not empty.exists()
+    assert {path for path in here.rglob("*") if path.is_file()} == {path for path in before if path.is_file()} | {
+        here / empty.with_name(".Kq3xw.tmp"), here / repair.TMP / "lock"
+    }  # fmt: skip
+    assert not [path for path in repair.CACHE.glob("runs/*/*") if not any(path.iterdir())]
+    assert capfd.readouterr().err == f"repaired {repair.CACHE}: removed 5 unfinished or empty entries\n"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["lock", "rwlock.lock"])
+def test_while_a_dvc_is_at_work_nothing_is_mended(name, monkeypatch):
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.1)
+    damaged = repair.DVC_LOCK if name == "lock" else repair.RWLOCK
+    damaged.write_bytes(b"")
+    with (repair.TMP / name).open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=f"{name}: another DVC process holds it"):
+            repair.main()
+        assert damaged.read_bytes() == b""
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        repair.main()
+    assert not damaged.exists() or damaged.read_bytes() == GOOD
+
+
+@pytest.mark.usefixtures("here")
+def test_a_dvc_lock_that_is_being_written_is_waited_for(monkeypatch):
+    @contextmanager
+    def as_dvc_writes(name):
+        if name == "lock":
+            repair.DVC_LOCK.write_bytes(GOOD)
+        yield
+
+    monkeypatch.setattr(repair, "held", as_dvc_writes)
+    repair.DVC_LOCK.write_bytes(GOOD[:1111])
+    repair.main()
+    assert repair.DVC_LOCK.read_bytes() == GOOD
+    assert not repair.DAMAGED.exists()
+
+
+def test_it_starts_fast():
+    code = "import sys, stages.repair; print({'torch', 'pandas', 'numpy', 'dvc', 'ruamel'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert printed.stdout == "set()\n"
+
+
+def test_dvc_stops_at_what_is_left_and_goes_on_when_it_is_mended(rebuilt):
+    git("commit", "-qam", "smoke size", cwd=rebuilt.folder)
+    before = rebuilt.read("dvc.lock")
+    (rebuilt.folder / "dvc.lock").write_text(before[:8192])
+    assert "'./dvc.lock' is invalid" in rebuilt.run("dvc", "repro").stderr
+    (rebuilt.folder / ".dvc" / "tmp" / "rwlock").write_text("")
+    said = rebuilt.stage("repair").stderr
+    assert said.count("repaired") == 2, said
+    assert rebuilt.repro() == set()
+    assert rebuilt.read("dvc.lock") == before
+    assert rebuilt.stage("repair").stderr == ""
+
+
+@pytest.mark.slow
+def test_the_run_cache_gives_back_what_the_committed_dvc_lock_does_not_know(rebuilt):
+    before = rebuilt.read("dvc.lock")
+    (rebuilt.folder / "dvc.lock").write_text("")
+    waiting = next(path for path in rebuilt.folder.glob(".dvc/cache/runs/*/*") if "stages.sweep" in text_of(path))
+    for path in waiting.iterdir():
+        path.unlink()
+    assert rebuilt.stage("repair").stderr.count("repaired") == 2
+    assert rebuilt.repro() == {"check", "sweep", "report"}
+    assert rebuilt.read("dvc.lock") == before
+
+
+@pytest.mark.slow
+def test_what_misleads_dvc_in_its_cache_does_so_no_more_when_it_is_mended(rebuilt):
+    waiting = next(path for path in rebuilt.folder.glob(".dvc/cache/runs/*/*") if "stages.matrices" in text_of(path))
+    for path in waiting.iterdir():
+        path.unlink()
+    lock = rebuilt.read("dvc.lock")
+    entry = lock[lock.index("path: data/sweep.parquet\n") :].split("md5: ")[1].split("\n")[0]
+    emptied = rebuilt.folder / ".dvc" / "cache" / "files" / "md5" / entry[:2] / entry[2:]
+    result = rebuilt.folder / "data" / "sweep.parquet"
+    contents = result.read_bytes()
+    emptied.chmod(0o644)
+    emptied.write_bytes(b"")
+    emptied.chmod(0o444)  # DVC takes what is read-only for whole
+    result.unlink()
+    (rebuilt.folder / "dvc.lock").unlink()
+    assert "failed to reproduce 'matrices'" in rebuilt.run("dvc", "repro").stderr
+    (rebuilt.folder / "dvc.lock").unlink()
+    assert "removed 2" in rebuilt.stage("repair").stderr
+    assert {"matrices", "sweep"} <= rebuilt.repro()
+    assert result.read_bytes() == contents
+    assert rebuilt.read("dvc.lock") == lock
+
+
+def text_of(folder):
+    return "".join(path.read_text() for path in folder.iterdir())
