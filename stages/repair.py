@@ -82,14 +82,14 @@ def lives(entry: dict[str, Any]) -> bool:
 
     try:
         process = psutil.Process(entry["pid"])
-        words, folder = process.cmdline(), process.cwd()
+        words = process.cmdline()
+        if is_same_process(words, entry["cmd"]):
+            return True
+        return any(Path(word).stem == "dvc" for word in words) and Path(process.cwd()).is_relative_to(Path.cwd())
     except psutil.AccessDenied:
         return True
     except (psutil.NoSuchProcess, ValueError):  # a zombie counts as gone
         return False
-    if is_same_process(words, entry["cmd"]):
-        return True
-    return any(Path(word).stem == "dvc" for word in words) and Path(folder).is_relative_to(Path.cwd())
 
 
 def living(register: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -115,12 +115,12 @@ def mend_register() -> None:
             kept, gone = living(SCHEMA(json.loads(RWLOCK.read_bytes())))
         except (ValueError, RecursionError, Invalid):
             RWLOCK.unlink()
-            tell(RWLOCK, "removed; a killed run had left it half-written")
+            tell(RWLOCK, "removed, it was half-written")
             return
         if gone:
             with files.atomic_file(RWLOCK) as copy:
                 copy.write_text(json.dumps(kept), "utf-8")
-            tell(RWLOCK, f"removed {gone} entries of processes that are gone")
+            tell(RWLOCK, f"removed entries of processes that are gone ({gone})")
 
 
 def is_complete(entry: dict[str, Any]) -> bool:
@@ -194,7 +194,7 @@ def mend_dvc_lock() -> None:
             with files.atomic_file(DVC_LOCK) as copy:
                 copy.write_bytes(whole)
     instead = "the committed one is in its place" if whole else "no committed one is sound, so DVC will write it anew"
-    tell(DVC_LOCK, f"a killed run had left it half-written (kept as {DAMAGED}); {instead}")
+    tell(DVC_LOCK, f"it was half-written or damaged (kept as {DAMAGED}); {instead}")
 
 
 def misleading() -> list[Path]:
@@ -219,7 +219,7 @@ def mend_cache() -> None:
         for path in found:
             files.remove(path)
     if found:
-        tell(CACHE, f"removed {len(found)} unfinished or empty entries")
+        tell(CACHE, f"removed unfinished or empty entries ({len(found)})")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from closure import ROOT
 from conftest import environment
@@ -104,7 +106,7 @@ def test_a_register_that_cannot_be_read_is_forgotten(left, capfd):
     repair.RWLOCK.write_bytes(left)
     repair.main()
     assert not repair.RWLOCK.exists()
-    assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed; a killed run had left it half-written\n"
+    assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed, it was half-written\n"
 
 
 def test_entries_of_processes_that_are_gone_are_forgotten_and_those_of_a_live_dvc_stay(here, like_dvc, capfd):
@@ -113,7 +115,7 @@ def test_entries_of_processes_that_are_gone_are_forgotten_and_those_of_a_live_dv
         register({"/a": dvc, "/b": reused, "/c": gone}, {"/d": [gone, dvc], "/e": [reused]})
         repair.main()
         assert json.loads(repair.RWLOCK.read_text()) == {"write": {"/a": dvc}, "read": {"/d": [dvc]}}
-        assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed 4 entries of processes that are gone\n"
+        assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed entries of processes that are gone (4)\n"
         before = snapshot(here / ".dvc" / "tmp")[here / repair.RWLOCK]
         repair.main()
         assert snapshot(here / ".dvc" / "tmp")[here / repair.RWLOCK] == before
@@ -129,6 +131,18 @@ def test_a_zombie_and_a_dvc_at_work_elsewhere_hold_nothing(like_dvc):
         assert not repair.lives(zombie)
         assert not repair.lives(elsewhere)
         assert repair.lives(elsewhere | {"cmd": " ".join(like_dvc[1:])}), "the very command, wherever it was started"
+
+
+@pytest.mark.usefixtures("here")
+def test_what_may_not_be_looked_at_is_taken_for_alive_only_if_it_may_be_dvc(like_dvc, monkeypatch):
+    def denied(_):
+        raise psutil.AccessDenied
+
+    with alive(*like_dvc, cwd="/") as dvc, alive("sleep", "60") as reused:
+        monkeypatch.setattr(psutil.Process, "cwd", denied)
+        assert (repair.lives(dvc), repair.lives(reused)) == (True, False)
+        monkeypatch.setattr(psutil.Process, "cmdline", denied)
+        assert repair.lives(reused)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +200,7 @@ def test_a_sound_dvc_lock_in_another_style_stays():
 
 @pytest.mark.usefixtures("here")
 def test_both_sides_of_a_merge_are_for_the_user_to_choose_from():
-    repair.DVC_LOCK.write_bytes(GOOD.replace(b"  inputs:\n", b"<<<<<<< HEAD\n=======\n  inputs:\n>>>>>>> other\n"))
+    repair.DVC_LOCK.write_bytes(GOOD.replace(b"  inputs:\n", b"<<<<<<< HEAD\n=======\n  inputs:\n>>>>>>> other\n", 1))
     before = repair.DVC_LOCK.read_bytes()
     number = before[: before.index(b"<")].count(b"\n") + 1
     with pytest.raises(UserError, match=rf"lines {number}, {number + 1}, {number + 3}\).*git checkout --ours dvc.lock"):
@@ -210,7 +224,7 @@ def test_what_misleads_in_the_cache_is_removed(here, capfd):
         here / empty.with_name(".Kq3xw.tmp"), here / repair.TMP / "lock"
     }  # fmt: skip
     assert not [path for path in repair.CACHE.glob("runs/*/*") if not any(path.iterdir())]
-    assert capfd.readouterr().err == f"repaired {repair.CACHE}: removed 5 unfinished or empty entries\n"
+    assert capfd.readouterr().err == f"repaired {repair.CACHE}: removed unfinished or empty entries (5)\n"
 
 
 @pytest.mark.usefixtures("here")
@@ -292,10 +306,44 @@ def test_what_misleads_dvc_in_its_cache_does_so_no_more_when_it_is_mended(rebuil
     (rebuilt.folder / "dvc.lock").unlink()
     assert "failed to reproduce 'matrices'" in rebuilt.run("dvc", "repro").stderr
     (rebuilt.folder / "dvc.lock").unlink()
-    assert "removed 2" in rebuilt.stage("repair").stderr
+    assert "empty entries (2)" in rebuilt.stage("repair").stderr
     assert {"matrices", "sweep"} <= rebuilt.repro()
     assert result.read_bytes() == contents
     assert rebuilt.read("dvc.lock") == lock
+
+
+def killed_while_it_keeps_its_records(project, moments):
+    """Start a rebuild and kill it at, or within 20 ms of, a change of `dvc.lock` or DVC's register."""
+    record = project.folder / moments.choice(["dvc.lock", ".dvc/tmp/rwlock"])
+    changes, last = moments.randint(1, 5), None
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=project.folder, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 15
+    while changes and process.poll() is None and time.monotonic() < until:
+        now = (record.stat().st_size, record.stat().st_mtime_ns) if record.exists() else None
+        changes -= now != last
+        last = now
+    time.sleep(moments.choice([0, 0, 0.002, 0.02]))
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    said = process.communicate()[1]
+    assert process.returncode in (-signal.SIGKILL, 0), said
+
+
+@pytest.mark.slow
+def test_a_rebuild_that_is_killed_while_dvc_keeps_its_records_goes_on_and_ends_as_an_uninterrupted_one(project, smoke):
+    project.configure(preset="smoke")
+    moments = random.Random(20250301)
+    mended = ""
+    for _ in range(10):
+        killed_while_it_keeps_its_records(project, moments)
+        mended += project.check("python", "-m", "stages.repair")
+    project.repro()
+    assert "repaired" in mended
+    assert project.read("dvc.lock") == smoke.read("dvc.lock")
+    assert project.read("reports/index.html") == smoke.read("reports/index.html")
 
 
 def text_of(folder):
