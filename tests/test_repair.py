@@ -167,8 +167,12 @@ def cuts():
     return [0, 1, 8, 25, 700, 1111, len(GOOD) - 1, *(len(b"".join(lines[:-n])) for n in (1, 2, 3, 4, 5))]
 
 
+HOLE = GOOD[:300] + bytes(100) + GOOD[400:]
+NO_HEAD = GOOD[GOOD.index(b"stages:") :]
+
+
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("contents", [*(GOOD[:cut] for cut in cuts()), bytes(3000), b"\xff\xfe", b"- a list\n"])
+@pytest.mark.parametrize("contents", [*(GOOD[:n] for n in cuts()), HOLE, NO_HEAD, bytes(99), b"\xff", b"- a list\n"])
 def test_a_damaged_dvc_lock_is_put_aside_and_the_committed_one_restored(contents, capfd):
     repair.DVC_LOCK.write_bytes(contents)
     repair.main()
@@ -259,7 +263,8 @@ def test_a_dvc_lock_that_is_being_written_is_waited_for(monkeypatch):
 
 
 def test_it_starts_fast():
-    code = "import sys, stages.repair; print({'torch', 'pandas', 'numpy', 'dvc', 'ruamel'} & set(sys.modules))"
+    judge = "import sys; from stages import repair; assert repair.is_sound(open('dvc.lock', 'rb').read()); "
+    code = judge + "print({'torch', 'pandas', 'numpy', 'dvc', 'ruamel'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert printed.stdout == "set()\n"
 
