@@ -101,9 +101,20 @@ def living(register: dict[str, Any]) -> tuple[dict[str, Any], int]:
     return {mode: entries for mode, entries in kept.items() if entries}, gone
 
 
+def is_idle(contents: bytes) -> bool:
+    """Whether a register is whole and nobody is in it."""
+    try:
+        register = json.loads(contents)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(register, dict) and all(
+        mode in ("read", "write") and entries == {} for mode, entries in register.items()
+    )
+
+
 def mend_register() -> None:
     """Forget a register that can't be read, and entries in it of processes that have gone."""
-    if not RWLOCK.is_file() or RWLOCK.read_bytes() == b"{}":
+    if not RWLOCK.is_file() or is_idle(RWLOCK.read_bytes()):
         return
     from dvc.rwlock import RWLOCK_LOCK, SCHEMA
     from voluptuous import Invalid

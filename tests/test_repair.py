@@ -85,7 +85,9 @@ def register(write=None, read=None):
     return json.loads(repair.RWLOCK.read_text())
 
 
-def test_what_is_sound_is_left_byte_for_byte_and_nothing_is_said(here, capfd):
+@pytest.mark.parametrize("idle", ["{}", '{"write": {}}', '{"write": {}, "read": {}}'])
+def test_what_is_sound_is_left_byte_for_byte_and_nothing_is_said(here, idle, capfd):
+    repair.RWLOCK.write_text(idle)
     repair.DVC_LOCK.write_bytes(WHOLE)
     before = snapshot(here)
     repair.main()
@@ -100,7 +102,8 @@ def test_what_is_sound_is_left_byte_for_byte_and_nothing_is_said(here, capfd):
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
-    "left", [b"", b'{"write": {"/a', b"[]", b"null", b"\xff\xfe", bytes(100), b'{"write": {"a": {"pid": "1"}}}']
+    "left",
+    [b"", b'{"write": {"/a', b"[]", b"null", b"\xff\xfe", bytes(100), b'{"write": {"a": {"pid": "1"}}}', b'{"x": {}}'],
 )
 def test_a_register_that_cannot_be_read_is_forgotten(left, capfd):
     repair.RWLOCK.write_bytes(left)
