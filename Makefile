@@ -27,7 +27,7 @@ env: ## make .venv and install what requirements.lock pins
 
 repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
 	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.repair \
-		&& python -m stages.check && dvc repro && echo "done: open reports/index.html"
+		&& python -m stages.check && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
 
 test: ## run the tests (three minutes at most)
 	@$(ready) && python -m pytest

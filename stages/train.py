@@ -131,14 +131,16 @@ class Run(params.RootSeed, params.Threads):
 
 def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> None:
     """Train for one seed, in as many processes as torchrun started."""
-    from stages.model5 import checkpoints, distributed, hardware
+    from stages.model5 import distributed, hardware, recorded
     from stages.model5.session import Training
 
     world = distributed.world()
     where = hardware.device(settings.device, world.local_rank)
     distributed.check_shares(settings.batch_size, world, settings.accumulate)
-    lock = processes.exclusive(checkpoints.FOLDER / f"seed-{seed}.lock", f"the training of seed {seed}")
+    lock = processes.exclusive(recorded.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
     with processes.StopRequest().listening() as stop, lock if world.writes else nullcontext():
+        if world.writes:
+            recorded.forget()
         with distributed.together(world, where):
             training = Training(settings, run, seed, world, where)
             training.go_on(training.resume(any_world_size), stop)
@@ -149,8 +151,7 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
             metrics = training.write(folder)
         name = f"train/seed-{seed}"
         files.write_metrics(name, metrics)
-        made = (output, files.METRICS / f"{name}.json")
-        training.checkpoints.finished({path.as_posix(): checkpoints.dvc_hash(path) for path in made})
+        recorded.note(training.checkpoints.folder, [output, files.METRICS / f"{name}.json"])
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -83,8 +83,8 @@ def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
                     told = True
                 time.sleep(0.1)
         handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
+        with suppress(OSError):  # a full disk: the number is only for people
+            os.write(handle.fileno(), f"{os.getpid()}\n".encode())
         yield
 
 

@@ -9,14 +9,13 @@
         qkv/step-000000.safetensors      the snapshots so far; manifests know their checksums
         outputs.json                     after training: hashes of the outputs, as dvc.lock will record them
 
-The last two checkpoints are kept, and all of it goes once dvc.lock records the outputs.
+The last two checkpoints are kept, and all of it goes once DVC has recorded the outputs (`recorded.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -29,10 +28,10 @@ from torch import Tensor
 
 from stages.common import files
 from stages.common.cli import UserError
+from stages.model5.recorded import CHECKPOINTS
 
 FORMAT = 1
 KEPT = 2
-FOLDER = files.DATA / "checkpoints"
 STATE, PROGRESS, MANIFEST, DONE = "state.safetensors", "progress.json", "manifest.json", "DONE"
 
 
@@ -62,7 +61,7 @@ def key(made_by: Mapping[str, Any]) -> str:
 class Checkpoints:
     """The checkpoints of one training."""
 
-    def __init__(self, name: str, made_by: Mapping[str, Any], folder: Path = FOLDER) -> None:
+    def __init__(self, name: str, made_by: Mapping[str, Any], folder: Path = CHECKPOINTS) -> None:
         self.folder = folder / f"{name}-{key(made_by)}"
         self.snapshots = self.folder / "qkv"
 
@@ -149,10 +148,6 @@ class Checkpoints:
             f"that can be written to ({_free(self.folder) / 1e6:,.1f} MB are free there); {kept}"
         )
 
-    def finished(self, outputs: Mapping[str, str]) -> None:
-        """Note the hashes of the outputs made from the last checkpoint, as dvc.lock will record them."""
-        files.write_json(self.folder / "outputs.json", dict(outputs))
-
 
 def _described(path: Path) -> dict[str, Any]:
     return {"sha256": files.sha256(path), "bytes": path.stat().st_size}
@@ -162,28 +157,3 @@ def _free(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def dvc_hash(path: Path) -> str:
-    """What DVC 3 records as the MD5 of a file or a folder."""
-    if path.is_file():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "md5").hexdigest()
-    entries = [
-        {"md5": dvc_hash(entry), "relpath": entry.relative_to(path).as_posix()}
-        for entry in path.rglob("*")
-        if entry.is_file()
-    ]
-    entries.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
-def forget_recorded(lock: Path, folder: Path = FOLDER) -> list[Path]:
-    """Remove the checkpoints of every training whose outputs `lock` (dvc.lock) records; returns their folders."""
-    recorded = set(re.findall(r"md5: '?([0-9a-f]{32}(?:\.dir)?)", lock.read_text("utf-8"))) if lock.is_file() else set()
-    gone = []
-    for noted in sorted(folder.glob("seed-*/outputs.json")):
-        if recorded.issuperset(files.read_json(noted).values()):
-            files.remove(noted.parent)
-            gone.append(noted.parent)
-    return gone

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from stages.common import files
@@ -65,7 +65,7 @@ class Recorder:
         kind = SNAPSHOT_TYPES[self.settings.snapshot_precision]
         tensors = {name: torch.from_numpy(weight).to(kind) for name, weight in weights.items()}
         with files.atomic_file(self.folder / f"step-{step:06d}.safetensors") as temporary:
-            save_file(tensors, temporary)
+            temporary.write_bytes(save(tensors))
 
     def after(self, step: int) -> None:
         """Look at the update just made, if the weights before it were a snapshot; gradients are still there."""

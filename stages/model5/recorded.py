@@ -1,0 +1,63 @@
+"""Which trainings has DVC recorded? Their checkpoints are of no more use; those of all others stay.
+
+When a training ends, DVC has yet to store its outputs and to write `dvc.lock`. A kill in between must not cost the
+training, so its last checkpoint stays until both are done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from stages.common import files
+
+CHECKPOINTS = files.DATA / "checkpoints"
+OUTPUTS = "outputs.json"
+DVC_LOCK = Path("dvc.lock")
+
+
+def dvc_hash(path: Path) -> str:
+    """What DVC 3 records as the MD5 of a file or a folder."""
+    if path.is_file():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "md5").hexdigest()
+    found = sorted((entry.relative_to(path).as_posix(), entry) for entry in path.rglob("*") if entry.is_file())
+    listed = json.dumps([{"md5": dvc_hash(entry), "relpath": name} for name, entry in found])
+    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def note(training: Path, outputs: Iterable[Path]) -> None:
+    """Write down in a training's folder which outputs were made from it."""
+    files.write_json(training / OUTPUTS, {path.as_posix(): dvc_hash(path) for path in outputs})
+
+
+def _in_cache(hashes: Iterable[str]) -> bool:
+    """Whether DVC's cache holds every folder among these outputs (metrics are not cached)."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        cache = Path(repo.cache.local.path)
+    return all((cache / md5[:2] / md5[2:]).is_file() for md5 in hashes if md5.endswith(".dir"))
+
+
+def forget() -> list[Path]:
+    """Remove the checkpoints of every training whose outputs `dvc.lock` records and DVC's cache holds."""
+    noted = {path.parent: set(files.read_json(path).values()) for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}")}
+    if not noted or not DVC_LOCK.is_file():
+        return []
+    recorded = set(re.findall(r"md5: '?([0-9a-f]{32}(?:\.dir)?)", DVC_LOCK.read_text("utf-8")))
+    gone = [folder for folder, hashes in sorted(noted.items()) if hashes <= recorded and _in_cache(hashes)]
+    for folder in gone:
+        files.remove(folder)
+    return gone
+
+
+def unfinished() -> list[tuple[Path, int]]:
+    """The trainings whose checkpoints are still there, with their size in bytes."""
+    return [
+        (folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+        for folder in sorted(CHECKPOINTS.glob("seed-*-*"))
+    ]

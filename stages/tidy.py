@@ -1,0 +1,20 @@
+"""Remove the checkpoints of trainings that DVC has recorded, and tell of those that remain; `make repro` ends with it.
+
+example: python -m stages.tidy
+"""
+
+from __future__ import annotations
+
+from stages.common import cli
+from stages.model5 import recorded
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.tidy")
+    recorded.forget()
+    for folder, size in recorded.unfinished():
+        print(f"{folder}: an unfinished training keeps {size / 1e6:,.0f} MB; remove the folder if you don't want it")
+
+
+if __name__ == "__main__":
+    cli.run(main)
