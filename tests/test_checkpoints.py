@@ -1,0 +1,176 @@
+"""Checkpoints are whole or not used; every way to break one was tried."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.common.cli import UserError
+from stages.model5 import recorded
+from stages.model5.checkpoints import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
+
+TABLES = {"tables": {"losses": {"step": [0, 1], "loss": [0.1, float("inf")]}}}
+
+
+def state(step):
+    return {"parameter.a": torch.arange(50.0) + step, "generator.0": torch.arange(8, dtype=torch.uint8)}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints of the steps 10, 20 and 30, and snapshots of 0, 15 and 99."""
+    checkpoints = Checkpoints("seed-0", {"train": 1}, tmp_path)
+    checkpoints.snapshots.mkdir(parents=True)
+    for step in (0, 15, 99):
+        (checkpoints.snapshots / f"step-{step:06d}.safetensors").write_bytes(bytes([step]) * 100)
+    for step in (10, 20, 30):
+        checkpoints.save(step, 2, state(step), TABLES)
+    return checkpoints
+
+
+def test_the_newest_comes_back_as_it_was_saved(saved):
+    found = saved.newest()
+    assert (found.step, found.processes, found.contents) == (30, 2, TABLES)
+    for name, tensor in state(30).items():
+        assert torch.equal(found.tensors()[name], tensor)
+        assert found.tensors()[name].dtype == tensor.dtype
+
+
+def test_the_last_two_are_kept(saved):
+    assert saved.steps() == [20, 30]
+
+
+def flip(path):
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    path.write_bytes(contents)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink], ids=["flipped bit", "truncated", "gone"])
+@pytest.mark.parametrize("name", [STATE, PROGRESS, MANIFEST, "../qkv/step-000015.safetensors"])
+def test_a_damaged_one_is_told_in_one_line_and_the_one_before_is_used(saved, capsys, name, damage):
+    damage(saved.folder / "step-000030" / name)
+    if ".." in name:  # step 20 knows this snapshot too
+        assert saved.newest() is None
+        assert "none is left, training starts afresh" in capsys.readouterr().err
+        return
+    assert saved.newest().step == 20
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "step-000030: damaged" in line
+    assert line.endswith("; step 20 is used")
+    assert saved.steps() == [20], "it is not tried again"
+
+
+def test_none_left_is_told(saved, capsys):
+    for step in (20, 30):
+        truncate(saved.folder / f"step-{step:06d}" / STATE)
+    assert saved.newest() is None
+    assert capsys.readouterr().err.splitlines()[-1].endswith("none is left, training starts afresh")
+
+
+def test_one_without_its_marker_never_was(saved, capsys):
+    (saved.folder / "step-000030" / DONE).unlink()
+    (saved.folder / ".step-000040.tmp").mkdir()
+    assert saved.newest().step == 20
+    assert sorted(path.name for path in saved.folder.iterdir()) == ["qkv", "step-000020"]
+    assert capsys.readouterr().err == ""
+
+
+def test_one_of_another_format_is_not_read(saved, capsys, monkeypatch):
+    monkeypatch.setattr("stages.model5.checkpoints.FORMAT", 2)
+    assert saved.newest() is None
+    assert "format 1 and step 30, not 2 and 30" in capsys.readouterr().err
+
+
+def test_one_in_another_steps_place_is_not_read(saved, capsys):
+    (saved.folder / "step-000030").rename(saved.folder / "step-000040")
+    assert saved.newest().step == 20
+    assert "format 1 and step 30, not 1 and 40" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("saved")
+def test_another_training_has_another_folder(tmp_path):
+    assert Checkpoints("seed-0", {"train": 1}, tmp_path).newest().step == 30
+    assert Checkpoints("seed-0", {"train": 2}, tmp_path).newest() is None
+    assert Checkpoints("seed-1", {"train": 1}, tmp_path).newest() is None
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1}) != key({"a": 1, "b": 3})
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("rows", [1, 100_000], ids=["in the tensors", "in the rows"])
+def test_a_full_disk_is_told_and_the_last_good_one_stays(small_disk, rows):
+    checkpoints = Checkpoints("seed-0", {}, small_disk)
+    checkpoints.save(10, 1, state(10), TABLES)
+    tensors = {"parameter.a": torch.zeros(20_000 if rows == 1 else 1)}
+    with pytest.raises(UserError, match=r"step-000020: the checkpoint could not be written: .*No space left") as raised:
+        checkpoints.save(20, 1, tensors, {"rows": list(range(rows))})
+    assert ("it needs 0.1 MB" in str(raised.value)) == (rows == 1)
+    assert str(raised.value).endswith("the one of step 10 stays")
+    assert checkpoints.newest().step == 10
+    assert not list(checkpoints.folder.glob(".*.tmp"))
+
+
+def test_a_folder_that_cant_be_written_to_is_told(tmp_path):
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):  # root: a file in the way does instead
+        folder.rmdir()
+        folder.write_text("")
+    with pytest.raises(
+        UserError, match=r"could not be written: (Permission denied|Not a directory); .* none before it"
+    ):
+        Checkpoints("seed-0", {}, folder).save(10, 1, state(10), TABLES)
+
+
+def test_dvcs_hashes_are_told_beforehand(smoke, monkeypatch):
+    monkeypatch.chdir(smoke.folder)
+    for path in ("data/model5/seed-0", "reports/metrics/train/seed-0.json"):
+        listed = smoke.read("dvc.lock").split(f"- path: {path}\n", 1)[1]
+        assert f"md5: {recorded.dvc_hash(Path(path))}\n" in listed[:90], path
+
+
+def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt, monkeypatch):
+    monkeypatch.chdir(rebuilt.folder)
+    outputs = [Path("data/model5/seed-0"), Path("reports/metrics/train/seed-0.json")]
+    training, other = (recorded.CHECKPOINTS / f"seed-0-{name}" for name in ("aa", "bb"))
+    for folder in (training, other):
+        folder.mkdir(parents=True)
+    (other / "x").write_bytes(b"123")
+    recorded.note(training, outputs)
+    lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / recorded.dvc_hash(outputs[0])[:2]
+    text = lock.read_text()
+    lock.write_text(text.replace(recorded.dvc_hash(outputs[0]), 32 * "0" + ".dir"))
+    assert recorded.forget() == [], "dvc.lock has another result"
+    lock.write_text(text)
+    cached.rename(cached.with_name("zz"))
+    assert recorded.forget() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
+    cached.with_name("zz").rename(cached)
+    assert recorded.forget() == [training]
+    assert recorded.unfinished() == [(other, 3)]
+    assert "seed-0-bb: an unfinished training keeps" in rebuilt.stage("tidy").stdout
+
+
+def test_json_keeps_every_digit():
+    values = [0.1, 1 / 3, 5e-324, float("inf"), -0.0]
+    assert json.loads(json.dumps(values)) == values

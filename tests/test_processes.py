@@ -1,0 +1,75 @@
+"""A long computation among other processes, with real ones."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import ROOT
+
+from stages.common import processes
+from stages.common.cli import UserError
+
+
+def python(code, **options):
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **options)
+
+
+def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path):
+    path = tmp_path / "deep" / "x.lock"
+    code = "import sys; from pathlib import Path; from stages.common.processes import exclusive\n"
+    code += f"with exclusive(Path({str(path)!r}), 'it'): print('held', flush=True); sys.stdin.read()"
+    holder = python(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == "held\n"
+    running = rf"x\.lock: it is already running \(process {holder.pid}\)"
+    with pytest.raises(UserError, match=running), processes.exclusive(path, "it", patience=0.2):
+        pass
+    holder.kill()
+    holder.wait()
+    with processes.exclusive(path, "it", patience=0.2):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_waiting_for_a_lock_is_told_and_ends(tmp_path, capsys):
+    path = tmp_path / "x.lock"
+    code = "import time; from pathlib import Path; from stages.common.processes import exclusive\n"
+    code += f"with exclusive(Path({str(path)!r}), 'it'): print('held', flush=True); time.sleep(0.5)"
+    holder = python(code, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    with processes.exclusive(path, "it", patience=20):
+        pass
+    holder.wait()
+    assert capsys.readouterr().err == f"it: waiting for process {holder.pid}, which holds {path}\n"
+
+
+def test_signals_are_wishes_until_the_second():
+    with processes.StopRequest().listening() as stop:
+        assert not stop
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(SystemExit) as raised:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        assert raised.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("shell", [False, True], ids=["started directly", "through a shell"])
+def test_work_ends_with_whoever_started_it(shell, number):
+    work = "import time; from stages.common.processes import end_with_owner; end_with_owner(); "
+    work += "print('ready', flush=True); time.sleep(60)"
+    command = f'{sys.executable} -c "{work}"; true' if shell else [sys.executable, "-c", work]
+    code = f"import subprocess; subprocess.run({command!r}, shell={shell})"
+    owner = python(code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert owner.stdout.readline() == "ready\n"
+    family = psutil.Process(owner.pid).children(recursive=True)
+    assert len(family) == 1 + shell
+    owner.send_signal(number)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    owner.wait()
+    assert not alive
