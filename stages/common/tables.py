@@ -32,6 +32,7 @@ NAME = pa.dictionary(pa.int32(), pa.string())
 STEP = Column("step", pa.int32(), "updates", "updates applied before the measurement; 0 is the untouched model")
 BLOCK = Column("block", pa.int16(), "1", "index of the block, 0 next to the embedding")
 PART = Column("part", NAME, "1", "`q`, `k`, `v`, or `qkv` for the merged matrix")
+HEAD = Column("head", pa.int16(), "1", "index of the head; -1 for all of them, as always for the merged matrix")
 
 TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
     "sweep": (
@@ -92,11 +93,12 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "weights": (
-        "Distribution of the QKV weights by block and part at every snapshot.",
+        "The QKV weights by block, part and head at every snapshot: their distribution, and their size as matrices.",
         (
             STEP,
             BLOCK,
             PART,
+            HEAD,
             Column("std", pa.float64(), "1", "standard deviation"),
             Column("mean", pa.float64(), "1", "mean"),
             Column("excess_kurtosis", pa.float64(), "1", "m₄/m₂² - 3; 0 for a normal distribution"),
@@ -107,6 +109,23 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             ),
             Column("min", pa.float64(), "1", "smallest weight"),
             Column("max", pa.float64(), "1", "largest weight"),
+            Column("frobenius_norm", pa.float64(), "1", "‖W‖_F, the root of the sum of squares"),
+            Column("spectral_norm", pa.float64(), "1", "‖W‖₂, the largest singular value"),
+            Column("stable_rank", pa.float64(), "1", "‖W‖_F²/‖W‖₂²: how many directions carry the matrix"),
+            Column(
+                "cosine_to_initial", pa.float64(), "1", "cosine of the angle between W and the initial W, as vectors"
+            ),
+        ),
+    ),
+    "updates": (
+        "The update made from the QKV weights of every snapshot, by block, part and head.",
+        (
+            STEP,
+            BLOCK,
+            PART,
+            HEAD,
+            Column("gradient_norm", pa.float64(), "nats/token", "‖∂loss/∂W‖_F at these weights, of the step's batch"),
+            Column("update_ratio", pa.float64(), "1", "‖W' - W‖_F/‖W‖_F, W' being the weights one update later"),
         ),
     ),
     "histograms": (

@@ -14,45 +14,49 @@ from torch import Tensor
 from stages.model5.model import Model5
 from stages.model5.snapshots import Row
 
+CACHED = 2**16  # logits that a few arrays of their size fit the cache with
 LEAST = np.float32(-87)  # exp of it, 1.6e-38, is the smallest normal float32: nothing beside a sum of at least 1
 
 
-def matrix_statistics(matrix: np.ndarray) -> dict[str, float]:
-    """What softmax does with the causal logits (T, T) float32 of one head on one window, -∞ where hidden.
+def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
 
     In float32 up to the sums over a row, the rest in float64.
     """
-    length = len(matrix)
-    rows = matrix[1:] - matrix[1:].max(-1, keepdims=True)
+    length = logits.shape[-1]
+    rows = logits[:, 1:] - logits[:, 1:].max(-1, keepdims=True)
     np.maximum(rows, LEAST, out=rows)  # hidden entries too: they add nothing
     p = np.exp(rows)
     total = p.sum(-1).astype(np.float64)
     p *= rows
-    entropy = np.log(total) - p.sum(-1) / total  # -Σ p log p with log p = row - log total, (T - 1,)
-    shown = np.where(np.tri(length, dtype=bool), matrix, np.float32(0)).ravel()
+    entropy = np.log(total) - p.sum(-1) / total  # -Σ p log p with log p = row - log total, (M, T - 1)
+    shown = np.where(np.tri(length, dtype=bool), logits, np.float32(0)).reshape(len(logits), -1)
     wide = shown.astype(np.float64)
     pairs = length * (length + 1) // 2
     return {
-        "normalised_entropy": (entropy / np.log(np.arange(2, length + 1))).mean(),
-        "largest_probability": (1 / total).mean(),
-        "mean": wide.sum() / pairs,
-        "mean_square": wide @ wide / pairs,
-        "largest_logit": max(shown.max(), -shown.min()),
+        "normalised_entropy": (entropy / np.log(np.arange(2, length + 1))).mean(1),
+        "largest_probability": (1 / total).mean(1),
+        "mean": wide.sum(1) / pairs,
+        "mean_square": np.vecdot(wide, wide) / pairs,
+        "largest_logit": np.maximum(shown.max(1), -shown.min(1)).astype(np.float64),
     }
 
 
 def attention_statistics(logits: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
     """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
 
-    Entropy is taken as a share of its maximum, log(visible tokens); the first row sees one token and is left out. One
-    matrix at a time, so that it stays in the processor's cache, and in NumPy: torch's multi-threaded exponential was
+    Entropy is taken as a share of its maximum, log(visible tokens); the first row sees one token and is left out. A few
+    matrices at a time, so that they stay in the processor's cache, and in NumPy: torch's multi-threaded exponential was
     seen to give other digits once in a while. The result does not depend on the number of threads.
     """
     batch, heads, length, _ = logits.shape
+    matrices = logits.reshape(-1, length, length)
+    at_once = max(CACHED // length**2, 1)
+    groups = [matrices[start : start + at_once] for start in range(0, len(matrices), at_once)]
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(matrix_statistics, logits.reshape(-1, length, length)))
-    by_head = {name: np.array([one[name] for one in found], float).reshape(batch, heads) for name in found[0]}
-    mean, square = by_head.pop("mean").mean(0), by_head.pop("mean_square").mean(0)
+        found = list(pool.map(matrix_statistics, groups))
+    by_head = {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
+    mean, square = by_head["mean"].mean(0), by_head["mean_square"].mean(0)
     return {
         "normalised_entropy": by_head["normalised_entropy"].mean(0),
         "largest_probability": by_head["largest_probability"].mean(0),

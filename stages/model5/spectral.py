@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-DENSE = 160  # Gram matrices up to this size are solved whole
+DENSE = 100  # Gram matrices up to this size are solved whole
 STEPS_BETWEEN_CHECKS = 8
 TOLERANCE = 1e-4  # of the residual; the eigenvalue's error is of its square
 
