@@ -22,9 +22,19 @@ from stages.common.statistics import Estimate
 MODEL5 = files.DATA / "model5"
 OUTPUT = files.DATA / "dynamics.parquet"
 WHOLE_MODEL = -1
-FROM_WEIGHTS = ("std", "tail_mass", "excess_kurtosis")
-FROM_ATTENTION = ("normalised_entropy", "largest_probability", "logit_std")
-SHARES = ("tail_mass", "normalised_entropy", "largest_probability")  # their intervals end at 0 and 1
+ALL_HEADS = -1
+KEY = ["seed", "step", "block"]
+OF_MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
+OF_UPDATES = ("gradient_norm", "update_ratio")
+MEAN_OVER_PARTS = ("excess_kurtosis", "quantile_ratio")
+BY_PART = ("std_q", "std_k", "std_v")
+MEAN_OVER_HEADS = ("normalised_entropy", "largest_probability", "logit_std")
+EXTREME_OF_HEADS = ("lowest_head_entropy", "largest_logit")
+QUANTITIES = (*OF_MERGED, *OF_UPDATES, *MEAN_OVER_PARTS, *BY_PART, *MEAN_OVER_HEADS, *EXTREME_OF_HEADS)
+BOUNDS = {  # where their intervals end
+    "cosine_to_initial": (-1.0, 1.0),
+    **dict.fromkeys(("tail_mass", "normalised_entropy", "lowest_head_entropy", "largest_probability"), (0.0, 1.0)),
+}
 
 
 class Settings(params.Section):
@@ -42,25 +52,31 @@ def gather(table: str, seeds: list[int]) -> pd.DataFrame:
     return pd.concat([tables.read(path, table).assign(seed=seed) for seed, path in runs], ignore_index=True)
 
 
-def tidy(weights: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
+def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     """All quantities in one long table: quantity, seed, step, block, value.
 
-    Attention is averaged over heads. Kurtosis is averaged over Q, K and V, since a mixture of parts with different σ
-    has heavier tails than any of them; σ and tail mass are of the merged matrix.
+    Of the weights and updates, that of the merged matrix; `std_q`, `std_k` and `std_v` are of the parts. The shape of
+    the distribution, kurtosis and quantile ratio, is averaged over Q, K and V, since a mixture of parts with different
+    σ has heavier tails than any of them. Attention is averaged over heads, but for what `EXTREME_OF_HEADS` names. The
+    quantile ratio is (q99 - q01)/(q75 - q25), 3.449 for a normal distribution: it knows no single outlier.
     """
-    merged = weights[weights["part"] == "qkv"]
-    apart = weights[weights["part"] != "qkv"].groupby(["seed", "step", "block"], as_index=False)
-    kurtosis = apart[["excess_kurtosis"]].mean()
-    heads = attention.groupby(["seed", "step", "block"], as_index=False)[list(FROM_ATTENTION)].mean()
-    key = ["seed", "step", "block"]
+    whole = weights[weights["head"] == ALL_HEADS]
+    of_parts = whole[whole["part"] != "qkv"]
+    shape = of_parts.assign(
+        quantile_ratio=(of_parts["q99"] - of_parts["q01"]) / (of_parts["q75"] - of_parts["q25"])
+    ).groupby(KEY, as_index=False)[list(MEAN_OVER_PARTS)]
+    by_head = attention.groupby(KEY, as_index=False)
+    extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
     parts = [
-        merged.melt(key, ["std", "tail_mass"], "quantity", "value"),
-        kurtosis.melt(key, ["excess_kurtosis"], "quantity", "value"),
-        heads.melt(key, list(FROM_ATTENTION), "quantity", "value"),
+        whole[whole["part"] == "qkv"].melt(KEY, list(OF_MERGED), "quantity", "value"),
+        updates[updates["part"] == "qkv"].melt(KEY, list(OF_UPDATES), "quantity", "value"),
+        shape.mean().melt(KEY, list(MEAN_OVER_PARTS), "quantity", "value"),
+        of_parts.assign(quantity="std_" + of_parts["part"].astype(str), value=of_parts["std"]),
+        by_head[list(MEAN_OVER_HEADS)].mean().melt(KEY, list(MEAN_OVER_HEADS), "quantity", "value"),
+        extremes.melt(KEY, list(EXTREME_OF_HEADS), "quantity", "value"),
         losses.assign(quantity=losses["split"].astype(str) + "_loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
-    columns = ["quantity", "seed", "step", "block", "value"]
-    return pd.concat([part[columns] for part in parts], ignore_index=True)
+    return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
 def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
@@ -70,12 +86,11 @@ def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
     n = int(grouped["size"].max())
     unit = statistics.t_interval(0.0, 1.0, n).high if n > 1 else 0.0
     half = unit * grouped["sem"].fillna(0.0)
-    low, high = grouped["mean"] - half, grouped["mean"] + half
-    share = grouped["quantity"].isin(SHARES)
+    bounds = np.array([BOUNDS.get(quantity, (-np.inf, np.inf)) for quantity in grouped["quantity"]])
     return grouped[key].assign(
         mean=grouped["mean"],
-        low=low.where(~share, low.clip(0, 1)),
-        high=high.where(~share, high.clip(0, 1)),
+        low=np.clip(grouped["mean"] - half, *bounds.T),
+        high=np.clip(grouped["mean"] + half, *bounds.T),
         seeds=grouped["size"],
     )
 
@@ -86,6 +101,20 @@ def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> np.ndar
     return chosen.pivot(index="seed", columns="block", values="value").to_numpy()
 
 
+def depth_estimates(growth: np.ndarray, kind: str) -> dict[str, Estimate]:
+    """What is said about growth by depth, growth being (seeds, blocks); `kind` is the word for it in the names."""
+    blocks = growth.shape[1]
+    result: dict[str, Estimate] = {}
+    if blocks > 2:
+        ranks = [statistics.rank_correlation(np.arange(blocks), seed) for seed in growth]
+        correlation = statistics.mean_interval(ranks)
+        bounded = correlation._replace(low=max(correlation.low, -1.0), high=min(correlation.high, 1.0))
+        result[f"rank_correlation_of_{kind}_with_depth"] = bounded
+    if blocks > 1:
+        result[f"lead_of_block_0_in_{kind}"] = statistics.mean_interval(growth[:, 0] - growth[:, 1:].max(1))
+    return result
+
+
 def growth_metrics(std_before: np.ndarray, std_after: np.ndarray) -> dict[str, Any]:
     """What is said about the widening by depth, from the blocks' σ before and after, each (seeds, blocks).
 
@@ -93,20 +122,50 @@ def growth_metrics(std_before: np.ndarray, std_after: np.ndarray) -> dict[str, A
     """
     growth = std_after / std_before - 1
     blocks = growth.shape[1]
-    result: dict[str, Estimate] = {"growth_of_std": statistics.mean_interval(growth.mean(1))}
-    if blocks > 2:
-        depth = np.arange(blocks)
-        ranks = [statistics.rank_correlation(depth, seed) for seed in growth]
-        correlation = statistics.mean_interval(ranks)
-        bounded = correlation._replace(low=max(correlation.low, -1.0), high=min(correlation.high, 1.0))
-        result["rank_correlation_of_growth_with_depth"] = bounded
+    result = {"growth_of_std": statistics.mean_interval(growth.mean(1))} | depth_estimates(growth, "growth")
     if blocks > 1:
-        lead = growth[:, 0] - growth[:, 1:].max(1)
-        result["lead_of_block_0_in_growth"] = statistics.mean_interval(lead)
-        result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(int((lead > 0).sum()), len(lead))
+        most = int((growth[:, 0] > growth[:, 1:].max(1)).sum())
+        result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(most, len(growth))
     metrics: dict[str, Any] = {name: estimate.as_metrics() for name, estimate in result.items()}
     metrics["growth_of_std_by_block"] = {f"block_{i}": growth[:, i].mean() for i in range(blocks)}
     return metrics
+
+
+def matrix_metrics(values: pd.DataFrame, last: int) -> dict[str, Any]:
+    """How the weights changed as distributions and as matrices from step 0 to the last snapshot, mean over blocks."""
+
+    def at(quantity: str, step: int) -> np.ndarray:
+        return by_seed_and_block(values, quantity, step)
+
+    changes = {
+        f"change_of_{name}": statistics.mean_interval((at(name, last) - at(name, 0)).mean(1))
+        for name in ("excess_kurtosis", "tail_mass", "quantile_ratio", "stable_rank")
+    }
+    spectral = at("spectral_norm", last) / at("spectral_norm", 0) - 1
+    estimates = {
+        **changes,
+        "growth_of_spectral_norm": statistics.mean_interval(spectral.mean(1)),
+        **depth_estimates(spectral, "spectral_growth"),
+        "final_cosine_to_initial": statistics.mean_interval(at("cosine_to_initial", last).mean(1)),
+        "first_update_ratio": statistics.mean_interval(at("update_ratio", 0).mean(1)),
+        "last_update_ratio": statistics.mean_interval(at("update_ratio", last).mean(1)),
+    }
+    by_part = {name[-1]: (at(name, last) / at(name, 0) - 1).mean() for name in BY_PART}
+    return {name: e.as_metrics() for name, e in estimates.items()} | {"growth_of_std_by_part": by_part}
+
+
+def early_metrics(values: pd.DataFrame, early: list[int]) -> dict[str, Any]:
+    """How near softmax comes to saturation at the early snapshots: the extreme over them and over blocks, by seed."""
+    if not early:
+        return {}
+    of_early = values[values["step"].isin(early)].groupby(["quantity", "seed"])["value"]
+    lowest, highest = of_early.min(), of_early.max()
+    found = {
+        "lowest_early_attention_entropy": lowest["normalised_entropy"],
+        "lowest_early_head_entropy": lowest["lowest_head_entropy"],
+        "largest_early_logit": highest["largest_logit"],
+    }
+    return {name: statistics.mean_interval(by_seed).as_metrics() for name, by_seed in found.items()}
 
 
 def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
@@ -131,10 +190,10 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.dynamics")
     settings, run = params.load("dynamics", Settings, Run)
-    weights, attention, losses, checks = (
-        gather(table, run.seeds) for table in ("weights", "attention", "losses", "initialisation")
+    weights, updates, attention, losses, checks = (
+        gather(table, run.seeds) for table in ("weights", "updates", "attention", "losses", "initialisation")
     )
-    values = tidy(weights, attention, losses)
+    values = tidy(weights, updates, attention, losses)
     summary = over_seeds(values)
     made_by = {"dynamics": settings.model_dump(), "run": run.model_dump()}
     tables.write(OUTPUT, "dynamics", {str(name): column.to_numpy() for name, column in summary.items()}, made_by)
@@ -143,35 +202,23 @@ def main() -> None:
     last = int(snapshots[-1])
     std = {step: by_seed_and_block(values, "std", step) for step in (0, last)}
     early = snapshots[(snapshots > 0) & (snapshots <= settings.early_share * (losses["step"].max() + 1))]
-    entropy = [by_seed_and_block(values, "normalised_entropy", step).min(1) for step in early]
-    change = {
-        f"change_of_{name}": statistics.mean_interval(
-            (by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)).mean(1)
-        ).as_metrics()
-        for name in ("excess_kurtosis", "tail_mass")
-    }
     final = {
         name: statistics.mean_interval(
             losses[(losses["split"] == split)].groupby("seed")["loss"].last().to_numpy()
         ).as_metrics()
         for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
     }
+    start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
     files.write_metrics(
         "dynamics",
         {
             "initialisation": initial_metrics(checks),
             "last_snapshot": last,
-            "mean_initial_weight": statistics.mean_interval(
-                weights[(weights["part"] == "qkv") & (weights["step"] == 0)].groupby("seed")["mean"].mean()
-            ).as_metrics(),
+            "mean_initial_weight": statistics.mean_interval(start.groupby("seed")["mean"].mean()).as_metrics(),
         }
-        | (
-            {"lowest_early_attention_entropy": statistics.mean_interval(np.min(entropy, axis=0)).as_metrics()}
-            if entropy
-            else {}
-        )
+        | early_metrics(values, early.tolist())
         | final
-        | (growth_metrics(std[0], std[last]) | change if last > 0 else {}),
+        | (growth_metrics(std[0], std[last]) | matrix_metrics(values, last) if last > 0 else {}),
     )
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),

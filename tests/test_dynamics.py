@@ -32,17 +32,81 @@ def test_growth_without_a_gradient_is_not_called_one():
     assert found["lead_of_block_0_in_growth"]["low"] < 0
 
 
-def test_kurtosis_is_that_of_the_parts_not_of_their_mixture():
-    key = {"seed": 0, "step": 0, "block": 0}
-    parts = [
-        key | {"part": p, "std": 1.0, "tail_mass": 0.0, "excess_kurtosis": k}
-        for p, k in zip("qkv", (1, 2, 3), strict=True)
-    ]
-    weights = pd.DataFrame([*parts, key | {"part": "qkv", "std": 1.0, "tail_mass": 0.5, "excess_kurtosis": 9.0}])
-    attention = pd.DataFrame([key | dict.fromkeys(dynamics.FROM_ATTENTION, 1.0)])
-    losses = pd.DataFrame([{"seed": 0, "step": 0, "split": "train", "loss": 1.0}])
-    found = dynamics.tidy(weights, attention, losses).set_index("quantity")["value"]
-    assert (found["excess_kurtosis"], found["tail_mass"], found["train_loss"]) == (2, 0.5, 1)
+def rows(seed, step, block, merged, q, k, v):
+    """Rows of the `weights` table of one block, each value of a statistic that is not named being -7."""
+    names = [*dynamics.OF_MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
+    nothing = {"seed": seed, "step": step, "block": block} | dict.fromkeys(names, -7.0)
+    by_part = {"q": q, "k": k, "v": v, "qkv": merged}
+    whole = [nothing | {"part": part, "head": -1} | of for part, of in by_part.items()]
+    return whole + [nothing | {"part": part, "head": head} for part in "qkv" for head in (0, 1)]
+
+
+def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,), attention=None):
+    keys = [{"seed": seed, "step": step, "block": b} for seed in seeds for step in steps for b in blocks]
+    updates = [
+        key | {"part": part, "head": head, "gradient_norm": norm, "update_ratio": norm / 100}
+        for key in keys for part, head, norm in (("q", -1, 8.0), ("q", 0, 9.0), ("qkv", -1, 5.0))
+    ]  # fmt: skip
+    names = (*dynamics.MEAN_OVER_HEADS, "largest_logit")
+    heads = [key | {"head": head} | dict.fromkeys(names, value) for key in keys for head, value in ((0, 0.2), (1, 0.6))]
+    losses = [{"seed": seed, "step": step, "split": "train", "loss": 1.0} for seed in seeds for step in steps]
+    return dynamics.tidy(*map(pd.DataFrame, (weights, updates, attention or heads, losses)))
+
+
+SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0}
+
+
+def test_each_quantity_is_of_the_matrix_that_it_should_be_of():
+    merged = {name: i / 10 for i, name in enumerate(dynamics.OF_MERGED)}
+    parts = ({"excess_kurtosis": 1.0 + i, "std": 0.1 * (i + 1)} | SPREAD for i in range(3))
+    values = tidied(rows(0, 0, 0, merged | {"excess_kurtosis": 9.0, "q99": 99.0}, *parts))
+    assert set(values["quantity"]) == {*dynamics.QUANTITIES, "train_loss"}
+    assert values["quantity"].is_unique
+    found = values.set_index("quantity")["value"].to_dict()
+    assert {name: found[name] for name in dynamics.OF_MERGED} == merged
+    assert (found["excess_kurtosis"], found["quantile_ratio"], found["train_loss"]) == (2, 4, 1)
+    assert [found[name] for name in dynamics.BY_PART] == pytest.approx([0.1, 0.2, 0.3])
+    assert (found["gradient_norm"], found["update_ratio"]) == (5, 0.05)
+    assert [found[name] for name in dynamics.MEAN_OVER_HEADS] == pytest.approx([0.4] * 3)
+    assert (found["lowest_head_entropy"], found["largest_logit"]) == (0.2, 0.6)
+
+
+def test_change_is_told_from_the_first_to_the_last_snapshot():
+    weights = []
+    for seed in (0, 1):
+        for block in (0, 1, 2):
+            for step, factor in ((0, 1.0), (1, 50.0), (10, 1.5 - 0.1 * block + 0.01 * seed)):
+                one = {"std": 0.02 * factor, "excess_kurtosis": factor} | SPREAD
+                merged = dict.fromkeys(dynamics.OF_MERGED, factor) | {"stable_rank": 30 / factor}
+                weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
+    values = tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2))
+    found = dynamics.matrix_metrics(values, 10)
+    assert found["growth_of_spectral_norm"]["value"] == pytest.approx(0.405)
+    assert found["change_of_stable_rank"]["value"] == pytest.approx(
+        np.mean([30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)])
+    )
+    assert found["rank_correlation_of_spectral_growth_with_depth"]["value"] == pytest.approx(-1)
+    assert found["lead_of_block_0_in_spectral_growth"]["value"] == pytest.approx(0.1)
+    assert found["final_cosine_to_initial"]["value"] == pytest.approx(1.405)
+    assert found["change_of_quantile_ratio"]["value"] == 0
+    assert (found["first_update_ratio"]["value"], found["last_update_ratio"]["value"]) == pytest.approx((0.05, 0.05))
+    assert found["growth_of_std_by_part"] == pytest.approx({"q": 0.405, "k": 0, "v": 0.405})
+    assert all(entry["n"] == 2 for name, entry in found.items() if name != "growth_of_std_by_part")
+
+
+def test_early_is_the_most_extreme_early_snapshot_of_each_seed():
+    values = pd.DataFrame(
+        [
+            {"quantity": quantity, "seed": seed, "step": step, "block": block, "value": scale * (step + block + seed)}
+            for quantity, scale in (("normalised_entropy", 1), ("lowest_head_entropy", 0.5), ("largest_logit", 2))
+            for seed in (0, 1) for step in (0, 1, 2, 50) for block in (0, 1)
+        ]
+    )  # fmt: skip
+    found = dynamics.early_metrics(values, [1, 2])
+    assert found["lowest_early_attention_entropy"]["value"] == pytest.approx((1 + 2) / 2)
+    assert found["lowest_early_head_entropy"]["value"] == pytest.approx(0.5 * (1 + 2) / 2)
+    assert found["largest_early_logit"]["value"] == pytest.approx(2 * (3 + 4) / 2)
+    assert dynamics.early_metrics(values, []) == {}
 
 
 def test_two_blocks_have_no_order_to_correlate():
@@ -72,6 +136,14 @@ def test_the_interval_of_a_share_ends_at_0_and_1():
     assert (row["low"], row["mean"], row["high"]) == (0, 0.5, 1)
 
 
+def test_the_interval_of_a_cosine_ends_at_1_and_that_of_a_norm_nowhere():
+    near_one = pd.DataFrame({"seed": [0, 1], "step": 0, "block": 0, "value": [0.9, 1.0]})
+    found = pd.concat(near_one.assign(quantity=name) for name in ("cosine_to_initial", "spectral_norm"))
+    rows = dynamics.over_seeds(found).set_index("quantity")
+    assert rows.loc["cosine_to_initial", "high"] == 1
+    assert rows.loc["spectral_norm", "high"] > 1.5
+
+
 def test_one_seed_gives_a_point():
     row = dynamics.over_seeds(values(1)).iloc[0]
     assert row["mean"] == row["low"] == row["high"] == 0
@@ -98,21 +170,37 @@ def test_seeds_give_other_runs_on_the_same_test_windows(smoke):
 def test_snapshots_hold_the_weights_that_the_tables_describe(smoke):
     run = smoke.folder / "data" / "model5" / "seed-0"
     table = tables.read(run / "weights.parquet", "weights")
-    assert sorted(path.name for path in (run / "qkv").iterdir()) == [f"step-{n:06d}.safetensors" for n in (0, 10, 20)]
+    assert sorted(path.name for path in (run / "qkv").iterdir()) == [
+        f"step-{n:06d}.safetensors" for n in (0, 1, 2, 4, 8, 10, 20)
+    ]
     for step in (0, 20):
         for name, weight in files.read_tensors(run / "qkv" / f"step-{step:06d}.safetensors").items():
-            row = table[
-                (table["step"] == step) & (table["block"] == int(name.split(".")[1])) & (table["part"] == "qkv")
-            ]
+            of_block = table[(table["step"] == step) & (table["block"] == int(name.split(".")[1]))]
+            row = of_block[of_block["part"] == "qkv"]
             assert row["std"].item() == pytest.approx(weight.std(), rel=1e-5)
+            head = of_block[(of_block["part"] == "k") & (of_block["head"] == 1)]["spectral_norm"].item()
+            assert head == pytest.approx(np.linalg.norm(weight[32 + 16 : 64], 2), rel=1e-5)
     untouched = table[(table["step"] == 0) & (table["part"] == "qkv")]["std"]
     assert untouched.to_numpy() == pytest.approx(0.02, rel=0.05)
+
+
+def test_updates_are_those_that_the_snapshots_show(smoke):
+    run = smoke.folder / "data" / "model5" / "seed-0"
+    updates, weights = (tables.read(run / f"{name}.parquet", name) for name in ("updates", "weights"))
+    key = ["step", "block", "part", "head"]
+    assert updates[key].equals(weights[key])
+    assert (updates[["gradient_norm", "update_ratio"]] > 0).all(axis=None)
+    before, after = (files.read_tensors(run / "qkv" / f"step-{step:06d}.safetensors") for step in (1, 2))
+    for block, (name, weight) in enumerate(before.items()):
+        row = updates[(updates["step"] == 1) & (updates["block"] == block) & (updates["part"] == "qkv")]
+        expected = np.linalg.norm(after[name] - weight) / np.linalg.norm(weight)
+        assert row["update_ratio"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_it_looks_at_exactly_the_seeds_asked_for(smoke):
     table = tables.read(smoke.folder / "data" / "dynamics.parquet", "dynamics")
     assert set(table["seeds"]) == {2}
-    assert set(table["quantity"]) == {*dynamics.FROM_WEIGHTS, *dynamics.FROM_ATTENTION, "train_loss", "test_loss"}
+    assert set(table["quantity"]) == {*dynamics.QUANTITIES, "train_loss", "test_loss"}
     losses = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "losses.parquet", "losses")
     assert losses.groupby("split", observed=True).size().to_dict() == {"train": 21, "test": 3}
     metrics = json.loads(smoke.read("reports/metrics/dynamics.json"))

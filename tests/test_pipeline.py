@@ -183,7 +183,7 @@ EXTREMES = {
         "train.heads=1", "train.blocks=1", "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1",
         "train.probe_windows=1", "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",
     ],
-    "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=3"],
+    "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=1"],
 }  # fmt: skip
 
 
