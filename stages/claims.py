@@ -26,9 +26,8 @@ from stages.evidence.judges import (
     Metrics,
     about,
     not_measured,
-    over_seeds,
 )
-from stages.evidence.single import initial, of_gpt2, root_d, s1, s3, s5, s6, s7, s9, w1, w6
+from stages.evidence.single import initial, of_gpt2, root_d, s1, s3, s5, s6, s7, s9, w1, w5, w6, w7, w8, w9
 
 OUTPUT = files.DATA / "claims.json"
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
@@ -207,7 +206,7 @@ CLAIMS = (
         f"{WEIGHTS} 4.2",
         "relative growth of σ, mean over blocks",
         "interval over seeds above 0",
-        over_seeds("dynamics.growth_of_std", lambda e: e["low"] > 0),
+        w5,
     ),
     Claim(
         "W6",
@@ -223,7 +222,7 @@ CLAIMS = (
         f"{WEIGHTS} 4.3",
         "rank correlation of growth with depth",
         "interval over seeds below 0",
-        over_seeds("dynamics.rank_correlation_of_growth_with_depth", lambda e: e["high"] < 0, least=3),
+        w7,
     ),
     Claim(
         "W8",
@@ -231,7 +230,7 @@ CLAIMS = (
         f"{WEIGHTS} 4.3",
         "growth of block 0 minus the largest of the others",
         "interval over seeds above 0",
-        over_seeds("dynamics.lead_of_block_0_in_growth", lambda e: e["low"] > 0),
+        w8,
     ),
     Claim(
         "W9",
@@ -239,7 +238,7 @@ CLAIMS = (
         f"{WEIGHTS} 5.3",
         "lowest attention entropy of a block early in training, as a share of its maximum",
         "interval over seeds above 1/2 (that softmax is unsaturated; not that another start would saturate it)",
-        over_seeds("dynamics.lowest_early_attention_entropy", lambda e: e["low"] > 0.5, "no wider start beside it"),
+        w9,
     ),
 )
 

@@ -67,6 +67,14 @@ def metrics():
             "rank_correlation_of_growth_with_depth": estimate(-0.8, 0.1),
             "lead_of_block_0_in_growth": estimate(0.2, 0.1),
             "lowest_early_attention_entropy": estimate(0.95, 0.01),
+            "growth_of_spectral_norm": estimate(1.234, 0.1),
+            "change_of_stable_rank": estimate(-5.678, 0.1),
+            "final_cosine_to_initial": estimate(0.789, 0.1),
+            "change_of_quantile_ratio": estimate(0.123, 0.1),
+            "rank_correlation_of_spectral_growth_with_depth": estimate(-0.456, 0.1),
+            "lead_of_block_0_in_spectral_growth": estimate(0.567, 0.1),
+            "lowest_early_head_entropy": estimate(0.891, 0.01),
+            "largest_early_logit": estimate(0.912, 0.01),
         },
     }
 
@@ -126,6 +134,34 @@ def test_each_criterion_can_fail_and_fails_alone(claim):
         put(found, path, value)
     changed = {name: v for name, v in verdicts(found).items() if v != verdicts(metrics())[name]}
     assert changed == {claim: NOT_REPRODUCED}
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (
+            "W5",
+            ("spectral norm grows by 1.23 [1.13, 1.33]", "stable rank changes by -5.68", "cosine to the start 0.789"),
+        ),
+        ("W6", ("tail mass, which widening alone would raise, changes by 0.02 [0.01, 0.03]", "q01", "by 0.123")),
+        ("W7", ("spectral norm's growth -0.456",)),
+        ("W8", ("spectral norm's growth 0.567",)),
+        ("W9", ("single head 0.891", "|logit| of any head 0.912", "no wider start beside it")),
+    ],
+)
+def test_notes_tell_what_else_bears_on_a_claim_and_decide_nothing(claim, told):
+    found = metrics()
+    entry = next(entry for entry in claims.ledger(found, SETTINGS) if entry["id"] == claim)
+    assert all(text in entry["note"] for text in told), entry["note"]
+    for name in ("growth_of_spectral_norm", "change_of_stable_rank", "final_cosine_to_initial",
+                 "change_of_quantile_ratio", "rank_correlation_of_spectral_growth_with_depth",
+                 "lead_of_block_0_in_spectral_growth", "lowest_early_head_entropy", "largest_early_logit"):  # fmt: skip
+        found["dynamics"][name] = estimate(0.0, 9.0)
+    assert verdicts(found) == verdicts(metrics())
+    for name in list(found["dynamics"]):
+        if found["dynamics"][name] == estimate(0.0, 9.0):
+            del found["dynamics"][name]
+    assert verdicts(found) == verdicts(metrics())
 
 
 def test_without_gpt2_its_claims_are_not_measured_and_carry_the_reference_figure():

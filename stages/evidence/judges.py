@@ -88,6 +88,15 @@ def over_seeds(
     return judge
 
 
+def told(metrics: Metrics, **sentences: str) -> str:
+    """Notes on estimates of Model 5's dynamics by their names, each a sentence before value and interval.
+
+    What the run has no estimate of is left out.
+    """
+    found = {text: metrics["dynamics"][name] for name, text in sentences.items() if name in metrics["dynamics"]}
+    return "; ".join(f"{text} {e['value']:.3g} [{e['low']:.3g}, {e['high']:.3g}]" for text, e in found.items())
+
+
 def at(metrics: Metrics, path: str) -> Any:
     """The entry at a dotted path.
 

@@ -17,6 +17,7 @@ from stages.evidence.judges import (
     judged,
     over_seeds,
     point,
+    told,
     within,
 )
 
@@ -88,12 +89,44 @@ def of_gpt2(path: str, reference: str) -> Callable[[Metrics, Margins], Finding]:
     return judge
 
 
+def w5(metrics: Metrics, margins: Margins) -> Finding:
+    note = told(
+        metrics,
+        growth_of_spectral_norm="the spectral norm grows by",
+        change_of_stable_rank="the stable rank changes by",
+        final_cosine_to_initial="cosine to the start",
+    )
+    return over_seeds("dynamics.growth_of_std", lambda e: e["low"] > 0, note)(metrics, margins)
+
+
 def w6(metrics: Metrics, margins: Margins) -> Finding:
     mass = metrics["dynamics"].get("change_of_tail_mass", point(0.0))
-    note = f"tail mass, which widening alone would raise, changes by {mass['value']:.3g} "
-    note += f"[{mass['low']:.3g}, {mass['high']:.3g}]"
+    note = told(
+        metrics,
+        change_of_tail_mass="tail mass, which widening alone would raise, changes by",
+        change_of_quantile_ratio="(q99 - q01)/(q75 - q25), which single outliers do not move, from 3.45 by",
+    )
     judge = over_seeds("dynamics.change_of_excess_kurtosis", lambda e: e["low"] > 0 and mass["low"] > 0, note)
     return judge(metrics, margins)
+
+
+def w7(metrics: Metrics, margins: Margins) -> Finding:
+    note = told(metrics, rank_correlation_of_spectral_growth_with_depth="the same of the spectral norm's growth")
+    path = "dynamics.rank_correlation_of_growth_with_depth"
+    return over_seeds(path, lambda e: e["high"] < 0, note, least=3)(metrics, margins)
+
+
+def w8(metrics: Metrics, margins: Margins) -> Finding:
+    note = told(metrics, lead_of_block_0_in_spectral_growth="the same of the spectral norm's growth")
+    return over_seeds("dynamics.lead_of_block_0_in_growth", lambda e: e["low"] > 0, note)(metrics, margins)
+
+
+def w9(metrics: Metrics, margins: Margins) -> Finding:
+    note = told(
+        metrics, lowest_early_head_entropy="lowest of a single head", largest_early_logit="largest |logit| of any head"
+    )
+    note = "; ".join(filter(None, (note, "no wider start beside it")))
+    return over_seeds("dynamics.lowest_early_attention_entropy", lambda e: e["low"] > 0.5, note)(metrics, margins)
 
 
 def w1(metrics: Metrics, margins: Margins) -> Finding:
