@@ -1,6 +1,6 @@
 """Every figure of the report, as SVG.
 
-Reads:  data/ of the stages shown; of Model 5's histograms, one seed's (the articles show one run)
+Reads:  data/ of the stages shown; of Model 5's histograms and heads, one seed's (the articles show one run)
 Writes: reports/figures/*.svg
 
 example: python -m stages.figures data/model5/seed-0
@@ -33,7 +33,7 @@ class Run(params.Section):
 
 def main() -> None:
     parser = cli.parser(__doc__, "stages.figures")
-    parser.add_argument("model5", type=Path, help="the run of Model 5 whose histograms are shown")
+    parser.add_argument("model5", type=Path, help="the run of Model 5 whose histograms and heads are shown")
     shown = parser.parse_args().model5
     settings, _ = params.load("figures", Settings, Run)
 
@@ -45,6 +45,7 @@ def main() -> None:
     layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
     softmax = tables.read(files.DATA / "softmax.parquet", "softmax")
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
+    attention = tables.read(shown / "attention.parquet", "attention")
     vocabulary = files.read_json(files.DATA / "tokens" / "description.json")["vocabulary"]
     linear_std = tables.parameters(shown / "histograms.parquet")["train"]["linear_std"]
     width = settings.width
@@ -58,14 +59,38 @@ def main() -> None:
             "layernorm_by_block": norms.by_block(layernorm, width),
             "losses": model5.losses(dynamics, float(np.log(vocabulary)), width),
             "std_by_block": model5.by_block(
-                dynamics, "std", "standard deviation of QKV weights", "QKV weights widen", width
+                dynamics, {"std": "standard deviation of QKV weights"}, "QKV weights widen", width
             ),
+            "std_by_part": model5.std_by_part(dynamics, width),
             "kurtosis_by_block": model5.by_block(
-                dynamics, "excess_kurtosis", "excess kurtosis of QKV weights", "Shape of their distribution", width
+                dynamics, {"excess_kurtosis": "excess kurtosis of QKV weights"}, "Shape of their distribution", width
+            ),
+            "norms_by_block": model5.by_block(
+                dynamics,
+                {"spectral_norm": "spectral norm ‖W‖₂", "stable_rank": "stable rank ‖W‖_F²/‖W‖₂²"},
+                "A few directions grow most",
+                width,
+                early=True,
+            ),
+            "cosine_to_initial": model5.by_block(
+                dynamics, {"cosine_to_initial": "cosine to the initial weights"}, "Turning away", width, early=True
+            ),
+            "updates_by_block": model5.by_block(
+                dynamics,
+                {"update_ratio": "‖update‖_F / ‖W‖_F", "gradient_norm": "gradient norm (nats/token)"},
+                "Updates of the QKV weights",
+                width,
+                early=True,
             ),
             "attention_entropy": model5.by_block(
-                dynamics, "normalised_entropy", "attention entropy / its maximum", "Attention sharpens", width
+                dynamics,
+                {"normalised_entropy": "attention entropy / its maximum"},
+                "Attention sharpens",
+                width,
+                early=True,
             ),
+            "entropy_by_head": model5.by_head(attention, "normalised_entropy", "entropy / maximum", True, width),
+            "logits_by_head": model5.by_head(attention, "largest_logit", "largest |logit|", False, width),
             "qkv_histograms": model5.histograms(
                 tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
             ),

@@ -68,9 +68,19 @@ SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
         (
             Figure("losses", "Training loss at every step, test loss on fixed windows.", ()),
             Figure("std_by_block", "Standard deviation of the QKV weights.", ("W5", "W7", "W8")),
+            Figure("std_by_part", "The same of Q, K and V apart, a panel a block.", ("W5", "W7")),
             Figure("qkv_histograms", "Their histograms, one line a snapshot.", ("W5", "W6")),
             Figure("kurtosis_by_block", "Their excess kurtosis: 0 is a normal distribution.", ("W6",)),
+            Figure(
+                "norms_by_block",
+                "Their largest singular value, and how many directions carry them; the steps are logarithmic from 1.",
+                ("W5", "W7", "W8"),
+            ),
+            Figure("cosine_to_initial", "The cosine between the weights and the initial ones, as vectors.", ("W5",)),
+            Figure("updates_by_block", "Size of one update, relative to the weights, and of the gradient.", ("W7",)),
             Figure("attention_entropy", "How evenly the heads attend: 1 is uniform, 0 a single token.", ("W9",)),
+            Figure("entropy_by_head", "The same of every head of one run.", ("W9",)),
+            Figure("logits_by_head", "The largest logit that softmax sees in every head of one run.", ("W9",)),
         ),
     ),
 )

@@ -2,11 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.drawing import norms, style
+from stages.drawing import model5, norms, style
 
 NAMES = {
     "one_pair", "sweep", "sweep_ratio", "softmax", "layernorm_histograms", "layernorm_by_block", "losses",
-    "std_by_block", "kurtosis_by_block", "attention_entropy", "qkv_histograms",
+    "std_by_block", "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial", "updates_by_block",
+    "attention_entropy", "entropy_by_head", "logits_by_head", "qkv_histograms",
 }  # fmt: skip
 
 
@@ -54,3 +55,56 @@ def test_the_users_own_style_changes_nothing(rebuilt):
 @pytest.mark.parametrize("n", [1, 2, 12])
 def test_ordered_colours_are_distinct(n):
     assert len(set(style.ordered_colours(n))) == n
+
+
+def dynamics(blocks=3):
+    """The `dynamics` table of two quantities, block 0 first in both."""
+    return pd.DataFrame(
+        {"quantity": name, "step": step, "block": block, "seeds": 2, "mean": mean, "low": mean - 1, "high": mean + 1}
+        for name, factor in (("std_q", 1.0), ("std_k", 2.0), ("std_v", 3.0))
+        for block in range(blocks)
+        for step in (0, 1, 2, 4, 100)
+        for mean in [factor * (step + 1) / (block + 1)]
+    )
+
+
+def test_quantities_by_block_have_a_panel_each_and_name_their_lines():
+    with style.applied():
+        figure = model5.by_block(dynamics(), {"std_q": "first", "std_k": "second"}, "Title", 7, early=True)
+    first, second = figure.axes
+    assert (first.get_ylabel(), second.get_ylabel(), second.get_xlabel()) == ("first", "second", "step (updates)")
+    assert first.get_title() == "Title, mean of 2 seeds, 95 % band"
+    assert [text.get_text() for text in second.texts] == ["block 2", "block 1", "block 0"], "from below"
+    np.testing.assert_allclose(second.lines[1].get_ydata(), 2 * np.array([1, 2, 3, 5, 101]) / 2)
+
+
+def test_the_early_step_axis_gives_the_first_steps_room_and_keeps_zero():
+    with style.applied():
+        (axes,) = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, early=True).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "5", "10", "20", "50", "100"]
+    x = axes.transData.transform([(step, 1) for step in (0, 1, 10, 100)])[:, 0]
+    gaps = np.diff(x)
+    assert gaps[1] == pytest.approx(gaps[2], rel=0.01)
+    assert gaps[0] > 0.3 * gaps[1]
+
+
+def test_q_k_and_v_have_a_line_each_in_every_block():
+    with style.applied():
+        figure = model5.std_by_part(dynamics(4), 7)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == [f"block {i}" for i in range(4)]
+    assert [text.get_text() for text in shown[0].texts] == ["Q", "K", "V"]
+    assert [line.get_ydata()[-1] for line in shown[1].lines] == pytest.approx([101 / 2, 101, 303 / 2])
+
+
+@pytest.mark.parametrize(("lowest", "named"), [(True, 0), (False, 2)])
+def test_heads_have_a_line_each_and_the_most_extreme_is_named(lowest, named):
+    table = pd.DataFrame(
+        {"step": step, "block": block, "head": head, "largest_logit": 1.0 * step * (head + 1)}
+        for block in range(2) for head in range(3) for step in (0, 1, 10)
+    )  # fmt: skip
+    with style.applied():
+        figure = model5.by_head(table, "largest_logit", "y", lowest, 7)
+    for block, axes in enumerate(figure.axes):
+        assert axes.get_title() == f"block {block}: head {named} ends {'lowest' if lowest else 'highest'}"
+        assert [line.get_color() == style.RED for line in axes.lines] == [head == named for head in range(3)]

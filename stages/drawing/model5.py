@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.drawing.style import BLUE, GREY, ORANGE, label_line, ordered_colours
+from stages.drawing.style import BLUE, GREEN, GREY, ORANGE, RED, early_steps, label_line, ordered_colours
 
 
 def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
@@ -26,21 +26,37 @@ def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
     return figure
 
 
-def by_block(dynamics: pd.DataFrame, quantity: str, label: str, title: str, width: float) -> Figure:
-    """A quantity over steps, one line a block, mean over seeds with the 95 % band."""
-    figure = Figure(figsize=(width, 0.5 * width), layout="constrained")
-    axes = figure.subplots()
-    part = dynamics[dynamics["quantity"] == quantity]
+def by_block(
+    dynamics: pd.DataFrame, quantities: dict[str, str], title: str, width: float, early: bool = False
+) -> Figure:
+    """Quantities over steps, one line a block, mean over seeds with the 95 % band; a panel each.
+
+    Args:
+        quantities: their names in the table and labels of their axes.
+        early: whether the step axis opens up the first steps.
+    """
+    figure = Figure(figsize=(width, (0.4 * len(quantities) + 0.1) * width), layout="constrained")
+    panels = figure.subplots(len(quantities), squeeze=False)[:, 0]
+    for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
+        _lines_by_block(axes, dynamics[dynamics["quantity"] == quantity], early)
+        axes.set_ylabel(label)
+    panels[0].set_title(f"{title}, {_seeds(dynamics)}")
+    panels[-1].set_xlabel("step (updates)")
+    return figure
+
+
+def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool) -> None:
+    """One quantity over steps, a line and a band for each block, named at their ends."""
     blocks = sorted(part["block"].unique())
     for block, colour in zip(blocks, ordered_colours(len(blocks)), strict=True):
         line = part[part["block"] == block]
         axes.plot(line["step"], line["mean"], color=colour, lw=1.5)
         axes.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.12, lw=0)
-    ends = part[part["step"] == part["step"].max()].set_index("block")["mean"]
-    _label_ends(axes, float(part["step"].max()), ends)
-    axes.set(xlabel="step (updates)", ylabel=label, title=f"{title}, {_seeds(dynamics)}")
     axes.margins(x=0.08)
-    return figure
+    last = int(part["step"].max())
+    if early:
+        early_steps(axes, last)
+    _label_ends(axes, last, part[part["step"] == last].set_index("block")["mean"])
 
 
 def _label_ends(axes: Axes, x: float, ends: pd.Series) -> None:
@@ -58,10 +74,7 @@ def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
     """QKV histograms by block, one line a snapshot from dark (start) to light (end), counts on a log scale."""
     merged = table[table["part"] == "qkv"]
     blocks = sorted(merged["block"].unique())
-    columns = min(3, len(blocks))
-    rows = -(-len(blocks) // columns)
-    figure = Figure(figsize=(width, 0.3 * width * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = _small_multiples(len(blocks), width)
     steps = sorted(merged["step"].unique())
     colours = ordered_colours(len(steps))
     for axes, block in zip(grid.flat, blocks, strict=False):
@@ -73,16 +86,67 @@ def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
         outside = part[~(np.isfinite(part["left"]) & np.isfinite(part["right"]))]["count"].sum()
         axes.set_title(f"block {block}; {outside:,} beyond at the end", fontsize=8)
         axes.set_yscale("log")
-    for axes in grid.flat[len(blocks) :]:
-        axes.set_visible(False)
-    for axes in grid[-1]:
-        axes.set_xlabel("weight")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("weights (log)")
+    _label_edges(grid, "weight", "weights (log)")
     figure.suptitle(
         f"QKV weights, step {steps[0]} (dark) to {steps[-1]} (light); start: N(0, {linear_std}²)", fontsize=10
     )
     return figure
+
+
+def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
+    """σ of Q, K and V apart over steps, a panel a block, mean over seeds with the 95 % band."""
+    parts = {name: dynamics[dynamics["quantity"] == name] for name in ("std_q", "std_k", "std_v")}
+    blocks = sorted(parts["std_q"]["block"].unique())
+    figure, grid = _small_multiples(len(blocks), width)
+    for axes, block in zip(grid.flat, blocks, strict=False):
+        for (name, part), colour in zip(parts.items(), (BLUE, ORANGE, GREEN), strict=True):
+            line = part[part["block"] == block]
+            axes.plot(line["step"], line["mean"], color=colour, lw=1.3)
+            axes.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
+            if block == blocks[0]:
+                label_line(axes, line["step"].iloc[-1], line["mean"].iloc[-1], name[-1].upper(), colour)
+        axes.set_title(f"block {block}", fontsize=8)
+    _label_edges(grid, "step (updates)", "standard deviation")
+    figure.suptitle(f"Q, K and V widen differently, {_seeds(dynamics)}", fontsize=10)
+    return figure
+
+
+def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, width: float) -> Figure:
+    """A quantity over steps, a panel a block and a line a head; the one that ends lowest, or highest, is named."""
+    blocks = sorted(attention["block"].unique())
+    figure, grid = _small_multiples(len(blocks), width)
+    last = int(attention["step"].max())
+    for axes, block in zip(grid.flat, blocks, strict=False):
+        of_block = attention[attention["block"] == block]
+        ends = of_block[of_block["step"] == last].set_index("head")[quantity]
+        named = ends.idxmin() if lowest else ends.idxmax()
+        for head, line in of_block.groupby("head"):
+            colour, above = (RED, 3) if head == named else (GREY, 2)
+            axes.plot(line["step"], line[quantity], color=colour, lw=1, zorder=above)
+        axes.set_title(f"block {block}: head {named} ends {'lowest' if lowest else 'highest'}", fontsize=8, color=RED)
+        early_steps(axes, last)
+        axes.tick_params(axis="x", labelsize=7)
+    _label_edges(grid, "step (updates)", label)
+    figure.suptitle("Every head of one seed's run", fontsize=10)
+    return figure
+
+
+def _small_multiples(n: int, width: float) -> tuple[Figure, np.ndarray]:
+    """A figure of n panels, at most three in a row, that share their axes, and its grid; the rest is hidden."""
+    columns = min(3, n)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(width, 0.3 * width * rows + 0.3), layout="constrained")
+    grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[n:]:
+        axes.set_visible(False)
+    return figure, grid
+
+
+def _label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
 
 
 def _seeds(dynamics: pd.DataFrame) -> str:
