@@ -33,7 +33,7 @@ def snapshot_steps(steps: int, every: int) -> list[int]:
     The weights move fastest at the start.
     """
     early = {2**i for i in range(min(every, steps).bit_length())}
-    return sorted({step for step in early if step < min(every, steps)} | set(range(0, steps, every)))
+    return sorted({step for step in early if step < steps} | set(range(0, steps, every)))
 
 
 def qkv_weights(model: Model5) -> dict[str, np.ndarray]:
