@@ -33,6 +33,7 @@ EXTREME_OF_HEADS = ("lowest_head_entropy", "largest_logit")
 QUANTITIES = (*OF_MERGED, *OF_UPDATES, *MEAN_OVER_PARTS, *BY_PART, *MEAN_OVER_HEADS, *EXTREME_OF_HEADS)
 BOUNDS = {  # where their intervals end
     "cosine_to_initial": (-1.0, 1.0),
+    **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *OF_UPDATES, "largest_logit"), (0.0, np.inf)),
     **dict.fromkeys(("tail_mass", "normalised_entropy", "lowest_head_entropy", "largest_probability"), (0.0, 1.0)),
 }
 

@@ -73,7 +73,11 @@ def main() -> None:
                 early=True,
             ),
             "cosine_to_initial": model5.by_block(
-                dynamics, {"cosine_to_initial": "cosine to the initial weights"}, "Turning away", width, early=True
+                dynamics,
+                {"cosine_to_initial": "cosine to the initial weights"},
+                "QKV weights turn away from their start",
+                width,
+                early=True,
             ),
             "updates_by_block": model5.by_block(
                 dynamics,
@@ -81,6 +85,7 @@ def main() -> None:
                 "Updates of the QKV weights",
                 width,
                 early=True,
+                log=True,
             ),
             "attention_entropy": model5.by_block(
                 dynamics,

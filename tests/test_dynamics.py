@@ -136,12 +136,15 @@ def test_the_interval_of_a_share_ends_at_0_and_1():
     assert (row["low"], row["mean"], row["high"]) == (0, 0.5, 1)
 
 
-def test_the_interval_of_a_cosine_ends_at_1_and_that_of_a_norm_nowhere():
-    near_one = pd.DataFrame({"seed": [0, 1], "step": 0, "block": 0, "value": [0.9, 1.0]})
-    found = pd.concat(near_one.assign(quantity=name) for name in ("cosine_to_initial", "spectral_norm"))
+def test_the_interval_of_a_cosine_ends_at_1_and_that_of_a_norm_at_0():
+    spread = pd.DataFrame({"seed": [0, 1], "step": 0, "block": 0, "value": [0.8, 1.0]})
+    found = pd.concat(spread.assign(quantity=name) for name in ("cosine_to_initial", "spectral_norm", "std_q"))
     rows = dynamics.over_seeds(found).set_index("quantity")
     assert rows.loc["cosine_to_initial", "high"] == 1
-    assert rows.loc["spectral_norm", "high"] > 1.5
+    assert rows.loc["spectral_norm", "high"] > 2
+    assert rows.loc["spectral_norm", "low"] == 0
+    assert rows.loc["cosine_to_initial", "low"] < 0
+    assert rows.loc["std_q", "low"] < -0.3
 
 
 def test_one_seed_gives_a_point():

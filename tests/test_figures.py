@@ -78,6 +78,17 @@ def test_quantities_by_block_have_a_panel_each_and_name_their_lines():
     np.testing.assert_allclose(second.lines[1].get_ydata(), 2 * np.array([1, 2, 3, 5, 101]) / 2)
 
 
+def test_on_a_logarithmic_axis_names_of_lines_stay_apart_and_bands_below_zero_are_cut():
+    table = dynamics().assign(mean=lambda t: 1e-3 * t["mean"])
+    with style.applied():
+        (axes,) = model5.by_block(table, {"std_q": "y"}, "Title", 7, log=True).axes
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylim()[0] == pytest.approx(1e-3 / 3 / 2)
+    heights = [axes.transData.transform((1, text.xy[1]))[1] for text in axes.texts]
+    assert (np.diff(heights) >= 0.054 * axes.bbox.height).all()
+    assert axes.texts[0].xy[1] == pytest.approx(101e-3 / 3)
+
+
 def test_the_early_step_axis_gives_the_first_steps_room_and_keeps_zero():
     with style.applied():
         (axes,) = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, early=True).axes

@@ -27,25 +27,26 @@ def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
 
 
 def by_block(
-    dynamics: pd.DataFrame, quantities: dict[str, str], title: str, width: float, early: bool = False
+    dynamics: pd.DataFrame, quantities: dict[str, str], title: str, width: float, early: bool = False, log: bool = False
 ) -> Figure:
     """Quantities over steps, one line a block, mean over seeds with the 95 % band; a panel each.
 
     Args:
         quantities: their names in the table and labels of their axes.
         early: whether the step axis opens up the first steps.
+        log: whether the quantities, which are positive, have a logarithmic axis; bands are cut off below the lines.
     """
     figure = Figure(figsize=(width, (0.4 * len(quantities) + 0.1) * width), layout="constrained")
     panels = figure.subplots(len(quantities), squeeze=False)[:, 0]
     for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
-        _lines_by_block(axes, dynamics[dynamics["quantity"] == quantity], early)
+        _lines_by_block(axes, dynamics[dynamics["quantity"] == quantity], early, log)
         axes.set_ylabel(label)
     panels[0].set_title(f"{title}, {_seeds(dynamics)}")
     panels[-1].set_xlabel("step (updates)")
     return figure
 
 
-def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool) -> None:
+def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool) -> None:
     """One quantity over steps, a line and a band for each block, named at their ends."""
     blocks = sorted(part["block"].unique())
     for block, colour in zip(blocks, ordered_colours(len(blocks)), strict=True):
@@ -56,18 +57,23 @@ def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool) -> None:
     last = int(part["step"].max())
     if early:
         early_steps(axes, last)
+    if log:
+        axes.set_yscale("log")
+        axes.set_ylim(part["mean"].min() / 2, part["high"].max() * 1.1)
     _label_ends(axes, last, part[part["step"] == last].set_index("block")["mean"])
 
 
 def _label_ends(axes: Axes, x: float, ends: pd.Series) -> None:
     """Name each block's line at its end, pushed apart where lines end close together."""
-    low, high = axes.get_ylim()
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_ylim()))
     gap = 0.055 * (high - low)
     colours = dict(zip(sorted(ends.index), ordered_colours(len(ends)), strict=True))
     previous = -np.inf
     for block, value in ends.sort_values().items():
-        previous = max(value, previous + gap)
-        label_line(axes, x, previous, f"block {block}", colours[block])
+        previous = max(float(scale.transform(np.array([value]))[0]), previous + gap)
+        y = float(scale.inverted().transform(np.array([previous]))[0])
+        label_line(axes, x, y, f"block {block}", colours[block])
 
 
 def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
@@ -124,8 +130,7 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, wi
             colour, above = (RED, 3) if head == named else (GREY, 2)
             axes.plot(line["step"], line[quantity], color=colour, lw=1, zorder=above)
         axes.set_title(f"block {block}: head {named} ends {'lowest' if lowest else 'highest'}", fontsize=8, color=RED)
-        early_steps(axes, last)
-        axes.tick_params(axis="x", labelsize=7)
+        early_steps(axes, last, digits=(1,))
     _label_edges(grid, "step (updates)", label)
     figure.suptitle("Every head of one seed's run", fontsize=10)
     return figure

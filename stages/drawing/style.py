@@ -56,11 +56,15 @@ def label_line(axes: Axes, x: float, y: float, text: str, colour: str | tuple[fl
     axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", color=colour, va="center", fontsize=9)
 
 
-def early_steps(axes: Axes, last: int) -> None:
-    """A step axis that opens up the start: even from 0 to 1, logarithmic from there to the last step."""
+def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> None:
+    """A step axis that opens up the start: even from 0 to 1, logarithmic from there to the last step.
+
+    Args:
+        digits: which leading digits of steps have a label.
+    """
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     powers = range(len(str(last)))
-    ticks = [0, *(digit * 10**power for power in powers for digit in (1, 2, 5) if digit * 10**power <= max(last, 1))]
+    ticks = [0, *(digit * 10**power for power in powers for digit in digits if digit * 10**power <= max(last, 1))]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(left=-0.15)
