@@ -141,7 +141,11 @@ def test_each_criterion_can_fail_and_fails_alone(claim):
     [
         (
             "W5",
-            ("spectral norm grows by 1.23 [1.13, 1.33]", "stable rank changes by -5.68", "cosine to the start 0.789"),
+            (
+                "relative growth of the spectral norm 1.23 [1.13, 1.33]",
+                "stable rank changes by -5.68",
+                "cosine to the start 0.789",
+            ),
         ),
         ("W6", ("tail mass, which widening alone would raise, changes by 0.02 [0.01, 0.03]", "q01", "by 0.123")),
         ("W7", ("spectral norm's growth -0.456",)),

@@ -92,7 +92,7 @@ def of_gpt2(path: str, reference: str) -> Callable[[Metrics, Margins], Finding]:
 def w5(metrics: Metrics, margins: Margins) -> Finding:
     note = told(
         metrics,
-        growth_of_spectral_norm="the spectral norm grows by",
+        growth_of_spectral_norm="relative growth of the spectral norm",
         change_of_stable_rank="the stable rank changes by",
         final_cosine_to_initial="cosine to the start",
     )
