@@ -95,7 +95,7 @@ SLOW = {
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
     "stages/common/norms.py": (comment("stages/common/norms.py"), {"check", "inputs", "layernorm"}),
     "stages/common/statistics.py": (
-        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics", "claims"} | MODEL5
+        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics", "claims"}
     ),
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
