@@ -19,6 +19,7 @@ from pathlib import Path
 
 from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
 from stages.common import cli, files, params
+from stages.model5 import recorded
 
 OUTPUT = files.DATA / "checked"
 DVC_LOCK = Path("dvc.lock")
@@ -93,6 +94,7 @@ def forget_other_seeds(seeds: list[int]) -> None:
 
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
+    recorded.forget()  # while dvc.lock still tells of them
     for folder in (train.OUTPUT, files.METRICS / "train"):
         for path in stale(folder, seeds):
             files.remove(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.common import files
 from stages.common.cli import UserError
 from stages.model5 import recorded
 from stages.model5.checkpoints import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
@@ -153,6 +154,7 @@ def test_dvcs_hashes_are_told_beforehand(smoke, monkeypatch):
 def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt, monkeypatch):
     monkeypatch.chdir(rebuilt.folder)
     outputs = [Path("data/model5/seed-0"), Path("reports/metrics/train/seed-0.json")]
+    files.remove(recorded.CHECKPOINTS)
     training, other = (recorded.CHECKPOINTS / f"seed-0-{name}" for name in ("aa", "bb"))
     for folder in (training, other):
         folder.mkdir(parents=True)

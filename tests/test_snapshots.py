@@ -8,8 +8,8 @@ from test_model5 import stirred
 
 from stages.common import tables
 from stages.model5 import snapshots
+from stages.model5.recorder import columns
 from stages.model5.spectral import largest_eigenvalue, spectral_norm
-from stages.train import columns
 
 HEADS, WIDTH = 4, 24
 TAIL = 0.05
