@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,24 @@ def fresh_copy(folder: Path) -> Project:
 def project(tmp_path: Path) -> Project:
     """A fresh copy of the project, nothing run in it."""
     return fresh_copy(tmp_path / "project")
+
+
+@pytest.fixture
+def small_disk_at() -> Iterator[Callable[[Path, str], None]]:
+    """Mount a file system of a size (as in "64k") at a folder while the test runs; skips where that is not allowed."""
+    mounted = []
+
+    def mount(folder: Path, size: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

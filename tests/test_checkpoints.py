@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,23 +103,10 @@ def test_another_training_has_another_folder(tmp_path):
     assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1}) != key({"a": 1, "b": 3})
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB of its own."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.parametrize("rows", [1, 100_000], ids=["in the tensors", "in the rows"])
-def test_a_full_disk_is_told_and_the_last_good_one_stays(small_disk, rows):
-    checkpoints = Checkpoints("seed-0", {}, small_disk)
+def test_a_full_disk_is_told_and_the_last_good_one_stays(tmp_path, small_disk_at, rows):
+    small_disk_at(tmp_path, "64k")
+    checkpoints = Checkpoints("seed-0", {}, tmp_path)
     checkpoints.save(10, 1, state(10), TABLES)
     tensors = {"parameter.a": torch.zeros(20_000 if rows == 1 else 1)}
     with pytest.raises(UserError, match=r"step-000020: the checkpoint could not be written: .*No space left") as raised:

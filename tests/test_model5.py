@@ -97,8 +97,9 @@ def test_loss_and_gradients_are_those_of_transformers_gpt2(exported):
     torch.testing.assert_close(model.wte.weight.grad, tied, rtol=1e-3, atol=1e-6)
 
 
-def test_weights_are_truly_tied():
+def test_weights_are_truly_tied_and_counted_once():
     model = fresh()
+    assert model.shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert model.head.weight is model.wte.weight
     names = [name for name, _ in model.named_parameters()]
     assert "wte.weight" in names

@@ -28,6 +28,12 @@ class Shape(NamedTuple):
     heads: int
     blocks: int
 
+    @property
+    def parameters(self) -> int:
+        """How many a model of these sizes has; the head is the token embedding, and counts once."""
+        d = self.width
+        return (self.vocabulary + self.context_length + 2) * d + self.blocks * (12 * d**2 + 13 * d)
+
 
 class Attention(nn.Module):
     """Causal scaled-dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""

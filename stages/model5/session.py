@@ -21,7 +21,8 @@ from stages.model5 import export, hardware, initialisation, training
 from stages.model5.checkpoints import Checkpoints
 from stages.model5.distributed import World
 from stages.model5.model import Model5, Shape
-from stages.model5.recorder import Recorder, columns
+from stages.model5.recorded import CHECKPOINTS
+from stages.model5.recorder import SNAPSHOT_TYPES, Recorder, columns
 
 if TYPE_CHECKING:
     from stages.train import Run, Settings
@@ -44,6 +45,16 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         "python": platform.python_version(),
         "processor": hardware.capability(where),
+    }
+
+
+def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
+    """Bytes that a training writes, by what they are."""
+    qkv = shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
+    return {
+        f"{snapshots} snapshots of the QKV weights in {precision}": snapshots * qkv,
+        "the export": 4 * (shape.parameters + shape.vocabulary * shape.width),
+        "checkpoints, three at once at most": 3 * 12 * shape.parameters,
     }
 
 
@@ -127,20 +138,13 @@ class Training:
         Raises:
             UserError: if the disk has no room for it.
         """
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        snapshots = len(self.recorder.steps)
-        each = sum(3 * self.shape.width**2 for _ in self.model.blocks)
-        each *= 4 if self.settings.snapshot_precision == "fp32" else 2
-        parts = {
-            f"{snapshots} snapshots of the QKV weights in {self.settings.snapshot_precision}": snapshots * each,
-            "the export": 4 * (parameters + self.shape.vocabulary * self.shape.width),
-            "checkpoints, three at once at most": 3 * 12 * parameters,
-        }
+        parts = disk_use(self.shape, len(self.recorder.steps), self.settings.snapshot_precision)
         said = ", ".join(f"{size / 1e6:,.1f} MB {name}" for name, size in parts.items())
-        free = shutil.disk_usage(files.DATA).free
+        CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(CHECKPOINTS).free
         if sum(parts.values()) > free:
-            raise cli.UserError(f"{files.DATA}: training needs {said}, but only {free / 1e6:,.0f} MB are free")
-        print(f"{self.label}: {parameters:,} parameters; on disk: {said}", file=sys.stderr)
+            raise cli.UserError(f"{CHECKPOINTS}: training needs {said}, but only {free / 1e6:,.1f} MB are free")
+        print(f"{self.label}: {self.shape.parameters:,} parameters; on disk: {said}", file=sys.stderr)
 
     def save(self, step: int) -> None:
         """Write a checkpoint; every process takes part."""
@@ -188,7 +192,7 @@ class Training:
         export.export(self.model, TOKENIZER, folder / "export")
         loss = self.recorder.loss
         return {
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "parameters": self.shape.parameters,
             "initial_checks_passed": all(abs(c["measured"] - c["expected"]) <= c["tolerance"] for c in self.checks),
             "loss_of_guessing": math.log(self.shape.vocabulary),
             "first_train_loss": loss("train", 0),

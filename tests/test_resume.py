@@ -1,0 +1,273 @@
+"""Training that was killed, stopped or damaged goes on and ends with the same bytes, for real."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import environment
+from test_environment import lend_environment
+
+from stages.common import files
+
+LENGTH = ("train.steps=121", "train.snapshot_every=40", "train.evaluate_every=40", "train.checkpoint_every=8")
+
+
+def digest(project):
+    """The hash of every output of training and of what is made from it, by name."""
+    paths = [path for path in (project.folder / "data" / "model5").rglob("*") if path.is_file()]
+    paths += [project.folder / "data" / "dynamics.parquet", *(project.folder / "reports" / "metrics").glob("train/*")]
+    assert any(path.name == "model.safetensors" for path in paths)
+    return {
+        path.relative_to(project.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+    }
+
+
+def start(project, *command, **options):
+    """Start a command in a process group of its own."""
+    options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL} | options
+    return subprocess.Popen(
+        command, cwd=project.folder, env=environment(), start_new_session=True, text=True, **options
+    )
+
+
+def until(condition, process=None, patience=60):
+    """Wait for a condition, or for a process to end; returns whether the condition came."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        if process is not None and process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    raise AssertionError("nothing happened")
+
+
+def checkpoints(project, name="step-*/DONE"):
+    return sorted((project.folder / "data" / "checkpoints").glob(f"seed-*/{name}"))
+
+
+def train(project, *arguments):
+    return start(project, "python", "-m", "stages.train", "0", *arguments)
+
+
+@pytest.fixture(scope="session")
+def _uninterrupted(_smoke, tmp_path_factory):
+    project = _smoke.copy(tmp_path_factory.mktemp("uninterrupted") / "project")
+    project.configure(*LENGTH)
+    project.check("dvc", "repro", "dynamics")
+    return digest(project)
+
+
+@pytest.fixture
+def longer(rebuilt):
+    """The rebuilt pipeline, set to train for longer, nothing of that run yet."""
+    rebuilt.configure(*LENGTH)
+    files.remove(rebuilt.folder / "data" / "checkpoints")
+    return rebuilt
+
+
+def kill_at_random(project, kills, seed, *command):
+    """Kill the process group of a command with -9 at random moments while it trains, every third in a save.
+
+    Returns how often it lived long enough to be killed, and how many of those were in the middle of a save.
+    """
+    moments = random.Random(seed)
+    killed = in_a_save = 0
+    for number in range(kills):
+        before = checkpoints(project)
+        process = start(project, *command)
+        if number % 3 == 2:
+            saving = until(lambda: checkpoints(project, ".step-*.tmp/*"), process)
+            in_a_save += bool(saving)
+        else:
+            until(lambda known=before: checkpoints(project) != known, process)
+            time.sleep(moments.uniform(0, 0.5))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.communicate()
+    return killed, in_a_save
+
+
+def check_kills(project, expected, kills, seed):
+    lend_environment(project)
+    killed, in_a_save = kill_at_random(project, kills, seed, "make", "repro")
+    assert killed >= 0.8 * kills
+    assert in_a_save >= kills // 5
+    process = start(project, "make", "repro", stdout=subprocess.PIPE)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    found = digest(project)
+    assert {name: found[name] for name in expected} == expected
+    assert project.run("dvc", "status", "-q").returncode == 0
+    assert not checkpoints(project), "recorded by DVC, they are gone"
+
+
+def test_five_kills_of_make_repro_change_nothing(longer, _uninterrupted):
+    check_kills(longer, _uninterrupted, 5, 1)
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_make_repro_change_nothing(longer, _uninterrupted):
+    longer.configure("train.checkpoint_every=4")
+    check_kills(longer, _uninterrupted, 20, 2)
+
+
+@pytest.mark.slow
+def test_a_kill_repeats_at_most_one_interval(longer):
+    process = train(longer)
+    until(lambda: checkpoints(longer, "step-000040/DONE"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    last = int(checkpoints(longer)[-1].parent.name.removeprefix("step-"))
+    done = longer.stage("train", "0")
+    assert done.returncode == 0
+    assert f"train seed 0: goes on from the checkpoint of step {last}\n" in done.stderr
+    again = longer.stage("train", "0")
+    assert "goes on from the checkpoint of step 121" in again.stderr, "DVC has not recorded the outputs yet"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_training_that_is_stopped_saves_and_says_so(longer, number, code):
+    longer.configure("train.steps=40001", "train.checkpoint_every=40000")
+    process = train(longer)
+    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    (done,) = checkpoints(longer)
+    step = int(done.parent.name.removeprefix("step-"))
+    assert said.splitlines()[-1] == f"train seed 0: stopped after step {step}; run it again to go on from there"
+    assert "Traceback" not in said
+    assert not list((longer.folder / "data" / "model5").glob(".*"))
+    assert (longer.folder / "data/model5/seed-0/losses.parquet").is_file(), "the old result stays"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_training_ends_with_a_dvc_that_is_killed_alone(longer, number):
+    longer.configure("train.steps=40001", "train.checkpoint_every=40000")
+    longer.check("python", "-m", "stages.check")
+    process = start(longer, "dvc", "repro", "-s", "train@0", stderr=subprocess.DEVNULL)
+    snapshots = until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
+    lock = snapshots[0].parents[2] / "seed-0.lock"
+    trainer = int(lock.read_text())
+    os.kill(process.pid, number)
+    process.wait()
+    until(lambda: not Path(f"/proc/{trainer}").exists())
+    assert len(checkpoints(longer)) == 1, "it saved before it ended"
+
+
+@pytest.mark.slow
+def test_a_second_training_of_a_seed_waits_for_the_first(longer):
+    longer.configure("train.steps=40001", "train.checkpoint_every=40000")
+    first = train(longer)
+    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), first)
+    second = train(longer)
+    line = second.stderr.readline()
+    assert line == (
+        f"the training of seed 0: waiting for process {first.pid}, which holds data/checkpoints/seed-0.lock\n"
+    )
+    first.terminate()
+    first.communicate()
+    until(lambda: "goes on from the checkpoint" in second.stderr.readline(), second)
+    second.terminate()
+    second.communicate()
+    assert (first.returncode, second.returncode) == (143, 143)
+
+
+def interrupted(project):
+    """Leave the checkpoints of a training that was stopped half-way; returns them."""
+    process = train(project)
+    until(lambda: checkpoints(project, "step-000040/DONE"), process)
+    process.terminate()
+    process.communicate()
+    return [done.parent for done in checkpoints(project)]
+
+
+@pytest.mark.slow
+def test_damaged_checkpoints_are_passed_over(longer, _uninterrupted):
+    before, last = interrupted(longer)
+    state = last / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    done = longer.stage("train", "0")
+    assert f"{last.relative_to(longer.folder)}: damaged (state.safetensors is missing or not" in done.stderr
+    assert f"goes on from the checkpoint of step {int(before.name[5:])}" in done.stderr
+    assert done.returncode == 0
+    found = digest(longer)
+    mine = [name for name in _uninterrupted if "seed-0" in name]
+    assert {name: found[name] for name in mine} == {name: _uninterrupted[name] for name in mine}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["train.learning_rate=0.002", "run.threads=1", "code", "tokens"])
+def test_a_checkpoint_is_never_used_for_another_training(longer, change):
+    interrupted(longer)
+    if change == "code":
+        longer.append("stages/model5/training.py", "# another\n")
+    elif change == "tokens":
+        longer.append("data/tokens/description.json", " ")
+    else:
+        longer.configure(change)
+    done = longer.stage("train", "0")
+    assert done.returncode == 0
+    assert "goes on" not in done.stderr
+
+
+@pytest.mark.slow
+def test_how_often_checkpoints_are_made_changes_no_byte(longer, _uninterrupted):
+    interrupted(longer)
+    longer.configure("train.checkpoint_every=1000")
+    done = longer.stage("train", "0")
+    assert "goes on from the checkpoint" in done.stderr
+    found = digest(longer)
+    weights = "data/model5/seed-0/export/model.safetensors"
+    assert found[weights] == _uninterrupted[weights]
+
+
+def test_a_loss_that_is_not_finite_ends_with_one_line(longer):
+    longer.configure("train.learning_rate=10.0", "train.weight_decay=10.0")
+    done = longer.stage("train", "0")
+    assert done.returncode == 2
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("error: training: the loss became nan at step ")
+    assert "(the last finite one was " in said
+    assert said.endswith("lower train.learning_rate or train.linear_std")
+
+
+def test_a_disk_too_small_is_told_before_training(longer, small_disk_at):
+    small_disk_at(longer.folder / "data" / "checkpoints", "200k")
+    done = longer.stage("train", "0")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: data/checkpoints: training needs ")
+    assert "MB checkpoints, three at once at most, but only 0.2 MB are free" in line
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(longer, _uninterrupted, small_disk_at):
+    folder = longer.folder / "data" / "checkpoints"
+    small_disk_at(folder, "8m")
+    process = train(longer)
+    until(lambda: checkpoints(longer, "step-000040/DONE"), process)
+    with (folder / "filler").open("wb") as filler:
+        filler.write(bytes(7_200_000 - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())))
+    _, said = process.communicate()
+    assert process.returncode == 2
+    assert "error: data/checkpoints/seed-0-" in said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    assert checkpoints(longer)
+    (folder / "filler").unlink()
+    done = longer.stage("train", "0")
+    assert "goes on from the checkpoint of step" in done.stderr
+    weights = "data/model5/seed-0/export/model.safetensors"
+    assert digest(longer)[weights] == _uninterrupted[weights]
