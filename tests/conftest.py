@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -86,6 +87,15 @@ def fresh_copy(folder: Path) -> Project:
 def project(tmp_path: Path) -> Project:
     """A fresh copy of the project, nothing run in it."""
     return fresh_copy(tmp_path / "project")
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @pytest.fixture

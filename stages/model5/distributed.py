@@ -2,6 +2,9 @@
 
 `torchrun -m stages.train 0` starts them, on one machine or several; `train.processes` does the same from inside the
 stage. The global batch is the same for any number of processes: each takes its share of the rows. Rank 0 alone writes.
+
+When torchrun restarts its workers, it must not hand them the addresses of the old ones: in torch 2.13 it does, unless
+TORCH_DISABLE_SHARE_RDZV_TCP_STORE is set to 1.
 """
 
 from __future__ import annotations
@@ -84,11 +87,23 @@ def started_by_torchrun() -> bool:
 
 @contextmanager
 def together(world: World, where: torch.device) -> Iterator[None]:
-    """Meet the other processes, over NCCL on GPUs and gloo on CPUs, and leave them at the end."""
-    if world.size > 1:
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    """Meet the other processes, over NCCL on GPUs and gloo on CPUs, and leave them at the end.
+
+    Raises:
+        UserError: if another one goes on the way.
+    """
     try:
+        if world.size > 1:
+            dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
         yield
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+        if world.size == 1 or not lost:
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"process {world.rank} lost the others ({reason}); start all again, they go on from the last checkpoint"
+        ) from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

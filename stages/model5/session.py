@@ -45,6 +45,7 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         "python": platform.python_version(),
         "processor": hardware.capability(where),
+        "threads of a process": torch.get_num_threads(),
     }
 
 
@@ -67,7 +68,7 @@ class Training:
     """
 
     def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
-        torch.set_num_threads(max(1, run.threads // world.local_size))
+        torch.set_num_threads(max(1, run.threads // world.local_size))  # the threads of a machine are shared
         torch.use_deterministic_algorithms(True)
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
         self.label = f"train seed {seed}"

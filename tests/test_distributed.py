@@ -1,0 +1,142 @@
+"""Training by several processes: real ones, over gloo on this machine."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from test_resume import checkpoints, digest, start, until
+
+from stages.common import files, tables
+
+LOSSES = "data/model5/seed-0/losses.parquet"
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+STANDALONE = (*TORCHRUN, "--standalone", "--nproc-per-node", "2")
+STEPS = ("train.steps=51", "train.checkpoint_every=10", "train.snapshot_every=50", "train.evaluate_every=25")
+
+
+@pytest.fixture
+def longer(rebuilt):
+    rebuilt.configure(*STEPS)
+    files.remove(rebuilt.folder / "data" / "checkpoints")
+    return rebuilt
+
+
+def outputs(project):
+    """The hashes of what one training of seed 0 wrote, and its losses; its checkpoints are removed."""
+    files.remove(project.folder / "data" / "checkpoints")
+    found = {name: value for name, value in digest(project).items() if "seed-0" in name}
+    return found, tables.read(project.folder / LOSSES, "losses")
+
+
+def trained(project, *command):
+    done = project.run(*(command or ("python", "-m", "stages.train", "0")))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("step 51/51") == 1, "one process tells how it goes"
+    return outputs(project)
+
+
+def workers(project):
+    """The processes that train in this project."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        inside = process.info["cwd"] and Path(process.info["cwd"]) == project.folder
+        if inside and process.info["cmdline"] and process.info["cmdline"][1:4] == ["-u", "-m", "stages.train"]:
+            found.append(process)
+    return found
+
+
+def test_two_processes_train_as_one(longer):
+    _, alone = trained(longer)
+    longer.configure("train.processes=2", "train.accumulate=2")
+    _, together = trained(longer)
+    assert (alone["step"] == together["step"]).all()
+    assert len(alone) > 51
+    difference = ((alone["loss"] - together["loss"]) / alone["loss"]).abs().max()
+    assert difference < 1e-4
+
+
+@pytest.mark.slow
+def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(longer):
+    longer.configure("train.processes=2")
+    expected, _ = trained(longer)
+    assert trained(longer)[0] == expected
+    assert trained(longer, *STANDALONE, "-m", "stages.train", "0")[0] == expected
+    process = start(longer, "python", "-m", "stages.train", "0")
+    until(lambda: checkpoints(longer, "step-000020/DONE"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    until(lambda: not workers(longer))
+    done = longer.stage("train", "0")
+    assert "goes on from the checkpoint of step" in done.stderr
+    assert outputs(longer)[0] == expected
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
+    expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    try:
+        process = start(longer, *STANDALONE, "--max-restarts", "2", "-m", "stages.train", "0")
+    finally:
+        del os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"]
+    until(lambda: checkpoints(longer, "step-000020/DONE"), process)
+    workers(longer)[-1].kill()
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "goes on from the checkpoint of step" in said
+    assert outputs(longer)[0] == expected
+
+
+@pytest.mark.slow
+def test_two_machines_meet(longer, unused_port):
+    longer.configure("run.threads=1")  # of each process, whether it shares its machine or not
+    expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
+    meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "here")
+    command = (*TORCHRUN, *meeting, "--rdzv-endpoint", f"localhost:{unused_port}", "-m", "stages.train", "0")
+    processes = [start(longer, *command) for _ in range(2)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert outputs(longer)[0] == expected
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_is_refused_unless_asked_for(longer):
+    process = start(longer, "python", "-m", "stages.train", "0")
+    until(lambda: checkpoints(longer, "step-000020/DONE"), process)
+    process.terminate()
+    process.communicate()
+    command = (*STANDALONE, "-m", "stages.train", "0")
+    refused = longer.run(*command)
+    assert refused.returncode != 0
+    assert "made by 1 processes, this is a training by 2, whose last digits differ" in refused.stderr
+    assert checkpoints(longer)
+    done = longer.run(*command, "--any-world-size")
+    assert done.returncode == 0
+    assert "goes on from the checkpoint of step" in done.stderr
+
+
+@pytest.mark.slow
+def test_several_processes_fail_and_stop_as_one_does(longer):
+    longer.configure("train.processes=2", "train.steps=40001", "train.checkpoint_every=40000")
+    process = start(longer, "python", "-m", "stages.train", "0")
+    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == 143
+    assert "train seed 0: stopped after step " in said
+    assert "Traceback" not in said
+    longer.configure("train.learning_rate=10.0", "train.weight_decay=10.0")
+    done = longer.stage("train", "0")
+    assert done.returncode == 2
+    assert done.stderr.count("error: training: the loss became nan at step ") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_shares_that_are_not_equal_are_refused(longer):
+    done = longer.run(*TORCHRUN, "--standalone", "--nproc-per-node", "3", "-m", "stages.train", "0")
+    assert done.returncode != 0
+    assert "train.batch_size = 4: must be a multiple of 3 processes × train.accumulate = 1" in done.stderr
