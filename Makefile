@@ -8,13 +8,14 @@ endif
 PYTHON ?= python3
 PRESET ?=
 SET ?=
+BENCH ?=
 
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-all lint format docs lock clean
+.PHONY: help env repro test test-all bench lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' "$(here)/Makefile"
@@ -34,6 +35,9 @@ test: ## run the tests (three minutes at most)
 
 test-all: ## run all tests, the long ones too (ten minutes or so)
 	@$(ready) && python -m pytest -m "slow or not slow"
+
+bench: ## time Model 5 and its peers on this machine (BENCH="--size small": only at the small size)
+	@$(ready) && python -m benchmarks $(BENCH)
 
 lint: ## check style and types
 	@$(ready) && ruff check . && ruff format --check . && mypy
