@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -57,8 +57,9 @@ class Child:
 
     def go(self) -> None:
         assert self.process.stdin
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # its end is told by `result`
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
 
     def _fail(self) -> None:
         code = self.process.wait()
