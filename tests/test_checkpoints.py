@@ -12,6 +12,7 @@ from stages.common.cli import UserError
 from stages.model5 import recorded
 from stages.model5.checkpoints import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
 
+LAYOUT = {"processes": 2, "threads": 1}
 TABLES = {"tables": {"losses": {"step": [0, 1], "loss": [0.1, float("inf")]}}}
 
 
@@ -27,13 +28,13 @@ def saved(tmp_path):
     for step in (0, 15, 99):
         (checkpoints.snapshots / f"step-{step:06d}.safetensors").write_bytes(bytes([step]) * 100)
     for step in (10, 20, 30):
-        checkpoints.save(step, 2, state(step), TABLES)
+        checkpoints.save(step, LAYOUT, state(step), TABLES)
     return checkpoints
 
 
 def test_the_newest_comes_back_as_it_was_saved(saved):
     found = saved.newest()
-    assert (found.step, found.processes, found.contents) == (30, 2, TABLES)
+    assert (found.step, found.layout, found.contents) == (30, LAYOUT, TABLES)
     for name, tensor in state(30).items():
         assert torch.equal(found.tensors()[name], tensor)
         assert found.tensors()[name].dtype == tensor.dtype
@@ -107,10 +108,10 @@ def test_another_training_has_another_folder(tmp_path):
 def test_a_full_disk_is_told_and_the_last_good_one_stays(tmp_path, small_disk_at, rows):
     small_disk_at(tmp_path, "64k")
     checkpoints = Checkpoints("seed-0", {}, tmp_path)
-    checkpoints.save(10, 1, state(10), TABLES)
+    checkpoints.save(10, LAYOUT, state(10), TABLES)
     tensors = {"parameter.a": torch.zeros(20_000 if rows == 1 else 1)}
     with pytest.raises(UserError, match=r"step-000020: the checkpoint could not be written: .*No space left") as raised:
-        checkpoints.save(20, 1, tensors, {"rows": list(range(rows))})
+        checkpoints.save(20, LAYOUT, tensors, {"rows": list(range(rows))})
     assert ("it needs 0.1 MB" in str(raised.value)) == (rows == 1)
     assert str(raised.value).endswith("the one of step 10 stays")
     assert checkpoints.newest().step == 10
@@ -127,7 +128,7 @@ def test_a_folder_that_cant_be_written_to_is_told(tmp_path):
     with pytest.raises(
         UserError, match=r"could not be written: (Permission denied|Not a directory); .* none before it"
     ):
-        Checkpoints("seed-0", {}, folder).save(10, 1, state(10), TABLES)
+        Checkpoints("seed-0", {}, folder).save(10, LAYOUT, state(10), TABLES)
 
 
 def test_dvcs_hashes_are_told_beforehand(smoke, monkeypatch):

@@ -111,7 +111,7 @@ def test_another_number_of_processes_is_refused_unless_asked_for(longer):
     command = (*STANDALONE, "-m", "stages.train", "0")
     refused = longer.run(*command)
     assert refused.returncode != 0
-    assert "made by 1 processes, this is a training by 2, whose last digits differ" in refused.stderr
+    assert "made by 1 processes of 2 threads, this is a training by 2 processes of 1 threads" in refused.stderr
     assert checkpoints(longer)
     done = longer.run(*command, "--any-world-size")
     assert done.returncode == 0

@@ -4,7 +4,7 @@
         step-000050/                     complete once it holds DONE
             state.safetensors            parameters, AdamW's moments, the state of each process's random generator
             progress.json                the rows of every table so far, and what else the outputs need
-            manifest.json                format, step, number of processes; size and SHA-256 of the two
+            manifest.json                format, step, processes and their threads; size and SHA-256 of the two
             DONE                         SHA-256 of the manifest, written last
         qkv/step-000000.safetensors      the snapshots so far; manifests know their checksums
         outputs.json                     after training: hashes of the outputs, as dvc.lock will record them
@@ -44,7 +44,7 @@ class Progress(NamedTuple):
 
     folder: Path
     step: int
-    processes: int
+    layout: dict[str, int]
     contents: dict[str, Any]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -107,9 +107,11 @@ class Checkpoints:
                 raise DamagedError(f"{path.name} is missing or not {entry['bytes']} bytes long")
             if files.sha256(path) != entry["sha256"]:
                 raise DamagedError(f"{path.name} has another checksum")
-        return Progress(folder, step, manifest["processes"], json.loads((folder / PROGRESS).read_text("utf-8")))
+        return Progress(folder, step, manifest["layout"], json.loads((folder / PROGRESS).read_text("utf-8")))
 
-    def save(self, step: int, processes: int, tensors: Mapping[str, Tensor], contents: Mapping[str, Any]) -> None:
+    def save(
+        self, step: int, layout: Mapping[str, int], tensors: Mapping[str, Tensor], contents: Mapping[str, Any]
+    ) -> None:
         """Write the checkpoint of the state after `step` updates, and forget all but the last two.
 
         Raises:
@@ -123,7 +125,7 @@ class Checkpoints:
             save_file(dict(tensors), temporary / STATE)
             (temporary / PROGRESS).write_text(json.dumps(contents), "utf-8")
             written = {name: _described(temporary / name) for name in (STATE, PROGRESS)}
-            manifest = {"format": FORMAT, "step": step, "processes": processes, "files": written}
+            manifest = {"format": FORMAT, "step": step, "layout": dict(layout), "files": written}
             manifest["snapshots"] = {path.name: _described(path) for path in self.snapshots_before(step)}
             files.write_json(temporary / MANIFEST, manifest)
             for name in (STATE, PROGRESS):

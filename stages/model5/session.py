@@ -32,7 +32,7 @@ TOKENIZER = files.DATA / "inputs" / "tokenizer"
 
 
 def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
-    """Everything that determines the bytes of the outputs, but for the number of processes."""
+    """Everything that determines the bytes of the outputs, but for how the processes are laid out."""
     here = Path(stages.__file__).parent
     code = [here / "__init__.py", here / "train.py", *(here / "common").glob("*.py"), *(here / "model5").glob("*.py")]
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
@@ -45,7 +45,6 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         "python": platform.python_version(),
         "processor": hardware.capability(where),
-        "threads of a process": torch.get_num_threads(),
     }
 
 
@@ -71,6 +70,7 @@ class Training:
         torch.set_num_threads(max(1, run.threads // world.local_size))  # the threads of a machine are shared
         torch.use_deterministic_algorithms(True)
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
+        self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
         self.description = files.read_json(TOKENS / "description.json")
         self.tokens = files.read_tensors(TOKENS / "tokens.safetensors")
@@ -114,16 +114,17 @@ class Training:
             UserError: if another number of processes made it and that was not allowed.
         """
         found = self.checkpoints.newest() if self.world.writes else None
-        if found and found.processes != self.world.size and not any_world_size:
+        if found and found.layout != self.layout and not any_world_size:
+            before, now = (f"{x['processes']} processes of {x['threads']} threads" for x in (found.layout, self.layout))
             raise cli.UserError(
-                f"{found.folder}: made by {found.processes} processes, this is a training by {self.world.size}, whose "
-                "last digits differ; start as many, remove the folder to start afresh, or go on from it all the same "
-                "with --any-world-size"
+                f"{found.folder}: made by {before}, this is a training by {now}, whose last digits differ; start it "
+                "as before, remove the folder to start afresh, or go on from it all the same with --any-world-size"
             )
-        step = torch.tensor(found.step if found else 0, device=self.where)
-        self.world.from_first(step)
+        known = torch.tensor([found.step, found.layout["processes"]] if found else [0, 0], device=self.where)
+        self.world.from_first(known)
+        step, processes = known.tolist()
         if step > 0:
-            self.trainer.restore(found.tensors() if found else {}, int(step))
+            self.trainer.restore(found.tensors() if found else {}, step, processes)
         if found:
             self.recorder.restore(found.contents["tables"])
             self.samples = found.contents["samples"]
@@ -152,7 +153,7 @@ class Training:
         state = self.trainer.state()
         if self.world.writes:
             contents = {"tables": self.recorder.columns(), "samples": self.samples}
-            self.checkpoints.save(step, self.world.size, state, contents)
+            self.checkpoints.save(step, self.layout, state, contents)
 
     def go_on(self, first: int, stop: StopRequest) -> None:
         """Train from step `first` to the end.

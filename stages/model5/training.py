@@ -118,8 +118,8 @@ class Trainer:
         return torch.cat(states).to(where)
 
     @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Take over what `state` gave after `step` updates; rank 0's tensors go to all processes.
+    def restore(self, tensors: Mapping[str, Tensor], step: int, processes: int = 1) -> None:
+        """Take over what `state` gave after `step` updates by so many processes; rank 0's tensors go to all.
 
         Raises:
             KeyError: if a name is missing.
@@ -131,7 +131,7 @@ class Trainer:
             for moment, tensor in moments.items():
                 self._take(tensor, tensors, f"{moment}.{name}")
         generator = self._generator()
-        for rank in range(self.world.size):
+        for rank in range(min(processes, self.world.size)):
             state = generator.clone()
             self._take(state, tensors, f"generator.{rank}")
             if rank == self.world.rank:
