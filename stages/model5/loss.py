@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LOGITS_AT_ONCE = 2**26  # 256 MB in float32
+LOGITS_AT_ONCE = 2**25  # 128 MB in float32
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -21,37 +21,39 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, scale: float) -> Tensor:
         n, vocabulary = x.shape[0], weight.shape[0]
         kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        low_x, low_weight = (x * scale).to(kind), weight.to(kind)
-        with_gradient = any(ctx.needs_input_grad)
+        low_x, low_weight, low_mean = (x * scale).to(kind), weight.to(kind), (x * (scale / n)).to(kind)
         rows = min(n, max(1, LOGITS_AT_ONCE // vocabulary))
+        logits = torch.empty(rows, vocabulary, dtype=kind, device=x.device)  # and then their gradient
         exact = kind == weight.dtype
-        buffer = None if exact else torch.empty(rows, vocabulary, dtype=weight.dtype, device=x.device)
+        p = logits if exact else torch.empty(rows, vocabulary, dtype=weight.dtype, device=x.device)
         surprisal = torch.empty(n, dtype=torch.float64, device=x.device)
-        x_gradient = torch.empty_like(low_x) if with_gradient else low_x
-        weight_gradient = torch.zeros_like(weight) if with_gradient else weight
+        with_gradient = any(ctx.needs_input_grad)
+        x_gradient, weight_gradient = (torch.empty_like(t) if with_gradient else t for t in (low_x, weight))
         with torch.autocast(x.device.type, enabled=False):
             for start in range(0, n, rows):
-                part = slice(start, start + rows)
-                logits = low_x[part] @ low_weight.T  # (rows, V)
-                of_targets = targets[part, None]
-                at_target = logits.gather(1, of_targets)
-                largest = logits.amax(1, keepdim=True)
-                p = logits if buffer is None else buffer[: len(logits)].copy_(logits)
-                torch.softmax(p, 1, out=p)
+                part = slice(start, min(start + rows, n))
+                size = part.stop - part.start
+                z, of_targets = logits[:size], targets[part, None]
+                torch.mm(low_x[part], low_weight.T, out=z)  # (rows, V)
+                at_target, largest = z.gather(1, of_targets), z.amax(1, keepdim=True)
+                q = z if exact else p[:size].copy_(z)
+                torch.softmax(q, 1, out=q)
                 # log Σ exp z = max z - log max p, and max p is at least 1/V
-                log_sum = largest.double() - p.amax(1, keepdim=True).double().log()
+                log_sum = largest.double() - q.amax(1, keepdim=True).double().log()
                 surprisal[part] = (log_sum - at_target).squeeze(1)
                 if not with_gradient:
                     continue
-                p.scatter_add_(1, of_targets, torch.full_like(at_target, -1.0, dtype=p.dtype))
-                z_gradient = p if exact else logits.copy_(p)
-                torch.mm(z_gradient, low_weight, out=x_gradient[part])
+                q.scatter_add_(1, of_targets, torch.full_like(at_target, -1.0, dtype=q.dtype))
+                z = q if exact else z.copy_(q)
+                torch.mm(z, low_weight, out=x_gradient[part])
                 if exact:
-                    weight_gradient.addmm_(z_gradient.T, low_x[part])
+                    weight_gradient.addmm_(z.T, low_mean[part], beta=min(start, 1))
+                elif start == 0:
+                    weight_gradient.copy_(z.T @ low_mean[part])
                 else:
-                    weight_gradient.add_(z_gradient.T @ low_x[part])
+                    weight_gradient.add_(z.T @ low_mean[part])
         if with_gradient:
-            ctx.save_for_backward(x_gradient.mul_(scale / n).to(x.dtype), weight_gradient.div_(n))
+            ctx.save_for_backward(x_gradient.mul_(scale / n).to(x.dtype), weight_gradient)
         return surprisal.mean()
 
     @staticmethod

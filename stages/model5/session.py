@@ -67,8 +67,7 @@ class Training:
     """
 
     def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
-        torch.set_num_threads(max(1, run.threads // world.local_size))  # the threads of a machine are shared
-        torch.use_deterministic_algorithms(True)
+        hardware.prepare(max(1, run.threads // world.local_size))  # the threads of a machine are shared
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
         self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
