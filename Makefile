@@ -31,7 +31,7 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 		&& python -m stages.check && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
 
 test: ## run the tests (three minutes at most)
-	@$(ready) && python -m pytest
+	@$(ready) && python -m pytest -n auto --dist worksteal
 
 test-all: ## run all tests, the long ones too (ten minutes or so)
 	@$(ready) && python -m pytest -m "slow or not slow"

@@ -129,6 +129,7 @@ def test_an_edit_reruns_exactly_what_it_should_long_table(rebuilt, change, expec
     reruns(rebuilt, change, expected)
 
 
+@pytest.mark.slow
 def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
     def state():
         found = [p.relative_to(rebuilt.folder) for p in rebuilt.folder.glob("[dr]*/**/*") if p.is_file()]
@@ -152,6 +153,7 @@ def test_a_seed_that_comes_back_is_not_trained_again(rebuilt):
     assert not {name for name in rebuilt.repro() if name.startswith("train")}
 
 
+@pytest.mark.slow
 def test_two_rebuilds_in_two_clones_are_identical(smoke, project):
     project.configure(preset="smoke")
     project.repro()

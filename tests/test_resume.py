@@ -16,7 +16,13 @@ from test_environment import lend_environment
 
 from stages.common import files
 
-LENGTH = ("train.steps=121", "train.snapshot_every=40", "train.evaluate_every=40", "train.checkpoint_every=8")
+LENGTH = (
+    "run.seeds=[0]",
+    "train.steps=121",
+    "train.snapshot_every=40",
+    "train.evaluate_every=40",
+    "train.checkpoint_every=8",
+)
 
 
 def digest(project):
@@ -88,7 +94,7 @@ def kill_at_random(project, kills, seed, *command):
             in_a_save += bool(saving)
         else:
             until(lambda known=before: checkpoints(project) != known, process)
-            time.sleep(moments.uniform(0, 0.5))
+            time.sleep(moments.uniform(0, 0.3))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             killed += 1
