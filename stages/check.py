@@ -4,7 +4,8 @@ Every other stage depends on the constant this one writes, so a plain `dvc repro
 computed or deleted. It also clears away what seeds that are no longer asked for left behind, so that whoever looks at
 all of data/model5/ sees exactly the seeds of `run.seeds`.
 
-It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones.
+It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
+and a device or precision that this machine does not have.
 
 Reads:  params.yaml, requirements.lock
 Writes: data/checked (a constant)
@@ -119,6 +120,10 @@ def main() -> None:
     differing = list(installed_versions(LOCK.read_text("utf-8")))
     if differing:
         raise cli.UserError(*differing)
+    if (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
+        from stages.model5 import hardware  # imports torch, which takes a second
+
+        hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
     forget_other_seeds(settings.run.seeds)
     if not OUTPUT.is_file():
         files.write_text(OUTPUT, "params.yaml is sound\n")

@@ -1,0 +1,89 @@
+"""Keep a finished run: its reports, tables, parameters and dvc.lock, in a folder that can be committed elsewhere.
+
+A directory that the run took its inputs from is named by the hash of what it held, since its path says nothing on
+another machine. Run it in the folder of the run, when everything in it is up to date.
+
+example, in a copy of the project: python -m stages.keep ../goldilocks/reports/paper --took "95 min, killed once"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from stages.common import cli, files, params
+
+REPORTS = Path("reports")
+KEPT = ("metrics", "plots", "figures", "index.html")
+PROVENANCE = files.DATA / "inputs" / "provenance.json"
+TEXTS = {".html", ".json", ".lock", ".yaml"}
+
+
+def named_by_content(provenance: Path) -> str:
+    """The SHA-256 over the names and hashes of a run's inputs."""
+    inputs = sorted((entry["input"], entry["sha256"]) for entry in files.read_json(provenance)["inputs"])
+    return "sha256:" + hashlib.sha256("".join(f"{sha}  {name}\n" for name, sha in inputs).encode()).hexdigest()
+
+
+def machine() -> dict[str, object]:
+    """What the run was made on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": named[0] if named else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def up_to_date() -> bool:
+    """Whether DVC finds nothing to do."""
+    return subprocess.run(["dvc", "status", "-q"]).returncode == 0  # noqa: S607
+
+
+def keep(destination: Path, took: str) -> None:
+    """Fill `destination` from the run in the current folder."""
+    source = str(params.read()["inputs"]["source"])
+    with files.atomic_directory(destination) as folder:
+        for name in KEPT:
+            copy = shutil.copytree if (REPORTS / name).is_dir() else shutil.copyfile
+            copy(REPORTS / name, folder / name)
+        for path in (Path("params.yaml"), Path("dvc.lock")):
+            shutil.copyfile(path, folder / path.name)
+        for path in sorted([*files.DATA.glob("*.parquet"), *files.DATA.glob("*.json"), *files.DATA.glob("model5/*/*")]):
+            if path.suffix in (".parquet", ".json"):
+                target = folder / "tables" / path.relative_to(files.DATA)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        shutil.copyfile(PROVENANCE, folder / PROVENANCE.name)
+        if Path(source).is_dir():
+            name = named_by_content(PROVENANCE)
+            for path in folder.rglob("*"):
+                if path.suffix in TEXTS and source in (text := path.read_text("utf-8")):
+                    path.write_text(text.replace(source, name), "utf-8")
+        files.write_json(folder / "machine.json", machine() | {"took": took})
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.keep")
+    parser.add_argument("destination", type=Path, help="the folder to fill; what it held is replaced")
+    parser.add_argument("--took", required=True, help="in words: how long the run took, and what happened on the way")
+    arguments = parser.parse_args()
+    if not up_to_date():
+        raise cli.UserError("this run is not up to date: run make repro first; `dvc status` says what is missing")
+    if arguments.destination.exists() and not (arguments.destination / "machine.json").is_file():
+        raise cli.UserError(f"{arguments.destination}: exists and is no kept run; name another folder")
+    keep(arguments.destination, arguments.took)
+
+
+if __name__ == "__main__":
+    cli.run(main)

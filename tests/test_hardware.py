@@ -1,0 +1,85 @@
+"""What the machine can do, and what is refused where it can't."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from closure import ROOT
+
+from stages.common.cli import UserError
+from stages.model5 import hardware
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def capabilities(monkeypatch):
+    """A processor of the capabilities and rates that the test puts in."""
+    found = {}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    monkeypatch.setattr(hardware, "product_rate", lambda kind, _: found[str(kind)])
+    return found
+
+
+def test_bf16_is_refused_without_instructions_for_it_unless_forced(capabilities):
+    capabilities["avx512_bf16"] = False
+    with pytest.raises(UserError, match=r"train\.precision = bf16: this processor has no bfloat16 .*bf16_anyway"):
+        hardware.check_precision("bf16", CPU)
+    hardware.check_precision("bf16_anyway", CPU)
+    hardware.check_precision("fp32", CPU)
+    hardware.check_precision("bf16", torch.device("cuda"))
+
+
+@pytest.mark.parametrize(("rate", "told"), [(100.0, True), (900.0, False)])
+def test_bf16_that_is_slower_than_fp32_is_told(capabilities, capsys, rate, told):
+    capabilities |= {"avx512_bf16": True, "torch.float32": 300.0, "torch.bfloat16": rate}
+    hardware.check_precision("bf16", CPU)
+    assert ("train.precision=fp32 would be faster" in capsys.readouterr().err) == told
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert hardware.device("cpu") == hardware.device("auto") == CPU
+    with pytest.raises(UserError, match=r"train\.device = cuda: torch sees no GPU here"):
+        hardware.device("cuda")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="process 2 has no GPU, there are 2"):
+        hardware.device("cuda", 2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_check_refuses_before_anything_is_deleted(rebuilt):
+    rebuilt.configure("train.device=cuda")
+    done = rebuilt.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "error: params.yaml: train.device = cuda: torch sees no GPU here" in done.stderr
+    assert (rebuilt.folder / "data/model5/seed-0/losses.parquet").is_file()
+
+
+def test_capability_tells_processors_apart():
+    found = hardware.capability(CPU)
+    assert found["vectors"] == torch.backends.cpu.get_cpu_capability()
+    assert all(isinstance(value, bool | str) for value in found.values())
+
+
+def test_the_rate_of_products_is_plausible():
+    assert 0.1 < hardware.product_rate(torch.float32, 256) < 1e6
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_large_memory_is_kept_and_not_mapped_anew():
+    code = """import resource, stages, torch
+from stages.model5 import hardware
+hardware.prepare(1)
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert int(said) < 1000, "64 MB are 16,384 pages, each time"
