@@ -33,8 +33,8 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 test: ## run the tests (three minutes at most)
 	@$(ready) && python -m pytest -n auto --dist worksteal
 
-test-all: ## run all tests, the long ones too (ten minutes or so)
-	@$(ready) && python -m pytest -m "slow or not slow"
+test-all: test ## run all tests, the long ones too (a quarter of an hour or so)
+	@$(ready) && python -m pytest -m slow
 
 bench: ## time Model 5 and its peers on this machine (BENCH="--size small": only at the small size)
 	@$(ready) && python -m benchmarks $(BENCH)
