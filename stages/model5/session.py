@@ -31,13 +31,18 @@ TOKENS = files.DATA / "tokens"
 TOKENIZER = files.DATA / "inputs" / "tokenizer"
 
 
+def determining(settings: Settings) -> dict[str, Any]:
+    """The settings that results depend on."""
+    return settings.model_dump(exclude={"checkpoint_every"})
+
+
 def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
     """Everything that determines the bytes of the outputs, but for how the processes are laid out."""
     here = Path(stages.__file__).parent
     code = [here / "__init__.py", here / "train.py", *(here / "common").glob("*.py"), *(here / "model5").glob("*.py")]
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
     return {
-        "train": settings.model_dump(exclude={"checkpoint_every"}),
+        "train": determining(settings),
         "run": run.model_dump(),
         "seed": seed,
         "data": {path.as_posix(): files.sha256(path) for path in sorted(data)},
@@ -180,7 +185,7 @@ class Training:
     def write(self, folder: Path) -> dict[str, Any]:
         """Fill `folder` with the outputs; returns the metrics."""
         made_by = {
-            "train": self.settings.model_dump(),
+            "train": determining(self.settings),
             "run": self.run.model_dump(),
             "seed": self.seed,
             "tokens": self.description,
