@@ -1,6 +1,5 @@
 """Checkpoints are whole or not used; every way to break one was tried."""
 
-import json
 import os
 from pathlib import Path
 
@@ -160,8 +159,3 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
     assert recorded.forget() == [training]
     assert recorded.unfinished() == [(other, 3)]
     assert "seed-0-bb: an unfinished training keeps" in rebuilt.stage("tidy").stdout
-
-
-def test_json_keeps_every_digit():
-    values = [0.1, 1 / 3, 5e-324, float("inf"), -0.0]
-    assert json.loads(json.dumps(values)) == values

@@ -1,0 +1,96 @@
+"""The training loop: what it computes, what it shows to its watcher, and how it goes on from a state."""
+
+import pytest
+import torch
+from test_model5 import fresh, trainer, windows
+
+from stages.common.cli import UserError
+from stages.model5 import training
+
+
+class Watched:
+    """Notes what a watcher is shown."""
+
+    def __init__(self, model):
+        self.model = model
+        self.initial = model.wte.weight.detach().clone()
+        self.seen = []
+
+    def before(self, step):
+        self.seen.append(("before", step, torch.equal(self.model.wte.weight, self.initial)))
+
+    def after(self, step):
+        assert self.model.wte.weight.grad is not None
+        self.seen.append(("after", step, torch.equal(self.model.wte.weight, self.initial)))
+
+
+def test_training_learns_and_is_watched_before_and_after_each_update():
+    model = fresh()
+    watcher = Watched(model)
+    losses = list(training.train(trainer(model, 1e-2), lambda _: windows(), 0, 30, watcher))
+    assert watcher.seen[:3] == [("before", 0, True), ("after", 0, False), ("before", 1, False)]
+    assert [step for when, step, _ in watcher.seen if when == "before"] == list(range(30))
+    assert model.wte.weight.grad is None
+    assert losses[0] == pytest.approx(fresh().loss(windows()).item())
+    assert losses[-1] < losses[0] - 1
+
+
+def test_a_batch_taken_in_parts_gives_the_same_gradient():
+    whole, parts = fresh(), fresh()
+    losses = [trainer(whole).gradient(windows(6)), trainer(parts, accumulate=3).gradient(windows(6))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_bf16_is_near_fp32_and_moves_weights_kept_in_fp32():
+    exact, low = fresh(), fresh()
+    losses = [
+        list(
+            training.train(
+                training.Trainer(training.Objective(model, precision), 1e-2, 0.0), lambda _: windows(), 0, 10
+            )
+        )
+        for model, precision in ((exact, "fp32"), (low, "bf16"))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] != losses[1]
+    assert {parameter.dtype for parameter in low.parameters()} == {torch.float32}
+
+
+def test_state_and_restore_go_on_to_the_same_bits():
+    def train(chosen, first, last):
+        return list(training.train(chosen, lambda step: windows(seed=step), first, last))
+
+    through = trainer(fresh())
+    expected = train(through, 0, 8)
+    half = trainer(fresh())
+    train(half, 0, 5)
+    saved = {name: tensor.clone() for name, tensor in half.state().items()}
+    resumed = trainer(fresh(seed=9))
+    resumed.restore(saved, 5)
+    assert train(resumed, 5, 8) == expected[5:]
+    for name, tensor in through.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
+    del saved["exp_avg.wte.weight"]
+    with pytest.raises(KeyError, match=r"exp_avg\.wte\.weight"):
+        trainer(fresh()).restore(saved, 5)
+
+
+def test_torchs_own_random_generator_goes_on_too():
+    torch.manual_seed(5)
+    chosen = trainer(fresh())
+    chosen.gradient(windows())
+    chosen.optimizer.step()
+    saved = {name: tensor.clone() for name, tensor in chosen.state().items()}
+    drawn = torch.rand(3)
+    trainer(fresh()).restore(saved, 1)
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_a_loss_that_is_not_finite_stops_training():
+    model = fresh()
+    with torch.no_grad():
+        model.ln_f.weight[0] = torch.inf
+    with pytest.raises(UserError, match=r"the loss became nan at step 4 .* lower train\.learning_rate"):
+        list(training.train(trainer(model), lambda _: windows(), 4, 7))
