@@ -15,10 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import machine, table
+from benchmarks import table
 from benchmarks.measuring import NAMES, Measuring, Plan
 from benchmarks.sizes import SIZES
-from stages.common import cli
+from stages.common import cli, machine
 
 FEWEST_STEPS = 5
 

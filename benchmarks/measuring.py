@@ -15,8 +15,11 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
-from benchmarks import ENVIRONMENT, machine
+import psutil
+
+from benchmarks import ENVIRONMENT
 from benchmarks.sizes import Size
+from stages.common import machine
 from stages.common.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +36,20 @@ NO_BF16 = "this processor has no bfloat16 instructions"
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def check_memory(size: Size) -> None:
+    """Refuse a size that does not fit.
+
+    Raises:
+        UserError: with what it needs and what there is.
+    """
+    free = psutil.virtual_memory().available / 1e9
+    if free < size.gigabytes:
+        raise UserError(
+            f"size {size.name}: needs about {size.gigabytes:.0f} GB of memory, {free:.1f} GB are free; close other "
+            "programs, or choose --size small"
+        )
 
 
 class Child:
@@ -114,7 +131,7 @@ class Measuring:
             UserError: if memory is short.
         """
         for size in sizes:
-            machine.check_memory(size)
+            check_memory(size)
         found = [self.at(size) for size in sizes]
         load = {"before": self.loads[0], "during": [min(self.loads[1:]), max(self.loads[1:])]} if found else {}
         rates = {name: summary([rate[name] for rate in self.rates]) for name in self.precisions if self.rates}

@@ -9,15 +9,13 @@ example, in a copy of the project: python -m stages.keep ../goldilocks/reports/p
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import psutil
-
-from stages.common import cli, files, params
+from stages.common import cli, files, machine, params
 
 REPORTS = Path("reports")
 KEPT = ("metrics", "plots", "figures", "index.html")
@@ -31,18 +29,10 @@ def named_by_content(provenance: Path) -> str:
     return "sha256:" + hashlib.sha256("".join(f"{sha}  {name}\n" for name, sha in inputs).encode()).hexdigest()
 
 
-def machine() -> dict[str, object]:
-    """What the run was made on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": named[0] if named else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
+def renamed(text: str, path: str, name: str) -> str:
+    """The text with a path, where it is a value or the start of one, replaced by a name; prose keeps its words."""
+    value = rf"(^|: |[\"'>=]){re.escape(path)}(?=$| #|[/\"'<])"
+    return re.sub(value, lambda found: found[1] + name, text, flags=re.MULTILINE)
 
 
 def up_to_date() -> bool:
@@ -68,9 +58,10 @@ def keep(destination: Path, took: str) -> None:
         if Path(source).is_dir():
             name = named_by_content(PROVENANCE)
             for path in folder.rglob("*"):
-                if path.suffix in TEXTS and source in (text := path.read_text("utf-8")):
-                    path.write_text(text.replace(source, name), "utf-8")
-        files.write_json(folder / "machine.json", machine() | {"took": took})
+                if path.suffix in TEXTS:
+                    path.write_text(renamed(path.read_text("utf-8"), source, name), "utf-8")
+        made_on = {"system": platform.system(), "python": platform.python_version(), "took": took}
+        files.write_json(folder / "machine.json", machine.describe() | made_on)
 
 
 def main() -> None:

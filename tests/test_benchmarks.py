@@ -7,7 +7,7 @@ import pytest
 import torch
 from closure import ROOT
 
-from benchmarks import child, machine, measuring, peers, sizes, table
+from benchmarks import child, measuring, peers, sizes, table
 from stages.common.cli import UserError
 from stages.model5 import initialisation
 from stages.model5.model import Model5, Shape
@@ -152,7 +152,7 @@ def test_a_process_that_fails_is_told(capfd):
 
 def test_short_memory_is_told():
     with pytest.raises(UserError, match="size huge: needs about 100000 GB of memory"):
-        machine.check_memory(TINY._replace(name="huge", gigabytes=1e5))
+        measuring.check_memory(TINY._replace(name="huge", gigabytes=1e5))
 
 
 @pytest.mark.parametrize(

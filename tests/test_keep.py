@@ -17,6 +17,15 @@ def test_an_input_directory_is_named_by_its_content(tmp_path):
     assert a.startswith("sha256:")
 
 
+@pytest.mark.parametrize("path", ["in", "../in", "/data/in"])
+def test_only_values_are_renamed(path):
+    template = 'source: X # a word in it\n- path: X/corpus.txt\n{"origin": "X"}\n<td>X</td>inputs/X, X or\nX/gpt2'
+    kept = "inputs/X, X or"
+    before, after = (template.replace(kept, "KEPT").replace("X", each) for each in (path, "NAME"))
+    kept = kept.replace("X", path)
+    assert keep.renamed(before.replace("KEPT", kept), path, "NAME") == after.replace("KEPT", kept)
+
+
 @pytest.mark.parametrize("place", ["new", "taken"])
 def test_a_run_is_kept_or_refused_in_one_line(rebuilt, tmp_path, place):
     destination = tmp_path / place

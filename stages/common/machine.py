@@ -9,9 +9,6 @@ from typing import Any
 
 import psutil
 
-from benchmarks.sizes import Size
-from stages.common.cli import UserError
-
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -36,18 +33,5 @@ def load() -> float:
 
 
 def describe() -> dict[str, Any]:
+    """The processor, its cores and the memory in bytes."""
     return {"processor": processor(), "cores": cores(), "memory": psutil.virtual_memory().total}
-
-
-def check_memory(size: Size) -> None:
-    """Refuse a size that does not fit.
-
-    Raises:
-        UserError: with what it needs and what there is.
-    """
-    free = psutil.virtual_memory().available / 1e9
-    if free < size.gigabytes:
-        raise UserError(
-            f"size {size.name}: needs about {size.gigabytes:.0f} GB of memory, {free:.1f} GB are free; close other "
-            "programs, or choose --size small"
-        )
