@@ -13,7 +13,10 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.tidy")
     recorded.forget()
     for folder, size in recorded.unfinished():
-        print(f"{folder}: an unfinished training keeps {size / 1e6:,.0f} MB; remove the folder if you don't want it")
+        print(
+            f"{folder}: a training that DVC has not recorded keeps {size / 1e6:,.0f} MB; "
+            "remove the folder if you don't want it"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W5)
+"""Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W9)
 
 Source: the article on weight initialisation. `stages/model5/` holds the model, its initialisation, the loop and what is
 recorded; here they are put together and written down. A training that was stopped, however, goes on from its last
@@ -44,8 +44,8 @@ class Settings(params.Section):
     accumulate: int = Field(ge=1, le=65_536)
     """Parts that each process takes its share of a batch in, one after another, to save memory."""
 
-    processes: int = Field(ge=1, le=64)
-    """Processes that share each batch; the stage starts them on this machine."""
+    processes: int = Field(ge=1, le=65_536)
+    """Processes that share each batch; the stage starts them on this machine, torchrun on several."""
 
     device: Literal["cpu", "cuda", "auto"]
     """Where to train; `auto` is a GPU if there is one."""
@@ -136,9 +136,9 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
 
     world = distributed.world()
     where = hardware.device(settings.device, world.local_rank)
-    distributed.check_shares(settings.batch_size, world, settings.accumulate)
+    distributed.check_size(world, settings.processes)
     lock = processes.exclusive(recorded.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
-    with processes.StopRequest().listening() as stop, lock if world.writes else nullcontext():
+    with lock if world.writes else nullcontext(), processes.StopRequest().listening() as stop:
         if world.writes:
             recorded.forget()
         with distributed.together(world, where):
@@ -166,11 +166,11 @@ def main() -> None:
     if not 0 <= arguments.seed < 2**31:
         parser.error(f"seed {arguments.seed}: must lie in 0 … 2147483647")
     settings, run = params.load("train", Settings, Run)
+    if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
+        processes.end_with_owner()
     from stages.model5 import distributed, hardware
 
     started = distributed.started_by_torchrun()
-    if started or "DVC_STAGE" in os.environ:
-        processes.end_with_owner()
     if not started or distributed.world().writes:
         hardware.check_precision(settings.precision, hardware.device(settings.device))
     if settings.processes > 1 and not started:
@@ -178,10 +178,10 @@ def main() -> None:
         return
     try:
         train_one(settings, run, arguments.seed, arguments.any_world_size)
-    except cli.UserError:
+    except cli.UserError as error:
         if distributed.world().writes:
             raise
-        sys.exit(cli.EXIT_USER_ERROR)  # rank 0 has told it
+        raise cli.UserError(*(f"process {distributed.world().rank}: {problem}" for problem in error.problems)) from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Checkpoints are whole or not used; every way to break one was tried."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def test_a_damaged_one_is_told_in_one_line_and_the_one_before_is_used(saved, cap
         assert ("has another checksum" if damage is flip else "is missing or not") in line
     assert line.endswith("; step 20 is used")
     assert saved.steps() == [20], "it is not tried again"
+
+
+def test_one_that_cant_be_read_now_stays(saved, monkeypatch):
+    def out_of_handles(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "sha256", out_of_handles)
+        with pytest.raises(OSError, match="Too many open files"):
+            saved.newest()
+    assert saved.newest().step == 30
 
 
 def test_none_left_is_told(saved, capsys):
@@ -158,4 +170,4 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
     cached.with_name("zz").rename(cached)
     assert recorded.forget() == [training]
     assert recorded.unfinished() == [(other, 3)]
-    assert "seed-0-bb: an unfinished training keeps" in rebuilt.stage("tidy").stdout
+    assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.stage("tidy").stdout

@@ -65,9 +65,10 @@ def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(lon
     assert trained(longer)[0] == expected
     assert trained(longer, *STANDALONE, "-m", "stages.train", "0")[0] == expected
     process = start(longer, "python", "-m", "stages.train", "0")
-    until(lambda: checkpoints(longer, "step-000020/DONE"), process)
+    assert until(lambda: checkpoints(longer, "step-000020/DONE"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    assert int(checkpoints(longer)[-1].parent.name[5:]) < 51
     until(lambda: not workers(longer))
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint of step" in done.stderr
@@ -76,13 +77,14 @@ def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(lon
 
 @pytest.mark.slow
 def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
+    longer.configure("train.processes=2")
     expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     try:
         process = start(longer, *STANDALONE, "--max-restarts", "2", "-m", "stages.train", "0")
     finally:
         del os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"]
-    until(lambda: checkpoints(longer, "step-000020/DONE"), process)
+    assert until(lambda: checkpoints(longer, "step-000020/DONE"), process)
     workers(longer)[-1].kill()
     _, said = process.communicate()
     assert process.returncode == 0, said
@@ -92,7 +94,7 @@ def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
 
 @pytest.mark.slow
 def test_two_machines_meet(longer, unused_port):
-    longer.configure("run.threads=1")  # of each process, whether it shares its machine or not
+    longer.configure("train.processes=2", "run.threads=1")  # of each process, whether it shares its machine or not
     expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
     meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "here")
     command = (*TORCHRUN, *meeting, "--rdzv-endpoint", f"localhost:{unused_port}", "-m", "stages.train", "0")
@@ -108,10 +110,13 @@ def test_another_number_of_processes_is_refused_unless_asked_for(longer):
     until(lambda: checkpoints(longer, "step-000020/DONE"), process)
     process.terminate()
     process.communicate()
-    command = (*STANDALONE, "-m", "stages.train", "0")
-    refused = longer.run(*command)
-    assert refused.returncode != 0
-    assert "made by 1 processes of 2 threads, this is a training by 2 processes of 1 threads" in refused.stderr
+    assert int(checkpoints(longer)[-1].parent.name[5:]) < 51
+    longer.configure("train.processes=2")
+    command = ("python", "-m", "stages.train", "0")
+    for refused in (longer.run(*command), longer.run(*STANDALONE, *command[1:])):
+        assert refused.returncode != 0
+        assert "made by 1 processes of 2 threads, this is a training by 2 processes of 1 threads" in refused.stderr
+        assert "Traceback" not in refused.stderr.split("torch.distributed")[0]
     assert checkpoints(longer)
     done = longer.run(*command, "--any-world-size")
     assert done.returncode == 0
@@ -123,9 +128,10 @@ def test_several_processes_fail_and_stop_as_one_does(longer):
     longer.configure("train.processes=2", "train.steps=40001", "train.checkpoint_every=40000")
     process = start(longer, "python", "-m", "stages.train", "0")
     until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 143
+    assert checkpoints(longer)
     assert "train seed 0: stopped after step " in said
     assert "Traceback" not in said
     longer.configure("train.learning_rate=10.0", "train.weight_decay=10.0")
@@ -135,8 +141,19 @@ def test_several_processes_fail_and_stop_as_one_does(longer):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
-def test_shares_that_are_not_equal_are_refused(longer):
+def test_another_number_of_processes_than_the_parameters_say_is_refused(longer):
     done = longer.run(*TORCHRUN, "--standalone", "--nproc-per-node", "3", "-m", "stages.train", "0")
     assert done.returncode != 0
-    assert "train.batch_size = 4: must be a multiple of 3 processes × train.accumulate = 1" in done.stderr
+    problem = "params.yaml: train.processes = 1, and torchrun started 3; set it to 3"
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert sorted(told) == sorted([f"error: {problem}", *(f"error: process {rank}: {problem}" for rank in (1, 2))])
+
+
+@pytest.mark.slow
+def test_dvc_records_what_torchrun_trained(longer):
+    longer.configure("train.processes=2")
+    longer.check("dvc", "repro", "tokens")
+    expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
+    longer.check("dvc", "commit", "--force", "train@0")
+    assert "Stage 'train@0' didn't change, skipping" in longer.check("dvc", "repro", "train@0")
+    assert outputs(longer)[0] == expected

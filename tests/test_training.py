@@ -1,5 +1,7 @@
 """The training loop: what it computes, what it shows to its watcher, and how it goes on from a state."""
 
+import math
+
 import pytest
 import torch
 from test_model5 import fresh, trainer, windows
@@ -92,5 +94,7 @@ def test_a_loss_that_is_not_finite_stops_training():
     model = fresh()
     with torch.no_grad():
         model.ln_f.weight[0] = torch.inf
-    with pytest.raises(UserError, match=r"the loss became nan at step 4 .* lower train\.learning_rate"):
-        list(training.train(trainer(model), lambda _: windows(), 4, 7))
+    for last, before in ((math.nan, "the first one"), (5.4321, "the last finite one was 5.432")):
+        told = rf"the loss became nan at step 4 \({before}\); .* lower train\.learning_rate"
+        with pytest.raises(UserError, match=told):
+            list(training.train(trainer(model), lambda _: windows(), 4, 7, None, last))

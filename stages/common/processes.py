@@ -18,6 +18,7 @@ from stages.common.cli import UserError
 
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
 GRACE = 60.0  # seconds to stop in good order
+IMPATIENCE = 1.0  # seconds after a Ctrl-C from which another one is a person's
 
 
 def _owner() -> psutil.Process | None:
@@ -89,18 +90,25 @@ def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
 
 
 class StopRequest:
-    """SIGTERM and SIGINT as a wish that is granted at the next good moment; a second one is granted at once."""
+    """SIGTERM and SIGINT as a wish that is granted at the next good moment.
+
+    Whoever ends a group of processes may signal each of them twice, once itself and once through its parent; so only a
+    second Ctrl-C, from a person who would rather not wait, is granted at once.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.asked = 0.0
 
     def __bool__(self) -> bool:
         return self.signal != 0
 
     def _note(self, number: int, _: object) -> None:
-        if self.signal:
+        now = time.monotonic()
+        if self.signal and number == signal.SIGINT and now - self.asked > IMPATIENCE:
             sys.exit(128 + number)
-        self.signal = number
+        if not self.signal:
+            self.signal, self.asked = number, now
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:

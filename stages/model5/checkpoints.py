@@ -78,7 +78,11 @@ class Checkpoints:
         return [path for path in found if int(path.stem.removeprefix("step-")) < step]
 
     def newest(self) -> Progress | None:
-        """The newest sound checkpoint. A damaged one is told and removed, and the one before it used."""
+        """The newest sound checkpoint. A damaged one is told and removed, and the one before it used.
+
+        Raises:
+            OSError: if one can't be read; it may be as good as ever, so it stays.
+        """
         for path in [*self.folder.glob(".step-*.tmp"), *self.folder.glob("step-*")]:
             if not (path / DONE).is_file():
                 files.remove(path)
@@ -86,7 +90,7 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return self._read(step)
-            except (DamagedError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            except (DamagedError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 others = [other for other in steps if other < step]
                 instead = f"step {others[-1]} is used" if others else "none is left, training starts afresh"
                 print(f"{self._path(step)}: damaged ({error}); {instead}", file=sys.stderr)

@@ -140,14 +140,13 @@ def launch(processes: int, arguments: list[str]) -> None:
         sys.exit(128 + error.sigval)
 
 
-def check_shares(batch_size: int, world: World, accumulate: int) -> None:
-    """Refuse a batch that can't be cut into equal shares.
+def check_size(world: World, processes: int) -> None:
+    """Refuse another number of processes than `train.processes` says: the record would be wrong.
 
     Raises:
-        UserError: with the numbers.
+        UserError: with both.
     """
-    if batch_size % (world.size * accumulate):
+    if world.size != processes:
         raise UserError(
-            f"params.yaml: train.batch_size = {batch_size}: must be a multiple of {world.size} processes × "
-            f"train.accumulate = {accumulate}, so that every share is as large"
+            f"params.yaml: train.processes = {processes}, and torchrun started {world.size}; set it to {world.size}"
         )

@@ -36,7 +36,7 @@ def _tensors(model: Model5) -> Iterator[tuple[str, Tensor]]:
 
 def gpt2_tensors(model: Model5) -> dict[str, np.ndarray]:
     """Model 5's parameters under GPT-2's names and in GPT-2's orientation, float32."""
-    return {name: tensor.detach().float().numpy() for name, tensor in _tensors(model)}
+    return {name: tensor.detach().float().cpu().numpy() for name, tensor in _tensors(model)}
 
 
 def gpt2_config(model: Model5) -> dict[str, Any]:

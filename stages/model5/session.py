@@ -32,8 +32,8 @@ TOKENIZER = files.DATA / "inputs" / "tokenizer"
 
 
 def determining(settings: Settings) -> dict[str, Any]:
-    """The settings that results depend on."""
-    return settings.model_dump(exclude={"checkpoint_every"})
+    """The settings that results depend on, but for how many processes share the work."""
+    return settings.model_dump(exclude={"checkpoint_every", "processes"})
 
 
 def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
@@ -55,10 +55,12 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
 
 def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
     """Bytes that a training writes, by what they are."""
-    qkv = shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
+    qkv = snapshots * shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
+    export = 4 * (shape.parameters + shape.vocabulary * shape.width)
     return {
-        f"{snapshots} snapshots of the QKV weights in {precision}": snapshots * qkv,
-        "the export": 4 * (shape.parameters + shape.vocabulary * shape.width),
+        f"{snapshots} snapshots of the QKV weights in {precision}": qkv,
+        "the export": export,
+        "DVC's copy of both": qkv + export,
         "checkpoints, three at once at most": 3 * 12 * shape.parameters,
     }
 
@@ -167,7 +169,8 @@ class Training:
         """
         steps, every = self.settings.steps, self.settings.checkpoint_every
         watcher = self.recorder if self.world.writes else None
-        losses = training.train(self.trainer, self.windows, first, steps, watcher)
+        last = self.recorder.loss("train", -1) if watcher and first else math.nan
+        losses = training.train(self.trainer, self.windows, first, steps, watcher, last)
         if self.world.writes:
             per_step = self.settings.batch_size * self.context_length
             losses = training.with_progress(losses, first, steps, per_step, self.label)
@@ -187,6 +190,7 @@ class Training:
         made_by = {
             "train": determining(self.settings),
             "run": self.run.model_dump(),
+            "layout": self.layout,
             "seed": self.seed,
             "tokens": self.description,
         }

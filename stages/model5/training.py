@@ -157,22 +157,28 @@ class Watcher(Protocol):
 
 
 def train(
-    trainer: Trainer, batches: Callable[[int], Tensor], first: int, steps: int, watcher: Watcher | None = None
+    trainer: Trainer,
+    batches: Callable[[int], Tensor],
+    first: int,
+    steps: int,
+    watcher: Watcher | None = None,
+    last: float = math.nan,
 ) -> Iterator[float]:
     """Yield the training loss at steps first … steps - 1, each of the weights before the update made from it.
+
+    Args:
+        last: the loss at the step before the first, if there was one.
 
     Raises:
         UserError: if the loss is no longer finite.
     """
-    last = math.nan
     for step in range(first, steps):
         if watcher:
             watcher.before(step)
         loss = trainer.gradient(batches(step))
         if not math.isfinite(loss):
-            raise UserError(
-                f"training: the loss became {loss} at step {step} (the last finite one was {last:.4g}); {DIVERGED}"
-            )
+            before = "the first one" if math.isnan(last) else f"the last finite one was {last:.4g}"
+            raise UserError(f"training: the loss became {loss} at step {step} ({before}); {DIVERGED}")
         trainer.optimizer.step()
         if watcher:
             watcher.after(step)
