@@ -1,0 +1,211 @@
+"""Where checkpoints lie: a folder of this machine, of a web server, of a model hub, or of whatever fsspec reaches.
+
+Each gives its files to be read by ranges, and small texts whole. Nothing here knows what is in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from stages.common.cli import UserError
+from stages.survey.http import LARGEST_TEXT, Client, HttpFile, Passing
+from stages.survey.ranges import FsspecFile, LocalFile, Missing, Source, Tally
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+T = TypeVar("T")
+
+
+class Folder(Protocol):
+    """A place that holds the files of one checkpoint."""
+
+    name: str
+    """As the user knows it."""
+
+    revision: str
+    """The commit, where there is such a thing."""
+
+    def names(self) -> set[str] | None:
+        """The names of the files in it; None if it can't tell."""
+
+    def source(self, name: str) -> Source:
+        """The file of this name, to be read by ranges."""
+
+    def text(self, name: str) -> bytes:
+        """All of a small file.
+
+        Raises:
+            Missing: if there is none.
+        """
+
+
+class LocalFolder:
+    revision = ""
+
+    def __init__(self, path: Path, tally: Tally) -> None:
+        self.path, self.name, self.tally = path, str(path), tally
+
+    def names(self) -> set[str]:
+        return {entry.name for entry in self.path.iterdir()}
+
+    def source(self, name: str) -> LocalFile:
+        path = self.path / name
+        if not path.is_file():
+            raise Missing(f"{path}: no such file")
+        return LocalFile(path, self.tally)
+
+    def text(self, name: str) -> bytes:
+        source = self.source(name)
+        with source.path.open("rb") as handle:
+            contents = handle.read(LARGEST_TEXT + 1)
+        if len(contents) > LARGEST_TEXT:
+            raise UserError(f"{source.path}: more than {LARGEST_TEXT:,} bytes")
+        self.tally.add(1, len(contents))
+        return contents
+
+
+class HttpFolder:
+    revision = ""
+
+    def __init__(self, url: str, client: Client) -> None:
+        self.name, self.client = url, client
+
+    def names(self) -> None:
+        return None
+
+    def source(self, name: str) -> HttpFile:
+        return HttpFile(f"{self.name}/{name}", self.client)
+
+    def text(self, name: str) -> bytes:
+        return self.client.text(f"{self.name}/{name}")
+
+
+class FsspecFolder:
+    """A folder behind a URL such as s3://bucket/folder."""
+
+    revision = ""
+
+    def __init__(self, url: str, tally: Tally) -> None:
+        self.name, self.tally = url, tally
+
+    def names(self) -> None:
+        return None
+
+    def source(self, name: str) -> FsspecFile:
+        return FsspecFile(f"{self.name}/{name}", self.tally)
+
+    def text(self, name: str) -> bytes:
+        return self.source(name).whole(LARGEST_TEXT)
+
+
+class HubFolder:
+    """A repository of a model hub at one commit.
+
+    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache mean what they mean to `huggingface_hub`, which
+    resolves the revision and builds the addresses.
+    """
+
+    def __init__(self, repository: str, revision: str, client: Client) -> None:
+        self.repository, self.client = repository, client
+        self.name = f"{repository}@{revision}" if revision else repository
+        self._hashes: dict[str, str | None] | None = None
+        self.revision = self._in_cache(revision or "main") or self._resolve(revision or "main")
+
+    def names(self) -> set[str] | None:
+        return None if self._hashes is None else set(self._hashes)
+
+    def source(self, name: str) -> Source:
+        cached = self._cached(name, self.revision)
+        if cached:
+            return LocalFile(cached, self.client.tally)
+        return HttpFile(self._url(name), self.client, self._headers())
+
+    def text(self, name: str) -> bytes:
+        """All of a small file, checked against the hub's own hash of it."""
+        if cached := self._cached(name, self.revision):
+            return cached.read_bytes()
+        if self._hashes is not None and name not in self._hashes:
+            raise Missing(f"{self.name}: no {name} in it")
+        contents = self.client.text(self._url(name), self._headers())
+        expected = (self._hashes or {}).get(name)
+        if expected and expected not in (git_blob_hash(contents), hashlib.sha256(contents).hexdigest()):
+            raise UserError(f"{self.name}: what arrived of {name} has another hash than the hub lists; try again")
+        return contents
+
+    def _url(self, name: str) -> str:
+        from huggingface_hub import constants, hf_hub_url
+
+        if constants.HF_HUB_OFFLINE:
+            raise Missing(f"{self.name}: {name} is not in the hub's local cache, and HF_HUB_OFFLINE forbids to fetch it")
+        return hf_hub_url(self.repository, name, revision=self.revision)
+
+    def _headers(self) -> dict[str, str]:
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        headers: dict[str, str] = build_hf_headers()
+        return {name.title(): value for name, value in headers.items()}
+
+    def _cached(self, name: str, revision: str) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repository, name, revision=revision)
+        return Path(found) if isinstance(found, str) else None
+
+    def _in_cache(self, revision: str) -> str:
+        """The commit, if the network need not or must not be asked for it."""
+        from huggingface_hub import constants
+
+        if COMMIT.fullmatch(revision) or constants.HF_HUB_OFFLINE:
+            for name in ("model.safetensors", "model.safetensors.index.json"):
+                if found := self._cached(name, revision):
+                    return found.relative_to(next(p for p in found.parents if p.parent.name == "snapshots").parent).parts[0]
+        if constants.HF_HUB_OFFLINE:
+            raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
+        return ""
+
+    def _resolve(self, revision: str) -> str:
+        """The commit that a branch, tag or commit means, and the names and hashes of what it holds."""
+        import httpx2
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+        def attempt() -> str:
+            self.client.tally.add(1, 0)
+            try:
+                found = HfApi().model_info(self.repository, revision=revision, files_metadata=True, timeout=self.client.timeout)
+            except RepositoryNotFoundError:
+                raise Missing(
+                    f"{self.repository}: neither a file or folder here nor a repository on the hub that you can see; "
+                    "check the name, and for a private one set HF_TOKEN"
+                ) from None
+            except RevisionNotFoundError:
+                raise Missing(f"{self.repository}: no revision {revision!r} on the hub") from None
+            except HFValidationError as error:
+                raise UserError(f"{self.name}: {error}") from None
+            except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+                raise passing(error, self.name) from error
+            if not found.sha or not COMMIT.fullmatch(found.sha) or found.siblings is None:
+                raise UserError(f"{self.name}: the hub names no commit or no files")
+            if COMMIT.fullmatch(revision) and found.sha != revision:
+                raise UserError(f"{self.name}: the hub answered for commit {found.sha}")
+            self._hashes = {each.rfilename: each.lfs.sha256 if each.lfs else each.blob_id for each in found.siblings}
+            return found.sha
+
+        return self.client.again(attempt, self.name)
+
+
+def passing(error: Exception, name: str) -> Exception:
+    """What a failed request to the hub is to us: worth another attempt, or final."""
+    reason = " ".join(str(error).split()).split("For more information")[0].strip() or type(error).__name__
+    response = getattr(error, "response", None)
+    if response is None or response.status_code in (408, 429, 500, 502, 503, 504):
+        return Passing(reason)
+    return UserError(f"{name}: {reason}")
+
+
+def git_blob_hash(contents: bytes) -> str:
+    """Git's name for a blob, which hubs use as the hash of small files."""
+    return hashlib.sha1(b"blob %d\0" % len(contents) + contents, usedforsecurity=False).hexdigest()

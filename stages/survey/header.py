@@ -1,0 +1,136 @@
+"""The header of a safetensors file, read with suspicion: it may come from anywhere.
+
+Format: https://huggingface.co/docs/safetensors. Eight bytes hold the length of the header (unsigned, little-endian), then
+comes the header, a JSON object that names each tensor's type, shape and place, then the tensors without a gap.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple, NoReturn
+
+PREFIX = 8
+LARGEST = 100_000_000  # bytes, the format's own limit
+LARGEST_SIZE = 2**64 - 1  # the format's sizes are unsigned 64-bit numbers
+# Bits of one value, for every type the format knows.
+BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F4": 4,
+    "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64,
+    "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
+
+
+class HeaderError(ValueError):
+    """What is wrong with a header, in words that follow "not a sound safetensors file:"."""
+
+
+class Place(NamedTuple):
+    """Where a tensor is: its type's name, its shape, and its bytes start … stop - 1 of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def length(first: bytes, file_size: int) -> int:
+    """The header's length in bytes, from the first eight of a file of `file_size` bytes.
+
+    Raises:
+        HeaderError: if the file or the format can't hold a header of that length.
+    """
+    if len(first) < PREFIX:
+        raise HeaderError(f"it has {file_size} bytes, and the length of the header alone takes {PREFIX}")
+    found = int.from_bytes(first[:PREFIX], "little")
+    if found > file_size - PREFIX:
+        raise HeaderError(f"a header of {found} bytes is announced in a file of {file_size}")
+    if found > LARGEST:
+        raise HeaderError(f"a header of {found} bytes is announced, and the format allows {LARGEST}")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise HeaderError(f"its header names {next(name for name in names if names.count(name) > 1)!r} twice")
+    return entries
+
+
+def _natural(digits: str) -> int:
+    if digits.startswith("-") or len(digits) > len(str(LARGEST_SIZE)):
+        raise HeaderError(f"its header holds the number {digits[:30]}, which no size can be")
+    return int(digits)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise HeaderError(f"its header holds the number {text[:30]}, which no size can be")
+
+
+def _size(value: Any, of: str) -> int:
+    if type(value) is not int or value > LARGEST_SIZE:
+        raise HeaderError(f"{of} is {value!r:.40}, which no size can be")
+    return value
+
+
+def _place(name: str, entry: Any, base: int) -> Place:
+    """A tensor's place from its entry; offsets count from the header's end, at byte `base` of the file."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise HeaderError(f"the entry of {name!r} is not dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise HeaderError(f"{name!r} is of the unknown type {dtype!r:.40}")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise HeaderError(f"the shape or the offsets of {name!r} are not lists of numbers")
+    values = 1
+    for n in shape:
+        values *= _size(n, f"an axis of {name!r}")
+        if values > LARGEST_SIZE:
+            raise HeaderError(f"the shape of {name!r} multiplies to more than 64 bits can count")
+    start, stop = (_size(offset, f"an offset of {name!r}") for offset in offsets)
+    if start > stop:
+        raise HeaderError(f"{name!r} runs backwards, from byte {start} to byte {stop}")
+    if values * BITS[dtype] != 8 * (stop - start):
+        raise HeaderError(f"{name!r} has {stop - start} bytes, and shape {shape} of type {dtype} takes others")
+    return Place(dtype, tuple(shape), base + start, base + stop)
+
+
+def parse(text: bytes, file_size: int) -> dict[str, Place]:
+    """Every tensor's place, from the bytes of the header and the size of the file.
+
+    Raises:
+        HeaderError: if it is not UTF-8, not JSON, names something twice, holds anything but tensors and metadata, or if
+            the tensors overlap, leave gaps, or do not fill the file exactly.
+    """
+    try:
+        if text[:1] != b"{":
+            raise HeaderError("its header does not begin with {")
+        entries = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_unique, parse_int=_natural, parse_float=_no_number,
+            parse_constant=_no_number,
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise HeaderError(f"its header is not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise HeaderError(f"its header is not JSON ({error.msg}, character {error.pos})") from None
+    except RecursionError:
+        raise HeaderError("its header is nested too deep") from None
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise HeaderError("its __metadata__ is not a mapping from names to texts")
+    try:
+        "".join(entries).encode()
+        "".join((*metadata, *metadata.values())).encode()
+    except UnicodeEncodeError:
+        raise HeaderError("its header holds half a character") from None
+    base = PREFIX + len(text)
+    places = {name: _place(name, entry, base) for name, entry in entries.items()}
+    end = base
+    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if place.start != end:
+            what = "overlaps with the tensor before it" if place.start < end else "leaves a gap before it"
+            raise HeaderError(f"{name!r} {what} (byte {place.start}, expected {end})")
+        end = place.stop
+    if end != file_size:
+        raise HeaderError(f"its tensors end at byte {end}, and the file at byte {file_size}: it was cut or added to")
+    return places

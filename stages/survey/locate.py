@@ -1,0 +1,92 @@
+"""What a user means by a checkpoint: a path, an address, or a repository on a model hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from stages.common.cli import UserError
+from stages.survey.folders import Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
+from stages.survey.http import Client
+
+SAFETENSORS = ".safetensors"
+INDEX = ".index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+WHOLE_MODEL = "model.safetensors"
+HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.+", re.DOTALL)
+
+
+class Checkpoint(NamedTuple):
+    """A model's name, the folder that holds it, and the file in it that is meant (None: whichever there is)."""
+
+    name: str
+    folder: Folder
+    file: str | None
+
+
+def pickle_refused(where: str) -> UserError:
+    return UserError(
+        f"{where}: a pickle, which can run any code when it is opened; where you trust it, convert it with "
+        "transformers: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) writes safetensors"
+    )
+
+
+def _of_kind(name: str, where: str) -> str:
+    """The file's name, if it is of a kind that can be read."""
+    if name.endswith(PICKLES):
+        raise pickle_refused(where)
+    if not name.endswith((SAFETENSORS, SAFETENSORS + INDEX)):
+        raise UserError(f"{where}: neither a safetensors file (*{SAFETENSORS}) nor an index of some (*{SAFETENSORS}{INDEX})")
+    return name
+
+
+def _named(file: str | None, folder: str, given: str) -> str:
+    """What to call a model: as the user says, after its file, or after its folder if the file is called as all are."""
+    if given:
+        return given
+    stem = (file or "").removesuffix(INDEX).removesuffix(SAFETENSORS)
+    return stem if stem and stem != "model" else PurePosixPath(folder).name or folder or "model"
+
+
+def locate(argument: str, client: Client) -> Checkpoint:
+    """The checkpoint that a user's `[NAME=]WHERE` means.
+
+    WHERE is a path if there is such a file or folder; else an address with a scheme; else `owner/name[@revision]` on the hub.
+
+    Raises:
+        UserError: if it is none of these, or of a kind that is not read.
+    """
+    given, where = "", argument
+    if not Path(argument).exists() and (match := re.fullmatch(r"(?P<name>[^=/:]+)=(?P<where>.+)", argument, re.DOTALL)):
+        given, where = match["name"], match["where"]
+    if Path(where).exists():
+        path = Path(where)
+        if path.is_dir():
+            return Checkpoint(given or path.resolve().name, LocalFolder(path, client.tally), None)
+        file = _of_kind(path.name, where)
+        return Checkpoint(_named(file, str(path.resolve().parent), given), LocalFolder(path.parent, client.tally), file)
+    if match := URL.fullmatch(where):
+        return _at_address(where.rstrip("/"), match["scheme"].lower(), given, client)
+    if match := HUB.fullmatch(where):
+        if where.endswith((*PICKLES, SAFETENSORS)):
+            raise UserError(f"{where}: no such file")
+        folder = HubFolder(match["repository"], match["revision"] or "", client)
+        return Checkpoint(given or match["repository"].split("/")[1], folder, None)
+    raise UserError(f"{where}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision")
+
+
+def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint:
+    parts = urlsplit(url)
+    if scheme in ("http", "https") and (parts.query or parts.fragment):
+        # A signed address is good for one file: nothing can be asked for beside it.
+        raise UserError(f"{url}: an address with a query or fragment can't be read; give the plain address of the file")
+    path, _, last = url.rpartition("/")
+    file = _of_kind(last, url) if "." in last and last.endswith((*PICKLES, SAFETENSORS, SAFETENSORS + INDEX)) else None
+    folder = path if file else url
+    name = _named(file, urlsplit(folder).path.strip("/") or parts.netloc, given)
+    if scheme in ("http", "https"):
+        return Checkpoint(name, HttpFolder(folder, client), file)
+    return Checkpoint(name, FsspecFolder(folder, client.tally), file)

@@ -1,0 +1,176 @@
+"""Files of which a few ranges of bytes are read: on this machine, or wherever an fsspec driver reaches.
+
+Each has a size and reads spans, counts what it does, and notices when the file changes between two reads. The one for
+HTTP is `stages.survey.http`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from stages.common.cli import UserError
+
+HEAD = 2**15  # bytes read at once at the start, where the header is
+SMALL_GAP = 2**15  # bytes not asked for that are read rather than making another request
+
+
+class Missing(UserError):
+    """There is no such file."""
+
+
+class Span(NamedTuple):
+    """Bytes start … stop - 1."""
+
+    start: int
+    stop: int
+
+
+Advance = Callable[[int], object]
+
+
+def ignore(_: int) -> None:
+    """For whoever does not want to know how far it is."""
+
+
+class Tally:
+    """How much was asked for and came back, by any thread."""
+
+    def __init__(self) -> None:
+        self.requests = self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, requests: int, amount: int) -> None:
+        with self._lock:
+            self.requests += requests
+            self.bytes += amount
+
+
+class Source(Protocol):
+    """A file to read spans of."""
+
+    name: str
+    """Where it is, for messages."""
+
+    size: int
+    """In bytes; known once `head` was read."""
+
+    def head(self) -> bytes:
+        """The file's first `HEAD` bytes, or all of it if it has fewer."""
+
+    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
+        """The bytes of each span, every span within the file.
+
+        Args:
+            advance: called with the number of bytes whenever some arrived.
+
+        Raises:
+            UserError: if they can't be had, or the file is not the one that `head` saw.
+        """
+
+
+def merged(spans: Sequence[Span], gap: int = SMALL_GAP) -> list[Span]:
+    """Spans that cover the given ones, in order, those that lie near each other taken as one."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.start - found[-1].stop <= gap:
+            found[-1] = Span(found[-1].start, max(found[-1].stop, span.stop))
+        else:
+            found.append(span)
+    return found
+
+
+def changed(name: str) -> UserError:
+    return UserError(f"{name}: the file was replaced or cut while it was being read; try again")
+
+
+def _identity(descriptor: int) -> tuple[int, ...]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class LocalFile:
+    """A file on this machine."""
+
+    def __init__(self, path: Path, tally: Tally) -> None:
+        self.path, self.name, self.tally = path, str(path), tally
+        self.size = 0
+        self._identity: tuple[int, ...] = ()
+
+    def head(self) -> bytes:
+        with self.path.open("rb", buffering=0) as handle:
+            self._identity = _identity(handle.fileno())
+            self.size = os.fstat(handle.fileno()).st_size
+            return self._span(handle.fileno(), Span(0, min(HEAD, self.size)))
+
+    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
+        with self.path.open("rb", buffering=0) as handle:
+            found = []
+            for span in spans:
+                found.append(self._span(handle.fileno(), span))
+                advance(len(found[-1]))
+            if _identity(handle.fileno()) != self._identity:
+                raise changed(self.name)
+        return found
+
+    def _span(self, descriptor: int, span: Span) -> bytes:
+        contents = os.pread(descriptor, span.stop - span.start, span.start)
+        self.tally.add(1, len(contents))
+        if len(contents) != span.stop - span.start:
+            raise changed(self.name)
+        return contents
+
+
+class FsspecFile:
+    """A file that an fsspec driver can open, such as s3://bucket/model.safetensors with s3fs installed."""
+
+    def __init__(self, url: str, tally: Tally) -> None:
+        import fsspec
+
+        self.name, self.tally = url, tally
+        self.size = 0
+        try:
+            self._system, self._path = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise UserError(f"{url}: {error}") from None
+        self._etag: Any = None
+
+    def head(self) -> bytes:
+        self.size, self._etag = self._info()
+        return self._spans([Span(0, min(HEAD, self.size))])[0]
+
+    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
+        found = self._spans(spans)
+        advance(sum(len(part) for part in found))
+        if self._info() != (self.size, self._etag):
+            raise changed(self.name)
+        return found
+
+    def _info(self) -> tuple[int, Any]:
+        self.tally.add(1, 0)
+        try:
+            info = self._system.info(self._path)
+        except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+            raise self._failed(error) from None
+        if info.get("type") != "file" or not isinstance(info.get("size"), int):
+            raise UserError(f"{self.name}: not a file of known size")
+        return info["size"], info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created")
+
+    def _spans(self, spans: Sequence[Span]) -> list[bytes]:
+        try:
+            found = self._system.cat_ranges([self._path] * len(spans), [s.start for s in spans], [s.stop for s in spans])
+        except Exception as error:  # noqa: BLE001
+            raise self._failed(error) from None
+        for part, span in zip(found, spans, strict=True):
+            if isinstance(part, Exception):
+                raise self._failed(part)
+            if len(part) != span.stop - span.start:
+                raise changed(self.name)
+            self.tally.add(1, len(part))
+        return found
+
+    def _failed(self, error: Exception) -> UserError:
+        return UserError(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}")
