@@ -149,10 +149,19 @@ class FsspecFile:
             raise changed(self.name)
         return found
 
+    def whole(self, most: int) -> bytes:
+        """All of a small file."""
+        size, _ = self._info()
+        if size > most:
+            raise UserError(f"{self.name}: {size:,} bytes, more than the {most:,} that are read whole")
+        return self._spans([Span(0, size)])[0]
+
     def _info(self) -> tuple[int, Any]:
         self.tally.add(1, 0)
         try:
             info = self._system.info(self._path)
+        except FileNotFoundError:
+            raise Missing(f"{self.name}: no such file") from None
         except Exception as error:  # noqa: BLE001 - every driver has errors of its own
             raise self._failed(error) from None
         if info.get("type") != "file" or not isinstance(info.get("size"), int):

@@ -1,0 +1,233 @@
+"""The norms of one checkpoint: which tensors, from which files, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stages.common.cli import UserError
+from stages.survey import header
+from stages.survey.families import GAMMA, Choice, Norm, choose, like_norms
+from stages.survey.http import AT_ONCE, Refused
+from stages.survey.locate import INDEX, PICKLES, SAFETENSORS, WHOLE_MODEL, Checkpoint, pickle_refused
+from stages.survey.ranges import Advance, Missing, Source, Span, ignore, merged
+
+CONFIG = "config.json"
+STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
+
+
+class Tensor(NamedTuple):
+    """A norm's parameter: its name, what it is, the type it is stored in, and its values (n,) as float32."""
+
+    name: str
+    norm: Norm
+    stored: str
+    values: np.ndarray
+
+
+class Extraction(NamedTuple):
+    """What a checkpoint's norms are, and what the user should know about them."""
+
+    model: str
+    revision: str
+    family: str
+    tensors: list[Tensor]
+    unrecognised: list[str]
+    notes: list[str]
+
+
+class File(NamedTuple):
+    """A safetensors file whose header was read."""
+
+    source: Source
+    places: Mapping[str, header.Place]
+
+
+def open_file(source: Source) -> File:
+    """Read a file's header, in one request if it is not too long.
+
+    Raises:
+        UserError: if it is no sound safetensors file.
+    """
+    first = source.head()
+    try:
+        length = header.length(first, source.size)
+        end = header.PREFIX + length
+        rest = source.read([Span(len(first), end)])[0] if end > len(first) else b""
+        return File(source, header.parse((first + rest)[header.PREFIX : end], source.size))
+    except header.HeaderError as error:
+        raise UserError(f"{source.name}: not a sound safetensors file: {error}") from None
+
+
+def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
+    """The checkpoint's config.json, or None if it has none that can be had."""
+    try:
+        text = checkpoint.folder.text(CONFIG)
+    except Missing:
+        return None
+    except Refused as error:
+        notes.append(f"{error}; going on without it")
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{checkpoint.folder.name}/{CONFIG}: not a JSON object; mend it, or take it away")
+    return found
+
+
+def main_file(checkpoint: Checkpoint) -> str:
+    """The file to begin with: the model, or the index of its shards.
+
+    Raises:
+        UserError: if there is none, or there are several to choose from.
+    """
+    if checkpoint.file:
+        return checkpoint.file
+    names = checkpoint.folder.names()
+    if names is None or WHOLE_MODEL in names:
+        return WHOLE_MODEL
+    if WHOLE_MODEL + INDEX in names:
+        return WHOLE_MODEL + INDEX
+    found = sorted(name for name in names if name.endswith(SAFETENSORS))
+    where = checkpoint.folder.name
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{where}: holds {', '.join(found[:4])}{' …' if found[4:] else ''}; name the file you mean")
+    if pickles := sorted(name for name in names if name.endswith(PICKLES)):
+        raise pickle_refused(f"{where}/{pickles[0]}")
+    raise UserError(f"{where}: no safetensors file in it")
+
+
+def read_index(text: bytes, where: str) -> dict[str, str]:
+    """The file of each tensor of a sharded checkpoint.
+
+    Raises:
+        UserError: if the index is damaged, or leads out of its folder.
+    """
+    try:
+        files = json.loads(text)["weight_map"]
+        good = isinstance(files, dict) and files and all(isinstance(file, str) for file in files.values())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        good = False
+    if not good:
+        raise UserError(f"{where}: not an index of safetensors files (no weight_map from names to files)")
+    for file in set(files.values()):
+        parts = PurePosixPath(file).parts
+        if ".." in parts or PurePosixPath(file).is_absolute() or not parts or set(file) & set("\\:?#\0"):
+            raise UserError(f"{where}: points to {file!r:.80}, outside of its folder")
+        if not file.endswith(SAFETENSORS):
+            raise UserError(f"{where}: points to {file!r:.80}, which is no safetensors file")
+    return files
+
+
+def decode(contents: bytes, place: header.Place) -> np.ndarray:
+    """The values of a tensor (n,) as float32; what is too large for that becomes infinite."""
+    stored = np.frombuffer(contents, STORED[place.dtype])
+    if place.dtype == "BF16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):
+        return stored.astype(np.float32)
+
+
+def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
+    """Refuse what no norm can be.
+
+    Raises:
+        UserError: a line for each problem.
+    """
+    problems, seen = [], dict[Norm, str]()
+    for name, norm in choice.norms.items():
+        place = files[name].places[name]
+        if place.dtype not in STORED:
+            problems.append(f"{where}: {name} is stored as {place.dtype}; only {', '.join(STORED)} are read")
+        elif len(place.shape) != 1 or not place.shape[0]:
+            problems.append(f"{where}: {name} has the shape {list(place.shape)}, and a norm's parameters are a vector")
+        if norm in seen:
+            problems.append(f"{where}: {seen[norm]} and {name} are the same parameter of {choice.family.name}")
+        seen[norm] = name
+    if problems:
+        raise UserError(*problems)
+
+
+def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda *_: ignore) -> Extraction:
+    """The norms of a checkpoint.
+
+    Args:
+        bar: makes a progress bar from the bytes to read and the model's name.
+
+    Raises:
+        UserError: if it can't be read, is damaged, or has no norm.
+    """
+    notes: list[str] = []
+    folder = checkpoint.folder
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = pool.submit(read_config, checkpoint, notes)
+        begin = main_file(checkpoint)
+        try:
+            listed, opened = _open(checkpoint, begin)
+        except Missing:
+            if checkpoint.file or folder.names() is not None:
+                raise
+            listed, opened = _open(checkpoint, begin + INDEX)
+        config = asked.result()
+        choice = choose(listed, config)
+        strange = like_norms(listed, choice.norms)
+        wanted = sorted({listed[name] for name in (*choice.norms, *strange)} - {begin})
+        opened |= dict(zip(wanted, pool.map(lambda name: open_file(folder.source(name)), wanted), strict=True))
+    files = {name: opened[listed[name]] for name in (*choice.norms, *strange)}
+    for name, file in files.items():
+        if name not in file.places:
+            raise UserError(f"{file.source.name}: no {name} in it, where the index says it is")
+    unrecognised = [name for name in strange if len(files[name].places[name].shape) == 1]
+    if not choice.norms:
+        hint = f"; unrecognised: {', '.join(unrecognised[:3])}{' …' if unrecognised[3:] else ''}" if unrecognised else ""
+        raise UserError(f"{folder.name}: no norm of {choice.family.name if config else 'any known family'} in it{hint}")
+    _checked(choice, files, folder.name)
+    contents = _read(choice.norms, files, lambda total: bar(total, checkpoint.name))
+    tensors = []
+    for name, norm in choice.norms.items():
+        place = files[name].places[name]
+        values = decode(contents[name], place)
+        if norm.kind == GAMMA and choice.offset:
+            values = values + np.float32(choice.offset)
+        tensors.append(Tensor(name, norm, place.dtype, values))
+    return Extraction(checkpoint.name, folder.revision, choice.family.name, tensors, unrecognised, notes + choice.notes)
+
+
+def _open(checkpoint: Checkpoint, begin: str) -> tuple[dict[str, str], dict[str, File]]:
+    """The file that each tensor is in, and the files opened already."""
+    if begin.endswith(INDEX):
+        return read_index(checkpoint.folder.text(begin), f"{checkpoint.folder.name}/{begin}"), {}
+    file = open_file(checkpoint.folder.source(begin))
+    return dict.fromkeys(file.places, begin), {begin: file}
+
+
+def _read(names: Iterable[str], files: Mapping[str, File], bar: Callable[[int], Advance]) -> dict[str, bytes]:
+    """The bytes of the named tensors, what lies near together read at once."""
+    by_file: dict[str, tuple[File, list[str]]] = {}
+    for name in names:
+        by_file.setdefault(files[name].source.name, (files[name], []))[1].append(name)
+    plans = []
+    for file, inside in by_file.values():
+        spans = merged([Span(file.places[name].start, file.places[name].stop) for name in inside])
+        plans.append((file, inside, spans))
+    advance = bar(sum(span.stop - span.start for _, _, spans in plans for span in spans))
+    found = {}
+    for file, inside, spans in plans:
+        parts = list(zip(spans, file.source.read(spans, advance), strict=True))
+        for name in inside:
+            place = file.places[name]
+            found[name] = next(
+                contents[place.start - span.start : place.stop - span.start]
+                for span, contents in parts
+                if span.start <= place.start and place.stop <= span.stop
+            )
+    return found
