@@ -7,8 +7,8 @@ all of data/model5/ sees exactly the seeds of `run.seeds`.
 It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
 and a device or precision that this machine does not have.
 
-Reads:  params.yaml, requirements.lock
-Writes: data/checked (a constant)
+Reads:  params.yaml, requirements.lock, and of `inputs.checkpoints` those on this machine, whose paths DVC is not told
+Writes: data/checked (a constant), data/local.json (a hash of each of those, on which `inputs` depends)
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from pathlib import Path
 from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
 from stages.common import cli, files, params
 from stages.model5 import recorded
+from stages.survey.extract import extract
+from stages.survey.http import Client
+from stages.survey.locate import locate
+from stages.survey.ranges import Tally
+from stages.survey.visit import fingerprint, is_local
 
 OUTPUT = files.DATA / "checked"
+LOCAL = files.DATA / "local.json"
 DVC_LOCK = Path("dvc.lock")
 LOCK = Path("requirements.lock")
 
@@ -114,6 +120,14 @@ def forget_other_seeds(seeds: list[int]) -> None:
                     del lock["stages"][name]
 
 
+def note_local(checkpoints: list[str]) -> None:
+    """Write down what the norms of the checkpoints on this machine are, unless that is known."""
+    local = [argument for argument in checkpoints if is_local(argument)]
+    found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
+    if not LOCAL.is_file() or files.read_json(LOCAL) != found:
+        files.write_json(LOCAL, found)
+
+
 def main() -> None:
     cli.no_arguments(__doc__, "stages.check")
     settings = validated()
@@ -124,6 +138,7 @@ def main() -> None:
         from stages.model5 import hardware  # imports torch, which takes a second
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
+    note_local(settings.inputs.checkpoints)
     forget_other_seeds(settings.run.seeds)
     if not OUTPUT.is_file():
         files.write_text(OUTPUT, "params.yaml is sound\n")

@@ -140,7 +140,9 @@ CLAIMS = (
         f"{SCALING} 4.3",
         "share of γ in the range",
         "above 1/2",
-        of_gpt2("gamma.share_in_range", "0.763 for GPT-2 small (0.248 medium, 0.049 large, 0.016 XL)"),
+        of_gpt2(
+            "gamma.share_in_range", "0.763", {"gpt2-medium": 0.247768, "gpt2-large": 0.0489191, "gpt2-xl": 0.0160374}
+        ),
     ),
     Claim(
         "S11",

@@ -43,6 +43,7 @@ def main() -> None:
     k, q = (pair[name] for name in sorted(pair))
     sweep = tables.read(files.DATA / "sweep.parquet", "sweep")
     layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
+    named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     softmax = tables.read(files.DATA / "softmax.parquet", "softmax")
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
     attention = tables.read(shown / "attention.parquet", "attention")
@@ -57,6 +58,7 @@ def main() -> None:
             "softmax": scaling.softmax(softmax, width),
             "layernorm_histograms": norms.histograms(layernorm, width),
             "layernorm_by_block": norms.by_block(layernorm, width),
+            "layernorm_by_model": norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),
             "losses": model5.losses(dynamics, float(np.log(vocabulary)), width),
             "std_by_block": model5.by_block(
                 dynamics, {"std": "standard deviation of QKV weights"}, "QKV weights widen", width

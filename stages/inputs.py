@@ -3,8 +3,8 @@
 `inputs.source` says: `embedded`, `hub`, or a directory. Nothing is ever substituted for what was asked for. This is the
 only stage that may use the network, and it brings of a checkpoint its LayerNorm tensors only.
 
-Reads:  what `inputs.source` names.
-Writes: data/inputs/ with corpus.txt, tokenizer/, NAME.safetensors for each checkpoint, and provenance.json
+Reads:  what `inputs.source` and `inputs.checkpoints` name; data/local.json, which changes as those on this machine do
+Writes: data/inputs/ with corpus.txt, tokenizer/, checkpoints/NAME/ for each checkpoint, and provenance.json
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from pydantic import Field, field_validator
 
 from stages.common import bpe, cli, files, params
 from stages.sources import directory, embedded, hub, layout
+from stages.survey.http import Client
+from stages.survey.ranges import Tally
+from stages.survey.visit import origin, visit
 
 OUTPUT = files.DATA / "inputs"
+MODEL5 = "model5"  # what `layernorm` calls its own
 
 
 class Settings(params.Section):
@@ -39,6 +43,9 @@ class Settings(params.Section):
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
     """Commit of that repository."""
 
+    checkpoints: list[str]
+    """More checkpoints whose norms to survey, each as the command `stages.layernorm` takes them."""
+
     timeout: float = Field(gt=0, le=600)
     """Seconds to wait for a server's answer."""
 
@@ -57,14 +64,28 @@ class Run(params.Section):
     """This stage sees nothing of `run:`."""
 
 
-def fill(folder: Path, settings: Settings) -> list[layout.Origin]:
+def fill(folder: Path, settings: Settings, client: Client) -> list[layout.Origin]:
     """Fill `folder` from the source asked for; see `stages/sources/` for each."""
     if settings.source == "embedded":
         return embedded.fill(folder, settings.subpackages, settings.vocabulary)
     if settings.source == "hub":
-        client = hub.Client(settings.timeout, settings.retries)
         return hub.fill(folder, client, settings.text_url, settings.repository, settings.revision)
     return directory.fill(folder, Path(settings.source))
+
+
+def bring(folder: Path, arguments: list[str], client: Client) -> list[layout.Origin]:
+    """Bring the norms of `inputs.checkpoints` to `folder` and say where they came from.
+
+    Raises:
+        UserError: if one can't be had, or has the name of another.
+    """
+    origins = []
+    for argument in arguments:
+        found = visit(argument, client)
+        if found.model == MODEL5 or (folder / layout.CHECKPOINTS / found.model).exists():
+            raise cli.UserError(f"inputs.checkpoints: {argument}: a second {found.model}; write NAME={argument}")
+        origins.append(layout.write_checkpoint(folder, found, origin(argument)))
+    return origins
 
 
 def provenance(settings: Settings, origins: list[layout.Origin]) -> dict[str, Any]:
@@ -77,7 +98,8 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.inputs")
     settings, _ = params.load("inputs", Settings, Run)
     with files.atomic_directory(OUTPUT) as folder:
-        origins = fill(folder, settings)
+        client = Client(Tally(), settings.timeout, settings.retries)
+        origins = fill(folder, settings, client) + bring(folder, settings.checkpoints, client)
         bpe.load(folder / layout.TOKENIZER)
         files.write_json(folder / "provenance.json", provenance(settings, origins))
 

@@ -1,7 +1,7 @@
 """Keep a finished run: its reports, tables, parameters and dvc.lock, in a folder that can be committed elsewhere.
 
-A directory that the run took its inputs from is named by the hash of what it held, since its path says nothing on
-another machine. Run it in the folder of the run, when everything in it is up to date.
+A directory or a checkpoint that the run took its inputs from is named by the hash of what it held, since its path
+says nothing on another machine. Run it in the folder of the run, when everything in it is up to date.
 
 example, in a copy of the project: python -m stages.keep ../goldilocks/reports/paper --took "95 min, killed once"
 """
@@ -13,9 +13,14 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stages.common import cli, files, machine, params
+from stages.survey.http import Client
+from stages.survey.ranges import Tally
+from stages.survey.visit import fingerprint, is_local, visit
 
 REPORTS = Path("reports")
 KEPT = ("metrics", "plots", "figures", "index.html")
@@ -29,9 +34,20 @@ def named_by_content(provenance: Path) -> str:
     return "sha256:" + hashlib.sha256("".join(f"{sha}  {name}\n" for name, sha in inputs).encode()).hexdigest()
 
 
+def local_paths(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The paths of this machine among the `inputs:` parameters, and what to call each instead."""
+    found = {}
+    if Path(inputs["source"]).is_dir():
+        found[str(inputs["source"])] = named_by_content(PROVENANCE)
+    for argument in inputs["checkpoints"]:
+        if is_local(argument):
+            found[str(argument)] = f"sha256:{fingerprint(visit(argument, Client(Tally())))}"
+    return found
+
+
 def renamed(text: str, path: str, name: str) -> str:
     """The text with a path, where it is a value or the start of one, replaced by a name; prose keeps its words."""
-    value = rf"(^|: |[\"'>=]){re.escape(path)}(?=$| #|[/\"'<])"
+    value = rf"(^|: |- |, |[\"'>=\[]){re.escape(path)}(?=$| #|[/\"'<,\]])"
     return re.sub(value, lambda found: found[1] + name, text, flags=re.MULTILINE)
 
 
@@ -42,7 +58,7 @@ def up_to_date() -> bool:
 
 def keep(destination: Path, took: str) -> None:
     """Fill `destination` from the run in the current folder."""
-    source = str(params.read()["inputs"]["source"])
+    inputs = params.read()["inputs"]
     with files.atomic_directory(destination) as folder:
         for name in KEPT:
             copy = shutil.copytree if (REPORTS / name).is_dir() else shutil.copyfile
@@ -55,11 +71,12 @@ def keep(destination: Path, took: str) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
         shutil.copyfile(PROVENANCE, folder / PROVENANCE.name)
-        if Path(source).is_dir():
-            name = named_by_content(PROVENANCE)
-            for path in folder.rglob("*"):
-                if path.suffix in TEXTS:
-                    path.write_text(renamed(path.read_text("utf-8"), source, name), "utf-8")
+        for path in folder.rglob("*"):
+            if path.suffix in TEXTS:
+                text = path.read_text("utf-8")
+                for local, name in local_paths(inputs).items():
+                    text = renamed(text, local, name)
+                path.write_text(text, "utf-8")
         made_on = {"system": platform.system(), "python": platform.python_version(), "took": took}
         files.write_json(folder / "machine.json", machine.describe() | made_on)
 

@@ -1,26 +1,46 @@
 """What do trained LayerNorms do? Every γ and β of the checkpoints given. (claims S10-S12)
 
 Source: experiment 4 of the article on numerical scaling: weight γ ("stretching") and bias β ("shifting") of every
-LayerNorm. Reads safetensors files tensor by tensor and never loads a model. A path is a safetensors file (the model is
-named after it) or a folder that holds `model.safetensors` (named after the folder); `NAME=PATH` names it.
+LayerNorm. Reads the header of a safetensors file and the bytes of the norms, and nothing else of it, wherever it lies;
+`stages/survey/` does that. A checkpoint is
 
-Writes: data/layernorm.parquet and reports/metrics/layernorm.json, or with --out only the table, there.
+  a file or folder             my-model.safetensors  my-model/  model.safetensors.index.json
+  an address                   https://host/model.safetensors  s3://bucket/folder (where fsspec has a driver)
+  a repository on the hub      owner/name  owner/name@revision
 
-example: python -m stages.layernorm gpt2=some/folder/model.safetensors --out norms.parquet
+and `NAME=` before it names it. Prints statistics of all γ and β and of each tensor; --out writes every value.
+
+As the pipeline's stage (--stage) it also surveys every checkpoint in data/inputs/checkpoints/ and writes
+data/layernorm.parquet and reports/metrics/layernorm.json.
+
+examples:
+  python -m stages.layernorm openai-community/gpt2 my-model/ --out norms.parquet
+  python -m stages.layernorm mine=https://host/model.safetensors --json
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from stages.common import cli, files, norms, params, tables
+from stages.common import cli, files, params
+from stages.survey import summary
+from stages.survey.extract import Extraction
+from stages.survey.http import Client
+from stages.survey.ranges import Tally
+from stages.survey.visit import visit
 
 OUTPUT = files.DATA / "layernorm.parquet"
+CHECKPOINTS = files.DATA / "inputs" / "checkpoints"
+PROVENANCE = files.DATA / "inputs" / "provenance.json"
+GAMMA_FROM, GAMMA_TO, NEAR_ZERO = 0.2, 0.4, 0.1  # the articles'; the stage takes params.yaml's
 
 
 class Settings(params.Section):
@@ -46,93 +66,93 @@ class Run(params.Section):
     """This stage sees nothing of `run:`."""
 
 
-def checkpoints(arguments: list[str]) -> Iterator[tuple[str, Path]]:
-    """The name and the safetensors file of each checkpoint named on the command line.
-
-    A folder of safetensors files without a `model.safetensors` stands for all the files in it, so that a stage may
-    hand over a folder of checkpoints, even an empty one.
-
-    Raises:
-        UserError: if a path does not exist.
-    """
-    for argument in arguments:
-        name, location = "", argument
-        if not Path(argument).exists() and "=" in argument:
-            name, _, location = argument.partition("=")
-        path = Path(location)
-        if path.is_dir() and (path / "model.safetensors").is_file():
-            yield name or path.resolve().name, path / "model.safetensors"
-        elif path.is_dir():
-            for file in sorted(path.glob("*.safetensors")):
-                yield (f"{name}/{file.stem}" if name else file.stem), file
-        elif path.is_file():
-            yield name or path.stem, path
-        else:
-            raise cli.UserError(f"{path}: no such file or folder; give a safetensors file or a model's folder")
-
-
-def survey(paths: list[tuple[str, Path]]) -> dict[str, Any]:
-    """The columns of the `layernorm` table for the given checkpoints (name, file), in the order given."""
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in tables.schema("layernorm").names}
-    for model, path in paths:
-        for norm, _, values in norms.read(path):
-            entry = {"model": model, **norm._asdict()}
-            for name, value in entry.items():
-                rows[name].append(np.full(values.size, value))
-            rows["index"].append(np.arange(values.size, dtype=np.int32))
-            rows["value"].append(values.astype(np.float32))
+def columns(extractions: Iterable[Extraction]) -> dict[str, Any]:
+    """The columns of the `layernorm` table for the given checkpoints, in their order."""
+    rows: dict[str, list[np.ndarray]] = {}
+    for one in extractions:
+        for tensor in one.tensors:
+            n = tensor.values.size
+            entry = {"model": one.model, "revision": one.revision, "family": one.family, **tensor.norm._asdict()}
+            for name, value in (entry | {"stored": tensor.stored}).items():
+                rows.setdefault(name, []).append(np.full(n, value))
+            rows.setdefault("index", []).append(np.arange(n, dtype=np.int32))
+            rows.setdefault("value", []).append(tensor.values)
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def summary(gamma: np.ndarray, beta: np.ndarray, settings: Settings) -> dict[str, Any]:
-    """Counts, means, medians and the shares that the claims are about; γ and β of any shape."""
-    g, b = gamma.astype(np.float64), beta.astype(np.float64)
-    return {
-        "gamma": {
-            "n": g.size,
-            "mean": g.mean(),
-            "median": np.median(g),
-            "min": g.min(),
-            "max": g.max(),
-            "share_in_range": ((g >= settings.gamma_from) & (g <= settings.gamma_to)).mean(),
-            "share_below_1": (g < 1).mean(),
-        },
-        "beta": {
-            "n": b.size,
-            "mean": b.mean(),
-            "median": np.median(b),
-            "min": b.min(),
-            "max": b.max(),
-            "share_near_zero": (np.abs(b) < settings.beta_near_zero).mean(),
-        },
-    }
+def survey(arguments: Iterable[str], client: Client) -> list[Extraction]:
+    """The norms of every checkpoint that the arguments name.
+
+    Raises:
+        UserError: if one can't be read, or two have one name.
+    """
+    found = [visit(argument, client) for argument in arguments]
+    names = [one.model for one in found]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise cli.UserError(f"{', '.join(repeated)}: the name of more than one checkpoint; write NAME=WHERE")
+    return found
+
+
+def stage(arguments: list[str]) -> None:
+    """Survey what `inputs` brought and what the arguments name; write the pipeline's table and metrics."""
+    from stages.common import tables
+
+    settings, _ = params.load("layernorm", Settings, Run)
+    revisions = {entry["input"]: entry["revision"] for entry in files.read_json(PROVENANCE)["inputs"]}
+    brought = sorted(path.as_posix() for path in CHECKPOINTS.glob("*/"))
+    found = [
+        one._replace(revision=revisions.get(f"checkpoints/{one.model}", one.revision))
+        for one in survey([*brought, *arguments], Client(Tally()))
+    ]
+    thresholds = (settings.gamma_from, settings.gamma_to, settings.beta_near_zero)
+    tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()})
+    files.write_metrics("layernorm", {one.model: summary.by_kind(one, *thresholds) for one in found})
+
+
+def parsed() -> argparse.Namespace:
+    parser = cli.parser(__doc__, "stages.layernorm")
+    parser.add_argument("checkpoint", nargs="+", help="[NAME=]WHERE, see above")
+    parser.add_argument("--out", type=Path, help="write every value to this Parquet file")
+    parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
+    parser.add_argument("--tensors", action="store_true", help="a line for each tensor of several checkpoints too")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="for an answer, default %(default)s"
+    )
+    parser.add_argument("--retries", type=int, default=4, help="of a request that failed, default %(default)s")
+    parser.add_argument(
+        "--whole", type=float, default=0, metavar="MEGABYTES",
+        help="download files of up to this size from servers that can't send parts of them",
+    )  # fmt: skip
+    parser.add_argument("--stage", action="store_true", help="be the pipeline's stage")
+    arguments = parser.parse_args()
+    if not arguments.timeout > 0 or arguments.retries < 0 or not arguments.whole >= 0:
+        parser.error("--timeout must be more than 0, --retries and --whole 0 or more")
+    return arguments
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, "stages.layernorm")
-    parser.add_argument("checkpoint", nargs="+", help="[NAME=]PATH of a safetensors file or of a model's folder")
-    parser.add_argument("--out", type=Path, help="write only the table, to this file")
-    arguments = parser.parse_args()
-    paths = list(checkpoints(arguments.checkpoint))
-    repeated = sorted({name for name, _ in paths if [other for other, _ in paths].count(name) > 1})
-    if repeated:
-        raise cli.UserError(f"{', '.join(repeated)}: the name of more than one checkpoint; write NAME=PATH")
-    if not paths:
-        raise cli.UserError(f"{', '.join(arguments.checkpoint)}: no safetensors file in there")
-    columns = survey(paths)
-    provenance = {model: files.sha256(path) for model, path in paths}
-    if arguments.out:
-        tables.write(arguments.out, "layernorm", columns, {"sha256": provenance})
-        print(f"{arguments.out}: {columns['value'].size:,} LayerNorm parameters of {len(paths)} checkpoint(s)")
+    arguments = parsed()
+    if arguments.stage:
+        stage(arguments.checkpoint)
         return
-    settings, _ = params.load("layernorm", Settings, Run)
-    metrics = {}
-    for model, _ in paths:
-        of_model = columns["model"] == model
-        gamma, beta = (columns["value"][of_model & (columns["kind"] == kind)] for kind in ("gamma", "beta"))
-        metrics[model] = summary(gamma, beta, settings)
-    tables.write(OUTPUT, "layernorm", columns, {"layernorm": settings.model_dump(), "sha256": provenance})
-    files.write_metrics("layernorm", metrics)
+    tally = Tally()
+    found = survey(
+        arguments.checkpoint, Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
+    )
+    thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
+    told = [summary.told(one, *thresholds) for one in found]
+    if arguments.out:
+        from stages.common import tables
+
+        tables.write(
+            arguments.out, "layernorm", columns(found), {"revisions": {one.model: one.revision for one in found}}
+        )
+    read = {"requests": tally.requests, "bytes": tally.bytes}
+    if arguments.json:
+        print(json.dumps({"checkpoints": files.rounded(told), "read": read}, indent=2, ensure_ascii=False))
+    else:
+        print(summary.table(told, GAMMA_FROM, GAMMA_TO, arguments.tensors or len(told) == 1))
+    print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
 
 
 if __name__ == "__main__":

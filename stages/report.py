@@ -61,6 +61,9 @@ SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
         (
             Figure("layernorm_histograms", "γ and β; red bars hold what lies outside the axis.", ("S10", "S11", "S12")),
             Figure("layernorm_by_block", "γ and β by block: median and the 5-95 % range.", ("S12",)),
+            Figure(
+                "layernorm_by_model", "γ of each checkpoint beside the range that the articles name.", ("S10", "S12")
+            ),
         ),
     ),
     (

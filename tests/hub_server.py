@@ -1,30 +1,40 @@
-"""A server on loopback that behaves like a model hub and a book archive, and misbehaves on demand."""
+"""A server on loopback that behaves like a model hub, a web server and a book archive, and misbehaves on demand."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from stages.sources.hub import git_blob_hash
+from stages.survey.folders import git_blob_hash
 
 BOOK = "/cache/pg829.txt"
+PLAIN = "/plain"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves `files` of one repository at one commit, and a book."""
+    """Serves `files` of one repository at one commit, the same files under `/plain/`, and a book.
+
+    `faults` says what goes wrong, and how many more times; `delay` is added to every answer, in seconds.
+    """
 
     daemon_threads = True
 
     def __init__(self, files: dict[str, bytes], book: bytes, repository: str, commit: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.book, self.repository, self.commit = files, book, repository, commit
-        self.faults: dict[str, int] = {}  # what goes wrong -> how many more times
+        self.faults: dict[str, int] = {}
+        self.delay = 0.0
+        self.redirect_to = ""  # where large files lie; here, if empty
+        self.headers: dict[str, str] = {}  # sent with every file
         self.requests: list[tuple[str, str, str | None]] = []
-        self.bytes_sent = 0
+        self.tokens: list[tuple[str, str | None]] = []  # path, Authorization
+        self.bytes_sent = self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
     @property
@@ -37,6 +47,14 @@ class Hub(ThreadingHTTPServer):
             left = self.faults.get(fault, 0)
             self.faults[fault] = max(left - 1, 0)
             return left > 0
+
+    def etag(self, name: str) -> str:
+        contents = self.files[name]
+        return hashlib.sha256(contents).hexdigest() if large(name) else git_blob_hash(contents)
+
+
+def large(name: str) -> bool:
+    return name.endswith(".safetensors")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,52 +74,105 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         with hub.lock:
             hub.requests.append((self.command, self.path, self.headers.get("Range")))
-        if hub.takes_place("503"):
-            self.respond(503, b"busy", {}, body)
-            return
+            hub.tokens.append((self.path, self.headers.get("Authorization")))
+            hub.at_once += 1
+            hub.most_at_once = max(hub.most_at_once, hub.at_once)
+        try:
+            time.sleep(hub.delay)
+            self.route(body)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        finally:
+            with hub.lock:
+                hub.at_once -= 1
+
+    def route(self, body: bool) -> None:
+        hub = self.server
+        for status in (401, 429, 500, 503):
+            if hub.takes_place(str(status)):
+                self.respond(status, b"no", {}, body)
+                return
         if self.path == BOOK:
             self.respond(200, hub.book, {}, body)
             return
+        if self.path.startswith("/api/"):
+            self.describe(body)
+            return
         match = re.fullmatch(rf"/(cdn/)?{re.escape(hub.repository)}/resolve/([^/]+)/(.+)", self.path)
-        if not match or match[3] not in hub.files:
+        plain = re.fullmatch(rf"{PLAIN}/(.+)", self.path)
+        name = match[3] if match else plain[1] if plain else ""
+        if name not in hub.files:
             self.respond(404, b"", {"X-Error-Code": "EntryNotFound"}, body)
             return
-        contents = hub.files[match[3]]
-        large = match[3].endswith(".safetensors")
-        etag = hashlib.sha256(contents).hexdigest() if large else git_blob_hash(contents)
-        commit = "f" * 40 if hub.faults.get("other commit") else hub.commit
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}
-        if large and not match[1]:
-            headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(contents))}
-            self.respond(302, b"", headers | {"Location": f"{hub.address}/cdn{self.path}"}, body)
+        if match and match[1] and hub.takes_place("expired"):
+            self.respond(403, b"signature too old", {}, body)
             return
-        self.send_contents(contents, headers, body)
+        for fault, target in (("circle", self.path), ("other scheme", "ftp://127.0.0.1/x")):
+            if hub.faults.get(fault) and large(name):
+                self.respond(302, b"", {"Location": target}, body)
+                return
+        headers = {"ETag": f'"{hub.etag(name)}"'} | hub.headers
+        if hub.takes_place("replaced"):
+            headers["ETag"] = '"another"'
+        if match and not match[1]:
+            headers["X-Repo-Commit"] = hub.commit
+            if large(name):
+                self.respond(302, b"", headers | {"Location": f"{hub.redirect_to or hub.address}/cdn{self.path}"}, body)
+                return
+        self.send_contents(hub.files[name], headers, body)
+
+    def describe(self, body: bool) -> None:
+        """The hub's answer to what a repository is at a revision."""
+        hub = self.server
+        match = re.fullmatch(rf"/api/models/{re.escape(hub.repository)}/revision/([^?]+)\?blobs=[Tt]rue", self.path)
+        if not match:
+            self.respond(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
+        elif match[1] not in ("main", hub.commit):
+            self.respond(404, b"", {"X-Error-Code": "RevisionNotFound"}, body)
+        else:
+            siblings = [
+                {"rfilename": name, "size": len(contents), "blobId": git_blob_hash(contents)}
+                | ({"lfs": {"sha256": hub.etag(name), "size": len(contents), "pointerSize": 1}} if large(name) else {})
+                for name, contents in hub.files.items()
+            ]
+            commit = "f" * 40 if hub.faults.get("other commit") else hub.commit
+            found = {"id": hub.repository, "sha": commit, "siblings": siblings}
+            self.respond(200, json.dumps(found).encode(), {"Content-Type": "application/json"}, body)
 
     def send_contents(self, contents: bytes, headers: dict[str, str], body: bool) -> None:
         hub = self.server
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if body and hub.faults.get("other bytes"):
             contents = bytes([contents[0] ^ 1]) + contents[1:]
-        if wanted and not hub.faults.get("ranges ignored"):
-            start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(contents))
-            span = f"bytes {start}-{stop - 1}/{len(contents)}"
-            self.respond(206, contents[start:stop], headers | {"Content-Range": span}, body)
-        else:
+        if not wanted or hub.faults.get("ranges ignored"):
             self.respond(200, contents, headers, body)
+            return
+        start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(contents))
+        if start >= len(contents):
+            self.respond(416, b"", {"Content-Range": f"bytes */{len(contents)}"}, body)
+            return
+        if start and hub.takes_place("another range"):
+            start, stop = start - 1, stop - 1
+        span = "nonsense" if hub.faults.get("no size") else f"bytes {start}-{stop - 1}/{len(contents)}"
+        longer = b"more" if hub.faults.get("too much") else b""
+        self.respond(206, contents[start:stop] + longer, headers | {"Content-Range": span}, body)
 
     def respond(self, status: int, contents: bytes, headers: dict[str, str], body: bool) -> None:
+        hub = self.server
+        if status < 300 and hub.takes_place("silence"):
+            time.sleep(3)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(contents)))
-        cut = body and status < 300 and self.server.takes_place("cut")
-        if cut:
+        if body and status < 300 and hub.takes_place("cut"):
             contents = contents[: len(contents) // 2]
             self.close_connection = True
         self.end_headers()
         if body:
             self.wfile.write(contents)
-            self.server.bytes_sent += len(contents)
+            with hub.lock:
+                hub.bytes_sent += len(contents)
 
 
 @contextmanager

@@ -5,9 +5,9 @@ import pytest
 from stages.drawing import model5, norms, style
 
 NAMES = {
-    "one_pair", "sweep", "sweep_ratio", "softmax", "layernorm_histograms", "layernorm_by_block", "losses",
-    "std_by_block", "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial", "updates_by_block",
-    "attention_entropy", "entropy_by_head", "logits_by_head", "qkv_histograms",
+    "one_pair", "sweep", "sweep_ratio", "softmax", "layernorm_histograms", "layernorm_by_block", "layernorm_by_model",
+    "losses", "std_by_block", "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial",
+    "updates_by_block", "attention_entropy", "entropy_by_head", "logits_by_head", "qkv_histograms",
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_the_same_figure_has_the_same_bytes(tmp_path):
         {
             "model": "m",
             "block": np.repeat([0, 1, -1], 40),
-            "norm": np.repeat(["ln_1", "ln_2", "ln_f"], 40),
+            "place": np.repeat(["attention input", "mlp input", "final"], 40),
             "kind": np.tile(["gamma", "beta"], 60),
             "value": rng.normal(size=120),
         }

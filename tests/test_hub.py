@@ -9,6 +9,10 @@ from test_inputs import TEXT, gpt2_tensors
 from stages.common import files
 from stages.common.cli import UserError
 from stages.sources import embedded, hub
+from stages.survey.extract import extract
+from stages.survey.http import Client
+from stages.survey.locate import locate
+from stages.survey.ranges import Span, Tally
 
 REPOSITORY = "openai-community/gpt2"
 COMMIT = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
@@ -55,7 +59,7 @@ def test_hub_brings_text_tokenizer_and_norms_and_says_where_from(project, server
     assert (inputs / "corpus.txt").read_text() == TEXT.strip() + "\n"
     for name in ("vocab.json", "merges.txt"):
         assert (inputs / "tokenizer" / name).read_bytes() == repository[name]
-    tensors = files.read_tensors(inputs / "gpt2.safetensors")
+    tensors = files.read_tensors(inputs / "checkpoints" / "gpt2" / "model.safetensors")
     assert set(tensors) == {name for name in gpt2_tensors() if "ln_" in name}
     for name, array in tensors.items():
         np.testing.assert_array_equal(array, gpt2_tensors()[name])
@@ -74,8 +78,8 @@ def test_a_busy_server_and_a_cut_connection_are_tried_again(project, server):
 
 FAULTS = {
     "503": "503",
-    "cut": "http://127.0.0.1",
-    "other bytes": "what arrived is not what the hub lists",
+    "cut": "peer closed connection",
+    "other bytes": "has another hash than the hub lists",
     "other commit": "the hub answered for commit ffff",
     "ranges ignored": "ignores ranges",
 }
@@ -114,24 +118,110 @@ def test_another_book_or_a_missing_marker_is_refused():
             hub.book(bad.encode(), "x")
 
 
+@pytest.fixture
+def hub_home(server, monkeypatch, tmp_path):
+    """huggingface_hub talks to the server, and its cache is empty."""
+    for name, value in (("ENDPOINT", server.address), ("HF_HUB_CACHE", str(tmp_path / "hub")), ("HF_HUB_OFFLINE", 0)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.address + URL_TEMPLATE)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("stages.survey.http.FIRST_WAIT", 0.01)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    server.files["config.json"] = b'{"model_type": "gpt2"}'
+    return tmp_path / "hub"
+
+
+URL_TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
+
+
+def survey(where, retries=1):
+    tally = Tally()
+    return extract(locate(where, Client(tally, 2.0, retries))), tally
+
+
+@pytest.mark.usefixtures("hub_home")
+@pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
+def test_a_repository_is_resolved_to_a_commit_which_is_recorded(server, revision):
+    found, tally = survey(REPOSITORY + revision)
+    assert (found.model, found.revision, found.family, found.notes) == ("gpt2", COMMIT, "GPT-2", [])
+    assert len(found.tensors) == 10
+    paths = [path for _, path, _ in server.requests if path != "/api/agent-harnesses"]  # the library's own question
+    assert tally.requests == len(paths)
+    assert all(f"/resolve/{COMMIT}/" in path for path in paths[1:])
+    assert sum("/cdn/" not in path for path in paths if path.endswith("model.safetensors")) == 1, "redirected once"
+
+
+@pytest.mark.usefixtures("hub_home")
+def test_a_token_goes_to_the_hub_and_to_no_one_else(server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.redirect_to = f"http://localhost:{server.server_port}"
+    survey(REPOSITORY)
+    at_hub = {token for path, token in server.tokens if not path.startswith("/cdn/")}
+    elsewhere = {token for path, token in server.tokens if path.startswith("/cdn/")}
+    assert at_hub == {"Bearer hf_secret"}
+    assert elsewhere == {None}
+
+
+@pytest.mark.usefixtures("hub_home")
+def test_an_address_that_expired_is_asked_for_again(server):
+    server.faults["expired"] = 1
+    with pytest.raises(UserError, match="access refused"):
+        survey(REPOSITORY, retries=0)
+    server.faults["expired"] = 0
+    before = len(server.requests)
+    client = Client(Tally(), 2.0, 1)
+    source = locate(REPOSITORY, client).folder.source("model.safetensors")
+    source.head()
+    server.faults["expired"] = 1
+    assert source.read([Span(0, 8)]) == [server.files["model.safetensors"][:8]]
+    assert server.faults["expired"] == 0
+    assert sum(path.startswith(f"/{REPOSITORY}/resolve") for _, path, _ in server.requests[before:]) == 2
+
+
+def test_files_in_the_local_cache_are_used(server, hub_home):
+    snapshot = hub_home / "models--openai-community--gpt2" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json"):
+        (snapshot / name).write_bytes(server.files[name])
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    assert survey(f"{REPOSITORY}@{COMMIT}")[0].revision == COMMIT
+    assert server.requests == [], "a commit can't have changed"
+    assert survey(REPOSITORY)[0].revision == COMMIT
+    assert [path.split("?")[0] for _, path, _ in server.requests] == [f"/api/models/{REPOSITORY}/revision/main"]
+
+
+def test_offline_means_offline(server, hub_home, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="not in the hub's local cache, and HF_HUB_OFFLINE forbids"):
+        survey(REPOSITORY)
+    test_cached = hub_home / "models--openai-community--gpt2" / "snapshots" / COMMIT
+    test_cached.mkdir(parents=True)
+    (test_cached / "model.safetensors").write_bytes(server.files["model.safetensors"])
+    (test_cached.parents[1] / "refs").mkdir()
+    (test_cached.parents[1] / "refs" / "main").write_text(COMMIT)
+    found, _ = survey(REPOSITORY)
+    assert found.revision == COMMIT
+    assert found.notes == ["no config.json; read by its names, as GPT-2"]
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("hub_home")
 @pytest.mark.parametrize(
-    "contents",
-    [b"\xff" * 200, (10**6).to_bytes(8, "little") + b"x" * 200, (4).to_bytes(8, "little") + b"nope" + b"x" * 200],
-    ids=["huge header", "header longer than file", "header is not JSON"],
+    ("where", "said"),
+    [
+        ("no/body", "no/body: neither a file or folder here nor a repository on the hub that you can see"),
+        (f"{REPOSITORY}@other", f"{REPOSITORY}: no revision 'other' on the hub"),
+    ],
 )
-def test_what_is_no_safetensors_file_is_refused(server, contents):
-    server.files["model.safetensors"] = contents
-    client = hub.Client(2, 0)
-    file = hub.RemoteFile("m", f"{server.address}/cdn/{REPOSITORY}/resolve/x/model.safetensors", len(contents), "x")
-    with pytest.raises(UserError, match="not a safetensors file"):
-        hub.remote_norms(client, file)
+def test_what_the_hub_does_not_have_is_told(where, said):
+    with pytest.raises(UserError) as raised:
+        survey(where)
+    assert str(raised.value).startswith(said)
 
 
-def test_a_tensor_outside_the_file_is_refused(server):
-    header = {"ln_f.weight": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
-    text = json.dumps(header).encode()
-    contents = len(text).to_bytes(8, "little") + text + b"\0" * 8
-    server.files["model.safetensors"] = contents
-    file = hub.RemoteFile("m", f"{server.address}/cdn/{REPOSITORY}/resolve/x/model.safetensors", len(contents), "x")
-    with pytest.raises(UserError, match=r"ln_f\.weight does not fit"):
-        hub.remote_norms(hub.Client(2, 0), file)
+@pytest.mark.usefixtures("hub_home")
+def test_a_repository_with_pickles_only_is_refused(server):
+    server.files["pytorch_model.bin"] = server.files.pop("model.safetensors")
+    with pytest.raises(UserError, match=r"gpt2/pytorch_model\.bin: a pickle, which can run any code"):
+        survey(REPOSITORY)

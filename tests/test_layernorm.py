@@ -1,52 +1,61 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-from test_inputs import damage, gpt2_tensors
+from conftest import ROOT
+from hub_server import PLAIN, serving
+from safetensors.numpy import save, save_file
+from test_inputs import damage, gpt2_tensors, local_source
 
 from stages import layernorm
-from stages.common import norms, tables
+from stages.common import files, tables
+from stages.common.cli import UserError
+from stages.survey import gpt2, summary
+from stages.survey.extract import extract
+from stages.survey.http import Client
+from stages.survey.locate import locate
+from stages.survey.ranges import Span, Tally
+
+THRESHOLDS = (0.2, 0.4, 0.1)
 
 
-@pytest.mark.parametrize("prefix", ["", "transformer."])
-def test_every_layernorm_is_found_in_model_order_and_nothing_else(prefix):
-    names = [f"{prefix}{name}" for name in gpt2_tensors(blocks=11)]
-    found = list(norms.find(sorted(names)))
-    assert len(found) == 4 * 11 + 2
-    assert [norm.block for norm, _ in found] == [b for b in range(11) for _ in range(4)] + [-1, -1]
-    assert found[0] == (norms.Norm(0, "ln_1", "beta"), f"{prefix}h.0.ln_1.bias")
-    assert found[-1] == (norms.Norm(-1, "ln_f", "gamma"), f"{prefix}ln_f.weight")
+def survey(path):
+    return extract(locate(str(path), Client(Tally())))
 
 
-@pytest.mark.parametrize(
-    "name", ["wte.weight", "h.0.ln_3.weight", "xh.0.ln_1.weight", "h.0.ln_1.weight.x", "h.x.ln_1.bias"]
-)
-def test_other_names_are_no_layernorms(name):
-    assert list(norms.find([name])) == []
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
-def test_the_survey_holds_every_value(tmp_path, dtype):
-    tensors = {name: array.astype(dtype) for name, array in gpt2_tensors().items()}
-    save_file(tensors, str(tmp_path / "model.safetensors"))
-    columns = layernorm.survey([("m", tmp_path / "model.safetensors")])
-    assert columns["value"].size == (4 * 2 + 2) * 8
-    chosen = (columns["block"] == 1) & (columns["norm"] == "ln_2") & (columns["kind"] == "gamma")
-    np.testing.assert_array_equal(columns["value"][chosen], tensors["h.1.ln_2.weight"].astype(np.float32))
+def test_the_columns_hold_every_value_in_model_order(tmp_path):
+    tensors = gpt2_tensors(blocks=11)
+    save_file(tensors, str(tmp_path / "m.safetensors"))
+    columns = layernorm.columns([survey(tmp_path / "m.safetensors")])
+    assert columns["value"].size == (4 * 11 + 2) * 8
+    assert list(dict.fromkeys(columns["block"])) == [*range(11), -1]
+    chosen = (columns["block"] == 1) & (columns["place"] == "mlp input") & (columns["kind"] == "gamma")
+    np.testing.assert_array_equal(columns["value"][chosen], tensors["h.1.ln_2.weight"])
     np.testing.assert_array_equal(columns["index"][chosen], np.arange(8))
+    assert {*columns["family"], *columns["stored"], *columns["model"]} == {"GPT-2", "F32", "m"}
 
 
-def test_the_summary_counts():
-    settings = layernorm.Settings(gamma_from=0.2, gamma_to=0.4, beta_near_zero=0.1)
-    found = layernorm.summary(np.array([0.1, 0.2, 0.3, 0.4, 1.0, 2.0]), np.array([-0.2, -0.05, 0.0, 0.1]), settings)
-    assert found["gamma"]["share_in_range"] == 0.5
-    assert found["gamma"]["share_below_1"] == pytest.approx(4 / 6)
-    assert found["gamma"]["median"] == pytest.approx(0.35)
-    assert found["beta"] == {
-        "n": 4, "mean": pytest.approx(-0.0375), "median": pytest.approx(-0.025), "min": -0.2, "max": 0.1,
-        "share_near_zero": 0.5,
-    }  # fmt: skip
+def test_the_statistics_count():
+    found = summary.statistics(np.array([0.1, 0.2, 0.3, 0.4, 1.0, 2.0]), *THRESHOLDS)
+    assert found["share_in_range"] == 0.5
+    assert found["share_below_1"] == pytest.approx(4 / 6)
+    assert found["q50"] == pytest.approx(0.35)
+    assert (found["n"], found["not_finite"], found["min"], found["max"]) == (6, 0, 0.1, 2.0)
+    assert found["std"] == pytest.approx(np.std([0.1, 0.2, 0.3, 0.4, 1.0, 2.0]))
+    beta = summary.statistics(np.array([-0.2, -0.05, 0.0, 0.1]), *THRESHOLDS)
+    assert beta["share_near_zero"] == 0.5
+
+
+def test_values_that_are_not_finite_are_counted_and_left_out():
+    found = summary.statistics(np.array([np.nan, np.inf, 1.0, 3.0]), *THRESHOLDS)
+    assert (found["n"], found["not_finite"], found["mean"], found["max"]) == (4, 2, 2.0, 3.0)
+    assert summary.statistics(np.array([np.nan]), *THRESHOLDS) == {"n": 1, "not_finite": 1}
+
+
+def run(project, *arguments):
+    return project.stage("layernorm", *map(str, arguments))
 
 
 def test_as_a_tool(project, tmp_path):
@@ -56,13 +65,45 @@ def test_as_a_tool(project, tmp_path):
     (tmp_path / "a=b").mkdir()
     save_file(gpt2_tensors(blocks=1), str(tmp_path / "a=b" / "three.safetensors"))
     checkpoints = [tmp_path / "one.safetensors", f"named={tmp_path / 'two'}", tmp_path / "a=b" / "three.safetensors"]
-    done = project.stage("layernorm", *map(str, checkpoints), "--out", str(tmp_path / "n.parquet"))
+    done = run(project, *checkpoints, "--out", tmp_path / "n.parquet")
     assert done.returncode == 0, done.stderr
     frame = tables.read(tmp_path / "n.parquet", "layernorm")
     assert frame.groupby("model", observed=True).size().to_dict() == {"one": 80, "named": 48, "three": 48}
-    assert "176 LayerNorm parameters of 3 checkpoint(s)" in done.stdout
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", "one", "one", "named", "named", "three", "three"]
+    assert "h.0.ln_1.weight" not in done.stdout
+    assert "requests" in done.stderr.splitlines()[-1]
+    assert "h.0.ln_1.weight" in run(project, *checkpoints, "--tensors").stdout
+    assert "h.0.ln_1.weight" in run(project, checkpoints[0]).stdout
     assert not (project.folder / "data").exists()
     assert "usage: python -m stages.layernorm" in project.check("python", "-m", "stages.layernorm", "--help")
+
+
+def test_json_for_machines(project, tmp_path):
+    tensors = gpt2_tensors(blocks=1) | {"ln_f.weight": np.array([np.nan, 1.0], np.float32), "x.norm": np.ones(3)}
+    save_file(tensors, str(tmp_path / "m.safetensors"))
+    done = run(project, tmp_path / "m.safetensors", "--json")
+    found = json.loads(done.stdout)
+    (one,) = found["checkpoints"]
+    assert (one["model"], one["family"], one["unrecognised"]) == ("m", "GPT-2", ["x.norm"])
+    assert one["all"]["gamma"]["not_finite"] == 1
+    assert len(one["tensors"]) == 6
+    assert found["read"]["bytes"] > 100
+    assert "m: 1 values are not finite numbers" in done.stderr
+
+
+def test_it_needs_neither_dvc_nor_the_project_folder_nor_torch_nor_pandas(tmp_path):
+    save_file(gpt2_tensors(), str(tmp_path / "m.safetensors"))
+    code = f"""import sys
+sys.path.insert(0, {str(ROOT)!r})
+sys.argv = ["layernorm", "m.safetensors", "--out", "n.parquet"]
+from stages import layernorm
+layernorm.main()
+print(*({{"torch", "transformers", "dvc", "pandas", "matplotlib"}} & set(sys.modules)), file=sys.stderr)"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == ""
+    assert (tmp_path / "n.parquet").is_file()
 
 
 def test_what_it_refuses(project, tmp_path):
@@ -71,8 +112,9 @@ def test_what_it_refuses(project, tmp_path):
     out = tmp_path / "n.parquet"
 
     def refused(*arguments):
-        done = project.stage("layernorm", *map(str, arguments), "--out", str(out))
+        done = run(project, *arguments, "--out", out)
         assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
         assert not out.exists()
         return done.stderr
@@ -80,11 +122,50 @@ def test_what_it_refuses(project, tmp_path):
     assert "no such file or folder" in refused(tmp_path / "nothing")
     assert "the name of more than one checkpoint" in refused(path, path)
     (tmp_path / "empty").mkdir()
-    assert "no safetensors file in there" in refused(tmp_path / "empty")
+    assert "no safetensors file in it" in refused(tmp_path / "empty")
+    (tmp_path / "empty" / "pytorch_model.bin").write_bytes(b"")
+    assert "a pickle, which can run any code" in refused(tmp_path / "empty")
+    for name in "ab":
+        save_file(gpt2_tensors(), str(tmp_path / "empty" / f"{name}.safetensors"))
+    assert "holds a.safetensors, b.safetensors; name the file you mean" in refused(tmp_path / "empty")
     damage(path)
     assert "not a sound safetensors file" in refused(path)
     save_file({"x": np.zeros(2, np.float32)}, str(path))
-    assert "no LayerNorm parameters" in refused(path)
+    assert "no norm of any known family in it" in refused(path)
+    path.rename(tmp_path / "x.gguf")
+    assert "neither a safetensors file" in refused(tmp_path / "x.gguf")
+
+
+def test_a_file_that_is_replaced_meanwhile_is_noticed(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_file(gpt2_tensors(), str(path))
+    source = locate(str(path), Client(Tally())).folder.source("m.safetensors")
+    source.head()
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="replaced or cut while it was being read"):
+        source.read([Span(0, 8)])
+
+
+def test_another_gpt2_than_openais_is_told_loudly(project, tmp_path):
+    (tmp_path / "gpt2").mkdir()
+    save_file(gpt2_tensors(), str(tmp_path / "gpt2" / "model.safetensors"))
+    assert (
+        "gpt2: WARNING: these are not the LayerNorms of OpenAI's gpt2: gamma n 40"
+        in run(project, tmp_path / "gpt2").stderr
+    )
+    assert "WARNING" not in run(project, f"mine={tmp_path / 'gpt2'}").stderr
+
+
+def test_the_reference_figures_are_met_to_their_last_digit_or_not(tmp_path):
+    save_file(gpt2_tensors(), str(tmp_path / "gpt2.safetensors"))
+    found = survey(tmp_path / "gpt2.safetensors")
+    mine = summary.by_kind(found, *THRESHOLDS)
+    figures = {kind: tuple(files.significant(mine[kind][name]) for name in gpt2.FIGURES) for kind in mine}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(gpt2.REFERENCE, "gpt2", figures)
+        assert gpt2.warnings(found) == []
+        figures["gamma"] = tuple(value * 1.00001 for value in figures["gamma"])
+        assert len(gpt2.differences(found, "gpt2")) >= 9
 
 
 def test_in_the_pipeline_it_surveys_model_5(smoke):
@@ -92,3 +173,33 @@ def test_in_the_pipeline_it_surveys_model_5(smoke):
     assert set(metrics) == {"model5"}
     assert metrics["model5"]["gamma"]["n"] == metrics["model5"]["beta"]["n"] == (2 * 2 + 1) * 32
     assert metrics["model5"]["gamma"]["mean"] == pytest.approx(1, abs=0.1)
+
+
+def brought(project, *checkpoints):
+    """Run `check` and `inputs` with these checkpoints."""
+    project.configure(f"inputs.checkpoints=[{','.join(map(str, checkpoints))}]")
+    return project.run("dvc", "repro", "inputs", no_proxy="127.0.0.1")
+
+
+def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path):
+    project.configure(f"inputs.source={local_source(tmp_path / 'source')}")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    half = {name: array.astype(np.float16) for name, array in gpt2_tensors(blocks=1).items()}
+    save_file(half, mine / "model.safetensors")
+    with serving({"other.safetensors": save(gpt2_tensors(blocks=3))}, b"", "a/b", "0" * 40) as server:
+        done = brought(project, mine, f"{server.address}{PLAIN}/other.safetensors")
+    assert done.returncode == 0, done.stderr
+    folder = project.folder / "data" / "inputs"
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["gpt2", "mine", "other"]
+    assert {tensor.stored for tensor in survey(folder / "checkpoints" / "mine").tensors} == {"F16"}
+    provenance = json.loads((folder / "provenance.json").read_text())["inputs"]
+    origins = {entry["input"]: entry["origin"] for entry in provenance}
+    assert origins["checkpoints/mine"] == "norms of a file of this machine"
+    assert origins["checkpoints/other"] == f"norms of {server.address}{PLAIN}/other.safetensors"
+    save_file(gpt2_tensors(blocks=2), mine / "model.safetensors")
+    project.check("python", "-m", "stages.check")
+    assert "data/local.json" in project.run("dvc", "status").stdout, "an edited checkpoint is noticed"
+    done = brought(project, mine, f"mine={mine}")
+    assert done.returncode != 0
+    assert "a second mine; write NAME=" in done.stderr

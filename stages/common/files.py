@@ -107,10 +107,14 @@ def link_all(paths: Iterable[Path], folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
+def write_bytes(path: Path, contents: bytes) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(contents)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with `\\n` line ends, whatever the platform."""
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -171,8 +175,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappi
         {name: np.ascontiguousarray(array) for name, array in tensors.items()},
         metadata=dict(metadata) if metadata else None,
     )
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(contents)
+    write_bytes(path, contents)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

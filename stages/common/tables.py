@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.common import files
 from stages.common.cli import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Column(NamedTuple):
@@ -63,14 +66,17 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "layernorm": (
-        "Every LayerNorm parameter of every checkpoint surveyed.",
+        "Every norm's parameters of every checkpoint surveyed.",
         (
             Column("model", NAME, "1", "name of the checkpoint"),
-            Column("block", pa.int16(), "1", "index of the block; -1 for the final norm"),
-            Column("norm", NAME, "1", "which norm of the block: `ln_1`, `ln_2`, or `ln_f`"),
+            Column("revision", NAME, "1", "its commit, where there is one"),
+            Column("family", NAME, "1", "whose names and places its norms have, such as `GPT-2`"),
+            Column("block", pa.int16(), "1", "index of the block; -1 after the last, -2 before the first"),
+            Column("place", NAME, "1", "what it normalises: `attention input`, `mlp input`, `final`, …"),
             Column("kind", NAME, "1", "`gamma` (weight) or `beta` (bias)"),
             Column("index", pa.int32(), "1", "position in the vector"),
-            Column("value", pa.float32(), "1", "the parameter"),
+            Column("value", pa.float32(), "1", "the factor or shift as the model applies it; not finite if stored so"),
+            Column("stored", NAME, "1", "the type it is stored in: `F32`, `F16`, `BF16` or `F64`"),
         ),
     ),
     "losses": (
@@ -175,6 +181,27 @@ def schema(table: str) -> pa.Schema:
     )
 
 
+def _array(values: Any) -> pa.Array:
+    """An Arrow array of a list or a NumPy array; of the latter without pandas, which Arrow would import for it."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "ifU":
+        return pa.array(values, from_pandas=False)
+    if values.dtype.kind == "U":
+        names, first, which = np.unique(values, return_index=True, return_inverse=True)
+        order = np.argsort(first)  # in the order of appearance
+        return pa.DictionaryArray.from_arrays(_array(np.argsort(order).astype(np.int32)[which]), _strings(names[order]))
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(values.dtype), values.size, [None, pa.py_buffer(np.ascontiguousarray(values))]
+    )
+
+
+def _strings(values: np.ndarray) -> pa.Array:
+    contents = [str(value).encode() for value in values]
+    ends = np.cumsum([0, *map(len, contents)], dtype=np.int32)
+    return pa.Array.from_buffers(
+        pa.string(), len(contents), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(contents))]
+    )
+
+
 def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     """Write a table's columns (arrays or lists of one length) as Parquet.
 
@@ -188,7 +215,7 @@ def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mappin
     declared = schema(table)
     if set(columns) != set(declared.names):
         raise ValueError(f"table {table}: columns {sorted(columns)} are not the declared {sorted(declared.names)}")
-    arrays = [pa.array(columns[field.name], from_pandas=False).cast(field.type) for field in declared]
+    arrays = [_array(columns[field.name]).cast(field.type) for field in declared]
     metadata = {"table": table, "parameters": json.dumps(parameters, sort_keys=True)}
     contents = pa.Table.from_arrays(arrays, schema=declared.with_metadata(metadata))
     contents.validate(full=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.drawing.style import BLUE, RED, SEQUENCE
+from stages.drawing.style import RED, SEQUENCE
 
-FINAL = -1
+FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
 EDGES = 100
 NAMES = {"gamma": "γ (stretching)", "beta": "β (shifting)"}
@@ -41,41 +43,68 @@ def _histogram(axes: Axes, values: np.ndarray, kind: str, model: str, colour: st
     axes.set_xlabel(f"{NAMES[kind]}, no unit")
 
 
-def histograms(table: pd.DataFrame, width: float) -> Figure:
-    """Experiment 4: γ and β of every model, in the articles' 100 edges, with what lies outside as red bars."""
+def _grid(table: pd.DataFrame, width: float) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
+    """A figure with a row for each model and a column for γ and β, where there are any: axes, model, kind, values."""
     models = list(dict.fromkeys(table["model"]))
     figure = Figure(figsize=(width, 0.36 * width * len(models)), layout="constrained")
     grid = figure.subplots(len(models), 2, squeeze=False)
+    found = []
     for row, model in enumerate(models):
         for column, kind in enumerate(RANGES):
-            values = table["value"][(table["model"] == model) & (table["kind"] == kind)].to_numpy()
-            _histogram(grid[row, column], values, kind, model, SEQUENCE[row % len(SEQUENCE)])
-        grid[row, 0].set_ylabel("parameters (log scale)")
+            chosen = table[(table["model"] == model) & (table["kind"] == kind) & np.isfinite(table["value"])]
+            if chosen.empty:
+                grid[row, column].set_axis_off()
+            else:
+                found.append((grid[row, column], model, kind, chosen))
+    return figure, found
+
+
+def histograms(table: pd.DataFrame, width: float) -> Figure:
+    """Experiment 4: γ and β of every model, in the articles' 100 edges, with what lies outside as red bars."""
+    colours = dict(zip(dict.fromkeys(table["model"]), cycle(SEQUENCE), strict=False))
+    figure, parts = _grid(table, width)
+    for axes, model, kind, chosen in parts:
+        _histogram(axes, chosen["value"].to_numpy(), kind, model, colours[model])
+        if kind == "gamma":
+            axes.set_ylabel("parameters (log scale)")
     return figure
 
 
 def by_block(table: pd.DataFrame, width: float) -> Figure:
-    """γ and β by block: median and the band from the 5 % to the 95 % quantile; the final norm stands last."""
-    models = list(dict.fromkeys(table["model"]))
-    figure = Figure(figsize=(width, 0.36 * width * len(models)), layout="constrained")
-    grid = figure.subplots(len(models), 2, squeeze=False)
-    for row, model in enumerate(models):
-        for column, kind in enumerate(RANGES):
-            axes = grid[row, column]
-            chosen = table[(table["model"] == model) & (table["kind"] == kind)]
-            blocks = int(chosen["block"].max()) + 1
-            for norm, colour in zip(("ln_1", "ln_2", "ln_f"), (BLUE, *SEQUENCE[1:3]), strict=True):
-                of_norm = chosen[chosen["norm"] == norm]
-                if of_norm.empty:
-                    continue
-                part = of_norm.groupby("block")["value"].quantile([0.05, 0.5, 0.95]).unstack()
-                x = [blocks if block == FINAL else block for block in part.index]
-                axes.errorbar(
-                    x, part[0.5], [part[0.5] - part[0.05], part[0.95] - part[0.5]], fmt="o-", ms=4, lw=1, capsize=2,
-                    color=colour, label=norm,
-                )  # fmt: skip
-            axes.set(title=f"{model}: {NAMES[kind]}", xlabel="block (last: final norm)")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        grid[row, 0].set_ylabel("median, 5-95 %")
-        grid[row, 0].legend(fontsize=8)
+    """γ and β by block: median and the 5-95 % range; norms outside the blocks stand at the ends."""
+    figure, parts = _grid(table, width)
+    for axes, model, kind, chosen in parts:
+        blocks = int(chosen["block"].max()) + 1
+        for place, colour in zip(dict.fromkeys(chosen["place"]), cycle(SEQUENCE), strict=False):
+            of_place = chosen[chosen["place"] == place]
+            part = of_place.groupby("block")["value"].quantile([0.05, 0.5, 0.95]).unstack()
+            x = [{FINAL: blocks, BEFORE: -1}.get(block, block) for block in part.index]
+            axes.errorbar(
+                x, part[0.5], [part[0.5] - part[0.05], part[0.95] - part[0.5]], fmt="o-", ms=4, lw=1, capsize=2,
+                color=colour, label=place,
+            )  # fmt: skip
+        axes.set(title=f"{model}: {NAMES[kind]}", xlabel="block (last: final norm)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if kind == "gamma":
+            axes.set_ylabel("median, 5-95 %")
+            axes.legend(fontsize=8)
+    return figure
+
+
+def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Figure:
+    """γ of every model: median, quartiles and the 5-95 % range, beside the range that the articles name."""
+    gamma = table[(table["kind"] == "gamma") & np.isfinite(table["value"])]
+    models = list(dict.fromkeys(gamma["model"]))
+    figure = Figure(figsize=(width, 0.12 * width + 0.05 * width * len(models)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(start, end, color=SEQUENCE[1], alpha=0.2, lw=0, label=f"{start:g} to {end:g}")
+    axes.axvline(1, color="grey", lw=0.8)
+    for y, model in enumerate(models):
+        q = np.percentile(gamma["value"][gamma["model"] == model], (5, 25, 50, 75, 95))
+        axes.plot(q[[0, 4]], [y, y], color=SEQUENCE[0], lw=1)
+        axes.plot(q[[1, 3]], [y, y], color=SEQUENCE[0], lw=5, solid_capstyle="butt")
+        axes.plot(q[2], y, "o", color="white", mec=SEQUENCE[0])
+    axes.set(yticks=range(len(models)), yticklabels=models, xlabel="γ, no unit: median, quartiles, 5-95 %")
+    axes.set_ylim(len(models) - 0.5, -0.5)
+    axes.legend(fontsize=8)
     return figure

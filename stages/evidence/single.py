@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from stages.common.statistics import reduced_chi_square_range
 from stages.evidence.judges import (
@@ -77,14 +77,33 @@ def s9(metrics: Metrics, margins: Margins) -> Finding:
     return Finding(REPRODUCED if met else NOT_REPRODUCED, note, chi)
 
 
-def of_gpt2(path: str, reference: str) -> Callable[[Metrics, Margins], Finding]:
-    """A judge of a share among GPT-2's LayerNorm parameters, "mostly" meaning more than half of them."""
+def of_gpt2(path: str, reference: str, family: Mapping[str, float] | None = None) -> Callable[..., Finding]:
+    """A judge of a share among GPT-2's LayerNorm parameters, "mostly" meaning more than half of them.
+
+    The articles speak of GPT-2 small; the note judges every other checkpoint apart.
+
+    Args:
+        reference: what is known of GPT-2 small.
+        family: the share in its larger siblings, for those that a run did not extract.
+    """
+    kind, name = path.split(".")
 
     def judge(metrics: Metrics, margins: Margins) -> Finding:
-        if GPT2 not in metrics["layernorm"]:
-            return Finding(NOT_MEASURED, f"no GPT-2 among the inputs; reference figure: {reference}")
-        share, n = at(metrics["layernorm"][GPT2], path), metrics["layernorm"][GPT2][path.split(".")[0]]["n"]
-        return judged(share > 0.5, point(share), f"all {n:,} counted, so no sampling error")
+        found = {model: each[kind][name] for model, each in metrics["layernorm"].items() if name in each.get(kind, {})}
+        others = [
+            f"{model} {share:.3g} ({'mostly' if share > 0.5 else 'not mostly'})"
+            for model, share in sorted(found.items())
+            if model != GPT2
+        ]
+        others += [
+            f"{model} {share:.3g} (reference figure)" for model, share in (family or {}).items() if model not in found
+        ]
+        note = f"apart from it: {', '.join(others)}" if others else ""
+        if GPT2 not in found:
+            missing = f"no GPT-2 among the inputs; reference figure: {reference}"
+            return Finding(NOT_MEASURED, f"{missing}; {note}".rstrip("; "))
+        counted = f"all {metrics['layernorm'][GPT2][kind]['n']:,} counted, so no sampling error"
+        return judged(found[GPT2] > 0.5, point(found[GPT2]), f"{counted}; {note}".rstrip("; "))
 
     return judge
 

@@ -9,9 +9,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from stages.common import files, norms
+from stages.common import files
 from stages.common.cli import UserError
-from stages.sources.layout import CORPUS, TOKENIZER, TOKENIZER_FILES, Origin, describe, readable_text
+from stages.sources.layout import (
+    CORPUS,
+    TOKENIZER,
+    TOKENIZER_FILES,
+    Origin,
+    describe,
+    readable_text,
+    write_checkpoint,
+)
+from stages.survey.extract import extract
+from stages.survey.folders import LocalFolder
+from stages.survey.locate import Checkpoint
+from stages.survey.ranges import Tally
 
 MODEL = "gpt2"
 WEIGHTS = "model.safetensors"
@@ -33,7 +45,6 @@ def fill(folder: Path, source: Path) -> list[Origin]:
     (folder / TOKENIZER).mkdir()
     for name in TOKENIZER_FILES:
         shutil.copyfile(source / MODEL / name, folder / TOKENIZER / name)
-    files.write_tensors(
-        folder / f"{MODEL}.safetensors", {name: values for _, name, values in norms.read(source / MODEL / WEIGHTS)}
-    )
+    found = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WEIGHTS))
+    write_checkpoint(folder, found, "local directory")
     return [describe(path, path.relative_to(source).as_posix(), "local directory", "as found") for path in wanted]

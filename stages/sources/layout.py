@@ -1,19 +1,24 @@
 """What a source delivers: a text, a tokenizer, perhaps checkpoints, and where each came from.
 
 A filled folder holds `corpus.txt`, `tokenizer/vocab.json`, `tokenizer/merges.txt` and, for each checkpoint to survey,
-`NAME.safetensors` with its LayerNorm tensors only.
+`checkpoints/NAME/` with its norms as `model.safetensors`, and its `config.json` if it has one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import safetensors
 
 from stages.common import bpe, files
 from stages.common.cli import UserError
+from stages.survey.extract import Extraction
 
 CORPUS = "corpus.txt"
 TOKENIZER = "tokenizer"
+CHECKPOINTS = "checkpoints"
+WRITTEN = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16"}  # as the library calls them
 TOKENIZER_FILES = (bpe.VOCAB, bpe.MERGES)
 
 
@@ -30,6 +35,28 @@ class Origin(NamedTuple):
 def describe(path: Path, name: str, origin: str, revision: str) -> Origin:
     """The provenance of an input that is the file `path`."""
     return Origin(name, origin, revision, path.stat().st_size, files.sha256(path))
+
+
+def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origin:
+    """Write a checkpoint's norms into an inputs folder, as they were stored, and say where they came from."""
+    name = f"{CHECKPOINTS}/{extraction.model}"
+    tensors: dict[str, Any] = {
+        tensor.name: safetensors.TensorSpec(
+            dtype=WRITTEN[tensor.stored],
+            shape=[tensor.raw.size],
+            data_ptr=tensor.raw.ctypes.data,
+            data_len=tensor.raw.nbytes,
+        )
+        for tensor in extraction.tensors
+    }
+    (folder / name).mkdir(parents=True)
+    path = folder / name / "model.safetensors"
+    files.write_bytes(path, safetensors.serialize(tensors))
+    if extraction.config is not None:
+        files.write_json(folder / name / "config.json", extraction.config)
+    return Origin(
+        name, f"norms of {origin}", extraction.revision or "as found", path.stat().st_size, files.sha256(path)
+    )
 
 
 def readable_text(contents: bytes, where: str) -> str:

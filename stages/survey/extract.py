@@ -13,20 +13,24 @@ import numpy as np
 from stages.common.cli import UserError
 from stages.survey import header
 from stages.survey.families import GAMMA, Choice, Norm, choose, like_norms
-from stages.survey.http import AT_ONCE, Refused
+from stages.survey.http import AT_ONCE, RefusedError
 from stages.survey.locate import INDEX, PICKLES, SAFETENSORS, WHOLE_MODEL, Checkpoint, pickle_refused
-from stages.survey.ranges import Advance, Missing, Source, Span, ignore, merged
+from stages.survey.ranges import Advance, MissingError, Source, Span, ignore, merged
 
 CONFIG = "config.json"
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
 
 
 class Tensor(NamedTuple):
-    """A norm's parameter: its name, what it is, the type it is stored in, and its values (n,) as float32."""
+    """A norm's parameter: its name, what it is, the type it is stored in, its values (n,) as float32 and as stored.
+
+    NumPy has no bfloat16; of those, `raw` has the bits as 16-bit numbers.
+    """
 
     name: str
     norm: Norm
     stored: str
+    raw: np.ndarray
     values: np.ndarray
 
 
@@ -36,6 +40,7 @@ class Extraction(NamedTuple):
     model: str
     revision: str
     family: str
+    config: dict[str, Any] | None
     tensors: list[Tensor]
     unrecognised: list[str]
     notes: list[str]
@@ -68,9 +73,9 @@ def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | No
     """The checkpoint's config.json, or None if it has none that can be had."""
     try:
         text = checkpoint.folder.text(CONFIG)
-    except Missing:
+    except MissingError:
         return None
-    except Refused as error:
+    except RefusedError as error:
         notes.append(f"{error}; going on without it")
         return None
     try:
@@ -125,16 +130,16 @@ def read_index(text: bytes, where: str) -> dict[str, str]:
             raise UserError(f"{where}: points to {file!r:.80}, outside of its folder")
         if not file.endswith(SAFETENSORS):
             raise UserError(f"{where}: points to {file!r:.80}, which is no safetensors file")
-    return files
+    found: dict[str, str] = files
+    return found
 
 
-def decode(contents: bytes, place: header.Place) -> np.ndarray:
-    """The values of a tensor (n,) as float32; what is too large for that becomes infinite."""
-    stored = np.frombuffer(contents, STORED[place.dtype])
-    if place.dtype == "BF16":
-        return (stored.astype(np.uint32) << 16).view(np.float32)
+def decode(raw: np.ndarray, stored: str) -> np.ndarray:
+    """The values (n,) as float32 of what is stored; what is too large for that becomes infinite."""
+    if stored == "BF16":
+        return (raw.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore"):
-        return stored.astype(np.float32)
+        return raw.astype(np.float32)
 
 
 def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
@@ -173,7 +178,7 @@ def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda 
         begin = main_file(checkpoint)
         try:
             listed, opened = _open(checkpoint, begin)
-        except Missing:
+        except MissingError:
             if checkpoint.file or folder.names() is not None:
                 raise
             listed, opened = _open(checkpoint, begin + INDEX)
@@ -188,18 +193,22 @@ def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda 
             raise UserError(f"{file.source.name}: no {name} in it, where the index says it is")
     unrecognised = [name for name in strange if len(files[name].places[name].shape) == 1]
     if not choice.norms:
-        hint = f"; unrecognised: {', '.join(unrecognised[:3])}{' …' if unrecognised[3:] else ''}" if unrecognised else ""
+        hint = (
+            f"; unrecognised: {', '.join(unrecognised[:3])}{' …' if unrecognised[3:] else ''}" if unrecognised else ""
+        )
         raise UserError(f"{folder.name}: no norm of {choice.family.name if config else 'any known family'} in it{hint}")
     _checked(choice, files, folder.name)
     contents = _read(choice.norms, files, lambda total: bar(total, checkpoint.name))
     tensors = []
     for name, norm in choice.norms.items():
         place = files[name].places[name]
-        values = decode(contents[name], place)
+        raw = np.frombuffer(contents[name], STORED[place.dtype])
+        values = decode(raw, place.dtype)
         if norm.kind == GAMMA and choice.offset:
             values = values + np.float32(choice.offset)
-        tensors.append(Tensor(name, norm, place.dtype, values))
-    return Extraction(checkpoint.name, folder.revision, choice.family.name, tensors, unrecognised, notes + choice.notes)
+        tensors.append(Tensor(name, norm, place.dtype, raw, values))
+    notes += choice.notes
+    return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
 
 
 def _open(checkpoint: Checkpoint, begin: str) -> tuple[dict[str, str], dict[str, File]]:

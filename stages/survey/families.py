@@ -2,8 +2,8 @@
 
 Every family's norms stand in one table, `FAMILIES`. A name is a prefix, then the family's path, then `weight` or `bias`
 (`gamma` or `beta` in old BERT files). The same name can mean another place in another family: Llama's
-`post_attention_layernorm` is the input of the MLP, Gemma 2's the output of attention. config.json decides where it knows
-(`model_type`), and else the names: the family that knows most of them, with the fewest places left empty.
+`post_attention_layernorm` is the input of the MLP, Gemma 2's the output of attention. config.json decides where it
+knows (`model_type`), and else the names: the family that knows most of them, with the fewest places left empty.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class Family:
                     index = match.groupdict().get("block")
                     outside = BEFORE if place == EMBEDDING else FINAL
                     norm = Norm(outside if index is None else int(index), place, KINDS[match["kind"]])
-                    found[name] = (place.startswith("decoder"), norm.block == FINAL, norm.block, rank, norm.kind != GAMMA), norm
+                    found[name] = (
+                        (place.startswith("decoder"), norm.block == FINAL, norm.block, rank, norm.kind != GAMMA),
+                        norm,
+                    )
                     break
         return {name: norm for name, (_, norm) in sorted(found.items(), key=lambda item: item[1][0])}
 
@@ -143,7 +146,11 @@ FAMILIES = (
             "encoder.layer.N.attention.LayerNorm": ATTENTION_OUT,
             "encoder.layer.N.output.LayerNorm": MLP_OUT,
         },
-        others={"embeddings.LayerNorm": EMBEDDING, "cls.predictions.transform.LayerNorm": HEAD, "lm_head.layer_norm": HEAD},
+        others={
+            "embeddings.LayerNorm": EMBEDDING,
+            "cls.predictions.transform.LayerNorm": HEAD,
+            "lm_head.layer_norm": HEAD,
+        },
     ),
     Family(
         "DistilBERT", ["distilbert"], prefix=r"distilbert\.",
@@ -208,7 +215,7 @@ FAMILIES = (
 
 
 class Choice(NamedTuple):
-    """A family, what to add to its stored γ, the norms found by tensor name in model order, and what to tell the user."""
+    """A family, what to add to its stored γ, the norms by tensor name in model order, and what to tell the user."""
 
     family: Family
     offset: float
@@ -221,7 +228,9 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     names, notes = list(names), []
     model_type = (config or {}).get("model_type")
     of_type = [family for family in FAMILIES if model_type in family.types]
-    of_type = [family for family in of_type if all((config or {}).get(key) == value for key, value in family.needs.items())]
+    of_type = [
+        family for family in of_type if all((config or {}).get(key) == value for key, value in family.needs.items())
+    ]
     candidates = of_type or [family for family in FAMILIES if not family.needs]
     found = [(family, family.find(names)) for family in candidates]
     family, norms = max(found, key=lambda item: (len(item[1]), -item[0].unused(item[1].values())))

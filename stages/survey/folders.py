@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from stages.common.cli import UserError
-from stages.survey.http import LARGEST_TEXT, Client, HttpFile, Passing
-from stages.survey.ranges import FsspecFile, LocalFile, Missing, Source, Tally
+from stages.survey.http import LARGEST_TEXT, Client, HttpFile, PassingError
+from stages.survey.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 T = TypeVar("T")
@@ -38,7 +37,7 @@ class Folder(Protocol):
         """All of a small file.
 
         Raises:
-            Missing: if there is none.
+            MissingError: if there is none.
         """
 
 
@@ -54,7 +53,7 @@ class LocalFolder:
     def source(self, name: str) -> LocalFile:
         path = self.path / name
         if not path.is_file():
-            raise Missing(f"{path}: no such file")
+            raise MissingError(f"{path}: no such file")
         return LocalFile(path, self.tally)
 
     def text(self, name: str) -> bytes:
@@ -104,8 +103,8 @@ class FsspecFolder:
 class HubFolder:
     """A repository of a model hub at one commit.
 
-    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache mean what they mean to `huggingface_hub`, which
-    resolves the revision and builds the addresses.
+    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache mean what they mean to `huggingface_hub`,
+    which resolves the revision and builds the addresses.
     """
 
     def __init__(self, repository: str, revision: str, client: Client) -> None:
@@ -128,7 +127,7 @@ class HubFolder:
         if cached := self._cached(name, self.revision):
             return cached.read_bytes()
         if self._hashes is not None and name not in self._hashes:
-            raise Missing(f"{self.name}: no {name} in it")
+            raise MissingError(f"{self.name}: no {name} in it")
         contents = self.client.text(self._url(name), self._headers())
         expected = (self._hashes or {}).get(name)
         if expected and expected not in (git_blob_hash(contents), hashlib.sha256(contents).hexdigest()):
@@ -139,7 +138,9 @@ class HubFolder:
         from huggingface_hub import constants, hf_hub_url
 
         if constants.HF_HUB_OFFLINE:
-            raise Missing(f"{self.name}: {name} is not in the hub's local cache, and HF_HUB_OFFLINE forbids to fetch it")
+            raise MissingError(
+                f"{self.name}: {name} is not in the hub's local cache, and HF_HUB_OFFLINE forbids to fetch it"
+            )
         return hf_hub_url(self.repository, name, revision=self.revision)
 
     def _headers(self) -> dict[str, str]:
@@ -161,7 +162,9 @@ class HubFolder:
         if COMMIT.fullmatch(revision) or constants.HF_HUB_OFFLINE:
             for name in ("model.safetensors", "model.safetensors.index.json"):
                 if found := self._cached(name, revision):
-                    return found.relative_to(next(p for p in found.parents if p.parent.name == "snapshots").parent).parts[0]
+                    return found.relative_to(
+                        next(p for p in found.parents if p.parent.name == "snapshots").parent
+                    ).parts[0]
         if constants.HF_HUB_OFFLINE:
             raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
         return ""
@@ -170,19 +173,26 @@ class HubFolder:
         """The commit that a branch, tag or commit means, and the names and hashes of what it holds."""
         import httpx2
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
         def attempt() -> str:
             self.client.tally.add(1, 0)
             try:
-                found = HfApi().model_info(self.repository, revision=revision, files_metadata=True, timeout=self.client.timeout)
+                found = HfApi().model_info(
+                    self.repository, revision=revision, files_metadata=True, timeout=self.client.timeout
+                )
             except RepositoryNotFoundError:
-                raise Missing(
+                raise MissingError(
                     f"{self.repository}: neither a file or folder here nor a repository on the hub that you can see; "
                     "check the name, and for a private one set HF_TOKEN"
                 ) from None
             except RevisionNotFoundError:
-                raise Missing(f"{self.repository}: no revision {revision!r} on the hub") from None
+                raise MissingError(f"{self.repository}: no revision {revision!r} on the hub") from None
             except HFValidationError as error:
                 raise UserError(f"{self.name}: {error}") from None
             except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
@@ -202,7 +212,7 @@ def passing(error: Exception, name: str) -> Exception:
     reason = " ".join(str(error).split()).split("For more information")[0].strip() or type(error).__name__
     response = getattr(error, "response", None)
     if response is None or response.status_code in (408, 429, 500, 502, 503, 504):
-        return Passing(reason)
+        return PassingError(reason)
     return UserError(f"{name}: {reason}")
 
 

@@ -1,7 +1,7 @@
 """The header of a safetensors file, read with suspicion: it may come from anywhere.
 
-Format: https://huggingface.co/docs/safetensors. Eight bytes hold the length of the header (unsigned, little-endian), then
-comes the header, a JSON object that names each tensor's type, shape and place, then the tensors without a gap.
+Format: https://huggingface.co/docs/safetensors. Eight bytes hold the length of the header (unsigned, little-endian),
+then comes the header, a JSON object that names each tensor's type, shape and place, then the tensors without a gap.
 """
 
 from __future__ import annotations

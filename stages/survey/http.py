@@ -1,7 +1,7 @@
 """Ranges of a file over HTTP, every answer checked.
 
-A server may be slow, cut connections, ignore ranges, send others than were asked for, replace the file half-way, or send
-us round in circles. What may pass is tried again, waiting longer each time; all else is told in one line.
+A server may be slow, cut connections, ignore ranges, send others than were asked for, replace the file half-way, or
+send us round in circles. What may pass is tried again, waiting longer each time; all else is told in one line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TypeVar
 import httpx2
 
 from stages.common.cli import UserError
-from stages.survey.ranges import HEAD, Advance, LocalFile, Missing, Span, Tally, changed, ignore
+from stages.survey.ranges import HEAD, Advance, LocalFile, MissingError, Span, Tally, changed, ignore
 
 AT_ONCE = 8  # requests in flight
 MOST_REDIRECTS = 5
@@ -33,11 +33,11 @@ LARGEST_TEXT = 2**26  # bytes of a config.json or an index
 T = TypeVar("T")
 
 
-class Refused(UserError):
+class RefusedError(UserError):
     """The server will not show it to us."""
 
 
-class Passing(Exception):
+class PassingError(Exception):
     """A failure that may be gone at the next attempt; `wait` is what the server asked for, in seconds."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class Passing(Exception):
         self.wait = wait
 
 
-class RangesIgnored(UserError):
+class RangesIgnoredError(UserError):
     """The server sends the whole file, whatever part of it was asked for."""
 
 
@@ -75,7 +75,7 @@ class Client:
         for n in range(self.retries + 1):
             try:
                 return attempt()
-            except Passing as error:
+            except PassingError as error:
                 if n == self.retries:
                     tries = f" ({n + 1} attempts)" if n else ""
                     raise UserError(f"{url}: {error}{tries}; check the address and the connection") from error
@@ -85,10 +85,12 @@ class Client:
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
-        """The answer to a GET, redirects followed, its body still to be read. `Authorization` goes to the first host only.
+        """The answer to a GET, redirects followed, its body still to be read.
+
+        `Authorization` goes to the first host only.
 
         Raises:
-            Passing: if the network or the server failed in a way that may pass.
+            PassingError: if the network or the server failed in a way that may pass.
             UserError: if redirects go in circles or to another scheme, or the server refuses.
         """
         visited, headers = {url}, dict(headers)
@@ -111,7 +113,7 @@ class Client:
                     raise UserError(f"{url}: redirects in circles")
                 visited.add(here)
         except httpx2.TransportError as error:
-            raise Passing(" ".join(str(error).split()) or type(error).__name__) from error
+            raise PassingError(" ".join(str(error).split()) or type(error).__name__) from error
         except httpx2.InvalidURL as error:
             raise UserError(f"{url}: {error}") from None
 
@@ -119,7 +121,7 @@ class Client:
         """The bytes of an answer as they arrive, `most` of them at most.
 
         Raises:
-            Passing: if they arrive too slowly.
+            PassingError: if they arrive too slowly.
             UserError: if there are more.
         """
         started, got = time.monotonic(), 0
@@ -131,14 +133,14 @@ class Client:
             if got > most:
                 raise UserError(f"{response.url}: more than the {most} bytes that there should be")
             if time.monotonic() - started > self.timeout + got / SLOWEST:
-                raise Passing(f"only {got} bytes in {time.monotonic() - started:.0f} s")
+                raise PassingError(f"only {got} bytes in {time.monotonic() - started:.0f} s")
             yield part
 
     def text(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
         """All of a small file.
 
         Raises:
-            Missing: if there is none.
+            MissingError: if there is none.
             UserError: if it can't be had, or has more than `LARGEST_TEXT` bytes.
         """
 
@@ -154,11 +156,13 @@ def _check(response: httpx2.Response, url: str) -> None:
     status = response.status_code
     if status in WORTH_RETRYING:
         asked = response.headers.get("Retry-After", "")
-        raise Passing(f"the server says {status} {response.reason_phrase}", float(asked) if asked.isdecimal() else 0.0)
+        raise PassingError(
+            f"the server says {status} {response.reason_phrase}", float(asked) if asked.isdecimal() else 0.0
+        )
     if status in (404, 410):
-        raise Missing(f"{url}: no such file ({status})")
+        raise MissingError(f"{url}: no such file ({status})")
     if status in (401, 403):
-        raise Refused(f"{url}: access refused ({status}); for a private or gated model set HF_TOKEN")
+        raise RefusedError(f"{url}: access refused ({status}); for a private or gated model set HF_TOKEN")
     if status not in (200, 206, 416):
         raise UserError(f"{url}: the server says {status} {response.reason_phrase}")
 
@@ -180,7 +184,7 @@ class HttpFile:
     def head(self) -> bytes:
         try:
             return self.client.again(lambda: self._attempt(Span(0, HEAD), ignore), self.name)
-        except RangesIgnored:
+        except RangesIgnoredError:
             if not self.client.whole:
                 raise
         self._copy = self.client.again(self._download, self.name)
@@ -209,14 +213,14 @@ class HttpFile:
                 stop = self._accept(response, span)
                 parts = list(self.client.body(response, stop - span.start))
                 direct = str(response.url)
-        except (Missing, Refused) as error:
+        except (MissingError, RefusedError) as error:
             if self._direct == self.name:
                 raise
             self._direct = self.name  # the address that a redirect led to has expired
-            raise Passing(str(error)) from error
+            raise PassingError(str(error)) from error
         found = b"".join(parts)
         if len(found) != stop - span.start:
-            raise Passing(f"{len(found)} bytes came of the {stop - span.start} asked for")
+            raise PassingError(f"{len(found)} bytes came of the {stop - span.start} asked for")
         self._direct = direct
         advance(len(found))
         return found
@@ -226,7 +230,7 @@ class HttpFile:
         if response.status_code == 416:
             raise changed(self.name) if self.size else UserError(f"{self.name}: the file is empty")
         if response.status_code == 200:
-            raise RangesIgnored(
+            raise RangesIgnoredError(
                 f"{self.name}: the server ignores ranges and would send the whole file; "
                 "download it, or allow that with --whole MEGABYTES"
             )

@@ -39,7 +39,9 @@ def _of_kind(name: str, where: str) -> str:
     if name.endswith(PICKLES):
         raise pickle_refused(where)
     if not name.endswith((SAFETENSORS, SAFETENSORS + INDEX)):
-        raise UserError(f"{where}: neither a safetensors file (*{SAFETENSORS}) nor an index of some (*{SAFETENSORS}{INDEX})")
+        raise UserError(
+            f"{where}: neither a safetensors file (*{SAFETENSORS}) nor an index of some (*{SAFETENSORS}{INDEX})"
+        )
     return name
 
 
@@ -51,31 +53,38 @@ def _named(file: str | None, folder: str, given: str) -> str:
     return stem if stem and stem != "model" else PurePosixPath(folder).name or folder or "model"
 
 
+def where(argument: str) -> tuple[str, str]:
+    """NAME (perhaps empty) and WHERE of `[NAME=]WHERE`; a path that holds a = is a path."""
+    match = re.fullmatch(r"(?P<name>[^=/:]+)=(?P<where>.+)", argument, re.DOTALL)
+    return (match["name"], match["where"]) if match and not Path(argument).exists() else ("", argument)
+
+
 def locate(argument: str, client: Client) -> Checkpoint:
     """The checkpoint that a user's `[NAME=]WHERE` means.
 
-    WHERE is a path if there is such a file or folder; else an address with a scheme; else `owner/name[@revision]` on the hub.
+    WHERE is a path if there is such a file or folder, else an address with a scheme, else `owner/name[@revision]` on a
+    hub.
 
     Raises:
         UserError: if it is none of these, or of a kind that is not read.
     """
-    given, where = "", argument
-    if not Path(argument).exists() and (match := re.fullmatch(r"(?P<name>[^=/:]+)=(?P<where>.+)", argument, re.DOTALL)):
-        given, where = match["name"], match["where"]
-    if Path(where).exists():
-        path = Path(where)
+    given, place = where(argument)
+    path = Path(place)
+    if path.exists():
         if path.is_dir():
             return Checkpoint(given or path.resolve().name, LocalFolder(path, client.tally), None)
-        file = _of_kind(path.name, where)
+        file = _of_kind(path.name, place)
         return Checkpoint(_named(file, str(path.resolve().parent), given), LocalFolder(path.parent, client.tally), file)
-    if match := URL.fullmatch(where):
-        return _at_address(where.rstrip("/"), match["scheme"].lower(), given, client)
-    if match := HUB.fullmatch(where):
-        if where.endswith((*PICKLES, SAFETENSORS)):
-            raise UserError(f"{where}: no such file")
+    if match := URL.fullmatch(place):
+        return _at_address(place.rstrip("/"), match["scheme"].lower(), given, client)
+    if match := HUB.fullmatch(place):
+        if place.endswith((*PICKLES, SAFETENSORS)):
+            raise UserError(f"{place}: no such file")
         folder = HubFolder(match["repository"], match["revision"] or "", client)
         return Checkpoint(given or match["repository"].split("/")[1], folder, None)
-    raise UserError(f"{where}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision")
+    raise UserError(
+        f"{place}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision"
+    )
 
 
 def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint:

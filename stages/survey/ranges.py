@@ -18,7 +18,7 @@ HEAD = 2**15  # bytes read at once at the start, where the header is
 SMALL_GAP = 2**15  # bytes not asked for that are read rather than making another request
 
 
-class Missing(UserError):
+class MissingError(UserError):
     """There is no such file."""
 
 
@@ -161,8 +161,8 @@ class FsspecFile:
         try:
             info = self._system.info(self._path)
         except FileNotFoundError:
-            raise Missing(f"{self.name}: no such file") from None
-        except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+            raise MissingError(f"{self.name}: no such file") from None
+        except Exception as error:
             raise self._failed(error) from None
         if info.get("type") != "file" or not isinstance(info.get("size"), int):
             raise UserError(f"{self.name}: not a file of known size")
@@ -170,8 +170,10 @@ class FsspecFile:
 
     def _spans(self, spans: Sequence[Span]) -> list[bytes]:
         try:
-            found = self._system.cat_ranges([self._path] * len(spans), [s.start for s in spans], [s.stop for s in spans])
-        except Exception as error:  # noqa: BLE001
+            found: list[bytes] = self._system.cat_ranges(
+                [self._path] * len(spans), [s.start for s in spans], [s.stop for s in spans]
+            )
+        except Exception as error:
             raise self._failed(error) from None
         for part, span in zip(found, spans, strict=True):
             if isinstance(part, Exception):

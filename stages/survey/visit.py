@@ -1,0 +1,58 @@
+"""A checkpoint that a user names: found, its norms extracted, and told what they should know of it."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from stages.survey import gpt2
+from stages.survey.extract import Extraction, extract
+from stages.survey.http import Client
+from stages.survey.locate import locate, where
+from stages.survey.ranges import Advance, ignore
+
+
+def progress(total: int, model: str) -> Advance:
+    """A bar for the bytes of a checkpoint's norms, shown once they take more than two seconds."""
+    if not sys.stderr.isatty():
+        return ignore
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=model, unit="B", unit_scale=True, delay=2, leave=False).update
+
+
+def visit(argument: str, client: Client) -> Extraction:
+    """The norms of the checkpoint that `[NAME=]WHERE` means; notes and warnings go to stderr.
+
+    Raises:
+        UserError: if it can't be read, is damaged, or has no norm.
+    """
+    found = extract(locate(argument, client), progress)
+    notes = [*found.notes, *gpt2.warnings(found)]
+    bad = sum(int((~np.isfinite(tensor.values)).sum()) for tensor in found.tensors)
+    if bad:
+        notes.append(f"{bad:,} values are not finite numbers; statistics are of the others")
+    for note in notes:
+        print(f"{found.model}: {note}", file=sys.stderr)
+    return found
+
+
+def is_local(argument: str) -> bool:
+    """Whether `[NAME=]WHERE` means a file or folder of this machine."""
+    return Path(where(argument)[1]).exists()
+
+
+def origin(argument: str) -> str:
+    """Where a checkpoint came from, as provenance says it: a path differs from machine to machine and is none."""
+    return "a file of this machine" if is_local(argument) else where(argument)[1]
+
+
+def fingerprint(found: Extraction) -> str:
+    """The SHA-256 over everything that was extracted."""
+    told = hashlib.sha256(f"{found.family} {found.config}".encode())
+    for tensor in found.tensors:
+        told.update(f"{tensor.name} {tensor.norm} {tensor.stored}".encode() + tensor.raw.tobytes())
+    return told.hexdigest()

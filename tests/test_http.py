@@ -1,0 +1,228 @@
+"""Norms over HTTP, from a real server on loopback that behaves, and from one that does not."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hub_server import PLAIN, serving
+from safetensors.numpy import save
+from test_inputs import gpt2_tensors
+
+from stages.common.cli import UserError
+from stages.survey import http
+from stages.survey.extract import extract
+from stages.survey.locate import locate
+from stages.survey.ranges import HEAD, Span, Tally, merged
+
+REPOSITORY = "someone/tiny"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PADDING = {f"h.{i}.attn.c_attn.big": np.zeros(50_000, np.float32) for i in range(3)}
+TENSORS = gpt2_tensors(blocks=3) | PADDING
+NORMS = {name: array for name, array in TENSORS.items() if "ln_" in name}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    for name in ("HF_TOKEN", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    files = {"model.safetensors": save(TENSORS), "config.json": json.dumps({"model_type": "gpt2"}).encode()}
+    with serving(files, b"", REPOSITORY, COMMIT) as running:
+        yield running
+
+
+def survey(server, client=None, name="model.safetensors"):
+    client = client or http.Client(Tally(), timeout=1.0, retries=2)
+    return extract(locate(f"{server.address}{PLAIN}/{name}", client)), client.tally
+
+
+def assert_complete(found):
+    assert {tensor.name for tensor in found.tensors} == set(NORMS)
+    for tensor in found.tensors:
+        np.testing.assert_array_equal(tensor.values, NORMS[tensor.name])
+
+
+def test_only_the_header_and_the_norms_are_read_and_counted(server):
+    found, tally = survey(server)
+    assert_complete(found)
+    assert (found.model, found.family, found.notes) == ("plain", "GPT-2", [])
+    assert tally.requests == len(server.requests) <= 2 + 4
+    assert tally.bytes == server.bytes_sent <= HEAD + 4000 + 30
+    assert tally.bytes < len(server.files["model.safetensors"]) / 10
+
+
+def test_several_requests_are_in_flight_at_once(server):
+    server.delay = 0.1
+    survey(server)
+    assert 3 <= server.most_at_once <= http.AT_ONCE
+
+
+def test_a_long_header_takes_one_request_more(server):
+    small = {f"x.{i}.weight": np.zeros(1, np.float32) for i in range(800)}
+    server.files["model.safetensors"] = save(TENSORS | small)
+    assert int.from_bytes(server.files["model.safetensors"][:8], "little") > HEAD
+    assert_complete(survey(server)[0])
+
+
+@pytest.mark.parametrize(("spans", "expected"), [
+    ([], []), ([(5, 9), (0, 2)], [(0, 9)]), ([(0, 2), (2 + 11, 20)], [(0, 2), (13, 20)]), ([(0, 9), (3, 4)], [(0, 9)]),
+])  # fmt: skip
+def test_neighbouring_spans_are_read_as_one(spans, expected):
+    assert merged([Span(*span) for span in spans], gap=10) == [Span(*span) for span in expected]
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503", "cut", "silence"])
+def test_what_may_pass_is_tried_again(server, fault):
+    server.faults[fault] = 2
+    found, _ = survey(server)
+    assert_complete(found)
+    assert server.faults[fault] == 0, "it happened"
+
+
+FINAL = {
+    "503": "the server says 503 Service Unavailable (3 attempts); check the address and the connection",
+    "cut": "(3 attempts); check the address and the connection",
+    "silence": "(3 attempts); check the address",
+    "401": "access refused (401); for a private or gated model set HF_TOKEN",
+    "ranges ignored": "ignores ranges and would send the whole file; download it, or allow that with --whole",
+    "replaced": "the file was replaced or cut while it was being read; try again",
+    "another range": "the server sends",
+    "no size": "the server does not say which part of how large a file it sends",
+    "too much": "bytes that there should be",
+    "circle": "redirects in circles",
+    "other scheme": "redirects to ftp:, which is not followed",
+}
+
+
+@pytest.mark.parametrize(("fault", "said"), FINAL.items())
+def test_what_does_not_pass_is_told_in_one_line(server, fault, said):
+    server.faults[fault] = 1 if fault in ("replaced", "another range") else 10**6
+    if fault == "replaced":
+        server.delay = 0.05
+        del server.files["config.json"]
+    with pytest.raises(UserError) as raised:
+        survey(server)
+    (line,) = raised.value.problems
+    assert said in line
+    assert line.startswith(server.address)
+    assert "\n" not in line
+
+
+def test_a_server_that_ignores_ranges_may_send_the_whole_file_if_that_is_asked_for(server):
+    server.faults["ranges ignored"] = 10**6
+    size = len(server.files["model.safetensors"])
+    found, tally = survey(server, http.Client(Tally(), 1.0, 0, whole=size))
+    assert_complete(found)
+    assert tally.bytes >= size
+    with pytest.raises(UserError, match=rf"{size:,} bytes, --whole allows {size - 1:,}; download it yourself"):
+        survey(server, http.Client(Tally(), 1.0, 0, whole=size - 1))
+
+
+def test_a_file_that_is_empty_or_not_there(server):
+    server.files["model.safetensors"] = b""
+    with pytest.raises(UserError, match="the file is empty"):
+        survey(server)
+    with pytest.raises(UserError, match=r"nothing\.safetensors: no such file \(404\)"):
+        survey(server, name="nothing.safetensors")
+
+
+def test_a_server_that_is_not_there_is_told(server):
+    server.server_close()
+    with pytest.raises(UserError, match="check the address and the connection"):
+        survey(server)
+
+
+def test_an_answer_that_drips_is_given_up(server, monkeypatch):
+    clock = itertools.count(step=100)
+    monkeypatch.setattr(http.time, "monotonic", lambda: next(clock))
+    with pytest.raises(UserError, match=r"only \d+ bytes in \d+ s; check the address"):
+        survey(server, http.Client(Tally(), timeout=1.0, retries=0))
+
+
+def test_a_config_that_may_not_be_seen_is_done_without(server):
+    server.files["config.json"] = b"[]"
+    with pytest.raises(UserError, match=r"config\.json: not a JSON object"):
+        survey(server)
+
+
+def shards(server, index=None):
+    names = sorted(TENSORS)
+    parts = {"model-1.safetensors": names[:8], "model-2.safetensors": names[8:]}
+    parts["model-3.safetensors"] = ["wte.weight"]
+    parts["model-2.safetensors"] = [name for name in parts["model-2.safetensors"] if name != "wte.weight"]
+    del server.files["model.safetensors"]
+    for file, inside in parts.items():
+        server.files[file] = save({name: TENSORS[name] for name in inside})
+    weight_map = {name: file for file, inside in parts.items() for name in inside}
+    server.files["model.safetensors.index.json"] = json.dumps(index or {"weight_map": weight_map}).encode()
+    return weight_map
+
+
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", ""])
+def test_of_a_sharded_model_only_shards_with_norms_are_opened(server, name):
+    shards(server)
+    found, _ = survey(server, name=name)
+    assert_complete(found)
+    opened = {path for _, path, _ in server.requests}
+    assert f"{PLAIN}/model-1.safetensors" in opened
+    assert f"{PLAIN}/model-3.safetensors" not in opened
+
+
+BAD = {
+    "outside": {"weight_map": {"ln_f.weight": "../model.safetensors"}},
+    "absolute": {"weight_map": {"ln_f.weight": "/etc/model.safetensors"}},
+    "an address": {"weight_map": {"ln_f.weight": "http://elsewhere/model.safetensors"}},
+    "a pickle": {"weight_map": {"ln_f.weight": "model.bin"}},
+    "no files": {"weight_map": {"ln_f.weight": 1}},
+    "no map": {"weights": {}},
+    "empty": {"weight_map": {}},
+    "a list": [1],
+}
+
+
+@pytest.mark.parametrize("index", BAD.values(), ids=BAD)
+def test_an_index_that_is_damaged_or_leads_outside_is_refused(server, index):
+    shards(server, index)
+    with pytest.raises(UserError, match=r"index\.json: (points to .*|not an index of safetensors files)"):
+        survey(server, name="model.safetensors.index.json")
+
+
+def test_a_shard_without_what_the_index_says_is_refused(server):
+    moved = shards(server)
+    moved["ln_f.weight"] = "model-1.safetensors"
+    server.files["model.safetensors.index.json"] = json.dumps({"weight_map": moved}).encode()
+    with pytest.raises(UserError, match=r"model-1\.safetensors: no ln_f\.weight in it, where the index says it is"):
+        survey(server, name="")
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("x/y/z", "no such file or folder; a repository on the hub is written owner/name"),
+        ("model.bin", "no such file or folder"),
+        ("http://host/model.bin", "a pickle, which can run any code"),
+        ("http://host/model.safetensors?token=1", "with a query or fragment"),
+        ("nonsense://host/model.safetensors", "nonsense://host/model.safetensors: "),
+    ],
+)
+def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        extract(locate(where, http.Client(Tally())))
+    assert said in str(raised.value)
+
+
+def test_what_fsspec_opens_is_read_by_ranges():
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
+    memory.pipe("/models/tiny/config.json", b'{"model_type": "gpt2"}')
+    tally = Tally()
+    found = extract(locate("memory://models/tiny", http.Client(tally)))
+    assert_complete(found)
+    assert (found.model, found.notes) == ("tiny", [])
+    assert tally.bytes < HEAD + 5000
+    with pytest.raises(UserError, match="no such file"):
+        extract(locate("memory://models/none/model.safetensors", http.Client(tally)))
