@@ -36,8 +36,8 @@ test: ## run the tests (three minutes at most)
 test-all: test ## run all tests, the long ones too (a quarter of an hour or so)
 	@$(ready) && python -m pytest -m slow
 
-bench: ## time Model 5 and its peers on this machine (BENCH="--size small": only at the small size)
-	@$(ready) && python -m benchmarks $(BENCH)
+bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
+	@$(ready) && python -m benchmarks $(BENCH) && echo && python -m benchmarks.norms
 
 lint: ## check style and types
 	@$(ready) && ruff check . && ruff format --check . && mypy

