@@ -234,8 +234,8 @@ def test_a_family_by_its_names(tmp_path, family):
     assert len(found.tensors) == len(expected)
     for tensor in found.tensors:
         np.testing.assert_array_equal(tensor.values, expected[tensor.name][1], "γ as stored")
-    gemma_like = called in ("Llama", "Gemma 2", "Gemma 3")
-    assert any("Gemma 1-3 store it less 1" in note for note in found.notes) == gemma_like
+    gemma_like = called in ("Llama", "Qwen 3", "Gemma 2", "Gemma 3")
+    assert any("Gemma 1-3 and others" in note for note in found.notes) == gemma_like
 
 
 def test_the_order_is_that_of_the_data():
@@ -262,8 +262,18 @@ def test_a_type_that_no_rule_knows_is_read_by_its_names_and_told(tmp_path):
     found = survey(tmp_path / "m")
     assert found.notes == [
         "config.json's model_type 'gemma9' is in no rule; read by its names, as Gemma 2",
-        "γ as stored; Gemma 1-3 store it less 1, which only config.json tells",
+        "γ as stored; Gemma 1-3 and others of this naming store it less 1, which config.json tells",
     ]
+
+
+@pytest.mark.parametrize("model_type", [["gpt2"], {}, None, 3, "\ud800", "x" * 10**6])
+def test_any_json_as_type_is_read_by_its_names(tmp_path, model_type):
+    _, beta, template, _ = CASES["GPT-2"]
+    expected = model(tmp_path / "m", numbered(template), beta, config={"model_type": model_type})
+    found = survey(tmp_path / "m")
+    assert len(found.tensors) == len(expected)
+    assert "is in no rule; read by its names, as GPT-2" in found.notes[0]
+    assert len(found.notes[0]) < 200
 
 
 def test_what_looks_like_a_norm_is_listed_never_dropped(tmp_path):

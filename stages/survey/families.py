@@ -227,7 +227,7 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     """The family of a checkpoint with these tensor names and this config.json (None: it has none)."""
     names, notes = list(names), []
     model_type = (config or {}).get("model_type")
-    of_type = [family for family in FAMILIES if model_type in family.types]
+    of_type = [family for family in FAMILIES if isinstance(model_type, str) and model_type in family.types]
     of_type = [
         family for family in of_type if all((config or {}).get(key) == value for key, value in family.needs.items())
     ]
@@ -236,10 +236,10 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     family, norms = max(found, key=lambda item: (len(item[1]), -item[0].unused(item[1].values())))
     offset = family.offset if of_type else 0.0
     if norms and not of_type:
-        why = "no config.json" if config is None else f"config.json's model_type {model_type!r} is in no rule"
+        why = "no config.json" if config is None else f"config.json's model_type {model_type!r:.60} is in no rule"
         notes.append(f"{why}; read by its names, as {family.name}")
-        if any(other.offset and other.find(names) == norms for other in FAMILIES):
-            notes.append("γ as stored; Gemma 1-3 store it less 1, which only config.json tells")
+        if "norm" in family.others:
+            notes.append("γ as stored; Gemma 1-3 and others of this naming store it less 1, which config.json tells")
     return Choice(family, offset, norms, notes)
 
 
