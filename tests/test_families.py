@@ -79,6 +79,16 @@ CASES = {
         },
         ["bert.pooler.dense.bias", "cls.predictions.bias"],
     ),
+    "ALBERT": (
+        "albert", True,
+        {
+            "albert.embeddings.LayerNorm": (-2, "embedding"),
+            "albert.encoder.albert_layer_groups.N.albert_layers.0.attention.LayerNorm": (0, OUT),
+            "albert.encoder.albert_layer_groups.N.albert_layers.0.full_layer_layer_norm": (0, MLP_OUT),
+            "predictions.LayerNorm": (-1, "head"),
+        },
+        ["albert.pooler.bias", "predictions.bias"],
+    ),
     "DistilBERT": (
         "distilbert", True,
         {
@@ -254,6 +264,41 @@ def test_old_bert_names(tmp_path):
     found = survey(tmp_path / "m")
     assert {tensor.name for tensor in found.tensors} == set(expected)
     assert {tensor.name[-5:] for tensor in found.tensors} == {"gamma", ".beta"}
+
+
+# What members of BERT's family name in their own way, as transformers' models do.
+BERTS = {
+    "roberta": ("roberta", "attention.output", {"lm_head.layer_norm": (-1, "head")}),
+    "xlm-roberta": ("roberta", "attention.output", {"lm_head.layer_norm": (-1, "head")}),
+    "camembert": ("roberta", "attention.output", {"lm_head.layer_norm": (-1, "head")}),
+    "electra": ("electra", "attention.output", {"generator_predictions.LayerNorm": (-1, "head")}),
+    "mpnet": ("mpnet", "attention", {"lm_head.layer_norm": (-1, "head")}),
+    "deberta": ("deberta", "attention.output", {"cls.predictions.transform.LayerNorm": (-1, "head")}),
+    "deberta-v2": (
+        "deberta", "attention.output",
+        {
+            "deberta.encoder.LayerNorm": (-2, "relative position embedding"),
+            "lm_predictions.lm_head.LayerNorm": (-1, "head"),
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", BERTS)
+@pytest.mark.parametrize("known", [True, False])
+def test_the_family_of_bert(tmp_path, model_type, known):
+    start, attention, own = BERTS[model_type]
+    norms = {
+        f"{start}.embeddings.LayerNorm": (-2, "embedding"),
+        f"{start}.encoder.layer.N.{attention}.LayerNorm": (0, OUT),
+        f"{start}.encoder.layer.N.output.LayerNorm": (0, MLP_OUT),
+    }
+    expected = model(tmp_path / "m", numbered(norms | own), True, config={"model_type": model_type} if known else None)
+    found = survey(tmp_path / "m")
+    assert (found.family, found.unrecognised) == ("BERT", [])
+    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
+        name: norm for name, (norm, _) in expected.items()
+    }
 
 
 def test_a_type_that_no_rule_knows_is_read_by_its_names_and_told(tmp_path):

@@ -23,7 +23,7 @@ ATTENTION_IN, ATTENTION_OUT = "attention input", "attention output"
 MLP_IN, MLP_OUT = "mlp input", "mlp output"
 BOTH_IN = "attention and mlp input"  # one norm, two sublayers side by side
 QUERY, KEY = "query", "key"
-FINAL_NORM, EMBEDDING, HEAD = "final", "embedding", "head"
+FINAL_NORM, EMBEDDING, RELATIVE, HEAD = "final", "embedding", "relative position embedding", "head"
 
 WRAPPERS = r"(?:transformer|model|language_model)\."  # classes that hold a model add these to its names
 INDEX = r"(?P<block>0|[1-9][0-9]{0,3})"
@@ -83,7 +83,7 @@ class Family:
             for rank, (pattern, place) in enumerate(self._rules):
                 if match := pattern.fullmatch(name):
                     index = match.groupdict().get("block")
-                    outside = BEFORE if place == EMBEDDING else FINAL
+                    outside = BEFORE if place in (EMBEDDING, RELATIVE) else FINAL
                     norm = Norm(outside if index is None else int(index), place, KINDS[match["kind"]])
                     found[name] = (
                         (place.startswith("decoder"), norm.block == FINAL, norm.block, rank, norm.kind != GAMMA),
@@ -139,7 +139,7 @@ FAMILIES = (
         others={"word_embeddings_layernorm": EMBEDDING, "ln_f": FINAL_NORM},
     ),
     Family(
-        "BERT", ["bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "deberta-v2"],
+        "BERT", ["bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "deberta", "deberta-v2"],
         prefix=r"(?:bert|roberta|electra|mpnet|deberta)\.",
         blocks={
             "encoder.layer.N.attention.output.LayerNorm": ATTENTION_OUT,
@@ -148,9 +148,20 @@ FAMILIES = (
         },
         others={
             "embeddings.LayerNorm": EMBEDDING,
+            "encoder.LayerNorm": RELATIVE,  # DeBERTa
             "cls.predictions.transform.LayerNorm": HEAD,
-            "lm_head.layer_norm": HEAD,
+            "lm_head.layer_norm": HEAD,  # RoBERTa, MPNet
+            "generator_predictions.LayerNorm": HEAD,  # ELECTRA
+            "lm_predictions.lm_head.LayerNorm": HEAD,  # DeBERTa
         },
+    ),
+    Family(
+        "ALBERT", ["albert"], prefix=r"albert\.",  # its blocks share a group's parameters, so the index is the group's
+        blocks={
+            "encoder.albert_layer_groups.N.albert_layers.0.attention.LayerNorm": ATTENTION_OUT,
+            "encoder.albert_layer_groups.N.albert_layers.0.full_layer_layer_norm": MLP_OUT,
+        },
+        others={"embeddings.LayerNorm": EMBEDDING, "predictions.LayerNorm": HEAD},
     ),
     Family(
         "DistilBERT", ["distilbert"], prefix=r"distilbert\.",
