@@ -136,6 +136,50 @@ def test_what_it_refuses(project, tmp_path):
     assert "neither a safetensors file" in refused(tmp_path / "x.gguf")
 
 
+def test_what_others_wrote_does_not_reach_the_terminal_as_it_is(project, tmp_path):
+    hostile = "x\n\x1b[31m\r\u202e.norm"
+    folder = tmp_path / hostile
+    folder.mkdir()
+    save_file(gpt2_tensors(blocks=1) | {hostile: np.ones(3, np.float32)}, str(folder / "model.safetensors"))
+    done = run(project, folder, "--out", tmp_path / "n.parquet")
+    assert done.returncode == 0, done.stderr
+    assert r"unrecognised, not counted above: x\n\x1b[31m\r\u202e.norm" in done.stdout
+    assert set(tables.read(tmp_path / "n.parquet", "layernorm")["model"]) == {"x??[31m??.norm"}
+    save_file({hostile: np.ones(3, np.float32)}, str(folder / "model.safetensors"))
+    refused = run(project, folder)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    for text in (done.stdout, done.stderr, refused.stderr):
+        assert all(c.isprintable() or c == "\n" for c in text)
+    long = run(project, "x" * 100_000)
+    assert (long.returncode, len(long.stderr.splitlines())) == (2, 1)
+    assert len(long.stderr) < 5000
+
+
+def test_a_terminal_that_knows_no_greek(project, tmp_path):
+    save_file(gpt2_tensors(), str(tmp_path / "m.safetensors"))
+    done = project.stage("layernorm", str(tmp_path / "m.safetensors"), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert r"\u03b3" in done.stdout
+
+
+@pytest.mark.parametrize("name", [".", "..", "a\nb"])
+def test_what_can_be_no_name_is_refused(tmp_path, name):
+    save_file(gpt2_tensors(), str(tmp_path / "m.safetensors"))
+    with pytest.raises(UserError, match="no name for a checkpoint"):
+        survey(f"{name}={tmp_path}/m.safetensors")
+
+
+@pytest.mark.parametrize("where", ["http://host/..", "http://host/a/../model.safetensors", "http://host/."])
+def test_a_name_is_never_a_way_out_of_a_folder(where):
+    assert locate(where, Client(Tally())).name == "model"
+
+
+def test_an_empty_argument_is_refused():
+    with pytest.raises(UserError, match="name is empty"):
+        survey("")
+
+
 def test_a_file_that_is_replaced_meanwhile_is_noticed(tmp_path):
     path = tmp_path / "m.safetensors"
     save_file(gpt2_tensors(), str(path))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable
 
 EXIT_USER_ERROR = 2
+LONGEST_LINE = 2000  # characters
 
 
 class UserError(Exception):
@@ -21,6 +23,11 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def plain(text: str) -> str:
+    """Text of others as one line that a terminal shows and does not obey: what is not printable, escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def parser(module_doc: str | None, prog: str) -> argparse.ArgumentParser:
@@ -49,18 +56,21 @@ def run(main: Callable[[], None]) -> None:
     143 terminated; anything else is a defect and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # in a terminal that knows no γ
     try:
         main()
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            line = plain(problem[: LONGEST_LINE + 1])
+            print(f"error: {line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + ' …'}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except BrokenPipeError:
         os._exit(128 + signal.SIGPIPE)  # whoever read our output has gone
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        print(f"error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {plain(str(error.filename or 'file system'))}: {error.strerror or error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

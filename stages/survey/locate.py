@@ -15,6 +15,7 @@ SAFETENSORS = ".safetensors"
 INDEX = ".index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 WHOLE_MODEL = "model.safetensors"
+NO_NAMES = ("", ".", "..")  # a checkpoint's name becomes that of a folder
 HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.+", re.DOTALL)
 
@@ -48,9 +49,13 @@ def _of_kind(name: str, where: str) -> str:
 def _named(file: str | None, folder: str, given: str) -> str:
     """What to call a model: as the user says, after its file, or after its folder if the file is called as all are."""
     if given:
+        if given in NO_NAMES or not given.isprintable():
+            raise UserError(f"{given}: no name for a checkpoint")
         return given
     stem = (file or "").removesuffix(INDEX).removesuffix(SAFETENSORS)
-    return stem if stem and stem != "model" else PurePosixPath(folder).name or folder or "model"
+    name = stem if stem and stem != "model" else PurePosixPath(folder).name or folder
+    name = "".join(c if c.isprintable() else "?" for c in name).replace("/", "_")
+    return "model" if name in NO_NAMES else name
 
 
 def where(argument: str) -> tuple[str, str]:
@@ -69,10 +74,12 @@ def locate(argument: str, client: Client) -> Checkpoint:
         UserError: if it is none of these, or of a kind that is not read.
     """
     given, place = where(argument)
+    if not place:
+        raise UserError("a checkpoint's name is empty; write . for the current folder")
     path = Path(place)
     if path.exists():
         if path.is_dir():
-            return Checkpoint(given or path.resolve().name, LocalFolder(path, client.tally), None)
+            return Checkpoint(_named(None, str(path.resolve()), given), LocalFolder(path, client.tally), None)
         file = _of_kind(path.name, place)
         return Checkpoint(_named(file, str(path.resolve().parent), given), LocalFolder(path.parent, client.tally), file)
     if match := URL.fullmatch(place):
@@ -81,7 +88,7 @@ def locate(argument: str, client: Client) -> Checkpoint:
         if place.endswith((*PICKLES, SAFETENSORS)):
             raise UserError(f"{place}: no such file")
         folder = HubFolder(match["repository"], match["revision"] or "", client)
-        return Checkpoint(given or match["repository"].split("/")[1], folder, None)
+        return Checkpoint(_named(None, match["repository"], given), folder, None)
     raise UserError(
         f"{place}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision"
     )

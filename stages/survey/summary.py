@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.common.cli import plain
 from stages.survey.extract import Extraction
 from stages.survey.families import BETA, GAMMA
 
@@ -72,6 +73,7 @@ def _number(value: Any) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]], texts: int) -> Iterable[str]:
     """Rows as lines, the first `texts` columns left, numbers right."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
@@ -96,8 +98,9 @@ def table(checkpoints: Sequence[dict[str, Any]], gamma_from: float, gamma_to: fl
         for one in found["tensors"]:
             place = one["place"] if one["block"] < 0 else f"{one['block']} {one['place']}"
             rows.append([one["name"], place, SIGNS[one["kind"]], *(_number(one.get(name)) for name in COLUMNS)])
-        lines += ["", f"{found['model']} {found['revision']}".strip(), *_aligned(rows, 3)]
+        lines += ["", plain(f"{found['model']} {found['revision']}".strip()), *_aligned(rows, 3)]
     for found in checkpoints:
         if found["unrecognised"]:
-            lines += ["", f"{found['model']}: unrecognised, not counted above: {', '.join(found['unrecognised'])}"]
+            unrecognised = ", ".join(found["unrecognised"])
+            lines += ["", plain(f"{found['model']}: unrecognised, not counted above: {unrecognised}")]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.common.cli import plain
 from stages.survey import gpt2
 from stages.survey.extract import Extraction, extract
 from stages.survey.http import Client
@@ -17,7 +18,7 @@ from stages.survey.ranges import Advance, ignore
 
 def progress(total: int, model: str) -> Advance:
     """A bar for the bytes of a checkpoint's norms, shown once they take more than two seconds."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return ignore
     from tqdm import tqdm
 
@@ -36,7 +37,7 @@ def visit(argument: str, client: Client) -> Extraction:
     if bad:
         notes.append(f"{bad:,} values are not finite numbers; statistics are of the others")
     for note in notes:
-        print(f"{found.model}: {note}", file=sys.stderr)
+        print(plain(f"{found.model}: {note}"), file=sys.stderr)
     return found
 
 
