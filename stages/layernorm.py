@@ -109,10 +109,16 @@ def stage(arguments: list[str]) -> None:
     files.write_metrics("layernorm", {one.model: summary.by_kind(one, *thresholds) for one in found})
 
 
+def _path(text: str) -> Path:
+    if Path(text).name in ("", ".."):
+        raise argparse.ArgumentTypeError("not the name of a file")
+    return Path(text)
+
+
 def parsed() -> argparse.Namespace:
     parser = cli.parser(__doc__, "stages.layernorm")
     parser.add_argument("checkpoint", nargs="+", help="[NAME=]WHERE, see above")
-    parser.add_argument("--out", type=Path, help="write every value to this Parquet file")
+    parser.add_argument("--out", type=_path, help="write every value to this Parquet file")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
     parser.add_argument("--tensors", action="store_true", help="a line for each tensor of several checkpoints too")
     parser.add_argument(
@@ -125,9 +131,21 @@ def parsed() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--stage", action="store_true", help="be the pipeline's stage")
     arguments = parser.parse_args()
-    if not arguments.timeout > 0 or arguments.retries < 0 or not arguments.whole >= 0:
-        parser.error("--timeout must be more than 0, --retries and --whole 0 or more")
+    if not 0 < arguments.timeout <= 600 or not 0 <= arguments.retries <= 10 or not 0 <= arguments.whole <= 1e6:
+        parser.error("--timeout must be more than 0 and at most 600, --retries 0 to 10, --whole 0 to 1,000,000")
+    if arguments.out and not _may_be_replaced(arguments.out):
+        raise cli.UserError(f"--out {arguments.out}: exists and is no Parquet file; name another one")
     return arguments
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether nothing is lost if a table takes the place of `path`: of no model, folder or device."""
+    if not path.exists():
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        return handle.read(4) in (b"", b"PAR1")
 
 
 def main() -> None:

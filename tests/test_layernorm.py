@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -154,6 +155,34 @@ def test_what_others_wrote_does_not_reach_the_terminal_as_it_is(project, tmp_pat
     long = run(project, "x" * 100_000)
     assert (long.returncode, len(long.stderr.splitlines())) == (2, 1)
     assert len(long.stderr) < 5000
+
+
+def test_only_a_table_is_replaced_by_the_table(project, tmp_path):
+    path, out = tmp_path / "m.safetensors", tmp_path / "new" / "n.parquet"
+    save_file(gpt2_tensors(), str(path))
+    for _ in range(2):
+        assert run(project, path, "--out", out).returncode == 0
+    os.mkfifo(tmp_path / "pipe")
+    for occupied in (path, tmp_path, tmp_path / "pipe"):
+        done = run(project, path, "--out", occupied)
+        assert done.returncode == 2
+        assert done.stderr == f"error: --out {occupied}: exists and is no Parquet file; name another one\n"
+    assert (tmp_path / "pipe").is_fifo()
+    assert survey(path).tensors
+    for nothing in ("", ".", "..", "/"):
+        done = run(project, path, "--out", nothing)
+        assert (done.returncode, done.stderr.splitlines()[-1][-22:]) == (2, "not the name of a file")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--timeout=inf", "--timeout=nan", "--timeout=0", "--retries=-1", "--retries=99", "--whole=inf", "--whole=nan"],
+)
+def test_numbers_out_of_bounds_are_refused(monkeypatch, capsys, wrong):
+    monkeypatch.setattr("sys.argv", ["layernorm", "x", wrong])
+    with pytest.raises(SystemExit, match="2"):
+        layernorm.parsed()
+    assert "--timeout must be more than 0 and at most 600" in capsys.readouterr().err
 
 
 def test_a_terminal_that_knows_no_greek(project, tmp_path):

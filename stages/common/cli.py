@@ -49,6 +49,14 @@ def _terminated(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
+def _tell(problem: str) -> None:
+    line = plain(problem)
+    print(
+        f"error: {line if len(line) <= LONGEST_LINE else '… '.join((line[: LONGEST_LINE // 2], line[-LONGEST_LINE // 2 :]))}",
+        file=sys.stderr,
+    )
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into exit codes.
 
@@ -62,15 +70,14 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         for problem in error.problems:
-            line = plain(problem[: LONGEST_LINE + 1])
-            print(f"error: {line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + ' …'}", file=sys.stderr)
+            _tell(problem)
         sys.exit(EXIT_USER_ERROR)
     except BrokenPipeError:
         os._exit(128 + signal.SIGPIPE)  # whoever read our output has gone
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        print(f"error: {plain(str(error.filename or 'file system'))}: {error.strerror or error}", file=sys.stderr)
+        _tell(f"{error.filename or 'file system'}: {error.strerror or error}")
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
