@@ -1,4 +1,4 @@
-"""Write the generated sections of README.md anew: the pipeline's graph and the tables' columns.
+"""Write the generated sections of README.md anew: the pipeline's graph, the tables' columns, the kept run's figures.
 
 A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
 
@@ -16,6 +16,7 @@ from stages.common import cli, files, params, tables
 
 README = Path("README.md")
 PIPELINE = Path("dvc.yaml")
+KEPT = Path("reports/paper")  # a run at the articles' own size, see stages/keep.py
 
 
 def _paths(entries: list[Any]) -> Iterator[str]:
@@ -46,9 +47,59 @@ def graph(stages: dict[str, Any]) -> str:
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
+def kept_run(folder: Path) -> str:
+    """What the run at the articles' size found, line by line beside what the article on initialisation says."""
+    found = files.read_json(folder / "metrics" / "dynamics.json")
+    training = files.read_json(folder / "metrics" / "train" / "seed-0.json")
+    machine = files.read_json(folder / "machine.json")
+    start = {claim: f"{each['value']:.3g}" for claim, each in found["initialisation"].items()}
+    growth = [100 * value for _, value in sorted(found["growth_of_std_by_block"].items(), key=lambda i: int(i[0][6:]))]
+
+    def value(name: str) -> float:
+        return float(found[name]["value"])
+
+    rows = [
+        ("biases are 0 at the start (W1)", start["W1"]),
+        ("weights of Linear layers have σ about 0.02 (W2)", start["W2"]),
+        ("position embeddings about 0.044 (W3)", start["W3"]),
+        ("token embeddings about 0.02, for they are tied (W4)", start["W4"]),
+        (
+            "(no loss is given; guessing costs ln 50257 = 10.825)",
+            f"training loss {training['first_train_loss']:.3f} at first, {training['last_train_loss']:.3f} in the last "
+            f"step; test loss {training['first_test_loss']:.3f} and {training['last_test_loss']:.3f}",
+        ),
+        ("the QKV weights widen (W5)", f"σ grows by {100 * value('growth_of_std'):.0f} %"),
+        (
+            "their tails grow longer (W6)",
+            f"{100 * value('change_of_tail_mass'):+.2f} points of the weights beyond three initial σ; excess kurtosis "
+            f"of Q, K and V {value('change_of_excess_kurtosis'):+.2f}",
+        ),
+        (
+            "early layers widen faster, later ones slower (W7)",
+            f"σ grows by {', '.join(f'{each:.0f}' for each in growth)} % from block 0 on; rank correlation with depth "
+            f"{value('rank_correlation_of_growth_with_depth'):.2f}",
+        ),
+        (
+            "the layer next to the embedding grows most (W8)",
+            f"block 0 leads the next by {100 * value('lead_of_block_0_in_growth'):.0f} points",
+        ),
+        (
+            "at the start softmax is far from saturation (W9)",
+            f"lowest mean attention entropy early on: {value('lowest_early_attention_entropy'):.3f} of the maximum",
+        ),
+    ]
+    lines = ["| the article | this run |", "|---|---|", *(f"| {said} | {here} |" for said, here in rows), ""]
+    lines.append(f"{machine['processor']}, {machine['cores']} cores: {machine['took']}.")
+    return "\n".join(lines) + "\n"
+
+
 def sections() -> dict[str, str]:
     """The generated sections by name."""
-    return {"pipeline": graph(params.read(PIPELINE)["stages"]), "tables": tables.markdown()}
+    return {
+        "pipeline": graph(params.read(PIPELINE)["stages"]),
+        "tables": tables.markdown(),
+        "kept run": kept_run(KEPT),
+    }
 
 
 def updated(text: str) -> str:

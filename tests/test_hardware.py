@@ -68,6 +68,16 @@ def test_capability_tells_processors_apart():
     assert all(isinstance(value, bool | str) for value in found.values())
 
 
+def test_every_thread_takes_denormal_numbers_for_zero():
+    code = """import torch
+from stages.model5 import hardware
+hardware.prepare(2)
+tiny = torch.full((2**22,), 1e-30) * 1e-9
+print(int(tiny.count_nonzero()))"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "0\n"
+
+
 def test_the_rate_of_products_is_plausible():
     assert 0.1 < hardware.product_rate(torch.float32, 256) < 1e6
 

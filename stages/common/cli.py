@@ -51,10 +51,9 @@ def _terminated(*_: object) -> None:
 
 def _tell(problem: str) -> None:
     line = plain(problem)
-    print(
-        f"error: {line if len(line) <= LONGEST_LINE else '… '.join((line[: LONGEST_LINE // 2], line[-LONGEST_LINE // 2 :]))}",
-        file=sys.stderr,
-    )
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]}… {line[-LONGEST_LINE // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
 
 
 def run(main: Callable[[], None]) -> None:
