@@ -378,6 +378,25 @@ def test_what_no_norm_can_be_is_refused(tmp_path, tensor, said):
         survey(tmp_path / "x.safetensors")
 
 
+def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
+    n = 10**12
+    entry = {"ln_f.weight": {"dtype": "F32", "shape": [n], "data_offsets": [0, 4 * n]}}
+    text = json.dumps(entry).encode()
+    with (tmp_path / "x.safetensors").open("wb") as handle:
+        handle.write(len(text).to_bytes(8, "little") + text)
+        handle.truncate(8 + len(text) + 4 * n)
+    with pytest.raises(UserError, match="more than the 1,048,576 of any norm"):
+        survey(tmp_path / "x.safetensors")
+
+
+def test_many_problems_are_one_line(tmp_path):
+    names = [f"{name}.weight" for name in numbered(CASES["GPT-2"][2])]
+    save_file({name: np.ones(4, np.int8) for name in names}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"is stored as I8.*\(and 6 more such problems\)") as raised:
+        survey(tmp_path / "x.safetensors")
+    assert len(raised.value.problems) == 1
+
+
 def test_one_parameter_under_two_names_is_refused(tmp_path):
     names = ("norm.weight", "model.norm.weight")
     save_file({name: np.ones(4, np.float32) for name in names}, tmp_path / "x.safetensors")

@@ -3,6 +3,7 @@
 import json
 import random
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -92,6 +93,16 @@ def test_what_is_wrong_is_told(contents, said):
 def test_a_header_larger_than_the_format_allows_is_refused_unread():
     with pytest.raises(header.HeaderError, match="the format allows 100000000"):
         header.length(struct.pack("<Q", 100_000_001), 10**12)
+
+
+def test_what_is_wrong_with_much_is_told_soon_and_briefly():
+    many = b",".join(b'"%d":1' % n for n in range(100_000))
+    for text in (b'{%s,"99999":1}' % many, b'{"%s": 1}' % (b"x" * 10**6)):
+        started = time.monotonic()
+        with pytest.raises(header.HeaderError) as raised:
+            read(pack(text))
+        assert len(str(raised.value)) < 200
+        assert time.monotonic() - started < 5
 
 
 def same_or_refused(contents):

@@ -2,9 +2,14 @@
 
 import itertools
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hub_server import PLAIN, serving
 from safetensors.numpy import save
 from test_inputs import gpt2_tensors
@@ -131,6 +136,38 @@ def test_a_server_that_is_not_there_is_told(server):
     server.server_close()
     with pytest.raises(UserError, match="check the address and the connection"):
         survey(server)
+
+
+def test_what_fails_is_told_at_once_whatever_else_hangs(server):
+    server.faults["silence"] = 1  # 3 s, for config.json; a file that is not there has none
+    started = time.monotonic()
+    with pytest.raises(UserError, match="no such file"):
+        survey(server, http.Client(Tally(), timeout=30.0, retries=0), name="nothing.safetensors")
+    assert time.monotonic() - started < 2
+
+
+def test_an_interrupt_ends_it_at_once():
+    code = "import time; from stages.common import cli; from stages.survey.threads import each;"
+    code += "print(1, flush=True); cli.run(lambda: each(lambda n: time.sleep(60), range(3)))"
+    command = [sys.executable, "-c", code]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.stdout.readline()
+    time.sleep(0.5)
+    started.send_signal(signal.SIGINT)
+    assert started.communicate(timeout=20)[1] == "interrupted\n"
+    assert started.returncode == 130
+
+
+@pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
+def test_an_address_that_can_be_none_is_refused(host):
+    with pytest.raises(UserError, match=r"model\.safetensors: "):
+        extract(locate(f"http://{host}/model.safetensors", http.Client(Tally(), 1.0, 0)))
+
+
+@pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
+def test_a_driver_that_needs_more_than_an_address_is_told(where):
+    with pytest.raises(UserError, match=where):
+        extract(locate(where, http.Client(Tally())))
 
 
 def test_an_answer_that_drips_is_given_up(server, monkeypatch):

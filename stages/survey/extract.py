@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -13,12 +12,15 @@ import numpy as np
 from stages.common.cli import UserError
 from stages.survey import header
 from stages.survey.families import GAMMA, Choice, Norm, choose, like_norms
-from stages.survey.http import AT_ONCE, RefusedError
+from stages.survey.http import RefusedError
 from stages.survey.locate import INDEX, PICKLES, SAFETENSORS, WHOLE_MODEL, Checkpoint, pickle_refused
 from stages.survey.ranges import Advance, MissingError, Source, Span, ignore, merged
+from stages.survey.threads import begin, each
 
 CONFIG = "config.json"
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
+LONGEST = 2**20  # values of one norm; the widest models have some 2**15
+MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
 
 
 class Tensor(NamedTuple):
@@ -146,20 +148,25 @@ def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
     """Refuse what no norm can be.
 
     Raises:
-        UserError: a line for each problem.
+        UserError: for the first, and how many more there are.
     """
-    problems, seen = [], dict[Norm, str]()
+    problems, seen, total = [], dict[Norm, str](), 0
     for name, norm in choice.norms.items():
         place = files[name].places[name]
         if place.dtype not in STORED:
             problems.append(f"{where}: {name} is stored as {place.dtype}; only {', '.join(STORED)} are read")
         elif len(place.shape) != 1 or not place.shape[0]:
             problems.append(f"{where}: {name} has the shape {list(place.shape)}, and a norm's parameters are a vector")
+        elif place.shape[0] > LONGEST:
+            problems.append(f"{where}: {name} has {place.shape[0]:,} values, more than the {LONGEST:,} of any norm")
         if norm in seen:
             problems.append(f"{where}: {seen[norm]} and {name} are the same parameter of {choice.family.name}")
         seen[norm] = name
+        total += place.stop - place.start
     if problems:
-        raise UserError(*problems)
+        raise UserError(problems[0] + (f" (and {len(problems) - 1} more such problems)" if problems[1:] else ""))
+    if total > MOST:
+        raise UserError(f"{where}: its norms have {total:,} bytes, more than the {MOST:,} that are read")
 
 
 def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda *_: ignore) -> Extraction:
@@ -173,20 +180,19 @@ def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda 
     """
     notes: list[str] = []
     folder = checkpoint.folder
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        asked = pool.submit(read_config, checkpoint, notes)
-        begin = main_file(checkpoint)
-        try:
-            listed, opened = _open(checkpoint, begin)
-        except MissingError:
-            if checkpoint.file or folder.names() is not None:
-                raise
-            listed, opened = _open(checkpoint, begin + INDEX)
-        config = asked.result()
-        choice = choose(listed, config)
-        strange = like_norms(listed, choice.norms)
-        wanted = sorted({listed[name] for name in (*choice.norms, *strange)} - {begin})
-        opened |= dict(zip(wanted, pool.map(lambda name: open_file(folder.source(name)), wanted), strict=True))
+    asked = begin(lambda: read_config(checkpoint, notes))
+    first = main_file(checkpoint)
+    try:
+        listed, opened = _open(checkpoint, first)
+    except MissingError:
+        if checkpoint.file or folder.names() is not None:
+            raise
+        listed, opened = _open(checkpoint, first + INDEX)
+    config = asked.result()
+    choice = choose(listed, config)
+    strange = like_norms(listed, choice.norms)
+    wanted = sorted({listed[name] for name in (*choice.norms, *strange)} - {first})
+    opened |= dict(zip(wanted, each(lambda name: open_file(folder.source(name)), wanted), strict=True))
     files = {name: opened[listed[name]] for name in (*choice.norms, *strange)}
     for name, file in files.items():
         if name not in file.places:

@@ -175,7 +175,6 @@ class HubFolder:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import (
             HfHubHTTPError,
-            HFValidationError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
@@ -193,7 +192,7 @@ class HubFolder:
                 ) from None
             except RevisionNotFoundError:
                 raise MissingError(f"{self.repository}: no revision {revision!r} on the hub") from None
-            except HFValidationError as error:
+            except (ValueError, ImportError, httpx2.InvalidURL) as error:  # a name, token, endpoint or proxy
                 raise UserError(f"{self.name}: {error}") from None
             except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
                 raise passing(error, self.name) from error

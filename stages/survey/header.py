@@ -52,8 +52,11 @@ def length(first: bytes, file_size: int) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise HeaderError(f"its header names {next(name for name in names if names.count(name) > 1)!r} twice")
+        seen = set[str]()
+        for name, _ in pairs:
+            if name in seen:
+                raise HeaderError(f"its header names {name!r:.60} twice")
+            seen.add(name)
     return entries
 
 
@@ -76,22 +79,23 @@ def _size(value: Any, of: str) -> int:
 def _place(name: str, entry: Any, base: int) -> Place:
     """A tensor's place from its entry; offsets count from the header's end, at byte `base` of the file."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise HeaderError(f"the entry of {name!r} is not dtype, shape and data_offsets")
+        raise HeaderError(f"the entry of {name!r:.60} is not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
-        raise HeaderError(f"{name!r} is of the unknown type {dtype!r:.40}")
+        raise HeaderError(f"{name!r:.60} is of the unknown type {dtype!r:.40}")
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-        raise HeaderError(f"the shape or the offsets of {name!r} are not lists of numbers")
+        raise HeaderError(f"the shape or the offsets of {name!r:.60} are not lists of numbers")
     values = 1
     for n in shape:
-        values *= _size(n, f"an axis of {name!r}")
+        values *= _size(n, f"an axis of {name!r:.60}")
         if values > LARGEST_SIZE:
-            raise HeaderError(f"the shape of {name!r} multiplies to more than 64 bits can count")
-    start, stop = (_size(offset, f"an offset of {name!r}") for offset in offsets)
+            raise HeaderError(f"the shape of {name!r:.60} multiplies to more than 64 bits can count")
+    start, stop = (_size(offset, f"an offset of {name!r:.60}") for offset in offsets)
     if start > stop:
-        raise HeaderError(f"{name!r} runs backwards, from byte {start} to byte {stop}")
+        raise HeaderError(f"{name!r:.60} runs backwards, from byte {start} to byte {stop}")
     if values * BITS[dtype] != 8 * (stop - start):
-        raise HeaderError(f"{name!r} has {stop - start} bytes, and shape {shape} of type {dtype} takes others")
+        takes = f"shape {shape!s:.60} of type {dtype} takes others"
+        raise HeaderError(f"{name!r:.60} has {stop - start} bytes, and {takes}")
     return Place(dtype, tuple(shape), base + start, base + stop)
 
 
@@ -129,7 +133,7 @@ def parse(text: bytes, file_size: int) -> dict[str, Place]:
     for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
         if place.start != end:
             what = "overlaps with the tensor before it" if place.start < end else "leaves a gap before it"
-            raise HeaderError(f"{name!r} {what} (byte {place.start}, expected {end})")
+            raise HeaderError(f"{name!r:.60} {what} (byte {place.start}, expected {end})")
         end = place.stop
     if end != file_size:
         raise HeaderError(f"its tensors end at byte {end}, and the file at byte {file_size}: it was cut or added to")

@@ -11,7 +11,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +20,8 @@ import httpx2
 
 from stages.common.cli import UserError
 from stages.survey.ranges import HEAD, Advance, LocalFile, MissingError, Span, Tally, changed, ignore
+from stages.survey.threads import AT_ONCE, each
 
-AT_ONCE = 8  # requests in flight
 MOST_REDIRECTS = 5
 FOLLOWED = {("http", "http"), ("http", "https"), ("https", "https")}  # redirects from one scheme to another
 WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
@@ -64,7 +63,10 @@ class Client:
     @cached_property
     def http(self) -> httpx2.Client:
         limits = httpx2.Limits(max_keepalive_connections=AT_ONCE, max_connections=AT_ONCE)
-        return httpx2.Client(timeout=self.timeout, headers={"Accept-Encoding": "identity"}, limits=limits)
+        try:
+            return httpx2.Client(timeout=self.timeout, headers={"Accept-Encoding": "identity"}, limits=limits)
+        except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
+            raise UserError(f"the proxy or certificates that the environment names can't be used: {error}") from None
 
     def again(self, attempt: Callable[[], T], url: str) -> T:
         """What `attempt` returns, if need be after `retries` repeats.
@@ -114,7 +116,7 @@ class Client:
                 visited.add(here)
         except httpx2.TransportError as error:
             raise PassingError(" ".join(str(error).split()) or type(error).__name__) from error
-        except httpx2.InvalidURL as error:
+        except (httpx2.InvalidURL, UnicodeError) as error:  # of a name that no host can have, too
             raise UserError(f"{url}: {error}") from None
 
     def body(self, response: httpx2.Response, most: int) -> Iterator[bytes]:
@@ -146,6 +148,8 @@ class Client:
 
         def attempt() -> bytes:
             with self.get(url, headers or {}) as response:
+                if response.status_code != 200:
+                    raise UserError(f"{url}: asked for all of it, the server says {response.status_code}")
                 return b"".join(self.body(response, LARGEST_TEXT))
 
         return self.again(attempt, url)
@@ -198,11 +202,7 @@ class HttpFile:
         def one(span: Span) -> bytes:
             return self.client.again(lambda: self._attempt(span, advance), self.name)
 
-        pool = ThreadPoolExecutor(AT_ONCE)
-        try:
-            return list(pool.map(one, spans))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        return each(one, spans)
 
     def _attempt(self, span: Span, advance: Advance) -> bytes:
         """One request for a span; the first one finds the size out, and may get less than it asked for."""

@@ -95,7 +95,10 @@ def locate(argument: str, client: Client) -> Checkpoint:
 
 
 def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UserError(f"{url}: {error}") from None
     if scheme in ("http", "https") and (parts.query or parts.fragment):
         # A signed address is good for one file: nothing can be asked for beside it.
         raise UserError(f"{url}: an address with a query or fragment can't be read; give the plain address of the file")

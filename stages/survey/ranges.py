@@ -136,6 +136,8 @@ class FsspecFile:
             self._system, self._path = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UserError(f"{url}: {error}") from None
+        except Exception as error:  # a driver that needs more than an address, or can't reach its server
+            raise self._failed(error) from None
         self._etag: Any = None
 
     def head(self) -> bytes:
