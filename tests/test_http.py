@@ -241,6 +241,7 @@ def test_a_shard_without_what_the_index_says_is_refused(server):
         ("http://host/model.bin", "a pickle, which can run any code"),
         ("http://host/model.safetensors?token=1", "with a query or fragment"),
         ("nonsense://host/model.safetensors", "nonsense://host/model.safetensors: "),
+        ("http://me:secret@host/model.safetensors", "an address that holds a password can't be read"),
     ],
 )
 def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
@@ -248,6 +249,7 @@ def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
     with pytest.raises(UserError) as raised:
         extract(locate(where, http.Client(Tally())))
     assert said in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_what_fsspec_opens_is_read_by_ranges():

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.common.cli import UserError
+from stages.common.cli import UserError, plain
 from stages.survey import header
-from stages.survey.families import GAMMA, Choice, Norm, choose, like_norms
+from stages.survey.families import FAMILIES, GAMMA, Choice, Norm, choose, like_norms
 from stages.survey.http import RefusedError
 from stages.survey.locate import INDEX, PICKLES, SAFETENSORS, WHOLE_MODEL, Checkpoint, pickle_refused
 from stages.survey.ranges import Advance, MissingError, Source, Span, ignore, merged
 from stages.survey.threads import begin, each
 
 CONFIG = "config.json"
+DECIDING = {"model_type", *(key for family in FAMILIES for key in family.needs)}
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
 LONGEST = 2**20  # values of one norm; the widest models have some 2**15
 MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
@@ -72,7 +73,7 @@ def open_file(source: Source) -> File:
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
-    """The checkpoint's config.json, or None if it has none that can be had."""
+    """What config.json says that the rules of `families` ask for, or None if there is none that can be had."""
     try:
         text = checkpoint.folder.text(CONFIG)
     except MissingError:
@@ -86,7 +87,8 @@ def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | No
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{checkpoint.folder.name}/{CONFIG}: not a JSON object; mend it, or take it away")
-    return found
+    deciding = {key: found.get(key) for key in sorted(DECIDING)}
+    return {key: plain(v) if isinstance(v, str) else v for key, v in deciding.items() if isinstance(v, str | bool)}
 
 
 def main_file(checkpoint: Checkpoint) -> str:

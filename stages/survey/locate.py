@@ -99,6 +99,8 @@ def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint
         parts = urlsplit(url)
     except ValueError as error:
         raise UserError(f"{url}: {error}") from None
+    if parts.username or parts.password:
+        raise UserError("an address that holds a password can't be read: it would stand in tables and messages")
     if scheme in ("http", "https") and (parts.query or parts.fragment):
         # A signed address is good for one file: nothing can be asked for beside it.
         raise UserError(f"{url}: an address with a query or fragment can't be read; give the plain address of the file")
