@@ -29,6 +29,7 @@ WATCHED = 3  # snapshots that are timed
 
 def trainer(size: Size, precision: str) -> training.Trainer:
     """A trainer as the stage makes it, deterministic algorithms included."""
+    hardware.flush_denormals()
     hardware.prepare(torch.get_num_threads())
     model = Model5(Shape(size.vocabulary, size.context_length, size.width, size.heads, size.blocks))
     initialisation.initialise(model, LINEAR_STD, 0)

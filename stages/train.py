@@ -170,6 +170,7 @@ def main() -> None:
         processes.end_with_owner()
     from stages.model5 import distributed, hardware
 
+    hardware.flush_denormals()
     started = distributed.started_by_torchrun()
     if not started or distributed.world().writes:
         hardware.check_precision(settings.precision, hardware.device(settings.device))

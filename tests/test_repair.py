@@ -275,7 +275,7 @@ def test_it_starts_fast():
 def test_dvc_stops_at_what_is_left_and_goes_on_when_it_is_mended(rebuilt):
     git("commit", "-qam", "smoke size", cwd=rebuilt.folder)
     before = rebuilt.read("dvc.lock")
-    (rebuilt.folder / "dvc.lock").write_text(before[:8192])
+    (rebuilt.folder / "dvc.lock").write_text(before[: before.index("md5:", 8000) + 2])
     assert "'./dvc.lock' is invalid" in rebuilt.run("dvc", "repro").stderr
     (rebuilt.folder / ".dvc" / "tmp" / "rwlock").write_text("")
     said = rebuilt.stage("repair").stderr

@@ -13,10 +13,6 @@ import torch
 
 from stages.common.cli import UserError
 
-# Numbers below 1.2e-38 count as 0. Gradients become so small as training goes on, and processors compute with such
-# numbers so slowly that a step came to take 1.6 times its time. Said here, since threads that run already keep theirs.
-torch.set_flush_denormal(True)
-
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
@@ -42,6 +38,15 @@ def device(wanted: str, local_rank: int = 0) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def flush_denormals() -> None:
+    """Let numbers below 1.2e-38 count as 0, in this thread and in all that start later; so call it first.
+
+    Gradients become so small as training goes on, and processors compute with such numbers so slowly that a step at the
+    articles' size came to take 1.6 times its time.
+    """
+    torch.set_flush_denormal(True)
 
 
 def prepare(threads: int) -> None:
