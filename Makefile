@@ -31,7 +31,7 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 		&& python -m stages.check && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
 
 test: ## run the tests (four minutes or so)
-	@$(ready) && python -m pytest -n auto --dist worksteal
+	@$(ready) && python -m pytest -n auto --maxschedchunk 2
 
 test-all: test ## run all tests, the long ones too (a quarter of an hour or so)
 	@$(ready) && python -m pytest -m slow

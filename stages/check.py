@@ -21,8 +21,8 @@ from pathlib import Path
 from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
 from stages.common import cli, files, params
 from stages.model5 import recorded
+from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.http import Client
 from stages.survey.locate import locate
 from stages.survey.ranges import Tally
 from stages.survey.visit import fingerprint, is_local

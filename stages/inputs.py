@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from stages.common import bpe, cli, files, params
 from stages.sources import directory, embedded, hub, layout
-from stages.survey.http import Client
+from stages.survey.client import Client
 from stages.survey.ranges import Tally
 from stages.survey.visit import origin, visit
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import cli, files, machine, params
-from stages.survey.http import Client
+from stages.survey.client import Client
 from stages.survey.ranges import Tally
 from stages.survey.visit import fingerprint, is_local, visit
 

@@ -32,10 +32,10 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from stages.common import cli, files, params
 from stages.survey import summary
+from stages.survey.client import Client
 from stages.survey.extract import Extraction
-from stages.survey.http import Client
 from stages.survey.ranges import Tally
-from stages.survey.visit import visit
+from stages.survey.visit import progress, visit
 
 OUTPUT = files.DATA / "layernorm.parquet"
 CHECKPOINTS = files.DATA / "inputs" / "checkpoints"
@@ -68,16 +68,23 @@ class Run(params.Section):
 
 def columns(extractions: Iterable[Extraction]) -> dict[str, Any]:
     """The columns of the `layernorm` table for the given checkpoints, in their order."""
-    rows: dict[str, list[np.ndarray]] = {}
-    for one in extractions:
-        for tensor in one.tensors:
-            n = tensor.values.size
-            entry = {"model": one.model, "revision": one.revision, "family": one.family, **tensor.norm._asdict()}
-            for name, value in (entry | {"stored": tensor.stored}).items():
-                rows.setdefault(name, []).append(np.full(n, value))
-            rows.setdefault("index", []).append(np.arange(n, dtype=np.int32))
-            rows.setdefault("value", []).append(tensor.values)
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
+    from stages.common.tables import Runs
+
+    found = [(one, tensor) for one in extractions for tensor in one.tensors]
+    lengths = [tensor.values.size for _, tensor in found]
+    texts = {
+        "model": [one.model for one, _ in found],
+        "revision": [one.revision for one, _ in found],
+        "family": [one.family for one, _ in found],
+        "place": [tensor.norm.place for _, tensor in found],
+        "kind": [tensor.norm.kind for _, tensor in found],
+        "stored": [tensor.stored for _, tensor in found],
+    }
+    return {name: Runs(values, lengths) for name, values in texts.items()} | {
+        "block": np.repeat(np.array([tensor.norm.block for _, tensor in found], np.int16), lengths),
+        "index": np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]),
+        "value": np.concatenate([tensor.values for _, tensor in found]),
+    }
 
 
 def survey(arguments: Iterable[str], client: Client) -> list[Extraction]:
@@ -106,7 +113,10 @@ def stage(arguments: list[str]) -> None:
     ]
     thresholds = (settings.gamma_from, settings.gamma_to, settings.beta_near_zero)
     tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()})
-    files.write_metrics("layernorm", {one.model: summary.by_kind(one, *thresholds) for one in found})
+    files.write_metrics(
+        "layernorm",
+        {one.model: summary.by_kind(one, *thresholds) | {"unrecognised": len(one.unrecognised)} for one in found},
+    )
 
 
 def _path(text: str) -> Path:
@@ -154,9 +164,8 @@ def main() -> None:
         stage(arguments.checkpoint)
         return
     tally = Tally()
-    found = survey(
-        arguments.checkpoint, Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
-    )
+    client = Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6), progress)
+    found = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
     told = [summary.told(one, *thresholds) for one in found]
     if arguments.out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -14,6 +15,13 @@ import pytest
 from closure import ROOT
 
 import stages  # noqa: F401  before any numerical library: it says how they wait and share work
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first, then what needs no rebuilt pipeline: nobody waits for either."""
+    items.sort(
+        key=lambda item: (item.get_closest_marker("longest") is None, "smoke" in getattr(item, "fixturenames", ()))
+    )
 
 
 def environment() -> dict[str, str]:
@@ -83,10 +91,37 @@ def fresh_copy(folder: Path) -> Project:
     return project
 
 
+Shared = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shared:
+    """Fill a folder once for all processes that test; the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    common = base if worker_id == "master" else base.parent
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = common / name, common / f"{name}.done"
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def _fresh(shared: Shared) -> Project:
+    return Project(shared("fresh copy", fresh_copy))
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(_fresh: Project, tmp_path: Path) -> Project:
     """A fresh copy of the project, nothing run in it."""
-    return fresh_copy(tmp_path / "project")
+    return _fresh.copy(tmp_path / "project")
 
 
 @pytest.fixture
@@ -116,21 +151,19 @@ def small_disk_at() -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.fixture(scope="session")
-def _smoke(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = fresh_copy(tmp_path_factory.mktemp("smoke run") / "project")
+def _rebuild_in_smoke_size(folder: Path) -> None:
+    project = fresh_copy(folder)
     project.configure(preset="smoke")
     project.repro()
-    return project
 
 
 @pytest.fixture(scope="session")
-def smoke(_smoke: Project) -> Project:
+def smoke(shared: Shared) -> Project:
     """The pipeline rebuilt in smoke size, once for all tests. Only to look at."""
-    return _smoke
+    return Project(shared("smoke run", _rebuild_in_smoke_size))
 
 
 @pytest.fixture
-def rebuilt(_smoke: Project, tmp_path: Path) -> Project:
+def rebuilt(smoke: Project, tmp_path: Path) -> Project:
     """A copy of the rebuilt smoke pipeline, to change and run again."""
-    return _smoke.copy(tmp_path / "project")
+    return smoke.copy(tmp_path / "the project")

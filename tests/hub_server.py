@@ -30,8 +30,10 @@ class Hub(ThreadingHTTPServer):
         self.files, self.book, self.repository, self.commit = files, book, repository, commit
         self.faults: dict[str, int] = {}
         self.delay = 0.0
+        self.seconds_each = 0.0  # that the contents of a large file take
         self.redirect_to = ""  # where large files lie; here, if empty
         self.headers: dict[str, str] = {}  # sent with every file
+        self.refusal_headers: dict[str, str] = {}  # sent with every error of `faults`
         self.requests: list[tuple[str, str, str | None]] = []
         self.tokens: list[tuple[str, str | None]] = []  # path, Authorization
         self.bytes_sent = self.at_once = self.most_at_once = 0
@@ -90,19 +92,26 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         for status in (401, 429, 500, 503):
             if hub.takes_place(str(status)):
-                self.respond(status, b"no", {}, body)
+                self.respond(status, b"no", hub.refusal_headers, body)
                 return
+        if hub.takes_place("drip"):
+            self.drip()
+            return
         if self.path == BOOK:
             self.respond(200, hub.book, {}, body)
             return
         if self.path.startswith("/api/"):
             self.describe(body)
             return
-        match = re.fullmatch(rf"/(cdn/)?{re.escape(hub.repository)}/resolve/([^/]+)/(.+)", self.path)
-        plain = re.fullmatch(rf"{PLAIN}/(.+)", self.path)
+        path = re.sub(r"^http://[^/]+", "", self.path)  # as a proxy is asked
+        match = re.fullmatch(rf"/(cdn/)?{re.escape(hub.repository)}/resolve/([^/]+)/(.+)", path)
+        plain = re.fullmatch(rf"{PLAIN}/([^?]+)(\?signature=good)?", path)
         name = match[3] if match else plain[1] if plain else ""
+        if hub.faults.get("signed") and not (plain and plain[2]):
+            self.respond(403, b"no signature", {}, body)
+            return
         if name not in hub.files:
-            self.respond(404, b"", {"X-Error-Code": "EntryNotFound"}, body)
+            self.respond(403 if hub.faults.get("nothing listed") else 404, b"", {"X-Error-Code": "EntryNotFound"}, body)
             return
         if match and match[1] and hub.takes_place("expired"):
             self.respond(403, b"signature too old", {}, body)
@@ -120,6 +129,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.respond(302, b"", headers | {"Location": f"{hub.redirect_to or hub.address}/cdn{self.path}"}, body)
                 return
         self.send_contents(hub.files[name], headers, body)
+
+    def drip(self) -> None:
+        """Send a header for ever, a little at a time."""
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Endless: ")
+        while True:
+            self.wfile.write(b"x")
+            time.sleep(0.1)
 
     def describe(self, body: bool) -> None:
         """The hub's answer to what a repository is at a revision."""
@@ -170,7 +187,10 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         self.end_headers()
         if body:
-            self.wfile.write(contents)
+            pieces = 10 if hub.seconds_each and large(self.path) else 1
+            for n in range(pieces):
+                self.wfile.write(contents[n * len(contents) // pieces : (n + 1) * len(contents) // pieces])
+                time.sleep(hub.seconds_each / pieces if pieces > 1 else 0)
             with hub.lock:
                 hub.bytes_sent += len(contents)
 

@@ -55,6 +55,7 @@ def in_process(monkeypatch):
     monkeypatch.setattr(measuring, "child", here)
     monkeypatch.setattr(child, "wait", lambda: None)
     yield
+    torch.set_flush_denormal(False)
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
 

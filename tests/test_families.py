@@ -11,9 +11,9 @@ from safetensors import TensorSpec, safe_open, serialize_file
 from safetensors.numpy import save_file
 
 from stages.common.cli import UserError
+from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.families import FAMILIES, Norm, choose
-from stages.survey.http import Client
 from stages.survey.locate import locate
 from stages.survey.ranges import Tally
 

@@ -1,3 +1,4 @@
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +28,7 @@ def test_nothing_outside_a_histograms_axis_is_dropped():
     assert (counts.sum(), below, above) == (3, 1, 2)
 
 
-def test_the_same_figure_has_the_same_bytes(tmp_path):
+def test_the_same_figure_has_the_same_bytes_whatever_the_users_style(tmp_path):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {
@@ -38,12 +39,13 @@ def test_the_same_figure_has_the_same_bytes(tmp_path):
             "value": rng.normal(size=120),
         }
     )
-    for name in "ab":
-        with style.applied():
+    for name, users in (("a", {}), ("b", {"axes.facecolor": "red", "axes.labelsize": 40})):
+        with mpl.rc_context(users), style.applied():
             style.save(norms.by_block(table, 7), tmp_path / name, 100)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_users_own_style_changes_nothing(rebuilt):
     before = {path.name: path.read_bytes() for path in (rebuilt.folder / "reports" / "figures").iterdir()}
     (rebuilt.folder / "matplotlibrc").write_text("axes.facecolor: red\naxes.labelsize: 40\n")

@@ -4,6 +4,7 @@ import json
 import random
 import struct
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_every_tensor_is_where_the_library_put_it(metadata):
         assert contents[place.start : place.stop] == array.tobytes()
 
 
+EMPTY = json.dumps(entry(shape=(0,), offsets=(0, 0))).encode()
 REFUSED = {
     "no bytes": (b"", "it has 0 bytes"),
     "longer than the file": (struct.pack("<Q", 100) + b"{}", "a header of 100 bytes is announced in a file of 10"),
@@ -56,19 +58,30 @@ REFUSED = {
     "not JSON": (pack(b"{nope}"), "not JSON"),
     "no object": (pack(b"[1]"), "does not begin with {"),
     "space before": (pack(b" {}"), "does not begin with {"),
-    "nested": (pack(b'{"a":' + b"[" * 100_000), "nested too deep"),
-    "twice": (pack(b'{"a": 1, "a": 2}'), "names 'a' twice"),
+    "a list": (pack(b'{"a":' + b"[" * 100_000), "the entry of 'a' is not dtype, shape and data_offsets"),
+    "nested": (pack(b'{"a":{"shape":' + b"[" * 4000 + b"}}"), "nested too deep"),
+    "an endless entry": (pack(b'{"a":{"shape":[' + b"1," * 4000 + b"1]}}"), "the entry of 'a' is not"),
+    "no comma": (pack(b'{"a":%s "b":1}' % EMPTY), "not JSON (Expecting ,"),
+    "a comma too many": (pack(b'{"a":%s,}' % EMPTY), "not JSON (Expecting a string"),
+    "no colon": (pack(b'{"a" 1}'), "not JSON (Expecting :"),
+    "no end": (pack(b'{"a":%s' % EMPTY), "not JSON (Expecting ,"),
+    "two objects": (pack(b"{}{}"), "not JSON (Extra data"),
+    "twice": (pack(b'{"a": %s, "a": %s}' % (EMPTY, EMPTY)), "names 'a' twice"),
+    "metadata twice": (pack(b'{"__metadata__": {}, "__metadata__": {}}'), "names '__metadata__' twice"),
+    "a note twice": (pack(b'{"__metadata__": {"a": "1", "a": "2"}}'), "names 'a' twice"),
     "twice inside": (pack(b'{"a": {"dtype": "F32", "dtype": "F16"}}'), "names 'dtype' twice"),
+    "half a note": (pack(b'{"__metadata__": {"a": "\\udc00"}}'), "half a character"),
     "half a character": (pack(b'{"\\ud800": {"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'), "half a character"),
     "no mapping": (pack({"a": [1]}), "the entry of 'a' is not dtype, shape and data_offsets"),
     "one key more": (pack({"a": entry() | {"x": 1}}, bytes(8)), "the entry of 'a' is not"),
-    "metadata": (pack({"__metadata__": {"a": 1}}), "__metadata__ is not a mapping"),
+    "metadata": (pack({"__metadata__": {"a": 1}}), "__metadata__ is not a mapping from names to texts (see 'a')"),
+    "metadata that is a list": (pack({"__metadata__": []}), "__metadata__ is not a mapping"),
     "unknown type": (pack({"a": entry("F33")}, bytes(8)), "'a' is of the unknown type 'F33'"),
     "fraction": (pack(b'{"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}}', bytes(8)), "the number 2.0"),
     "negative": (pack({"a": entry(shape=(-2,))}, bytes(8)), "the number -2"),
     "true": (pack({"a": entry(shape=(True, 2))}, bytes(8)), "an axis of 'a' is True"),
-    "not a number": (pack(b'{"a": NaN}'), "the number NaN"),
-    "a very long number": (pack(b'{"a": ' + b"9" * 10_000 + b"}"), "the number 999"),
+    "not a number": (pack(b'{"a": {"shape": [NaN]}}'), "the number NaN"),
+    "a very long number": (pack(b'{"a": {"shape": [' + b"9" * 4000 + b"]}}"), "the number 999"),
     "overflow": (pack({"a": entry(shape=(2**62, 8), offsets=(0, 0))}), "more than 64 bits"),
     "overflow before a zero": (pack({"a": entry(shape=(2**62, 8, 0), offsets=(0, 0))}), "more than 64 bits"),
     "backwards": (pack({"a": entry(offsets=(8, 0))}, bytes(8)), "runs backwards"),
@@ -96,13 +109,26 @@ def test_a_header_larger_than_the_format_allows_is_refused_unread():
 
 
 def test_what_is_wrong_with_much_is_told_soon_and_briefly():
-    many = b",".join(b'"%d":1' % n for n in range(100_000))
+    many = b",".join(b'"%d":%s' % (n, EMPTY) for n in range(100_000))
     for text in (b'{%s,"99999":1}' % many, b'{"%s": 1}' % (b"x" * 10**6)):
         started = time.monotonic()
         with pytest.raises(header.HeaderError) as raised:
             read(pack(text))
         assert len(str(raised.value)) < 200
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "junk", [b"[]," * 10**7, b'{"__metadata__":{"a":[' + b"[]," * 10**7, b'{"a":{"x":[' + b"[]," * 10**7]
+)
+def test_junk_takes_no_more_memory_than_it_has(junk):
+    tracemalloc.start()
+    try:
+        with pytest.raises(header.HeaderError):
+            header.parse(junk, 10**9)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(junk)
+    finally:
+        tracemalloc.stop()
 
 
 def same_or_refused(contents):

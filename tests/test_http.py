@@ -2,11 +2,19 @@
 
 import itertools
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
+import httpx2
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -15,10 +23,12 @@ from safetensors.numpy import save
 from test_inputs import gpt2_tensors
 
 from stages.common.cli import UserError
-from stages.survey import http
+from stages.survey import client as requests
+from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.locate import locate
 from stages.survey.ranges import HEAD, Span, Tally, merged
+from stages.survey.visit import origin
 
 REPOSITORY = "someone/tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -29,7 +39,7 @@ NORMS = {name: array for name, array in TENSORS.items() if "ln_" in name}
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(requests, "FIRST_WAIT", 0.01)
     for name in ("HF_TOKEN", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     files = {"model.safetensors": save(TENSORS), "config.json": json.dumps({"model_type": "gpt2"}).encode()}
@@ -38,7 +48,7 @@ def server(monkeypatch):
 
 
 def survey(server, client=None, name="model.safetensors"):
-    client = client or http.Client(Tally(), timeout=1.0, retries=2)
+    client = client or Client(Tally(), timeout=1.0, retries=2)
     return extract(locate(f"{server.address}{PLAIN}/{name}", client)), client.tally
 
 
@@ -60,7 +70,7 @@ def test_only_the_header_and_the_norms_are_read_and_counted(server):
 def test_several_requests_are_in_flight_at_once(server):
     server.delay = 0.1
     survey(server)
-    assert 3 <= server.most_at_once <= http.AT_ONCE
+    assert 3 <= server.most_at_once <= requests.AT_ONCE
 
 
 def test_a_long_header_takes_one_request_more(server):
@@ -117,11 +127,11 @@ def test_what_does_not_pass_is_told_in_one_line(server, fault, said):
 def test_a_server_that_ignores_ranges_may_send_the_whole_file_if_that_is_asked_for(server):
     server.faults["ranges ignored"] = 10**6
     size = len(server.files["model.safetensors"])
-    found, tally = survey(server, http.Client(Tally(), 1.0, 0, whole=size))
+    found, tally = survey(server, Client(Tally(), 1.0, 0, whole=size))
     assert_complete(found)
     assert tally.bytes >= size
     with pytest.raises(UserError, match=rf"{size:,} bytes, --whole allows {size - 1:,}; download it yourself"):
-        survey(server, http.Client(Tally(), 1.0, 0, whole=size - 1))
+        survey(server, Client(Tally(), 1.0, 0, whole=size - 1))
 
 
 def test_a_file_that_is_empty_or_not_there(server):
@@ -142,7 +152,7 @@ def test_what_fails_is_told_at_once_whatever_else_hangs(server):
     server.faults["silence"] = 1  # 3 s, for config.json; a file that is not there has none
     started = time.monotonic()
     with pytest.raises(UserError, match="no such file"):
-        survey(server, http.Client(Tally(), timeout=30.0, retries=0), name="nothing.safetensors")
+        survey(server, Client(Tally(), timeout=30.0, retries=0), name="nothing.safetensors")
     assert time.monotonic() - started < 2
 
 
@@ -161,20 +171,111 @@ def test_an_interrupt_ends_it_at_once():
 @pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
 def test_an_address_that_can_be_none_is_refused(host):
     with pytest.raises(UserError, match=r"model\.safetensors: "):
-        extract(locate(f"http://{host}/model.safetensors", http.Client(Tally(), 1.0, 0)))
+        extract(locate(f"http://{host}/model.safetensors", Client(Tally(), 1.0, 0)))
 
 
 @pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
 def test_a_driver_that_needs_more_than_an_address_is_told(where):
     with pytest.raises(UserError, match=where):
-        extract(locate(where, http.Client(Tally())))
+        extract(locate(where, Client(Tally())))
+
+
+def test_headers_that_drip_are_given_up(server):
+    server.faults["drip"] = 10
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"no answer in 0\.4 s; check the address"):
+        survey(server, Client(Tally(), timeout=0.2, retries=0))
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_asks_for_time_gets_it(server, monkeypatch, capsys):
+    waits = []
+    monkeypatch.setattr(requests.time, "sleep", waits.append)
+    server.files.pop("config.json")
+    later = datetime.now(UTC) + timedelta(seconds=30)
+    for asked in ("7", format_datetime(later, usegmt=True)):
+        server.refusal_headers["Retry-After"] = asked
+        server.faults["503"] = 1
+        assert_complete(survey(server)[0])
+    server.refusal_headers["Retry-After"] = "soon"
+    server.faults["503"] = 1
+    survey(server)
+    asked, until, own = sorted(waits, reverse=True)[1], max(waits), min(waits)
+    assert asked == 7.0
+    assert 25 < until <= 30
+    assert own < 1
+    assert "the server says 503 Service Unavailable; trying again in 7 s" in capsys.readouterr().err
+    server.refusal_headers["Retry-After"] = "3600"
+    server.faults["503"] = 10
+    with pytest.raises(UserError, match="503 Service Unavailable, and asks us to wait for 3,600 s"):
+        survey(server)
+
+
+def test_a_signed_address_is_asked_for_one_file_and_its_signature_is_shown_nowhere(server):
+    server.faults["signed"] = 10**6
+    found, tally = survey(server, name="model.safetensors?signature=good")
+    assert_complete(found)
+    assert (found.model, found.notes) == ("plain", ["no config.json; read by its names, as GPT-2"])
+    assert tally.requests == len(server.requests)
+    assert origin(f"{server.address}/x.safetensors?signature=good") == f"{server.address}/x.safetensors"
+    with pytest.raises(UserError) as raised:
+        survey(server, name="model.safetensors?signature=secret")
+    assert "model.safetensors: access refused (403)" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_store_that_lists_nothing_may_hold_shards(server):
+    shards(server)
+    del server.files["config.json"]
+    server.faults["nothing listed"] = 10**6
+    found, _ = survey(server, name="")
+    assert_complete(found)
+    assert found.notes[0].endswith("config.json: access refused (403); for a private or gated model set HF_TOKEN; "
+                                   "going on without it")  # fmt: skip
+    del server.files["model.safetensors.index.json"]
+    with pytest.raises(UserError, match=r"plain/model\.safetensors: access refused"):
+        survey(server, name="")
+
+
+def test_a_redirect_out_of_encryption_is_not_followed():
+    client = Client(Tally(), retries=0)
+    client._http = httpx2.Client(
+        transport=httpx2.MockTransport(lambda _: httpx2.Response(302, headers={"Location": "http://host/model"}))
+    )
+    with pytest.raises(UserError, match=r"https://host/model\.safetensors: redirects to http:, which is not followed"):
+        extract(locate("https://host/model.safetensors", client))
+
+
+def test_a_proxy_is_used_where_the_environment_names_one(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.address)
+    client = Client(Tally(), 1.0, 0)
+    assert_complete(extract(locate(f"http://nowhere.invalid{PLAIN}/model.safetensors", client)))
+    assert {path.split("/")[2] for _, path, _ in server.requests} == {"nowhere.invalid"}
+
+
+def test_progress_is_shown_on_a_terminal_if_it_takes_long(server):
+    server.faults["ranges ignored"] = 10**6
+    server.seconds_each = 3.0
+    server.files["model.safetensors"] = save(TENSORS | {"wte.weight": np.zeros(500_000, np.float32)})
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "stages.layernorm", f"{server.address}{PLAIN}/model.safetensors", "--whole", "9"]
+    done = subprocess.run(command, cwd=ROOT, stderr=theirs, stdout=subprocess.PIPE, text=True, timeout=60)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # at the end
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert done.returncode == 0
+    assert re.search(rb"model\.safetensors: +\d+%.*2\.\d+M", shown)
 
 
 def test_an_answer_that_drips_is_given_up(server, monkeypatch):
     clock = itertools.count(step=100)
-    monkeypatch.setattr(http.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(requests.time, "monotonic", lambda: next(clock))
     with pytest.raises(UserError, match=r"only \d+ bytes in \d+ s; check the address"):
-        survey(server, http.Client(Tally(), timeout=1.0, retries=0))
+        survey(server, Client(Tally(), timeout=1.0, retries=0))
 
 
 def test_a_config_that_may_not_be_seen_is_done_without(server):
@@ -239,7 +340,8 @@ def test_a_shard_without_what_the_index_says_is_refused(server):
         ("x/y/z", "no such file or folder; a repository on the hub is written owner/name"),
         ("model.bin", "no such file or folder"),
         ("http://host/model.bin", "a pickle, which can run any code"),
-        ("http://host/model.safetensors?token=1", "with a query or fragment"),
+        ("http://host/model?token=secret", "http://host/model: an address with a query must be that of one"),
+        ("http://host/model.safetensors#secret", "http://host/model.safetensors: an address with a # leads into"),
         ("nonsense://host/model.safetensors", "nonsense://host/model.safetensors: "),
         ("http://me:secret@host/model.safetensors", "an address that holds a password can't be read"),
     ],
@@ -247,7 +349,7 @@ def test_a_shard_without_what_the_index_says_is_refused(server):
 def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
-        extract(locate(where, http.Client(Tally())))
+        extract(locate(where, Client(Tally())))
     assert said in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -259,9 +361,14 @@ def test_what_fsspec_opens_is_read_by_ranges():
     memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
     memory.pipe("/models/tiny/config.json", b'{"model_type": "gpt2"}')
     tally = Tally()
-    found = extract(locate("memory://models/tiny", http.Client(tally)))
+    found = extract(locate("memory://models/tiny", Client(tally)))
     assert_complete(found)
     assert (found.model, found.notes) == ("tiny", [])
     assert tally.bytes < HEAD + 5000
     with pytest.raises(UserError, match="no such file"):
-        extract(locate("memory://models/none/model.safetensors", http.Client(tally)))
+        extract(locate("memory://models/none/model.safetensors", Client(tally)))
+    source = locate("memory://models/tiny", Client(tally)).folder.source("model.safetensors")
+    source.head()
+    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
+    with pytest.raises(UserError, match="replaced or cut while it was being read"):
+        source.read([Span(0, 8)])

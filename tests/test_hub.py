@@ -9,8 +9,8 @@ from test_inputs import TEXT, gpt2_tensors
 from stages.common import files
 from stages.common.cli import UserError
 from stages.sources import embedded, hub
+from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.http import Client
 from stages.survey.locate import locate
 from stages.survey.ranges import Span, Tally
 
@@ -125,7 +125,7 @@ def hub_home(server, monkeypatch, tmp_path):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.address + URL_TEMPLATE)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr("stages.survey.http.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("stages.survey.client.FIRST_WAIT", 0.01)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     server.files["config.json"] = b'{"model_type": "gpt2"}'
     return tmp_path / "hub"
@@ -178,28 +178,53 @@ def test_an_address_that_expired_is_asked_for_again(server):
     assert sum(path.startswith(f"/{REPOSITORY}/resolve") for _, path, _ in server.requests[before:]) == 2
 
 
-def test_files_in_the_local_cache_are_used(server, hub_home):
+def in_cache(hub_home, server, *names):
+    """Put files into the hub's local cache, as what `main` was."""
     snapshot = hub_home / "models--openai-community--gpt2" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
-    for name in ("model.safetensors", "config.json"):
+    for name in names:
         (snapshot / name).write_bytes(server.files[name])
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+
+
+def test_files_in_the_local_cache_are_used(server, hub_home):
+    in_cache(hub_home, server, "model.safetensors", "config.json")
     assert survey(f"{REPOSITORY}@{COMMIT}")[0].revision == COMMIT
     assert server.requests == [], "a commit can't have changed"
     assert survey(REPOSITORY)[0].revision == COMMIT
     assert [path.split("?")[0] for _, path, _ in server.requests] == [f"/api/models/{REPOSITORY}/revision/main"]
 
 
+def test_without_a_connection_the_local_cache_is_used_and_that_is_told(server, hub_home, capsys):
+    in_cache(hub_home, server, "model.safetensors", "config.json")
+    server.faults["503"] = 10**6
+    assert survey(REPOSITORY)[0].revision == COMMIT
+    assert f"going on with the local cache, which has commit {COMMIT}" in capsys.readouterr().err
+    with pytest.raises(UserError, match="503"):
+        survey(f"{REPOSITORY}@other")
+
+
+@pytest.mark.usefixtures("hub_home")
+def test_a_sharded_repository_is_read_where_its_norms_are(server):
+    tensors = gpt2_tensors()
+    del server.files["model.safetensors"]
+    parts = {f"model-{n}.safetensors": dict(list(tensors.items())[n::3]) for n in range(3)}
+    parts["model-3.safetensors"] = {"wte.weight": parts["model-0.safetensors"].pop("wte.weight")}
+    server.files |= {name: save(part) for name, part in parts.items()}
+    weight_map = {tensor: name for name, part in parts.items() for tensor in part}
+    server.files["model.safetensors.index.json"] = json.dumps({"weight_map": weight_map}).encode()
+    found, _ = survey(REPOSITORY)
+    assert len(found.tensors) == 10
+    assert found.revision == COMMIT
+    assert not [path for _, path, _ in server.requests if path.endswith("model-3.safetensors")]
+
+
 def test_offline_means_offline(server, hub_home, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="not in the hub's local cache, and HF_HUB_OFFLINE forbids"):
         survey(REPOSITORY)
-    test_cached = hub_home / "models--openai-community--gpt2" / "snapshots" / COMMIT
-    test_cached.mkdir(parents=True)
-    (test_cached / "model.safetensors").write_bytes(server.files["model.safetensors"])
-    (test_cached.parents[1] / "refs").mkdir()
-    (test_cached.parents[1] / "refs" / "main").write_text(COMMIT)
+    in_cache(hub_home, server, "model.safetensors")
     found, _ = survey(REPOSITORY)
     assert found.revision == COMMIT
     assert found.notes == ["no config.json; read by its names, as GPT-2"]

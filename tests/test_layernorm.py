@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from stages import layernorm
 from stages.common import files, tables
 from stages.common.cli import UserError
 from stages.survey import gpt2, summary
+from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.http import Client
 from stages.survey.locate import locate
 from stages.survey.ranges import Span, Tally
 
@@ -26,16 +27,17 @@ def survey(path):
     return extract(locate(str(path), Client(Tally())))
 
 
-def test_the_columns_hold_every_value_in_model_order(tmp_path):
+def test_the_table_holds_every_value_in_model_order(tmp_path):
     tensors = gpt2_tensors(blocks=11)
     save_file(tensors, str(tmp_path / "m.safetensors"))
-    columns = layernorm.columns([survey(tmp_path / "m.safetensors")])
-    assert columns["value"].size == (4 * 11 + 2) * 8
-    assert list(dict.fromkeys(columns["block"])) == [*range(11), -1]
-    chosen = (columns["block"] == 1) & (columns["place"] == "mlp input") & (columns["kind"] == "gamma")
-    np.testing.assert_array_equal(columns["value"][chosen], tensors["h.1.ln_2.weight"])
-    np.testing.assert_array_equal(columns["index"][chosen], np.arange(8))
-    assert {*columns["family"], *columns["stored"], *columns["model"]} == {"GPT-2", "F32", "m"}
+    tables.write(tmp_path / "n.parquet", "layernorm", layernorm.columns([survey(tmp_path / "m.safetensors")]), {})
+    table = tables.read(tmp_path / "n.parquet", "layernorm")
+    assert len(table) == (4 * 11 + 2) * 8
+    assert list(table["block"].unique()) == [*range(11), -1]
+    chosen = table[(table["block"] == 1) & (table["place"] == "mlp input") & (table["kind"] == "gamma")]
+    np.testing.assert_array_equal(chosen["value"], tensors["h.1.ln_2.weight"])
+    np.testing.assert_array_equal(chosen["index"], np.arange(8))
+    assert {*table["family"], *table["stored"], *table["model"]} == {"GPT-2", "F32", "m"}
 
 
 def test_the_statistics_count():
@@ -209,6 +211,29 @@ def test_an_empty_argument_is_refused():
         survey("")
 
 
+def test_a_table_of_many_norms_takes_little_more_memory_than_it_has(tmp_path):
+    names = [
+        f"model.layers.{i}.{norm}.weight" for i in range(90) for norm in ("input_layernorm", "post_attention_layernorm")
+    ]
+    save_file(dict.fromkeys(names, np.ones(8192, np.float32)), str(tmp_path / "m.safetensors"))
+    found = survey(tmp_path / "m.safetensors")
+    values = sum(tensor.values.size for tensor in found.tensors)
+    tracemalloc.start()
+    columns = layernorm.columns([found])
+    assert tracemalloc.get_traced_memory()[1] < 32 * values
+    tracemalloc.stop()
+    tables.write(tmp_path / "n.parquet", "layernorm", columns, {})
+    assert len(tables.read(tmp_path / "n.parquet", "layernorm")) == values == 180 * 8192
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_told(project, tmp_path):
+    save_file(gpt2_tensors(), str(tmp_path / "m.safetensors"))
+    (tmp_path / "m.safetensors").chmod(0)
+    done = run(project, tmp_path / "m.safetensors")
+    assert (done.returncode, done.stderr) == (2, f"error: {tmp_path / 'm.safetensors'}: Permission denied\n")
+
+
 def test_a_file_that_is_replaced_meanwhile_is_noticed(tmp_path):
     path = tmp_path / "m.safetensors"
     save_file(gpt2_tensors(), str(path))
@@ -259,13 +284,20 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     half = {name: array.astype(np.float16) for name, array in gpt2_tensors(blocks=1).items()}
-    save_file(half, mine / "model.safetensors")
+    half["ln_f.weight"][0] = np.nan
+    save_file(half | {"x.norm": np.ones(3)}, mine / "model.safetensors")
     with serving({"other.safetensors": save(gpt2_tensors(blocks=3))}, b"", "a/b", "0" * 40) as server:
         done = brought(project, mine, f"{server.address}{PLAIN}/other.safetensors")
     assert done.returncode == 0, done.stderr
     folder = project.folder / "data" / "inputs"
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["gpt2", "mine", "other"]
     assert {tensor.stored for tensor in survey(folder / "checkpoints" / "mine").tensors} == {"F16"}
+    save_file(gpt2_tensors(), tmp_path / "five.safetensors")
+    assert project.stage("layernorm", "--stage", str(tmp_path / "five.safetensors")).returncode == 0
+    metrics = json.loads(project.read("reports/metrics/layernorm.json"))
+    told = {"five": 0, "gpt2": 0, "mine": 1, "other": 0}
+    assert {model: each["unrecognised"] for model, each in metrics.items()} == told
+    assert {model: each["gamma"]["not_finite"] for model, each in metrics.items()} == told
     provenance = json.loads((folder / "provenance.json").read_text())["inputs"]
     origins = {entry["input"]: entry["origin"] for entry in provenance}
     assert origins["checkpoints/mine"] == "norms of a file of this machine"
@@ -273,6 +305,7 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path):
     save_file(gpt2_tensors(blocks=2), mine / "model.safetensors")
     project.check("python", "-m", "stages.check")
     assert "data/local.json" in project.run("dvc", "status").stdout, "an edited checkpoint is noticed"
-    done = brought(project, mine, f"mine={mine}")
-    assert done.returncode != 0
+    project.configure(f"inputs.checkpoints=[{mine},mine={mine}]")
+    done = project.stage("inputs")
+    assert done.returncode == 2
     assert "a second mine; write NAME=" in done.stderr

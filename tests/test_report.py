@@ -78,3 +78,17 @@ def test_versions_are_those_of_the_lock():
     assert report.versions("numpy==1.2.3\n    # via x\ntorch==9.8 ; python\nother==1\n") == [
         ("numpy", "1.2.3"), ("torch", "9.8")
     ]  # fmt: skip
+
+
+def test_models_of_which_little_can_be_said_are_shown(smoke, tmp_path):
+    copy = smoke.copy(tmp_path / "copy")
+    found = json.loads(copy.read("reports/metrics/layernorm.json"))
+    found |= {"only beta": {"beta": {"n": 3, "not_finite": 0, "share_near_zero": 1.0}, "unrecognised": 2}}
+    found |= {"only nan": {"gamma": {"n": 3, "not_finite": 3}, "unrecognised": 0}}
+    (copy.folder / "reports/metrics/layernorm.json").write_text(json.dumps(found))
+    done = copy.stage("report", "data/model5/seed-0")
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', copy.read("reports/index.html"), re.DOTALL))
+    told = {model: re.findall("<td>(.*?)</td>", row) for model, row in rows.items()}
+    assert told["only beta"] == ["0", "–", "–", "–", "–", "–", "100.0 %", "0", "2"]
+    assert told["only nan"] == ["3", "–", "–", "–", "–", "–", "no β", "3", "0"]

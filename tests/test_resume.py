@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from conftest import Project, environment
 from test_environment import lend_environment
 
 from stages.common import files
@@ -64,11 +64,15 @@ def train(project, *arguments):
 
 
 @pytest.fixture(scope="session")
-def _uninterrupted(_smoke, tmp_path_factory):
-    project = _smoke.copy(tmp_path_factory.mktemp("uninterrupted") / "project")
-    project.configure(*LENGTH)
-    project.check("dvc", "repro", "dynamics")
-    return digest(project)
+def uninterrupted(smoke, shared):
+    """The digest of a longer training that nothing disturbed."""
+
+    def fill(folder):
+        project = smoke.copy(folder)
+        project.configure(*LENGTH)
+        project.check("dvc", "repro", "dynamics")
+
+    return digest(Project(shared("uninterrupted run", fill)))
 
 
 @pytest.fixture
@@ -119,8 +123,9 @@ def check_kills(project, expected, kills, seed):
     assert not checkpoints(project), "recorded by DVC, they are gone"
 
 
-def test_five_kills_of_make_repro_change_nothing(longer, _uninterrupted):
-    check_kills(longer, _uninterrupted, 5, 1)
+@pytest.mark.longest
+def test_five_kills_of_make_repro_change_nothing(longer, uninterrupted):
+    check_kills(longer, uninterrupted, 5, 1)
 
 
 @pytest.mark.slow
@@ -218,7 +223,7 @@ def interrupted(project):
 
 
 @pytest.mark.slow
-def test_damaged_checkpoints_are_passed_over(longer, _uninterrupted):
+def test_damaged_checkpoints_are_passed_over(longer, uninterrupted):
     before, last = interrupted(longer)
     state = last / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
@@ -227,8 +232,8 @@ def test_damaged_checkpoints_are_passed_over(longer, _uninterrupted):
     assert f"goes on from the checkpoint of step {int(before.name[5:])}" in done.stderr
     assert done.returncode == 0
     found = digest(longer)
-    mine = [name for name in _uninterrupted if "seed-0" in name]
-    assert {name: found[name] for name in mine} == {name: _uninterrupted[name] for name in mine}
+    mine = [name for name in uninterrupted if "seed-0" in name]
+    assert {name: found[name] for name in mine} == {name: uninterrupted[name] for name in mine}
 
 
 @pytest.mark.slow
@@ -247,14 +252,14 @@ def test_a_checkpoint_is_never_used_for_another_training(longer, change):
 
 
 @pytest.mark.slow
-def test_how_often_checkpoints_are_made_changes_no_byte(longer, _uninterrupted):
+def test_how_often_checkpoints_are_made_changes_no_byte(longer, uninterrupted):
     interrupted(longer)
     longer.configure("train.checkpoint_every=1000")
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint" in done.stderr
     found = digest(longer)
-    mine = [name for name in _uninterrupted if "seed-0" in name]
-    assert {name: found[name] for name in mine} == {name: _uninterrupted[name] for name in mine}
+    mine = [name for name in uninterrupted if "seed-0" in name]
+    assert {name: found[name] for name in mine} == {name: uninterrupted[name] for name in mine}
 
 
 def test_a_loss_that_is_not_finite_ends_with_one_line(longer):
@@ -277,7 +282,7 @@ def test_a_disk_too_small_is_told_before_training(longer, small_disk_at):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_keeps_the_last_checkpoint(longer, _uninterrupted, small_disk_at):
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(longer, uninterrupted, small_disk_at):
     folder = longer.folder / "data" / "checkpoints"
     small_disk_at(folder, "8m")
     process = train(longer)
@@ -294,4 +299,4 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(longer, _uninterrupted, 
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint of step" in done.stderr
     weights = "data/model5/seed-0/export/model.safetensors"
-    assert digest(longer)[weights] == _uninterrupted[weights]
+    assert digest(longer)[weights] == uninterrupted[weights]

@@ -7,7 +7,7 @@ stand in the field metadata, the parameters that made it in the file metadata un
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -181,21 +181,28 @@ def schema(table: str) -> pa.Schema:
     )
 
 
+class Runs(NamedTuple):
+    """A column of text as runs: each of `texts` stands as often as `lengths` says."""
+
+    texts: Sequence[str]
+    lengths: Sequence[int]
+
+
 def _array(values: Any) -> pa.Array:
-    """An Arrow array of a list or a NumPy array; of the latter without pandas, which Arrow would import for it."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "ifU":
+    """An Arrow array of a list, a NumPy array or runs; the latter two without pandas, which Arrow would import."""
+    if isinstance(values, Runs):
+        codes = {text: code for code, text in enumerate(dict.fromkeys(values.texts))}
+        column = np.repeat(np.array([codes[text] for text in values.texts], np.int32), values.lengths)
+        return pa.DictionaryArray.from_arrays(_array(column), _strings(list(codes)))
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "if":
         return pa.array(values, from_pandas=False)
-    if values.dtype.kind == "U":
-        names, first, which = np.unique(values, return_index=True, return_inverse=True)
-        order = np.argsort(first)  # in the order of appearance
-        return pa.DictionaryArray.from_arrays(_array(np.argsort(order).astype(np.int32)[which]), _strings(names[order]))
     return pa.Array.from_buffers(
         pa.from_numpy_dtype(values.dtype), values.size, [None, pa.py_buffer(np.ascontiguousarray(values))]
     )
 
 
-def _strings(values: np.ndarray) -> pa.Array:
-    contents = [str(value).encode() for value in values]
+def _strings(values: Sequence[str]) -> pa.Array:
+    contents = [value.encode() for value in values]
     ends = np.cumsum([0, *map(len, contents)], dtype=np.int32)
     return pa.Array.from_buffers(
         pa.string(), len(contents), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(contents))]
@@ -203,7 +210,7 @@ def _strings(values: np.ndarray) -> pa.Array:
 
 
 def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    """Write a table's columns (arrays or lists of one length) as Parquet.
+    """Write a table's columns (arrays, lists or runs of one length) as Parquet.
 
     Args:
         parameters: what determined it, stored in the file's metadata.

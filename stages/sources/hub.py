@@ -20,10 +20,10 @@ from stages.sources.layout import (
     readable_text,
     write_checkpoint,
 )
+from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.folders import HubFolder
-from stages.survey.http import Client
-from stages.survey.locate import WHOLE_MODEL, Checkpoint
+from stages.survey.folders import WHOLE_MODEL, HubFolder
+from stages.survey.locate import Checkpoint
 
 TITLE = re.compile(r"^Title: Gulliver[’']s Travels", re.MULTILINE)
 START = re.compile(r"^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)

@@ -7,8 +7,9 @@ A filled folder holds `corpus.txt`, `tokenizer/vocab.json`, `tokenizer/merges.tx
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import safetensors
 
 from stages.common import bpe, files
@@ -37,18 +38,21 @@ def describe(path: Path, name: str, origin: str, revision: str) -> Origin:
     return Origin(name, origin, revision, path.stat().st_size, files.sha256(path))
 
 
+def _stored(values: np.ndarray, dtype: str) -> safetensors.TensorSpec:
+    return safetensors.TensorSpec(
+        dtype=WRITTEN[dtype], shape=[values.size], data_ptr=values.ctypes.data, data_len=values.nbytes
+    )
+
+
 def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origin:
-    """Write a checkpoint's norms into an inputs folder, as they were stored, and say where they came from."""
+    """Write a checkpoint's norms into an inputs folder, as they were stored, and say where they came from.
+
+    What looks like a norm and is in no rule stands there without values, so that `layernorm` can tell of it.
+    """
     name = f"{CHECKPOINTS}/{extraction.model}"
-    tensors: dict[str, Any] = {
-        tensor.name: safetensors.TensorSpec(
-            dtype=WRITTEN[tensor.stored],
-            shape=[tensor.raw.size],
-            data_ptr=tensor.raw.ctypes.data,
-            data_len=tensor.raw.nbytes,
-        )
-        for tensor in extraction.tensors
-    }
+    empty = np.empty(0, np.float32)
+    tensors = {tensor.name: _stored(tensor.raw, tensor.stored) for tensor in extraction.tensors}
+    tensors |= {unrecognised: _stored(empty, "F32") for unrecognised in extraction.unrecognised}
     (folder / name).mkdir(parents=True)
     path = folder / name / "model.safetensors"
     files.write_bytes(path, safetensors.serialize(tensors))

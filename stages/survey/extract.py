@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -11,10 +12,11 @@ import numpy as np
 
 from stages.common.cli import UserError, plain
 from stages.survey import header
+from stages.survey.client import RefusedError
 from stages.survey.families import FAMILIES, GAMMA, Choice, Norm, choose, like_norms
-from stages.survey.http import RefusedError
-from stages.survey.locate import INDEX, PICKLES, SAFETENSORS, WHOLE_MODEL, Checkpoint, pickle_refused
-from stages.survey.ranges import Advance, MissingError, Source, Span, ignore, merged
+from stages.survey.folders import INDEX, WHOLE_MODEL
+from stages.survey.locate import PICKLES, SAFETENSORS, Checkpoint, pickle_refused
+from stages.survey.ranges import Advance, Bar, MissingError, Source, Span, merged, no_bar
 from stages.survey.threads import begin, each
 
 CONFIG = "config.json"
@@ -171,7 +173,7 @@ def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
         raise UserError(f"{where}: its norms have {total:,} bytes, more than the {MOST:,} that are read")
 
 
-def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda *_: ignore) -> Extraction:
+def extract(checkpoint: Checkpoint, bar: Bar = no_bar) -> Extraction:
     """The norms of a checkpoint.
 
     Args:
@@ -184,12 +186,7 @@ def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda 
     folder = checkpoint.folder
     asked = begin(lambda: read_config(checkpoint, notes))
     first = main_file(checkpoint)
-    try:
-        listed, opened = _open(checkpoint, first)
-    except MissingError:
-        if checkpoint.file or folder.names() is not None:
-            raise
-        listed, opened = _open(checkpoint, first + INDEX)
+    listed, opened = _open_first(checkpoint, first)
     config = asked.result()
     choice = choose(listed, config)
     strange = like_norms(listed, choice.norms)
@@ -219,6 +216,19 @@ def extract(checkpoint: Checkpoint, bar: Callable[[int, str], Advance] = lambda 
     return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
 
 
+def _open_first(checkpoint: Checkpoint, first: str) -> tuple[dict[str, str], dict[str, File]]:
+    """As `_open`; where nobody can tell what a folder holds, with the index if there is no such file."""
+    try:
+        return _open(checkpoint, first)
+    except (MissingError, RefusedError) as error:  # stores that list nothing refuse what is not there
+        if checkpoint.file or checkpoint.folder.names() is not None:
+            raise
+        try:
+            return _open(checkpoint, first + INDEX)
+        except (MissingError, RefusedError):
+            raise error from None
+
+
 def _open(checkpoint: Checkpoint, begin: str) -> tuple[dict[str, str], dict[str, File]]:
     """The file that each tensor is in, and the files opened already."""
     if begin.endswith(INDEX):
@@ -239,12 +249,9 @@ def _read(names: Iterable[str], files: Mapping[str, File], bar: Callable[[int], 
     advance = bar(sum(span.stop - span.start for _, _, spans in plans for span in spans))
     found = {}
     for file, inside, spans in plans:
-        parts = list(zip(spans, file.source.read(spans, advance), strict=True))
+        contents, starts = file.source.read(spans, advance), [span.start for span in spans]
         for name in inside:
             place = file.places[name]
-            found[name] = next(
-                contents[place.start - span.start : place.stop - span.start]
-                for span, contents in parts
-                if span.start <= place.start and place.stop <= span.stop
-            )
+            which = bisect_right(starts, place.start) - 1
+            found[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
     return found

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from stages.common.cli import UserError
-from stages.survey.http import LARGEST_TEXT, Client, HttpFile, PassingError
+from stages.common.cli import UserError, plain
+from stages.survey.client import LARGEST_TEXT, WORTH_RETRYING, Client, PassingError, UnreachableError, asked_to_wait
+from stages.survey.http import HttpFile
 from stages.survey.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
 
+WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # what files are called, alone or in shards
 COMMIT = re.compile(r"[0-9a-f]{40}")
 T = TypeVar("T")
 
@@ -67,18 +70,26 @@ class LocalFolder:
 
 
 class HttpFolder:
+    """A folder of a web server.
+
+    Args:
+        query: follows the name in an address; such an address is signed, and good for one file.
+    """
+
     revision = ""
 
-    def __init__(self, url: str, client: Client) -> None:
-        self.name, self.client = url, client
+    def __init__(self, url: str, client: Client, query: str = "") -> None:
+        self.name, self.client, self.query = url, client, query
 
     def names(self) -> None:
         return None
 
     def source(self, name: str) -> HttpFile:
-        return HttpFile(f"{self.name}/{name}", self.client)
+        return HttpFile(f"{self.name}/{name}{self.query}", self.client)
 
     def text(self, name: str) -> bytes:
+        if self.query:
+            raise MissingError(f"{self.name}/{name}: can't be asked for with the signature of another file")
         return self.client.text(f"{self.name}/{name}")
 
 
@@ -111,7 +122,7 @@ class HubFolder:
         self.repository, self.client = repository, client
         self.name = f"{repository}@{revision}" if revision else repository
         self._hashes: dict[str, str | None] | None = None
-        self.revision = self._in_cache(revision or "main") or self._resolve(revision or "main")
+        self.revision = self._commit(revision or "main")
 
     def names(self) -> set[str] | None:
         return None if self._hashes is None else set(self._hashes)
@@ -155,18 +166,28 @@ class HubFolder:
         found = try_to_load_from_cache(self.repository, name, revision=revision)
         return Path(found) if isinstance(found, str) else None
 
-    def _in_cache(self, revision: str) -> str:
-        """The commit, if the network need not or must not be asked for it."""
+    def _commit(self, revision: str) -> str:
+        """The commit of a revision, from the cache if the hub need not, must not or can't be asked."""
         from huggingface_hub import constants
 
-        if COMMIT.fullmatch(revision) or constants.HF_HUB_OFFLINE:
-            for name in ("model.safetensors", "model.safetensors.index.json"):
-                if found := self._cached(name, revision):
-                    return found.relative_to(
-                        next(p for p in found.parents if p.parent.name == "snapshots").parent
-                    ).parts[0]
-        if constants.HF_HUB_OFFLINE:
+        recalled = self._recalled(revision)
+        if constants.HF_HUB_OFFLINE and not recalled:
             raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
+        if recalled and (constants.HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
+            return recalled
+        try:
+            return self._resolve(revision)
+        except UnreachableError as error:
+            if not recalled:
+                raise
+            print(plain(f"{error}; going on with the local cache, which has commit {recalled}"), file=sys.stderr)
+            return recalled
+
+    def _recalled(self, revision: str) -> str:
+        """The commit of a revision as the local cache has it; empty if it has none."""
+        for name in (WHOLE_MODEL, WHOLE_MODEL + INDEX):
+            if found := self._cached(name, revision):
+                return next(path.name for path in found.parents if path.parent.name == "snapshots")
         return ""
 
     def _resolve(self, revision: str) -> str:
@@ -210,8 +231,10 @@ def passing(error: Exception, name: str) -> Exception:
     """What a failed request to the hub is to us: worth another attempt, or final."""
     reason = " ".join(str(error).split()).split("For more information")[0].strip() or type(error).__name__
     response = getattr(error, "response", None)
-    if response is None or response.status_code in (408, 429, 500, 502, 503, 504):
+    if response is None:
         return PassingError(reason)
+    if response.status_code in WORTH_RETRYING:
+        return PassingError(reason, asked_to_wait(response.headers))
     return UserError(f"{name}: {reason}")
 
 

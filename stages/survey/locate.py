@@ -8,13 +8,11 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from stages.common.cli import UserError
-from stages.survey.folders import Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
-from stages.survey.http import Client
+from stages.survey.client import Client, shown
+from stages.survey.folders import INDEX, Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
 
 SAFETENSORS = ".safetensors"
-INDEX = ".index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-WHOLE_MODEL = "model.safetensors"
 NO_NAMES = ("", ".", "..")  # a checkpoint's name becomes that of a folder
 HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.+", re.DOTALL)
@@ -83,7 +81,7 @@ def locate(argument: str, client: Client) -> Checkpoint:
         file = _of_kind(path.name, place)
         return Checkpoint(_named(file, str(path.resolve().parent), given), LocalFolder(path.parent, client.tally), file)
     if match := URL.fullmatch(place):
-        return _at_address(place.rstrip("/"), match["scheme"].lower(), given, client)
+        return _at_address(place, match["scheme"].lower(), given, client)
     if match := HUB.fullmatch(place):
         if place.endswith((*PICKLES, SAFETENSORS)):
             raise UserError(f"{place}: no such file")
@@ -95,19 +93,25 @@ def locate(argument: str, client: Client) -> Checkpoint:
 
 
 def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint:
+    url = url if "?" in url else url.rstrip("/")
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise UserError(f"{url}: {error}") from None
+        raise UserError(f"{shown(url)}: {error}") from None
     if parts.username or parts.password:
         raise UserError("an address that holds a password can't be read: it would stand in tables and messages")
-    if scheme in ("http", "https") and (parts.query or parts.fragment):
-        # A signed address is good for one file: nothing can be asked for beside it.
-        raise UserError(f"{url}: an address with a query or fragment can't be read; give the plain address of the file")
+    query = ""
+    if scheme in ("http", "https"):
+        if parts.fragment:
+            raise UserError(f"{shown(url)}: an address with a # leads into a page; give that of the file")
+        url, mark, rest = url.partition("?")
+        query = mark + rest
+        if query and not url.endswith(SAFETENSORS):
+            raise UserError(f"{url}: an address with a query must be that of one safetensors file (*{SAFETENSORS})")
     path, _, last = url.rpartition("/")
     file = _of_kind(last, url) if "." in last and last.endswith((*PICKLES, SAFETENSORS, SAFETENSORS + INDEX)) else None
     folder = path if file else url
     name = _named(file, urlsplit(folder).path.strip("/") or parts.netloc, given)
     if scheme in ("http", "https"):
-        return Checkpoint(name, HttpFolder(folder, client), file)
+        return Checkpoint(name, HttpFolder(folder, client, query), file)
     return Checkpoint(name, FsspecFolder(folder, client.tally), file)

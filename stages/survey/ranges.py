@@ -30,10 +30,16 @@ class Span(NamedTuple):
 
 
 Advance = Callable[[int], object]
+Bar = Callable[[int, str], Advance]  # makes a progress bar from the bytes to read (0: unknown) and what is read
 
 
 def ignore(_: int) -> None:
     """For whoever does not want to know how far it is."""
+
+
+def no_bar(_total: int, _what: str) -> Advance:
+    """No progress bar."""
+    return ignore
 
 
 class Tally:

@@ -10,8 +10,8 @@ import numpy as np
 
 from stages.common.cli import plain
 from stages.survey import gpt2
+from stages.survey.client import Client, shown
 from stages.survey.extract import Extraction, extract
-from stages.survey.http import Client
 from stages.survey.locate import locate, where
 from stages.survey.ranges import Advance, ignore
 
@@ -22,7 +22,7 @@ def progress(total: int, model: str) -> Advance:
         return ignore
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=model, unit="B", unit_scale=True, delay=2, leave=False).update
+    return tqdm(total=total or None, desc=model, unit="B", unit_scale=True, delay=2, leave=False).update
 
 
 def visit(argument: str, client: Client) -> Extraction:
@@ -48,7 +48,7 @@ def is_local(argument: str) -> bool:
 
 def origin(argument: str) -> str:
     """Where a checkpoint came from, as provenance says it: a path differs from machine to machine and is none."""
-    return "a file of this machine" if is_local(argument) else where(argument)[1]
+    return "a file of this machine" if is_local(argument) else shown(where(argument)[1])
 
 
 def fingerprint(found: Extraction) -> str:
