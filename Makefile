@@ -30,7 +30,7 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.repair \
 		&& python -m stages.check && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
 
-test: ## run the tests (four minutes or so)
+test: ## run the tests (three minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2
 
 test-all: test ## run all tests, the long ones too (a quarter of an hour or so)
