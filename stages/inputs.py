@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from stages.common import bpe, cli, files, params
 from stages.sources import directory, embedded, hub, layout
-from stages.survey.client import Client
+from stages.survey.client import Client, shown
 from stages.survey.ranges import Tally
 from stages.survey.visit import origin, visit
 
@@ -58,6 +58,13 @@ class Settings(params.Section):
         if not all(name.isidentifier() for name in names):
             raise ValueError("every entry must be the name of a subpackage, such as 'linalg'")
         return names
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _without_signatures(cls, arguments: list[str]) -> list[str]:
+        if any("://" in argument and shown(argument) != argument for argument in arguments):
+            raise ValueError("what follows ? may be a signature, and dvc.lock and the report would show it")
+        return arguments
 
 
 class Run(params.Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,12 @@ import pytest
 from closure import ROOT
 
 import stages  # noqa: F401  before any numerical library: it says how they wait and share work
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what is tested, although a shell that starts tests in its background has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -197,9 +197,10 @@ def test_a_server_that_asks_for_time_gets_it(server, monkeypatch, capsys):
         server.refusal_headers["Retry-After"] = asked
         server.faults["503"] = 1
         assert_complete(survey(server)[0])
-    server.refusal_headers["Retry-After"] = "soon"
-    server.faults["503"] = 1
-    survey(server)
+    for nonsense in ("soon", "Mon, 1 Jan 99999999999999999999 00:00:00 GMT", "-5"):
+        server.refusal_headers["Retry-After"] = nonsense
+        server.faults["503"] = 1
+        survey(server)
     asked, until, own = sorted(waits, reverse=True)[1], max(waits), min(waits)
     assert asked == 7.0
     assert 25 < until <= 30

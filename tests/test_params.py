@@ -34,6 +34,10 @@ BAD = [
     ({"inputs.source": "no/such/place"}, "inputs.source = 'no/such/place': neither 'embedded' nor 'hub'"),
     ({"train": None}, "train = None: must be a mapping"),
     ({"train.prompt": ""}, "train.prompt = ''"),
+    (
+        {"inputs.checkpoints": ["http://host/m.safetensors?signature=x"]},
+        "what follows ? in an address may be a signature",
+    ),
     ({"inputs.source": "."}, "inputs.source = '.': must not hold the project's folder"),
     ({"inputs.source": "reports/figures"}, "must not hold the project's folder nor lie in data/ or reports/"),
 ]

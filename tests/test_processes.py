@@ -1,6 +1,7 @@
 """A long computation among other processes, with real ones."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -65,8 +66,9 @@ def test_signals_are_wishes_until_a_second_ctrl_c_of_a_person(monkeypatch):
 def test_work_ends_with_whoever_started_it(shell, number):
     work = "import time; from stages.common.processes import end_with_owner; end_with_owner(); "
     work += "print('ready', flush=True); time.sleep(60)"
-    command = f'{sys.executable} -c "{work}"; true' if shell else [sys.executable, "-c", work]
-    code = f"import subprocess; subprocess.run({command!r}, shell={shell})"
+    command = [sys.executable, "-c", work]
+    told = f"{shlex.join(command)}; true" if shell else command
+    code = f"import subprocess; subprocess.run({told!r}, shell={shell})"
     owner = python(code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert owner.stdout.readline() == "ready\n"
     family = psutil.Process(owner.pid).children(recursive=True)

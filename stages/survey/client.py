@@ -41,7 +41,7 @@ class RefusedError(UserError):
 
 
 class UnreachableError(UserError):
-    """What may pass did not, however often it was tried."""
+    """What may pass did not, however often it was tried or as long as we wait."""
 
 
 class PassingError(Exception):
@@ -101,7 +101,7 @@ class Client:
                     tries = f" ({n + 1} attempts)" if n else ""
                     raise UnreachableError(f"{name}: {error}{tries}; check the address and the connection") from error
                 if error.wait > LONGEST_ASKED:
-                    raise UserError(f"{name}: {error}, and asks us to wait for {error.wait:,.0f} s") from error
+                    raise UnreachableError(f"{name}: {error}, and asks us to wait for {error.wait:,.0f} s") from error
                 own = min(FIRST_WAIT * 2**n * random.uniform(1, 2), LONGEST_WAIT)  # noqa: S311
                 wait = max(error.wait, own)
                 if wait > TOLD_WAIT:
@@ -208,7 +208,7 @@ def asked_to_wait(headers: Mapping[str, str]) -> float:
         return float(asked)
     try:
         then = parsedate_to_datetime(asked)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return max((then - datetime.now(then.tzinfo)).total_seconds(), 0.0)
 
