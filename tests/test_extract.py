@@ -1,14 +1,15 @@
-"""Whole checkpoints that are damaged: read as the reference library reads them, or refused in one line."""
+"""What is read of a checkpoint: the reference library's values, or, if it is damaged, a refusal in one line."""
 
 import json
 import random
 
 import numpy as np
 import pytest
+from family_names import CASES, numbered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors import deserialize
-from safetensors.numpy import save
+from safetensors import TensorSpec, deserialize, serialize_file
+from safetensors.numpy import save, save_file
 from test_header import json_like, mutated
 from test_inputs import gpt2_tensors
 
@@ -42,10 +43,14 @@ def written(folder, files):
     return folder
 
 
+def survey(where):
+    return extract(locate(str(where), Client(Tally())))
+
+
 def same_or_refused(folder):
     """Whether it was read; checks that then every value is the one that the reference library reads."""
     try:
-        found = extract(locate(str(folder), Client(Tally())))
+        found = survey(folder)
     except UserError as error:
         assert all("\n" not in problem for problem in error.problems)
         return False
@@ -99,3 +104,70 @@ def test_any_config_is_refused_or_done_without(tmp_path, config):
 )
 def test_any_index_is_refused_or_followed(tmp_path, index):
     same_or_refused(written(tmp_path / "m", checkpoint() | {INDEX: json.dumps(index).encode()}))
+
+
+TYPES = {"F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "F64": ("<f8", "float64"), "BF16": ("<u2", "bfloat16")}
+
+
+@pytest.mark.parametrize("stored", TYPES)
+def test_every_type_becomes_float32_and_is_recorded(tmp_path, stored):
+    code, name = TYPES[stored]
+    values = np.array([0.1, -2.5, 1e-7, 3e4])
+    raw = (values.astype("<f4").view("<u4") >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
+    path = tmp_path / "x.safetensors"
+    spec = TensorSpec(dtype=name, shape=[4], data_ptr=raw.ctypes.data, data_len=raw.nbytes)
+    serialize_file({"ln_f.weight": spec}, str(path))
+    (tensor,) = survey(path).tensors
+    assert (tensor.stored, tensor.values.dtype) == (stored, np.float32)
+    np.testing.assert_allclose(tensor.values, values, rtol={"BF16": 2**-7, "F16": 0.2}.get(stored, 1e-7))
+    if stored == "BF16":
+        import torch
+
+        expected = torch.frombuffer(bytearray(raw.tobytes()), dtype=torch.bfloat16).float().numpy()
+        np.testing.assert_array_equal(tensor.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (np.ones((2, 4), np.float32), r"ln_f\.weight has the shape \[2, 4\], and a norm's parameters are a vector"),
+        (np.ones(0, np.float32), r"ln_f\.weight has the shape \[0\]"),
+        (np.ones(4, np.int64), r"ln_f\.weight is stored as I64; only F32, F16, F64, BF16 are read"),
+    ],
+)
+def test_what_no_norm_can_be_is_refused(tmp_path, tensor, said):
+    save_file({"ln_f.weight": tensor}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=said):
+        survey(tmp_path / "x.safetensors")
+
+
+def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
+    n = 10**12
+    entry = {"ln_f.weight": {"dtype": "F32", "shape": [n], "data_offsets": [0, 4 * n]}}
+    text = json.dumps(entry).encode()
+    with (tmp_path / "x.safetensors").open("wb") as handle:
+        handle.write(len(text).to_bytes(8, "little") + text)
+        handle.truncate(8 + len(text) + 4 * n)
+    with pytest.raises(UserError, match="more than the 1,048,576 of any norm"):
+        survey(tmp_path / "x.safetensors")
+
+
+def test_many_problems_are_one_line(tmp_path):
+    names = [f"{name}.weight" for name in numbered(CASES["GPT-2"][2])]
+    save_file({name: np.ones(4, np.int8) for name in names}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"is stored as I8.*\(and 6 more such problems\)") as raised:
+        survey(tmp_path / "x.safetensors")
+    assert len(raised.value.problems) == 1
+
+
+def test_one_parameter_under_two_names_is_refused(tmp_path):
+    names = ("norm.weight", "model.norm.weight")
+    save_file({name: np.ones(4, np.float32) for name in names}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"model\.norm\.weight and norm\.weight are the same parameter of Llama"):
+        survey(tmp_path / "x.safetensors")
+
+
+def test_values_that_are_not_finite_are_kept(tmp_path):
+    values = np.array([1e300, np.nan, -np.inf, 0.5])
+    save_file({"ln_f.weight": values}, tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(survey(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])

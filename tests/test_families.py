@@ -7,7 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from safetensors import TensorSpec, safe_open, serialize_file
+from family_names import BERTS, BY_CONFIG_ONLY, CASES, MLP_OUT, OFFSETS, OUT, numbered
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from stages.common.cli import UserError
@@ -17,169 +18,7 @@ from stages.survey.families import FAMILIES, Norm, choose
 from stages.survey.locate import locate
 from stages.survey.ranges import Tally
 
-IN, OUT, MLP, MLP_OUT = "attention input", "attention output", "mlp input", "mlp output"
 WIDTH = 4
-
-
-def numbered(template, blocks=(0, 1, 10)):
-    """Places by name, `N` replaced by each block's index."""
-    found = {}
-    for name, (block, place) in template.items():
-        for index in blocks if "N" in name.split(".") else (None,):
-            found[name.replace(".N.", f".{index}.")] = (block if index is None else index, place)
-    return found
-
-
-# Family: model_type, whether there is a β, its norms (block and place), other 1-D tensors that are no norms.
-CASES = {
-    "GPT-2": (
-        "gpt2", True,
-        {"transformer.h.N.ln_1": (0, IN), "transformer.h.N.ln_2": (0, MLP), "transformer.ln_f": (-1, "final")},
-        ["transformer.h.0.attn.c_attn.bias", "transformer.h.0.mlp.c_fc.bias"],
-    ),
-    "GPT-J": (
-        "gptj", True,
-        {"transformer.h.N.ln_1": (0, "attention and mlp input"), "transformer.ln_f": (-1, "final")},
-        ["transformer.h.0.mlp.fc_in.bias", "lm_head.bias"],
-    ),
-    "GPT-NeoX": (
-        "gpt_neox", True,
-        {
-            "gpt_neox.layers.N.input_layernorm": (0, IN), "gpt_neox.layers.N.post_attention_layernorm": (0, MLP),
-            "gpt_neox.final_layer_norm": (-1, "final"),
-        },
-        ["gpt_neox.layers.0.attention.query_key_value.bias", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"],
-    ),
-    "OPT": (
-        "opt", True,
-        {
-            "model.decoder.layers.N.self_attn_layer_norm": (0, IN), "model.decoder.layers.N.final_layer_norm": (0, MLP),
-            "model.decoder.final_layer_norm": (-1, "final"),
-        },
-        ["model.decoder.layers.0.fc1.bias"],
-    ),
-    "OPT-350M": (
-        "opt", True,
-        {"decoder.layers.N.self_attn_layer_norm": (0, OUT), "decoder.layers.N.final_layer_norm": (0, MLP_OUT)},
-        ["decoder.layers.0.self_attn.q_proj.bias"],
-    ),
-    "Bloom": (
-        "bloom", True,
-        {
-            "transformer.word_embeddings_layernorm": (-2, "embedding"), "transformer.h.N.input_layernorm": (0, IN),
-            "transformer.h.N.post_attention_layernorm": (0, MLP), "transformer.ln_f": (-1, "final"),
-        },
-        ["transformer.h.0.mlp.dense_h_to_4h.bias"],
-    ),
-    "BERT": (
-        "bert", True,
-        {
-            "bert.embeddings.LayerNorm": (-2, "embedding"), "bert.encoder.layer.N.attention.output.LayerNorm": (0, OUT),
-            "bert.encoder.layer.N.output.LayerNorm": (0, MLP_OUT), "cls.predictions.transform.LayerNorm": (-1, "head"),
-        },
-        ["bert.pooler.dense.bias", "cls.predictions.bias"],
-    ),
-    "ALBERT": (
-        "albert", True,
-        {
-            "albert.embeddings.LayerNorm": (-2, "embedding"),
-            "albert.encoder.albert_layer_groups.N.albert_layers.0.attention.LayerNorm": (0, OUT),
-            "albert.encoder.albert_layer_groups.N.albert_layers.0.full_layer_layer_norm": (0, MLP_OUT),
-            "predictions.LayerNorm": (-1, "head"),
-        },
-        ["albert.pooler.bias", "predictions.bias"],
-    ),
-    "DistilBERT": (
-        "distilbert", True,
-        {
-            "distilbert.embeddings.LayerNorm": (-2, "embedding"),
-            "distilbert.transformer.layer.N.sa_layer_norm": (0, OUT),
-            "distilbert.transformer.layer.N.output_layer_norm": (0, MLP_OUT), "vocab_layer_norm": (-1, "head"),
-        },
-        ["vocab_transform.bias"],
-    ),
-    "Falcon": (
-        "falcon", True,
-        {"transformer.h.N.input_layernorm": (0, "attention and mlp input"), "transformer.ln_f": (-1, "final")}, [],
-    ),
-    "Falcon RW": (
-        "falcon", True,
-        {
-            "transformer.h.N.input_layernorm": (0, IN), "transformer.h.N.post_attention_layernorm": (0, MLP),
-            "transformer.ln_f": (-1, "final"),
-        },
-        ["transformer.h.0.mlp.dense_h_to_4h.bias"],
-    ),
-    "Falcon 40B": (
-        "falcon", True,
-        {
-            "transformer.h.N.ln_attn": (0, IN), "transformer.h.N.ln_mlp": (0, MLP), "transformer.ln_f": (-1, "final"),
-        },
-        [],
-    ),
-    "Llama": (
-        "llama", False,
-        {
-            "model.layers.N.input_layernorm": (0, IN), "model.layers.N.post_attention_layernorm": (0, MLP),
-            "model.norm": (-1, "final"),
-        },
-        ["model.layers.0.self_attn.rotary_emb.inv_freq"],
-    ),
-    "Qwen 3": (
-        "qwen3", False,
-        {
-            "model.layers.N.input_layernorm": (0, IN), "model.layers.N.self_attn.q_norm": (0, "query"),
-            "model.layers.N.self_attn.k_norm": (0, "key"), "model.layers.N.post_attention_layernorm": (0, MLP),
-            "model.norm": (-1, "final"),
-        },
-        [],
-    ),
-    "Gemma 1": (
-        "gemma", False,
-        {
-            "model.layers.N.input_layernorm": (0, IN), "model.layers.N.post_attention_layernorm": (0, MLP),
-            "model.norm": (-1, "final"),
-        },
-        [],
-    ),
-    "Gemma 2": (
-        "gemma2", False,
-        {
-            "model.layers.N.input_layernorm": (0, IN), "model.layers.N.post_attention_layernorm": (0, OUT),
-            "model.layers.N.pre_feedforward_layernorm": (0, MLP),
-            "model.layers.N.post_feedforward_layernorm": (0, MLP_OUT), "model.norm": (-1, "final"),
-        },
-        [],
-    ),
-    "Gemma 3": (
-        "gemma3", False,
-        {
-            "language_model.model.layers.N.input_layernorm": (0, IN),
-            "language_model.model.layers.N.self_attn.q_norm": (0, "query"),
-            "language_model.model.layers.N.self_attn.k_norm": (0, "key"),
-            "language_model.model.layers.N.post_attention_layernorm": (0, OUT),
-            "language_model.model.layers.N.pre_feedforward_layernorm": (0, MLP),
-            "language_model.model.layers.N.post_feedforward_layernorm": (0, MLP_OUT),
-            "language_model.model.norm": (-1, "final"),
-        },
-        [],
-    ),
-    "T5": (
-        "t5", False,
-        {
-            "encoder.block.N.layer.0.layer_norm": (0, "encoder attention input"),
-            "encoder.block.N.layer.1.layer_norm": (0, "encoder mlp input"),
-            "encoder.final_layer_norm": (-1, "encoder final"),
-            "decoder.block.N.layer.0.layer_norm": (0, "decoder attention input"),
-            "decoder.block.N.layer.1.layer_norm": (0, "decoder cross-attention input"),
-            "decoder.block.N.layer.2.layer_norm": (0, "decoder mlp input"),
-            "decoder.final_layer_norm": (-1, "decoder final"),
-        },
-        [],
-    ),
-}  # fmt: skip
-OFFSETS = {"Gemma 1", "Gemma 2", "Gemma 3"}
-BY_CONFIG_ONLY = {"OPT-350M": "OPT", "Gemma 1": "Llama"}  # their names are another family's too
 
 
 def model(folder, norms, beta, others=(), config=None, old=False):
@@ -266,24 +105,6 @@ def test_old_bert_names(tmp_path):
     assert {tensor.name[-5:] for tensor in found.tensors} == {"gamma", ".beta"}
 
 
-# What members of BERT's family name in their own way, as transformers' models do.
-BERTS = {
-    "roberta": ("roberta", "attention.output", {"lm_head.layer_norm": (-1, "head")}),
-    "xlm-roberta": ("roberta", "attention.output", {"lm_head.layer_norm": (-1, "head")}),
-    "camembert": ("roberta", "attention.output", {"lm_head.layer_norm": (-1, "head")}),
-    "electra": ("electra", "attention.output", {"generator_predictions.LayerNorm": (-1, "head")}),
-    "mpnet": ("mpnet", "attention", {"lm_head.layer_norm": (-1, "head")}),
-    "deberta": ("deberta", "attention.output", {"cls.predictions.transform.LayerNorm": (-1, "head")}),
-    "deberta-v2": (
-        "deberta", "attention.output",
-        {
-            "deberta.encoder.LayerNorm": (-2, "relative position embedding"),
-            "lm_predictions.lm_head.LayerNorm": (-1, "head"),
-        },
-    ),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("model_type", BERTS)
 @pytest.mark.parametrize("known", [True, False])
 def test_the_family_of_bert(tmp_path, model_type, known):
@@ -341,73 +162,6 @@ def test_a_checkpoint_without_norms_is_an_error(tmp_path, config):
     known = "GPT-2" if config else "any known family"
     with pytest.raises(UserError, match=rf"no norm of {known} in it; unrecognised: my\.norm\.weight"):
         survey(tmp_path / "m")
-
-
-TYPES = {"F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "F64": ("<f8", "float64"), "BF16": ("<u2", "bfloat16")}
-
-
-@pytest.mark.parametrize("stored", TYPES)
-def test_every_type_becomes_float32_and_is_recorded(tmp_path, stored):
-    code, name = TYPES[stored]
-    values = np.array([0.1, -2.5, 1e-7, 3e4])
-    raw = (values.astype("<f4").view("<u4") >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
-    path = tmp_path / "x.safetensors"
-    spec = TensorSpec(dtype=name, shape=[4], data_ptr=raw.ctypes.data, data_len=raw.nbytes)
-    serialize_file({"ln_f.weight": spec}, str(path))
-    (tensor,) = survey(path).tensors
-    assert (tensor.stored, tensor.values.dtype) == (stored, np.float32)
-    np.testing.assert_allclose(tensor.values, values, rtol={"BF16": 2**-7, "F16": 0.2}.get(stored, 1e-7))
-    if stored == "BF16":
-        import torch
-
-        expected = torch.frombuffer(bytearray(raw.tobytes()), dtype=torch.bfloat16).float().numpy()
-        np.testing.assert_array_equal(tensor.values, expected)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "said"),
-    [
-        (np.ones((2, 4), np.float32), r"ln_f\.weight has the shape \[2, 4\], and a norm's parameters are a vector"),
-        (np.ones(0, np.float32), r"ln_f\.weight has the shape \[0\]"),
-        (np.ones(4, np.int64), r"ln_f\.weight is stored as I64; only F32, F16, F64, BF16 are read"),
-    ],
-)
-def test_what_no_norm_can_be_is_refused(tmp_path, tensor, said):
-    save_file({"ln_f.weight": tensor}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match=said):
-        survey(tmp_path / "x.safetensors")
-
-
-def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
-    n = 10**12
-    entry = {"ln_f.weight": {"dtype": "F32", "shape": [n], "data_offsets": [0, 4 * n]}}
-    text = json.dumps(entry).encode()
-    with (tmp_path / "x.safetensors").open("wb") as handle:
-        handle.write(len(text).to_bytes(8, "little") + text)
-        handle.truncate(8 + len(text) + 4 * n)
-    with pytest.raises(UserError, match="more than the 1,048,576 of any norm"):
-        survey(tmp_path / "x.safetensors")
-
-
-def test_many_problems_are_one_line(tmp_path):
-    names = [f"{name}.weight" for name in numbered(CASES["GPT-2"][2])]
-    save_file({name: np.ones(4, np.int8) for name in names}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match=r"is stored as I8.*\(and 6 more such problems\)") as raised:
-        survey(tmp_path / "x.safetensors")
-    assert len(raised.value.problems) == 1
-
-
-def test_one_parameter_under_two_names_is_refused(tmp_path):
-    names = ("norm.weight", "model.norm.weight")
-    save_file({name: np.ones(4, np.float32) for name in names}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match=r"model\.norm\.weight and norm\.weight are the same parameter of Llama"):
-        survey(tmp_path / "x.safetensors")
-
-
-def test_values_that_are_not_finite_are_kept(tmp_path):
-    values = np.array([1e300, np.nan, -np.inf, 0.5])
-    save_file({"ln_f.weight": values}, tmp_path / "x.safetensors")
-    np.testing.assert_array_equal(survey(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])
 
 
 @pytest.mark.slow
