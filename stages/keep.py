@@ -46,8 +46,12 @@ def local_paths(inputs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def renamed(text: str, path: str, name: str) -> str:
-    """The text with a path, where it is a value or the start of one, replaced by a name; prose keeps its words."""
-    value = rf"(^|: |- |, |[\"'>=\[]){re.escape(path)}(?=$| #|[/\"'<,\]])"
+    """The text with a path, where it is a value or the start of one, replaced by a name; prose keeps its words.
+
+    YAML begins a long value in a line of its own, and breaks it at spaces.
+    """
+    words = r"\s+".join(re.escape(word) for word in path.split(" "))
+    value = rf"(^ *|: |- |, |[\"'>=\[]){words}(?=$| #|[/\"'<,\]])"
     return re.sub(value, lambda found: found[1] + name, text, flags=re.MULTILINE)
 
 

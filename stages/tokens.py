@@ -3,7 +3,7 @@
 Source: the article on weight initialisation (first 90 % train, last 10 % test). Token ids are stored in the smallest
 unsigned type that holds the vocabulary.
 
-Reads:  data/inputs/
+Reads:  data/inputs/corpus.txt, data/inputs/tokenizer/
 Writes: data/tokens/tokens.safetensors with tensors `train` and `test`, data/tokens/description.json,
         reports/metrics/tokens.json
 """

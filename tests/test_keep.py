@@ -1,9 +1,11 @@
 """A finished run is kept without a trace of where its inputs lay."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from stages import keep
 
@@ -24,6 +26,17 @@ def test_only_values_are_renamed(path):
     before, after = (template.replace(kept, "KEPT").replace("X", each) for each in (path, "NAME"))
     kept = kept.replace("X", path)
     assert keep.renamed(before.replace("KEPT", kept), path, "NAME") == after.replace("KEPT", kept)
+
+
+def test_a_path_so_long_that_yaml_breaks_it_is_renamed():
+    path = f"/{'long ' * 20}/in"
+    written = StringIO()
+    YAML().dump({"deps": [{"path": path}, {"path": f"{path}/corpus.txt"}], "size": 3}, written)
+    assert path not in written.getvalue(), "it is broken"
+    assert YAML().load(keep.renamed(written.getvalue(), path, "NAME")) == {
+        "deps": [{"path": "NAME"}, {"path": "NAME/corpus.txt"}],
+        "size": 3,
+    }
 
 
 @pytest.mark.parametrize("place", ["new", "taken"])
