@@ -120,7 +120,7 @@ def stage(arguments: list[str]) -> None:
 
 
 def _path(text: str) -> Path:
-    if Path(text).name in ("", ".."):
+    if Path(text).name in ("", "..") or "://" in text:
         raise argparse.ArgumentTypeError("not the name of a file")
     return Path(text)
 

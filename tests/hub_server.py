@@ -31,6 +31,7 @@ class Hub(ThreadingHTTPServer):
         self.faults: dict[str, int] = {}
         self.delay = 0.0
         self.seconds_each = 0.0  # that the contents of a large file take
+        self.description = b""  # said of the repository in place of the truth, if there is any
         self.redirect_to = ""  # where large files lie; here, if empty
         self.headers: dict[str, str] = {}  # sent with every file
         self.refusal_headers: dict[str, str] = {}  # sent with every error of `faults`
@@ -105,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         path = re.sub(r"^http://[^/]+", "", self.path)  # as a proxy is asked
         match = re.fullmatch(rf"/(cdn/)?{re.escape(hub.repository)}/resolve/([^/]+)/(.+)", path)
-        plain = re.fullmatch(rf"{PLAIN}/([^?]+)(\?signature=good)?", path)
+        plain = re.fullmatch(rf"{PLAIN}/([^?]+)(\?signature=good.*)?", path)
         name = match[3] if match else plain[1] if plain else ""
         if hub.faults.get("signed") and not (plain and plain[2]):
             self.respond(403, b"no signature", {}, body)
@@ -142,7 +143,9 @@ class Handler(BaseHTTPRequestHandler):
         """The hub's answer to what a repository is at a revision."""
         hub = self.server
         match = re.fullmatch(rf"/api/models/{re.escape(hub.repository)}/revision/([^?]+)\?blobs=[Tt]rue", self.path)
-        if not match:
+        if hub.description:
+            self.respond(200, hub.description, {}, body)
+        elif not match:
             self.respond(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
         elif match[1] not in ("main", hub.commit):
             self.respond(404, b"", {"X-Error-Code": "RevisionNotFound"}, body)

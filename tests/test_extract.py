@@ -15,7 +15,7 @@ from test_inputs import gpt2_tensors
 
 from stages.common.cli import UserError
 from stages.survey.client import Client
-from stages.survey.extract import extract
+from stages.survey.extract import extract, open_shard
 from stages.survey.locate import locate
 from stages.survey.ranges import Tally
 
@@ -165,6 +165,22 @@ def test_one_parameter_under_two_names_is_refused(tmp_path):
     save_file({name: np.ones(4, np.float32) for name in names}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"model\.norm\.weight and norm\.weight are the same parameter of Llama"):
         survey(tmp_path / "x.safetensors")
+
+
+def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
+    folder = written(tmp_path / "m", checkpoint())
+    monkeypatch.setattr("stages.survey.extract.MOST", 200)
+    with pytest.raises(UserError, match="its norms have 224 bytes, more than the 200 that are read"):
+        survey(folder)
+    monkeypatch.setattr("stages.survey.folders.LARGEST_TEXT", 20)
+    with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
+        survey(folder)
+
+
+def test_of_shards_only_what_is_needed_is_remembered(tmp_path):
+    folder = written(tmp_path / "m", checkpoint())
+    file = open_shard(locate(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
+    assert set(file.places) == {"h.0.ln_1.bias"}
 
 
 def test_values_that_are_not_finite_are_kept(tmp_path):

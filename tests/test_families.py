@@ -139,14 +139,29 @@ def test_any_json_as_type_is_read_by_its_names(tmp_path, model_type):
     found = survey(tmp_path / "m")
     assert len(found.tensors) == len(expected)
     assert "is in no rule; read by its names, as GPT-2" in found.notes[0]
+    assert all(isinstance(value, str | bool) for value in found.config.values())
     assert len(found.notes[0]) < 200
 
 
 def test_what_looks_like_a_norm_is_listed_never_dropped(tmp_path):
     _, beta, template, _ = CASES["GPT-2"]
-    strange = ["vision.pre_layrnorm_x.norm.weight", "h.0.ln_9.bias", "x.rms_norm.scale"]
+    strange = [
+        "vision.pre_layrnorm_x.norm.weight",
+        "h.0.ln_9.bias",
+        "x.rms_norm.scale",
+        "x.RMSNorm.scale",
+        "h.00.ln_1.bias",
+    ]
     model(tmp_path / "m", numbered(template), beta, [*strange, "kiln.weight", "h.0.mlp.bias"])
     assert survey(tmp_path / "m").unrecognised == sorted(strange)
+
+
+def test_blocks_are_counted_in_thousands(tmp_path):
+    names = {f"h.{block}.ln_1": (block, OUT) for block in (0, 999, 1234)}
+    model(tmp_path / "m", names, False, ["h.12345.ln_1.weight"])
+    found = survey(tmp_path / "m")
+    assert [tensor.norm.block for tensor in found.tensors] == [0, 999, 1234]
+    assert found.unrecognised == ["h.12345.ln_1.weight"]
 
 
 def test_a_matrix_that_is_called_a_norm_is_none(tmp_path):

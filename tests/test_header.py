@@ -60,7 +60,7 @@ REFUSED = {
     "space before": (pack(b" {}"), "does not begin with {"),
     "a list": (pack(b'{"a":' + b"[" * 100_000), "the entry of 'a' is not dtype, shape and data_offsets"),
     "nested": (pack(b'{"a":{"shape":' + b"[" * 4000 + b"}}"), "nested too deep"),
-    "an endless entry": (pack(b'{"a":{"shape":[' + b"1," * 4000 + b"1]}}"), "the entry of 'a' is not"),
+    "an endless entry": (pack({"a": entry(shape=(1,) * 4000, offsets=(0, 4))}, bytes(4)), "the entry of 'a' is not"),
     "no comma": (pack(b'{"a":%s "b":1}' % EMPTY), "not JSON (Expecting ,"),
     "a comma too many": (pack(b'{"a":%s,}' % EMPTY), "not JSON (Expecting a string"),
     "no colon": (pack(b'{"a" 1}'), "not JSON (Expecting :"),
@@ -111,11 +111,11 @@ def test_a_header_larger_than_the_format_allows_is_refused_unread():
 def test_what_is_wrong_with_much_is_told_soon_and_briefly():
     many = b",".join(b'"%d":%s' % (n, EMPTY) for n in range(100_000))
     for text in (b'{%s,"99999":1}' % many, b'{"%s": 1}' % (b"x" * 10**6)):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(header.HeaderError) as raised:
             read(pack(text))
         assert len(str(raised.value)) < 200
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

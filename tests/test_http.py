@@ -14,7 +14,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import httpx2
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -28,6 +27,7 @@ from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.locate import locate
 from stages.survey.ranges import HEAD, Span, Tally, merged
+from stages.survey.threads import each
 from stages.survey.visit import origin
 
 REPOSITORY = "someone/tiny"
@@ -140,6 +140,7 @@ def test_a_file_that_is_empty_or_not_there(server):
         survey(server)
     with pytest.raises(UserError, match=r"nothing\.safetensors: no such file \(404\)"):
         survey(server, name="nothing.safetensors")
+    assert not [path for _, path, _ in server.requests if "index" in path], "who names a file means it"
 
 
 def test_a_server_that_is_not_there_is_told(server):
@@ -154,6 +155,21 @@ def test_what_fails_is_told_at_once_whatever_else_hangs(server):
     with pytest.raises(UserError, match="no such file"):
         survey(server, Client(Tally(), timeout=30.0, retries=0), name="nothing.safetensors")
     assert time.monotonic() - started < 2
+
+
+def test_what_fails_begins_nothing_more():
+    begun = []
+
+    def work(n):
+        begun.append(n)
+        if n == 0:
+            raise UserError("no")
+        time.sleep(0.02)
+
+    with pytest.raises(UserError, match="no"):
+        each(work, range(100))
+    time.sleep(0.3)
+    assert len(begun) <= 3 * requests.AT_ONCE
 
 
 def test_an_interrupt_ends_it_at_once():
@@ -219,6 +235,7 @@ def test_a_signed_address_is_asked_for_one_file_and_its_signature_is_shown_nowhe
     assert (found.model, found.notes) == ("plain", ["no config.json; read by its names, as GPT-2"])
     assert tally.requests == len(server.requests)
     assert origin(f"{server.address}/x.safetensors?signature=good") == f"{server.address}/x.safetensors"
+    assert_complete(survey(server, name=f"model.safetensors?signature=good&long={'x' * 5000}")[0])
     with pytest.raises(UserError) as raised:
         survey(server, name="model.safetensors?signature=secret")
     assert "model.safetensors: access refused (403)" in str(raised.value)
@@ -236,15 +253,6 @@ def test_a_store_that_lists_nothing_may_hold_shards(server):
     del server.files["model.safetensors.index.json"]
     with pytest.raises(UserError, match=r"plain/model\.safetensors: access refused"):
         survey(server, name="")
-
-
-def test_a_redirect_out_of_encryption_is_not_followed():
-    client = Client(Tally(), retries=0)
-    client._http = httpx2.Client(
-        transport=httpx2.MockTransport(lambda _: httpx2.Response(302, headers={"Location": "http://host/model"}))
-    )
-    with pytest.raises(UserError, match=r"https://host/model\.safetensors: redirects to http:, which is not followed"):
-        extract(locate("https://host/model.safetensors", client))
 
 
 def test_a_proxy_is_used_where_the_environment_names_one(server, monkeypatch):
@@ -311,6 +319,8 @@ def test_of_a_sharded_model_only_shards_with_norms_are_opened(server, name):
 BAD = {
     "outside": {"weight_map": {"ln_f.weight": "../model.safetensors"}},
     "absolute": {"weight_map": {"ln_f.weight": "/etc/model.safetensors"}},
+    "a query": {"weight_map": {"ln_f.weight": "x?y.safetensors"}},
+    "a fragment": {"weight_map": {"ln_f.weight": "x#y.safetensors"}},
     "an address": {"weight_map": {"ln_f.weight": "http://elsewhere/model.safetensors"}},
     "a pickle": {"weight_map": {"ln_f.weight": "model.bin"}},
     "no files": {"weight_map": {"ln_f.weight": 1}},
@@ -343,6 +353,11 @@ def test_a_shard_without_what_the_index_says_is_refused(server):
         ("http://host/model.bin", "a pickle, which can run any code"),
         ("http://host/model?token=secret", "http://host/model: an address with a query must be that of one"),
         ("http://host/model.safetensors#secret", "http://host/model.safetensors: an address with a # leads into"),
+        (" http://host/model.safetensors?secret", " http://host/model.safetensors: no such file or folder"),
+        ("a:b=http://host/x.safetensors?secret", "a:b=http://host/x.safetensors: no such file or folder"),
+        ("s3://bucket/model.safetensors?secret", "s3://bucket/model.safetensors: an address with a query must be"),
+        ("http://me@host/model.safetensors", "an address that holds a password can't be read"),
+        (f"file?{'x' * 5000}secret", "file: no such file or folder"),
         ("nonsense://host/model.safetensors", "nonsense://host/model.safetensors: "),
         ("http://me:secret@host/model.safetensors", "an address that holds a password can't be read"),
     ],

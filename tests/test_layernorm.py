@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from hub_server import PLAIN, serving
+from safetensors import TensorSpec, serialize_file
 from safetensors.numpy import save, save_file
 from test_inputs import damage, gpt2_tensors, local_source
 
@@ -19,6 +20,7 @@ from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.locate import locate
 from stages.survey.ranges import Span, Tally
+from stages.survey.visit import fingerprint
 
 THRESHOLDS = (0.2, 0.4, 0.1)
 
@@ -83,16 +85,19 @@ def test_as_a_tool(project, tmp_path):
 
 
 def test_json_for_machines(project, tmp_path):
-    tensors = gpt2_tensors(blocks=1) | {"ln_f.weight": np.array([np.nan, 1.0], np.float32), "x.norm": np.ones(3)}
+    tensors = gpt2_tensors(blocks=1) | {
+        "ln_f.weight": np.array([np.nan, np.inf, 1.0], np.float32),
+        "x.norm": np.ones(3),
+    }
     save_file(tensors, str(tmp_path / "m.safetensors"))
     done = run(project, tmp_path / "m.safetensors", "--json")
     found = json.loads(done.stdout)
     (one,) = found["checkpoints"]
     assert (one["model"], one["family"], one["unrecognised"]) == ("m", "GPT-2", ["x.norm"])
-    assert one["all"]["gamma"]["not_finite"] == 1
+    assert one["all"]["gamma"]["not_finite"] == 2
     assert len(one["tensors"]) == 6
     assert found["read"]["bytes"] > 100
-    assert "m: 1 values are not finite numbers" in done.stderr
+    assert "m: 2 values are not finite numbers" in done.stderr
 
 
 def test_it_needs_neither_dvc_nor_the_project_folder_nor_torch_nor_pandas(tmp_path):
@@ -164,6 +169,8 @@ def test_only_a_table_is_replaced_by_the_table(project, tmp_path):
     save_file(gpt2_tensors(), str(path))
     for _ in range(2):
         assert run(project, path, "--out", out).returncode == 0
+    out.write_bytes(b"")
+    assert run(project, path, "--out", out).returncode == 0
     os.mkfifo(tmp_path / "pipe")
     for occupied in (path, tmp_path, tmp_path / "pipe"):
         done = run(project, path, "--out", occupied)
@@ -171,7 +178,7 @@ def test_only_a_table_is_replaced_by_the_table(project, tmp_path):
         assert done.stderr == f"error: --out {occupied}: exists and is no Parquet file; name another one\n"
     assert (tmp_path / "pipe").is_fifo()
     assert survey(path).tensors
-    for nothing in ("", ".", "..", "/"):
+    for nothing in ("", ".", "..", "/", "file:///x.parquet", "s3://bucket/x.parquet"):
         done = run(project, path, "--out", nothing)
         assert (done.returncode, done.stderr.splitlines()[-1][-22:]) == (2, "not the name of a file")
 
@@ -204,6 +211,32 @@ def test_what_can_be_no_name_is_refused(tmp_path, name):
 @pytest.mark.parametrize("where", ["http://host/..", "http://host/a/../model.safetensors", "http://host/."])
 def test_a_name_is_never_a_way_out_of_a_folder(where):
     assert locate(where, Client(Tally())).name == "model"
+
+
+def test_the_fingerprint_is_of_names_types_and_values(tmp_path):
+    tensors = gpt2_tensors(blocks=1)
+    halves = {name: array.astype(np.float16) for name, array in tensors.items() if "ln_" in name}
+    swap = {"h.0.ln_1.weight": "h.0.ln_2.weight", "h.0.ln_2.weight": "h.0.ln_1.weight"}
+    variants = [
+        tensors,
+        {swap.get(name, name): array for name, array in tensors.items()},
+        {f"transformer.{name}": array for name, array in tensors.items()},
+        tensors | {"ln_f.bias": tensors["ln_f.bias"] + 1},
+        halves,
+    ]
+    found = []
+    for n, variant in enumerate(variants):
+        save_file(variant, tmp_path / f"{n}.safetensors")
+        found.append(fingerprint(survey(tmp_path / f"{n}.safetensors")))
+    specs = {
+        name: TensorSpec(dtype="bfloat16", shape=[8], data_ptr=array.ctypes.data, data_len=16)
+        for name, array in halves.items()
+    }
+    serialize_file(specs, str(tmp_path / "bits.safetensors"))
+    found.append(fingerprint(survey(tmp_path / "bits.safetensors")))
+    assert len(set(found)) == len(found)
+    save_file(tensors, tmp_path / "again.safetensors")
+    assert fingerprint(survey(tmp_path / "again.safetensors")) == found[0]
 
 
 def test_an_empty_argument_is_refused():
@@ -294,6 +327,8 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path):
     assert {tensor.stored for tensor in survey(folder / "checkpoints" / "mine").tensors} == {"F16"}
     save_file(gpt2_tensors(), tmp_path / "five.safetensors")
     assert project.stage("layernorm", "--stage", str(tmp_path / "five.safetensors")).returncode == 0
+    table = tables.read(project.folder / "data" / "layernorm.parquet", "layernorm")
+    assert {str(r) for r in table["revision"][table["model"] == "other"]} == {"as found"}, "as provenance says"
     metrics = json.loads(project.read("reports/metrics/layernorm.json"))
     told = {"five": 0, "gpt2": 0, "mine": 1, "other": 0}
     assert {model: each["unrecognised"] for model, each in metrics.items()} == told

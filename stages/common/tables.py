@@ -226,10 +226,9 @@ def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mappin
     metadata = {"table": table, "parameters": json.dumps(parameters, sort_keys=True)}
     contents = pa.Table.from_arrays(arrays, schema=declared.with_metadata(metadata))
     contents.validate(full=True)
-    with files.atomic_file(path) as temporary:
-        pq.write_table(
-            contents, temporary, compression="zstd", use_dictionary=[f.name for f in declared if f.type == NAME]
-        )
+    texts = [field.name for field in declared if field.type == NAME]
+    with files.atomic_file(path) as temporary, temporary.open("wb") as handle:  # of a path, Arrow would make an address
+        pq.write_table(contents, handle, compression="zstd", use_dictionary=texts)
 
 
 def read(path: Path, table: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
 LONGEST_ASKED = 60.0  # s; servers that ask for more are not waited for
 TOLD_WAIT = 2.0  # s; longer waits are told
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
-LARGEST_TEXT = 2**26  # bytes of a config.json or an index
+LARGEST_TEXT = 2**25  # bytes of a config.json, an index, or what a hub says of a repository
 
 T = TypeVar("T")
 
@@ -53,8 +53,8 @@ class PassingError(Exception):
 
 
 def shown(url: str) -> str:
-    """An address as messages and tables show it: without what follows ? or #, which may be a signature."""
-    return re.split("[?#]", url)[0]
+    """An address as messages and tables show it: without password, and without what follows ? or #."""
+    return re.sub("(?<=//)[^/]*@", "", re.split("[?#]", url)[0])
 
 
 class Client:
@@ -132,6 +132,8 @@ class Client:
                     there = response.url.join(response.headers["Location"])
                 if (response.url.scheme, there.scheme) not in FOLLOWED:
                     raise UserError(f"{name}: redirects to {there.scheme}:, which is not followed")
+                if there.userinfo:
+                    raise UserError(f"{name}: redirects to an address with a password, which is not followed")
                 if (response.url.host, response.url.port) != (there.host, there.port):
                     headers.pop("Authorization", None)
                 here = str(there)
@@ -167,7 +169,7 @@ class Client:
             UserError: if there are more.
         """
         started, got = time.monotonic(), 0
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UserError(f"{shown(str(response.url))}: compressed on the way, although that was not asked for")
         for part in response.iter_raw():
             got += len(part)
@@ -210,7 +212,7 @@ def asked_to_wait(headers: Mapping[str, str]) -> float:
         then = parsedate_to_datetime(asked)
     except (ValueError, OverflowError):
         return 0.0
-    return max((then - datetime.now(then.tzinfo)).total_seconds(), 0.0)
+    return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _check(response: httpx2.Response, name: str) -> None:

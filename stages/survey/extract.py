@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -72,6 +72,12 @@ def open_file(source: Source) -> File:
         return File(source, header.parse((first + rest)[header.PREFIX : end], source.size))
     except header.HeaderError as error:
         raise UserError(f"{source.name}: not a sound safetensors file: {error}") from None
+
+
+def open_shard(source: Source, named: Collection[str]) -> File:
+    """Read a shard's header, and remember of it where the named tensors are."""
+    file = open_file(source)
+    return file._replace(places={name: place for name, place in file.places.items() if name in named})
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
@@ -190,9 +196,10 @@ def extract(checkpoint: Checkpoint, bar: Bar = no_bar) -> Extraction:
     config = asked.result()
     choice = choose(listed, config)
     strange = like_norms(listed, choice.norms)
-    wanted = sorted({listed[name] for name in (*choice.norms, *strange)} - {first})
-    opened |= dict(zip(wanted, each(lambda name: open_file(folder.source(name)), wanted), strict=True))
-    files = {name: opened[listed[name]] for name in (*choice.norms, *strange)}
+    named = {*choice.norms, *strange}
+    wanted = sorted({listed[name] for name in named} - {first})
+    opened |= dict(zip(wanted, each(lambda name: open_shard(folder.source(name), named), wanted), strict=True))
+    files = {name: opened[listed[name]] for name in named}
     for name, file in files.items():
         if name not in file.places:
             raise UserError(f"{file.source.name}: no {name} in it, where the index says it is")

@@ -6,19 +6,20 @@ Each gives its files to be read by ranges, and small texts whole. Nothing here k
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sys
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
+from urllib.parse import quote
 
 from stages.common.cli import UserError, plain
-from stages.survey.client import LARGEST_TEXT, WORTH_RETRYING, Client, PassingError, UnreachableError, asked_to_wait
+from stages.survey.client import LARGEST_TEXT, Client, RefusedError, UnreachableError
 from stages.survey.http import HttpFile
 from stages.survey.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
 
 WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # what files are called, alone or in shards
 COMMIT = re.compile(r"[0-9a-f]{40}")
-T = TypeVar("T")
 
 
 class Folder(Protocol):
@@ -119,7 +120,13 @@ class HubFolder:
     """
 
     def __init__(self, repository: str, revision: str, client: Client) -> None:
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
         self.repository, self.client = repository, client
+        try:
+            validate_repo_id(repository)
+        except ValueError as error:
+            raise UserError(f"{repository}: no such file or folder, and no repository's name: {error}") from None
         self.name = f"{repository}@{revision}" if revision else repository
         self._hashes: dict[str, str | None] | None = None
         self.revision = self._commit(revision or "main")
@@ -191,51 +198,43 @@ class HubFolder:
         return ""
 
     def _resolve(self, revision: str) -> str:
-        """The commit that a branch, tag or commit means, and the names and hashes of what it holds."""
-        import httpx2
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
+        """The commit that a branch, tag or commit means; remembers the names and hashes of the files in it."""
+        from huggingface_hub import constants
 
-        def attempt() -> str:
-            self.client.tally.add(1, 0)
-            try:
-                found = HfApi().model_info(
-                    self.repository, revision=revision, files_metadata=True, timeout=self.client.timeout
-                )
-            except RepositoryNotFoundError:
-                raise MissingError(
-                    f"{self.repository}: neither a file or folder here nor a repository on the hub that you can see; "
-                    "check the name, and for a private one set HF_TOKEN"
-                ) from None
-            except RevisionNotFoundError:
-                raise MissingError(f"{self.repository}: no revision {revision!r} on the hub") from None
-            except (ValueError, ImportError, httpx2.InvalidURL) as error:  # a name, token, endpoint or proxy
-                raise UserError(f"{self.name}: {error}") from None
-            except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-                raise passing(error, self.name) from error
-            if not found.sha or not COMMIT.fullmatch(found.sha) or found.siblings is None:
-                raise UserError(f"{self.name}: the hub names no commit or no files")
-            if COMMIT.fullmatch(revision) and found.sha != revision:
-                raise UserError(f"{self.name}: the hub answered for commit {found.sha}")
-            self._hashes = {each.rfilename: each.lfs.sha256 if each.lfs else each.blob_id for each in found.siblings}
-            return found.sha
-
-        return self.client.again(attempt, self.name)
+        url = f"{constants.ENDPOINT}/api/models/{self.repository}/revision/{quote(revision, safe='')}?blobs=true"
+        try:
+            contents = self.client.text(url, self._headers())
+        except (MissingError, RefusedError):
+            what = "a repository with this revision" if "@" in self.name else "a repository"
+            raise MissingError(
+                f"{self.name}: neither a file or folder here nor {what} on the hub that you can see; check the name, "
+                "and for a private one set HF_TOKEN"
+            ) from None
+        found, self._hashes = described(contents, self.name)
+        if COMMIT.fullmatch(revision) and found != revision:
+            raise UserError(f"{self.name}: the hub answered for commit {found}")
+        return found
 
 
-def passing(error: Exception, name: str) -> Exception:
-    """What a failed request to the hub is to us: worth another attempt, or final."""
-    reason = " ".join(str(error).split()).split("For more information")[0].strip() or type(error).__name__
-    response = getattr(error, "response", None)
-    if response is None:
-        return PassingError(reason)
-    if response.status_code in WORTH_RETRYING:
-        return PassingError(reason, asked_to_wait(response.headers))
-    return UserError(f"{name}: {reason}")
+def described(contents: bytes, name: str) -> tuple[str, dict[str, str | None]]:
+    """The commit and the hash of each file, from what a hub says of a repository.
+
+    Raises:
+        UserError: if it says something else.
+    """
+    hashes: dict[str, str | None] = {}
+    try:
+        found = json.loads(contents)
+        commit = found["sha"]
+        for entry in found["siblings"]:
+            large = entry.get("lfs")
+            hashes[entry["rfilename"]] = large["sha256"] if large else entry.get("blobId")
+        good = COMMIT.fullmatch(commit) and not any(".." in file.split("/") for file in hashes)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise UserError(f"{name}: the hub names no commit or no files")
+    return commit, hashes
 
 
 def git_blob_hash(contents: bytes) -> str:

@@ -56,10 +56,18 @@ def _named(file: str | None, folder: str, given: str) -> str:
     return "model" if name in NO_NAMES else name
 
 
+def is_here(place: str) -> bool:
+    """Whether there is such a file or folder on this machine."""
+    try:
+        return not URL.fullmatch(place) and Path(place).exists()
+    except (OSError, ValueError):  # no path can be that
+        return False
+
+
 def where(argument: str) -> tuple[str, str]:
     """NAME (perhaps empty) and WHERE of `[NAME=]WHERE`; a path that holds a = is a path."""
     match = re.fullmatch(r"(?P<name>[^=/:]+)=(?P<where>.+)", argument, re.DOTALL)
-    return (match["name"], match["where"]) if match and not Path(argument).exists() else ("", argument)
+    return (match["name"], match["where"]) if match and not is_here(argument) else ("", argument)
 
 
 def locate(argument: str, client: Client) -> Checkpoint:
@@ -75,7 +83,7 @@ def locate(argument: str, client: Client) -> Checkpoint:
     if not place:
         raise UserError("a checkpoint's name is empty; write . for the current folder")
     path = Path(place)
-    if path.exists():
+    if is_here(place):
         if path.is_dir():
             return Checkpoint(_named(None, str(path.resolve()), given), LocalFolder(path, client.tally), None)
         file = _of_kind(path.name, place)
@@ -88,7 +96,7 @@ def locate(argument: str, client: Client) -> Checkpoint:
         folder = HubFolder(match["repository"], match["revision"] or "", client)
         return Checkpoint(_named(None, match["repository"], given), folder, None)
     raise UserError(
-        f"{place}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision"
+        f"{shown(place)}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision"
     )
 
 
@@ -100,14 +108,12 @@ def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint
         raise UserError(f"{shown(url)}: {error}") from None
     if parts.username or parts.password:
         raise UserError("an address that holds a password can't be read: it would stand in tables and messages")
-    query = ""
-    if scheme in ("http", "https"):
-        if parts.fragment:
-            raise UserError(f"{shown(url)}: an address with a # leads into a page; give that of the file")
-        url, mark, rest = url.partition("?")
-        query = mark + rest
-        if query and not url.endswith(SAFETENSORS):
-            raise UserError(f"{url}: an address with a query must be that of one safetensors file (*{SAFETENSORS})")
+    if parts.fragment:
+        raise UserError(f"{shown(url)}: an address with a # leads into a page; give that of the file")
+    url, mark, rest = url.partition("?")
+    query = mark + rest
+    if query and not (scheme in ("http", "https") and url.endswith(SAFETENSORS)):
+        raise UserError(f"{url}: an address with a query must be that of one safetensors file (http…{SAFETENSORS}?…)")
     path, _, last = url.rpartition("/")
     file = _of_kind(last, url) if "." in last and last.endswith((*PICKLES, SAFETENSORS, SAFETENSORS + INDEX)) else None
     folder = path if file else url

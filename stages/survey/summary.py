@@ -13,6 +13,7 @@ from stages.survey.families import BETA, GAMMA
 
 SIGNS = {GAMMA: "γ", BETA: "β"}
 PERCENTS = (5, 25, 50, 75, 95)
+LISTED = 50  # names of unrecognised tensors; --json has all
 COLUMNS = ("n", "mean", "std", "min", "q05", "q25", "q50", "q75", "q95", "max", "share_in_range", "share_below_1")
 
 
@@ -101,6 +102,7 @@ def table(checkpoints: Sequence[dict[str, Any]], gamma_from: float, gamma_to: fl
         lines += ["", plain(f"{found['model']} {found['revision']}".strip()), *_aligned(rows, 3)]
     for found in checkpoints:
         if found["unrecognised"]:
-            unrecognised = ", ".join(found["unrecognised"])
+            more = len(found["unrecognised"]) - LISTED
+            unrecognised = ", ".join(found["unrecognised"][:LISTED]) + (f" and {more:,} more" if more > 0 else "")
             lines += ["", plain(f"{found['model']}: unrecognised, not counted above: {unrecognised}")]
     return "\n".join(lines)

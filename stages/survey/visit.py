@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from stages.common.cli import plain
 from stages.survey import gpt2
 from stages.survey.client import Client, shown
 from stages.survey.extract import Extraction, extract
-from stages.survey.locate import locate, where
+from stages.survey.locate import is_here, locate, where
 from stages.survey.ranges import Advance, ignore
 
 
@@ -43,7 +42,7 @@ def visit(argument: str, client: Client) -> Extraction:
 
 def is_local(argument: str) -> bool:
     """Whether `[NAME=]WHERE` means a file or folder of this machine."""
-    return Path(where(argument)[1]).exists()
+    return is_here(where(argument)[1])
 
 
 def origin(argument: str) -> str:
