@@ -59,7 +59,7 @@ def _named(file: str | None, folder: str, given: str) -> str:
 def is_here(place: str) -> bool:
     """Whether there is such a file or folder on this machine."""
     try:
-        return not URL.fullmatch(place) and Path(place).exists()
+        return Path(place).exists()
     except (OSError, ValueError):  # no path can be that
         return False
 
