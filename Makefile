@@ -33,7 +33,7 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 test: ## run the tests (three minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2
 
-test-all: test ## run all tests, the long ones too (a quarter of an hour or so)
+test-all: test ## run all tests, the long ones too (twenty minutes)
 	@$(ready) && python -m pytest -m slow
 
 bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)

@@ -36,7 +36,7 @@ BAD = [
     ({"train.prompt": ""}, "train.prompt = ''"),
     (
         {"inputs.checkpoints": ["http://host/m.safetensors?signature=x"]},
-        "what follows ? in an address may be a signature",
+        "what follows ? may be a signature, and dvc.lock",
     ),
     ({"inputs.source": "."}, "inputs.source = '.': must not hold the project's folder"),
     ({"inputs.source": "reports/figures"}, "must not hold the project's folder nor lie in data/ or reports/"),

@@ -116,7 +116,7 @@ class HubFolder:
     """A repository of a model hub at one commit.
 
     `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache mean what they mean to `huggingface_hub`,
-    which resolves the revision and builds the addresses.
+    which knows them all; but what a hub says is read by `Client`, which bounds its size and its time.
     """
 
     def __init__(self, repository: str, revision: str, client: Client) -> None:
