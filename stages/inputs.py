@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from stages.common import bpe, cli, files, params
 from stages.sources import directory, embedded, hub, layout
-from stages.survey.client import Client, shown
+from stages.survey.client import Client, redacted
 from stages.survey.ranges import Tally
 from stages.survey.visit import origin, visit
 
@@ -62,7 +62,7 @@ class Settings(params.Section):
     @field_validator("checkpoints")
     @classmethod
     def _without_signatures(cls, arguments: list[str]) -> list[str]:
-        if any("://" in argument and shown(argument) != argument for argument in arguments):
+        if any("://" in argument and redacted(argument) != argument for argument in arguments):
             raise ValueError("what follows ? may be a signature, and dvc.lock and the report would show it")
         return arguments
 

@@ -62,7 +62,7 @@ def up_to_date() -> bool:
 
 def keep(destination: Path, took: str) -> None:
     """Fill `destination` from the run in the current folder."""
-    inputs = params.read()["inputs"]
+    local = local_paths(params.read()["inputs"])
     with files.atomic_directory(destination) as folder:
         for name in KEPT:
             copy = shutil.copytree if (REPORTS / name).is_dir() else shutil.copyfile
@@ -78,8 +78,8 @@ def keep(destination: Path, took: str) -> None:
         for path in folder.rglob("*"):
             if path.suffix in TEXTS:
                 text = path.read_text("utf-8")
-                for local, name in local_paths(inputs).items():
-                    text = renamed(text, local, name)
+                for place, name in local.items():
+                    text = renamed(text, place, name)
                 path.write_text(text, "utf-8")
         made_on = {"system": platform.system(), "python": platform.python_version(), "took": took}
         files.write_json(folder / "machine.json", machine.describe() | made_on)

@@ -7,7 +7,7 @@ from test_inputs import gpt2_tensors
 
 from stages.common.cli import UserError
 from stages.survey import client as requests
-from stages.survey.client import Client, shown
+from stages.survey.client import Client, redacted
 from stages.survey.extract import extract
 from stages.survey.http import HttpFile
 from stages.survey.locate import locate
@@ -137,7 +137,7 @@ def test_without_a_mark_the_date_tells():
     ],
 )
 def test_what_may_be_secret_is_not_shown(url, expected):
-    assert shown(url) == expected
+    assert redacted(url) == expected
 
 
 def test_nothing_of_a_checkpoint_is_asked_twice():

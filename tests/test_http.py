@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 import termios
@@ -27,7 +26,6 @@ from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.locate import locate
 from stages.survey.ranges import HEAD, Span, Tally, merged
-from stages.survey.threads import each
 from stages.survey.visit import origin
 
 REPOSITORY = "someone/tiny"
@@ -155,45 +153,6 @@ def test_what_fails_is_told_at_once_whatever_else_hangs(server):
     with pytest.raises(UserError, match="no such file"):
         survey(server, Client(Tally(), timeout=30.0, retries=0), name="nothing.safetensors")
     assert time.monotonic() - started < 2
-
-
-def test_what_fails_begins_nothing_more():
-    begun = []
-
-    def work(n):
-        begun.append(n)
-        if n == 0:
-            raise UserError("no")
-        time.sleep(0.02)
-
-    with pytest.raises(UserError, match="no"):
-        each(work, range(100))
-    time.sleep(0.3)
-    assert len(begun) <= 3 * requests.AT_ONCE
-
-
-def test_an_interrupt_ends_it_at_once():
-    code = "import time; from stages.common import cli; from stages.survey.threads import each;"
-    code += "print(1, flush=True); cli.run(lambda: each(lambda n: time.sleep(60), range(3)))"
-    command = [sys.executable, "-c", code]
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    started.stdout.readline()
-    time.sleep(0.5)
-    started.send_signal(signal.SIGINT)
-    assert started.communicate(timeout=20)[1] == "interrupted\n"
-    assert started.returncode == 130
-
-
-@pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
-def test_an_address_that_can_be_none_is_refused(host):
-    with pytest.raises(UserError, match=r"model\.safetensors: "):
-        extract(locate(f"http://{host}/model.safetensors", Client(Tally(), 1.0, 0)))
-
-
-@pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
-def test_a_driver_that_needs_more_than_an_address_is_told(where):
-    with pytest.raises(UserError, match=where):
-        extract(locate(where, Client(Tally())))
 
 
 def test_headers_that_drip_are_given_up(server):
@@ -343,48 +302,3 @@ def test_a_shard_without_what_the_index_says_is_refused(server):
     server.files["model.safetensors.index.json"] = json.dumps({"weight_map": moved}).encode()
     with pytest.raises(UserError, match=r"model-1\.safetensors: no ln_f\.weight in it, where the index says it is"):
         survey(server, name="")
-
-
-@pytest.mark.parametrize(
-    ("where", "said"),
-    [
-        ("x/y/z", "no such file or folder; a repository on the hub is written owner/name"),
-        ("model.bin", "no such file or folder"),
-        ("http://host/model.bin", "a pickle, which can run any code"),
-        ("http://host/model?token=secret", "http://host/model: an address with a query must be that of one"),
-        ("http://host/model.safetensors#secret", "http://host/model.safetensors: an address with a # leads into"),
-        (" http://host/model.safetensors?secret", " http://host/model.safetensors: no such file or folder"),
-        ("a:b=http://host/x.safetensors?secret", "a:b=http://host/x.safetensors: no such file or folder"),
-        ("s3://bucket/model.safetensors?secret", "s3://bucket/model.safetensors: an address with a query must be"),
-        ("http://me@host/model.safetensors", "an address that holds a password can't be read"),
-        (f"file?{'x' * 5000}secret", "file: no such file or folder"),
-        ("nonsense://host/model.safetensors", "nonsense://host/model.safetensors: "),
-        ("http://me:secret@host/model.safetensors", "an address that holds a password can't be read"),
-    ],
-)
-def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as raised:
-        extract(locate(where, Client(Tally())))
-    assert said in str(raised.value)
-    assert "secret" not in str(raised.value)
-
-
-def test_what_fsspec_opens_is_read_by_ranges():
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
-    memory.pipe("/models/tiny/config.json", b'{"model_type": "gpt2"}')
-    tally = Tally()
-    found = extract(locate("memory://models/tiny", Client(tally)))
-    assert_complete(found)
-    assert (found.model, found.notes) == ("tiny", [])
-    assert tally.bytes < HEAD + 5000
-    with pytest.raises(UserError, match="no such file"):
-        extract(locate("memory://models/none/model.safetensors", Client(tally)))
-    source = locate("memory://models/tiny", Client(tally)).folder.source("model.safetensors")
-    source.head()
-    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
-    with pytest.raises(UserError, match="replaced or cut while it was being read"):
-        source.read([Span(0, 8)])

@@ -44,7 +44,7 @@ class UnreachableError(UserError):
     """What may pass did not, however often it was tried or as long as we wait."""
 
 
-class PassingError(Exception):
+class TransientError(Exception):
     """A failure that may be gone at the next attempt; `wait` is what the server asked for, in seconds."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -52,7 +52,7 @@ class PassingError(Exception):
         self.wait = wait
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """An address as messages and tables show it: without password, and without what follows ? or #."""
     return re.sub("(?<=//)[^/]*@", "", re.split("[?#]", url)[0])
 
@@ -96,7 +96,7 @@ class Client:
         for n in range(self.retries + 1):
             try:
                 return attempt()
-            except PassingError as error:
+            except TransientError as error:
                 if n == self.retries:
                     tries = f" ({n + 1} attempts)" if n else ""
                     raise UnreachableError(f"{name}: {error}{tries}; check the address and the connection") from error
@@ -116,11 +116,11 @@ class Client:
         `Authorization` goes to the first host only.
 
         Raises:
-            PassingError: if the network or the server failed in a way that may pass.
+            TransientError: if the network or the server failed in a way that may pass.
             UserError: if redirects go in circles or to another scheme, or the server refuses.
         """
         visited, headers = {url}, dict(headers)
-        here, name = url, shown(url)
+        here, name = url, redacted(url)
         try:
             while True:
                 self.tally.add(1, 0)
@@ -141,7 +141,7 @@ class Client:
                     raise UserError(f"{name}: redirects in circles")
                 visited.add(here)
         except httpx2.TransportError as error:
-            raise PassingError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise TransientError(" ".join(str(error).split()) or type(error).__name__) from error
         except (httpx2.InvalidURL, UnicodeError) as error:  # of a name that no host can have, too
             raise UserError(f"{name}: {error}") from None
 
@@ -155,7 +155,7 @@ class Client:
             response = answer.result(timeout=most)
         except TimeoutError:
             answer.add_done_callback(_close)
-            raise PassingError(f"no answer in {most:g} s") from None
+            raise TransientError(f"no answer in {most:g} s") from None
         try:
             yield response
         finally:
@@ -165,19 +165,19 @@ class Client:
         """The bytes of an answer as they arrive, `most` of them at most.
 
         Raises:
-            PassingError: if they arrive too slowly.
+            TransientError: if they arrive too slowly.
             UserError: if there are more.
         """
         started, got = time.monotonic(), 0
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UserError(f"{shown(str(response.url))}: compressed on the way, although that was not asked for")
+            raise UserError(f"{redacted(str(response.url))}: compressed on the way, although that was not asked for")
         for part in response.iter_raw():
             got += len(part)
             self.tally.add(0, len(part))
             if got > most:
-                raise UserError(f"{shown(str(response.url))}: more than the {most} bytes that there should be")
+                raise UserError(f"{redacted(str(response.url))}: more than the {most} bytes that there should be")
             if time.monotonic() - started > self.timeout + got / SLOWEST:
-                raise PassingError(f"only {got} bytes in {time.monotonic() - started:.0f} s")
+                raise TransientError(f"only {got} bytes in {time.monotonic() - started:.0f} s")
             yield part
 
     def text(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -191,10 +191,10 @@ class Client:
         def attempt() -> bytes:
             with self.get(url, headers or {}) as response:
                 if response.status_code != 200:
-                    raise UserError(f"{shown(url)}: asked for all of it, the server says {response.status_code}")
+                    raise UserError(f"{redacted(url)}: asked for all of it, the server says {response.status_code}")
                 return b"".join(self.body(response, LARGEST_TEXT))
 
-        return self.again(attempt, shown(url))
+        return self.again(attempt, redacted(url))
 
 
 def _close(answer: Future[httpx2.Response]) -> None:
@@ -219,7 +219,7 @@ def _check(response: httpx2.Response, name: str) -> None:
     """Turn an error's status into an exception that says what to do."""
     status = response.status_code
     if status in WORTH_RETRYING:
-        raise PassingError(f"the server says {status} {response.reason_phrase}", asked_to_wait(response.headers))
+        raise TransientError(f"the server says {status} {response.reason_phrase}", asked_to_wait(response.headers))
     if status in (404, 410):
         raise MissingError(f"{name}: no such file ({status})")
     if status in (401, 403):

@@ -177,7 +177,7 @@ class HubFolder:
         """The commit of a revision, from the cache if the hub need not, must not or can't be asked."""
         from huggingface_hub import constants
 
-        recalled = self._recalled(revision)
+        recalled = self._cached_commit(revision)
         if constants.HF_HUB_OFFLINE and not recalled:
             raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
         if recalled and (constants.HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
@@ -190,7 +190,7 @@ class HubFolder:
             print(plain(f"{error}; going on with the local cache, which has commit {recalled}"), file=sys.stderr)
             return recalled
 
-    def _recalled(self, revision: str) -> str:
+    def _cached_commit(self, revision: str) -> str:
         """The commit of a revision as the local cache has it; empty if it has none."""
         for name in (WHOLE_MODEL, WHOLE_MODEL + INDEX):
             if found := self._cached(name, revision):

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 
 from stages.common.cli import UserError
-from stages.survey.client import Client, PassingError, RefusedError, shown
+from stages.survey.client import Client, RefusedError, TransientError, redacted
 from stages.survey.ranges import HEAD, Advance, LocalFile, MissingError, Span, Tally, changed, ignore
 from stages.survey.threads import each
 
@@ -30,7 +30,7 @@ class HttpFile:
     """
 
     def __init__(self, url: str, client: Client, headers: Mapping[str, str] | None = None) -> None:
-        self.name, self.url, self.client, self.headers = shown(url), url, client, dict(headers or {})
+        self.name, self.url, self.client, self.headers = redacted(url), url, client, dict(headers or {})
         self.size = 0
         self.etag: str | None = None
         self._direct = url  # where the redirects led
@@ -68,10 +68,10 @@ class HttpFile:
             if self._direct == self.url:
                 raise
             self._direct = self.url  # the address that a redirect led to has expired
-            raise PassingError(str(error)) from error
+            raise TransientError(str(error)) from error
         found = b"".join(parts)
         if len(found) != stop - span.start:
-            raise PassingError(f"{len(found)} bytes came of the {stop - span.start} asked for")
+            raise TransientError(f"{len(found)} bytes came of the {stop - span.start} asked for")
         self._direct = direct
         advance(len(found))
         return found

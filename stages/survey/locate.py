@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from stages.common.cli import UserError
-from stages.survey.client import Client, shown
+from stages.survey.client import Client, redacted
 from stages.survey.folders import INDEX, Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
 
 SAFETENSORS = ".safetensors"
@@ -96,7 +96,7 @@ def locate(argument: str, client: Client) -> Checkpoint:
         folder = HubFolder(match["repository"], match["revision"] or "", client)
         return Checkpoint(_named(None, match["repository"], given), folder, None)
     raise UserError(
-        f"{shown(place)}: no such file or folder; a repository on the hub is written owner/name or owner/name@revision"
+        f"{redacted(place)}: no such file or folder; a repository on the hub is owner/name or owner/name@revision"
     )
 
 
@@ -105,11 +105,11 @@ def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise UserError(f"{shown(url)}: {error}") from None
+        raise UserError(f"{redacted(url)}: {error}") from None
     if parts.username or parts.password:
         raise UserError("an address that holds a password can't be read: it would stand in tables and messages")
     if parts.fragment:
-        raise UserError(f"{shown(url)}: an address with a # leads into a page; give that of the file")
+        raise UserError(f"{redacted(url)}: an address with a # leads into a page; give that of the file")
     url, mark, rest = url.partition("?")
     query = mark + rest
     if query and not (scheme in ("http", "https") and url.endswith(SAFETENSORS)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.common.cli import plain
 from stages.survey import gpt2
-from stages.survey.client import Client, shown
+from stages.survey.client import Client, redacted
 from stages.survey.extract import Extraction, extract
 from stages.survey.locate import is_here, locate, where
 from stages.survey.ranges import Advance, ignore
@@ -47,7 +47,7 @@ def is_local(argument: str) -> bool:
 
 def origin(argument: str) -> str:
     """Where a checkpoint came from, as provenance says it: a path differs from machine to machine and is none."""
-    return "a file of this machine" if is_local(argument) else shown(where(argument)[1])
+    return "a file of this machine" if is_local(argument) else redacted(where(argument)[1])
 
 
 def fingerprint(found: Extraction) -> str:

@@ -1,0 +1,68 @@
+"""What a user may write for a checkpoint: found, or refused in one line that shows no secret."""
+
+import pytest
+from safetensors.numpy import save
+from test_http import TENSORS, assert_complete
+
+from stages.common.cli import UserError
+from stages.survey.client import Client
+from stages.survey.extract import extract
+from stages.survey.locate import locate
+from stages.survey.ranges import HEAD, Span, Tally
+
+
+@pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
+def test_an_address_that_can_be_none_is_refused(host):
+    with pytest.raises(UserError, match=r"model\.safetensors: "):
+        extract(locate(f"http://{host}/model.safetensors", Client(Tally(), 1.0, 0)))
+
+
+@pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
+def test_a_driver_that_needs_more_than_an_address_is_told(where):
+    with pytest.raises(UserError, match=where):
+        extract(locate(where, Client(Tally())))
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("x/y/z", "no such file or folder; a repository on the hub is owner/name"),
+        ("model.bin", "no such file or folder"),
+        ("http://host/model.bin", "a pickle, which can run any code"),
+        ("http://host/model?token=secret", "http://host/model: an address with a query must be that of one"),
+        ("http://host/model.safetensors#secret", "http://host/model.safetensors: an address with a # leads into"),
+        (" http://host/model.safetensors?secret", " http://host/model.safetensors: no such file or folder"),
+        ("a:b=http://host/x.safetensors?secret", "a:b=http://host/x.safetensors: no such file or folder"),
+        ("s3://bucket/model.safetensors?secret", "s3://bucket/model.safetensors: an address with a query must be"),
+        ("http://me@host/model.safetensors", "an address that holds a password can't be read"),
+        (f"file?{'x' * 5000}secret", "file: no such file or folder"),
+        ("nonsense://host/model.safetensors", "nonsense://host/model.safetensors: "),
+        ("http://me:secret@host/model.safetensors", "an address that holds a password can't be read"),
+    ],
+)
+def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        extract(locate(where, Client(Tally())))
+    assert said in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_what_fsspec_opens_is_read_by_ranges():
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
+    memory.pipe("/models/tiny/config.json", b'{"model_type": "gpt2"}')
+    tally = Tally()
+    found = extract(locate("memory://models/tiny", Client(tally)))
+    assert_complete(found)
+    assert (found.model, found.notes) == ("tiny", [])
+    assert tally.bytes < HEAD + 5000
+    with pytest.raises(UserError, match="no such file"):
+        extract(locate("memory://models/none/model.safetensors", Client(tally)))
+    source = locate("memory://models/tiny", Client(tally)).folder.source("model.safetensors")
+    source.head()
+    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
+    with pytest.raises(UserError, match="replaced or cut while it was being read"):
+        source.read([Span(0, 8)])
