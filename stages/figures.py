@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
-from tqdm import tqdm
 
 from stages.common import cli, files, params, tables
+from stages.common.progress import Progress
 
 OUTPUT = Path("reports/figures")
 
@@ -102,8 +102,10 @@ def main() -> None:
                 tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
             ),
         }
-        for name, figure in tqdm(figures.items(), "figures", unit="figure", disable=None, delay=2, leave=False):
-            style.save(figure, folder / f"{name}.svg", settings.dpi)
+        with Progress("figures", len(figures), "figure") as progress:
+            for name, figure in figures.items():
+                style.save(figure, folder / f"{name}.svg", settings.dpi)
+                progress.add(1, name)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.common import cli, files, params, tables
+from stages.common import cli, files, params, schemas
 
 README = Path("README.md")
 PIPELINE = Path("dvc.yaml")
@@ -97,7 +97,7 @@ def sections() -> dict[str, str]:
     """The generated sections by name."""
     return {
         "pipeline": graph(params.read(PIPELINE)["stages"]),
-        "tables": tables.markdown(),
+        "tables": schemas.markdown(),
         "kept run": kept_run(KEPT),
     }
 

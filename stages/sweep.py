@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
-from tqdm import tqdm
 
 from stages.common import cli, files, params, statistics, streams, tables
+from stages.common.progress import Progress
 from stages.common.statistics import Estimate
 
 MATRICES = files.DATA / "matrices"
@@ -63,7 +63,7 @@ def product_std(q: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(squares - mean**2))
 
 
-def trial_moments(root_seed: int, rows: int, n: int, trials: int) -> Moments:
+def trial_moments(root_seed: int, rows: int, n: int, trials: int, progress: Progress | None = None) -> Moments:
     """Draw `trials` pairs (rows, n) from the stream of this n and sum up what their σ say.
 
     The stream is read in order, so the sums do not depend on the chunks it is read in beyond rounding.
@@ -72,24 +72,30 @@ def trial_moments(root_seed: int, rows: int, n: int, trials: int) -> Moments:
     chunk = max(1, CHUNK_ELEMENTS // max(rows * rows, 2 * rows * n))
     sums = np.zeros(4)
     for start in range(0, trials, chunk):
-        pairs = stream.standard_normal((min(chunk, trials - start), 2, rows, n), dtype=np.float32)
+        size = min(chunk, trials - start)
+        pairs = stream.standard_normal((size, 2, rows, n), dtype=np.float32)
         sigma = product_std(pairs[:, 0], pairs[:, 1])
         for i, x in ((0, sigma - np.sqrt(n)), (2, np.log(sigma) - 0.5 * np.log(n))):
             sums[i] += x.sum()
             sums[i + 1] += (x**2).sum()
+        if progress:
+            progress.add(size * work(rows, n))
     return Moments(*sums.tolist())
+
+
+def work(rows: int, n: int) -> int:
+    """How much one trial at dimension n costs: numbers drawn and looked at."""
+    return 2 * rows * n + rows * rows
 
 
 def monte_carlo(root_seed: int, rows: int, dimensions: list[int], trials: int, threads: int) -> dict[int, Moments]:
     """The trial moments of every dimension; the result does not depend on the number of threads."""
 
-    def one(n: int) -> tuple[int, Moments]:
-        return n, trial_moments(root_seed, rows, n, trials)
-
     largest_first = sorted(set(dimensions), reverse=True)
-    with ThreadPoolExecutor(threads) as pool:
-        done = tqdm(pool.map(one, largest_first), "sweep", len(largest_first), unit="n", disable=None, delay=2)
-        return dict(done)
+    total = trials * sum(work(rows, n) for n in largest_first)
+    with ThreadPoolExecutor(threads) as pool, Progress("sweep", total, "number") as progress:
+        found = pool.map(lambda n: trial_moments(root_seed, rows, n, trials, progress), largest_first)
+        return dict(zip(largest_first, found, strict=True))
 
 
 def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[float, float]:

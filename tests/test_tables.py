@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.common import tables
+from stages.common import schemas, tables
 from stages.common.cli import UserError
 
 LOSSES = {"step": [0, 1], "split": ["train", "test"], "loss": [1.5, 2.5]}
@@ -58,6 +58,6 @@ def test_another_table_a_missing_and_a_damaged_one_are_told(tmp_path):
 
 
 def test_every_column_says_what_it_is():
-    for name, (meaning, columns) in tables.TABLES.items():
+    for name, (meaning, columns) in schemas.TABLES.items():
         assert meaning.endswith("."), name
         assert all(column.unit and column.meaning for column in columns), name

@@ -1,4 +1,4 @@
-"""Every table of the project: its columns, types, units and meaning, declared here and checked on writing.
+"""Tables are written and read here, and checked against their declaration in `schemas.py`.
 
 A table is tidy Parquet (one observation a row), zstd-compressed, its strings dictionary-encoded. Units and meaning
 stand in the field metadata, the parameters that made it in the file metadata under `parameters`.
@@ -17,168 +17,10 @@ import pyarrow.parquet as pq
 
 from stages.common import files
 from stages.common.cli import UserError
+from stages.common.schemas import NAME, schema
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Column(NamedTuple):
-    """A column: name, type, unit ("1" if it has none) and meaning."""
-
-    name: str
-    type: pa.DataType
-    unit: str
-    meaning: str
-
-
-NAME = pa.dictionary(pa.int32(), pa.string())
-STEP = Column("step", pa.int32(), "updates", "updates applied before the measurement; 0 is the untouched model")
-BLOCK = Column("block", pa.int16(), "1", "index of the block, 0 next to the embedding")
-PART = Column("part", NAME, "1", "`q`, `k`, `v`, or `qkv` for the merged matrix")
-HEAD = Column("head", pa.int16(), "1", "index of the head; -1 for all of them, as always for the merged matrix")
-
-TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
-    "sweep": (
-        "σ(QKᵀ) by dimension: the single realisation and the Monte Carlo.",
-        (
-            Column("dimension", pa.int32(), "1", "columns n of Q and K"),
-            Column("sqrt_dimension", pa.float64(), "1", "√n, the theory"),
-            Column("sigma_single", pa.float64(), "1", "σ(QKᵀ) of the one saved pair"),
-            Column("sigma_mean", pa.float64(), "1", "mean σ(QKᵀ) over the trials"),
-            Column("sigma_low", pa.float64(), "1", "lower end of its 95 % interval"),
-            Column("sigma_high", pa.float64(), "1", "upper end of its 95 % interval"),
-            Column("ratio", pa.float64(), "1", "sigma_mean / √n"),
-            Column("ratio_low", pa.float64(), "1", "lower end of its 95 % interval"),
-            Column("ratio_high", pa.float64(), "1", "upper end of its 95 % interval"),
-            Column("trials", pa.int64(), "1", "number of fresh draws"),
-        ),
-    ),
-    "softmax": (
-        "Softmax of every logit of experiment 3, by scaling and by what it is taken over.",
-        (
-            Column("scaling", NAME, "1", "`unscaled`: QKᵀ; `scaled`: QKᵀ/√d"),
-            Column("over", NAME, "1", "`rows`: softmax of each row; `all`: of all entries at once"),
-            Column("row", pa.int32(), "1", "row of QKᵀ"),
-            Column("column", pa.int32(), "1", "column of QKᵀ"),
-            Column("logit", pa.float64(), "1", "the entry, scaled as said"),
-            Column("probability", pa.float64(), "1", "its softmax"),
-            Column("surprisal", pa.float64(), "nats", "-log of its softmax"),
-        ),
-    ),
-    "layernorm": (
-        "Every norm's parameters of every checkpoint surveyed.",
-        (
-            Column("model", NAME, "1", "name of the checkpoint"),
-            Column("revision", NAME, "1", "its commit, where there is one"),
-            Column("family", NAME, "1", "whose names and places its norms have, such as `GPT-2`"),
-            Column("block", pa.int16(), "1", "index of the block; -1 after the last, -2 before the first"),
-            Column("place", NAME, "1", "what it normalises: `attention input`, `mlp input`, `final`, …"),
-            Column("kind", NAME, "1", "`gamma` (weight) or `beta` (bias)"),
-            Column("index", pa.int32(), "1", "position in the vector"),
-            Column("value", pa.float32(), "1", "the factor or shift as the model applies it; not finite if stored so"),
-            Column("stored", NAME, "1", "the type it is stored in: `F32`, `F16`, `BF16` or `F64`"),
-        ),
-    ),
-    "losses": (
-        "Cross-entropy of Model 5 during training.",
-        (
-            STEP,
-            Column("split", NAME, "1", "`train`: the step's batch; `test`: the fixed test windows"),
-            Column("loss", pa.float64(), "nats/token", "mean cross-entropy"),
-        ),
-    ),
-    "initialisation": (
-        "Model 5's parameters before the first update, against what the initialisation promises.",
-        (
-            Column("claim", NAME, "1", "the claim it is about"),
-            Column("quantity", NAME, "1", "what was measured"),
-            Column("measured", pa.float64(), "1", "its value"),
-            Column("expected", pa.float64(), "1", "the exact value expected for the sizes in use"),
-            Column("tolerance", pa.float64(), "1", "four standard errors of the measurement"),
-            Column("n", pa.int64(), "1", "number of parameters behind it"),
-        ),
-    ),
-    "weights": (
-        "The QKV weights by block, part and head at every snapshot: their distribution, and their size as matrices.",
-        (
-            STEP,
-            BLOCK,
-            PART,
-            HEAD,
-            Column("std", pa.float64(), "1", "standard deviation"),
-            Column("mean", pa.float64(), "1", "mean"),
-            Column("excess_kurtosis", pa.float64(), "1", "m₄/m₂² - 3; 0 for a normal distribution"),
-            Column("tail_mass", pa.float64(), "1", "share beyond ±`train.tail_sigmas` initial standard deviations"),
-            *(
-                Column(f"q{percent:02d}", pa.float64(), "1", f"{percent} % quantile")
-                for percent in (1, 5, 25, 50, 75, 95, 99)
-            ),
-            Column("min", pa.float64(), "1", "smallest weight"),
-            Column("max", pa.float64(), "1", "largest weight"),
-            Column("frobenius_norm", pa.float64(), "1", "‖W‖_F, the root of the sum of squares"),
-            Column("spectral_norm", pa.float64(), "1", "‖W‖₂, the largest singular value"),
-            Column("stable_rank", pa.float64(), "1", "‖W‖_F²/‖W‖₂²: how many directions carry the matrix"),
-            Column(
-                "cosine_to_initial", pa.float64(), "1", "cosine of the angle between W and the initial W, as vectors"
-            ),
-        ),
-    ),
-    "updates": (
-        "The update made from the QKV weights of every snapshot, by block, part and head.",
-        (
-            STEP,
-            BLOCK,
-            PART,
-            HEAD,
-            Column("gradient_norm", pa.float64(), "nats/token", "‖∂loss/∂W‖_F at these weights, of the step's batch"),
-            Column("update_ratio", pa.float64(), "1", "‖W' - W‖_F/‖W‖_F, W' being the weights one update later"),
-        ),
-    ),
-    "histograms": (
-        "Histogram of the QKV weights by block and part at every snapshot; the counts add up to the matrix.",
-        (
-            STEP,
-            BLOCK,
-            PART,
-            Column("bin", pa.int16(), "1", "0 is the underflow bin, the last one the overflow bin"),
-            Column("left", pa.float64(), "1", "left edge; -∞ for the underflow bin"),
-            Column("right", pa.float64(), "1", "right edge; ∞ for the overflow bin"),
-            Column("count", pa.int64(), "weights", "weights in [left, right)"),
-        ),
-    ),
-    "attention": (
-        "What softmax does inside Model 5, on fixed test windows, at every snapshot.",
-        (
-            STEP,
-            BLOCK,
-            Column("head", pa.int16(), "1", "index of the head"),
-            Column("normalised_entropy", pa.float64(), "1", "entropy of the rows over its maximum log(visible), mean"),
-            Column("largest_probability", pa.float64(), "1", "mean of the rows' largest probability"),
-            Column("logit_std", pa.float64(), "1", "standard deviation of the scaled, visible logits"),
-            Column("largest_logit", pa.float64(), "1", "largest scaled, visible logit in absolute value"),
-        ),
-    ),
-    "dynamics": (
-        "Model 5's quantities over seeds.",
-        (
-            Column("quantity", NAME, "1", "which one: `std`, `excess_kurtosis`, `tail_mass`, `train_loss`, …"),
-            STEP,
-            Column("block", pa.int16(), "1", "index of the block; -1 for the whole model"),
-            Column("mean", pa.float64(), "of the quantity", "mean over seeds"),
-            Column("low", pa.float64(), "of the quantity", "lower end of its 95 % t interval over seeds"),
-            Column("high", pa.float64(), "of the quantity", "upper end of its 95 % t interval over seeds"),
-            Column("seeds", pa.int32(), "1", "number of seeds; with one, the interval is the point"),
-        ),
-    ),
-}
-
-
-def schema(table: str) -> pa.Schema:
-    """The declared Arrow schema of a table."""
-    _, columns = TABLES[table]
-    return pa.schema(
-        pa.field(c.name, c.type, nullable=False, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns
-    )
 
 
 class Runs(NamedTuple):
@@ -251,16 +93,3 @@ def parameters(path: Path) -> dict[str, Any]:
     """The parameters a table was made with, from its file's metadata."""
     found: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"parameters"])
     return found
-
-
-def markdown() -> str:
-    """The tables' documentation: the README's data section holds exactly this."""
-    lines: list[str] = []
-    for table, (meaning, columns) in TABLES.items():
-        lines += [f"**`{table}`**: {meaning}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
-        for c in columns:
-            kind = "string" if c.type == NAME else str(c.type)
-            meaning_ = c.meaning.replace("|", "\\|")
-            lines.append(f"| `{c.name}` | {kind} | {c.unit} | {meaning_} |")
-        lines.append("")
-    return "\n".join(lines)

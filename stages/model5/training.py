@@ -7,7 +7,6 @@ the update s + 1 is made from. Which windows a batch holds is a pure function of
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
@@ -15,10 +14,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from stages.common import streams
 from stages.common.cli import UserError
+from stages.common.progress import Progress
 from stages.model5.distributed import World
 from stages.model5.model import Model5
 
@@ -188,23 +187,13 @@ def train(
 
 
 def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, label: str) -> Iterator[float]:
-    """Pass losses on, showing loss and tokens/s: a bar on a terminal, else a line every ten seconds or so."""
-    bar = tqdm(total=steps, initial=first, desc=label, unit="step", disable=None, leave=False)
-    start = shown = time.monotonic()
-    for step, loss in enumerate(losses, first):
-        now = time.monotonic()
-        rate = (step + 1 - first) * tokens / max(now - start, 1e-9)
-        bar.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
-        bar.update()
-        if bar.disable and (now - shown > 10 or step + 1 == steps):
-            left = (steps - step - 1) * (now - start) / (step + 1 - first)
-            print(
-                f"{label}: step {step + 1}/{steps}, loss {loss:.3f}, {rate:,.0f} tokens/s, {left:.0f} s left",
-                file=sys.stderr,
-            )
-            shown = now
-        yield loss
-    bar.close()
+    """Pass losses on, showing loss and tokens/s."""
+    start = time.monotonic()
+    with Progress(label, steps, "step", first) as progress:
+        for step, loss in enumerate(losses, first):
+            rate = (step + 1 - first) * tokens / max(time.monotonic() - start, 1e-9)
+            progress.add(1, f"loss {loss:.3f}, {rate:,.0f} tokens/s")
+            yield loss
 
 
 @torch.no_grad()
