@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from stages.common import cli, files, params, statistics, tables
+from stages.common import cli, files, params, replicates, statistics, tables
 from stages.common.statistics import Estimate
 
-MODEL5 = files.DATA / "model5"
 OUTPUT = files.DATA / "dynamics.parquet"
 WHOLE_MODEL = -1
 ALL_HEADS = -1
@@ -47,12 +46,6 @@ class Run(params.Seeds):
     """What this stage sees of `run:`."""
 
 
-def gather(table: str, seeds: list[int]) -> pd.DataFrame:
-    """One table of every seed's run, with a column `seed`."""
-    runs = ((seed, MODEL5 / f"seed-{seed}" / f"{table}.parquet") for seed in seeds)
-    return pd.concat([tables.read(path, table).assign(seed=seed) for seed, path in runs], ignore_index=True)
-
-
 def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     """All quantities in one long table: quantity, seed, step, block, value.
 
@@ -66,7 +59,7 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     shape = of_parts.assign(
         quantile_ratio=(of_parts["q99"] - of_parts["q01"]) / (of_parts["q75"] - of_parts["q25"])
     ).groupby(KEY, as_index=False)[list(MEAN_OVER_PARTS)]
-    by_head = attention.groupby(KEY, as_index=False)
+    by_head = attention[attention["scaling"] == replicates.OWN_SCALING].groupby(KEY, as_index=False)
     extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
     parts = [
         whole[whole["part"] == "qkv"].melt(KEY, list(OF_MERGED), "quantity", "value"),
@@ -78,22 +71,6 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
         losses.assign(quantity=losses["split"].astype(str) + "_loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
-
-
-def over_seeds(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and 95 % t interval over seeds of every quantity, step and block: the `dynamics` table."""
-    key = ["quantity", "step", "block"]
-    grouped = values.groupby(key)["value"].agg(["mean", "sem", "size"]).reset_index()
-    n = int(grouped["size"].max())
-    unit = statistics.t_interval(0.0, 1.0, n).high if n > 1 else 0.0
-    half = unit * grouped["sem"].fillna(0.0)
-    bounds = np.array([BOUNDS.get(quantity, (-np.inf, np.inf)) for quantity in grouped["quantity"]])
-    return grouped[key].assign(
-        mean=grouped["mean"],
-        low=np.clip(grouped["mean"] - half, *bounds.T),
-        high=np.clip(grouped["mean"] + half, *bounds.T),
-        seeds=grouped["size"],
-    )
 
 
 def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> np.ndarray:
@@ -192,10 +169,10 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.dynamics")
     settings, run = params.load("dynamics", Settings, Run)
     weights, updates, attention, losses, checks = (
-        gather(table, run.seeds) for table in ("weights", "updates", "attention", "losses", "initialisation")
+        replicates.gather(table, run.seeds) for table in ("weights", "updates", "attention", "losses", "initialisation")
     )
     values = tidy(weights, updates, attention, losses)
-    summary = over_seeds(values)
+    summary = replicates.over_seeds(values, ["quantity", "step", "block"], BOUNDS)
     made_by = {"dynamics": settings.model_dump(), "run": run.model_dump()}
     tables.write(OUTPUT, "dynamics", {str(name): column.to_numpy() for name, column in summary.items()}, made_by)
 

@@ -37,7 +37,7 @@ def main() -> None:
     shown = parser.parse_args().model5
     settings, _ = params.load("figures", Settings, Run)
 
-    from stages.drawing import model5, norms, scaling, style
+    from stages.drawing import logits, model5, norms, scaling, style
 
     pair = files.read_tensors(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
@@ -46,7 +46,7 @@ def main() -> None:
     named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     softmax = tables.read(files.DATA / "softmax.parquet", "softmax")
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
-    attention = tables.read(shown / "attention.parquet", "attention")
+    attention = tables.read(shown / "attention.parquet", "attention").query("scaling == 'scaled'")
     vocabulary = files.read_json(files.DATA / "tokens" / "description.json")["vocabulary"]
     linear_std = tables.parameters(shown / "histograms.parquet")["train"]["linear_std"]
     width = settings.width
@@ -98,6 +98,10 @@ def main() -> None:
             ),
             "entropy_by_head": model5.by_head(attention, "normalised_entropy", "entropy / maximum", True, width),
             "logits_by_head": model5.by_head(attention, "largest_logit", "largest |logit|", False, width),
+            "logits_by_scaling": logits.by_scaling(tables.read(files.DATA / "logits.parquet", "logits"), width),
+            "logit_distribution": logits.distribution(
+                tables.read(shown / "logit_histograms.parquet", "logit_histograms"), width
+            ),
             "qkv_histograms": model5.histograms(
                 tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
             ),

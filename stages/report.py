@@ -23,6 +23,7 @@ OUTPUT = Path("reports/index.html")
 FIGURES = Path("reports/figures")
 LOCK = Path("requirements.lock")
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+METRICS = ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
 
 
@@ -84,6 +85,12 @@ SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
             Figure("attention_entropy", "How evenly the heads attend: 1 is uniform, 0 a single token.", ("W9",)),
             Figure("entropy_by_head", "The same of every head of one run.", ("W9",)),
             Figure("logits_by_head", "The largest logit that softmax sees in every head of one run.", ("W9",)),
+            Figure(
+                "logits_by_scaling",
+                "What softmax makes of the model's own logits when they are not scaled, or divided by d.",
+                ("S5", "S6", "W9"),
+            ),
+            Figure("logit_distribution", "The logits beside the normal distribution that experiment 1 has.", ("S5",)),
         ),
     ),
 )
@@ -139,7 +146,9 @@ def main() -> None:
         claims=claims,
         verdicts={claim["id"]: claim["verdict"] for claim in claims},
         counts=files.read_metrics("claims")["count"],
-        metrics={name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics", "tokens")},
+        metrics={
+            name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
+        },
         sections=SECTIONS,
         samples=files.read_json(shown / "samples.json"),
         parameters=flat(params.read()),

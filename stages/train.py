@@ -5,9 +5,9 @@ recorded; here they are put together and written down. A training that was stopp
 checkpoint and ends with the same bytes.
 
 Reads:  data/tokens/, data/inputs/tokenizer/
-Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention (.parquet),
-        qkv/step-<n>.safetensors, samples.json and export/, and reports/metrics/train/seed-<s>.json;
-        on the way data/checkpoints/
+Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention, inference and
+        logit_histograms (.parquet), qkv/step-<n>.safetensors, samples.json and export/, and
+        reports/metrics/train/seed-<s>.json; on the way data/checkpoints/
 
 examples:
   python -m stages.train 0
@@ -104,10 +104,7 @@ class Settings(params.Section):
     @field_validator("heads")
     @classmethod
     def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
-        width = info.data.get("width", heads)
-        if width % heads:
-            raise ValueError(f"must divide train.width = {width}")
-        return heads
+        return params.divides(heads, info, "train.width")
 
     @model_validator(mode="after")
     def _equal_shares(self) -> Settings:
@@ -119,10 +116,7 @@ class Settings(params.Section):
     @field_validator("probe_windows")
     @classmethod
     def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
-        windows = info.data.get("evaluation_windows", probes)
-        if probes > windows:
-            raise ValueError(f"must be at most train.evaluation_windows = {windows}")
-        return probes
+        return params.at_most(probes, info, "train.evaluation_windows")
 
 
 class Run(params.RootSeed, params.Threads):

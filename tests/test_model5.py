@@ -4,13 +4,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import entr, softmax
 from test_inputs import TEXT
 
 from stages.common import files, streams
 from stages.common.cli import UserError
 from stages.common.statistics import excess_kurtosis
-from stages.model5 import attention, export, initialisation, training
+from stages.model5 import export, initialisation, training
 from stages.model5.model import Model5, Shape
 from stages.sources import embedded
 
@@ -154,71 +153,6 @@ def test_a_wrong_initialisation_is_noticed():
 def test_seeds_give_other_weights_and_the_same_seed_the_same():
     assert torch.equal(fresh(seed=1).wte.weight, fresh(seed=1).wte.weight)
     assert not torch.equal(fresh(seed=1).wte.weight, fresh(seed=2).wte.weight)
-
-
-def test_attention_statistics_of_known_patterns():
-    hidden = torch.ones(6, 6, dtype=torch.bool).triu(1)
-    uniform = torch.zeros(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
-    found = attention.attention_statistics(uniform.numpy())
-    assert found["normalised_entropy"].item() == pytest.approx(1, abs=1e-6)
-    assert found["largest_probability"].item() == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
-    assert found["largest_logit"].item() == 0
-    sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(hidden, -torch.inf)
-    found = attention.attention_statistics(sharp.numpy())
-    assert found["normalised_entropy"].item() == pytest.approx(0, abs=1e-6)
-    assert found["largest_logit"].item() == 100
-
-
-def test_attention_statistics_agree_with_torch():
-    hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
-    logits = (4 * torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))).masked_fill(hidden, -torch.inf)
-    found = attention.attention_statistics(logits.numpy())
-    for head in range(2):
-        rows = [(b, t) for b in range(3) for t in range(1, 9)]
-        p = [torch.distributions.Categorical(logits=logits[b, head, t, : t + 1]) for b, t in rows]
-        shares = [float(d.entropy()) / math.log(t + 1) for d, (_, t) in zip(p, rows, strict=True)]
-        assert found["normalised_entropy"][head] == pytest.approx(np.mean(shares), rel=1e-5)
-        assert found["largest_probability"][head] == pytest.approx(np.mean([float(d.probs.max()) for d in p]), rel=1e-5)
-        assert found["logit_std"][head] == pytest.approx(logits[:, head][:, ~hidden].std(correction=0).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("scale", [0.1, 4, 60])
-def test_attention_statistics_lose_no_digit_that_matters_and_do_not_depend_on_the_threads(monkeypatch, scale):
-    visible = np.tri(40, dtype=bool)
-    logits = np.random.default_rng(0).normal(scale / 3, scale, (3, 5, 40, 40)).astype(np.float32)
-    logits[:, :, ~visible] = -np.inf
-    found = attention.attention_statistics(logits)
-    for head in range(5):
-        exact = logits[:, head].astype(np.float64)
-        p = softmax(exact[:, 1:], axis=-1)
-        shares = entr(p).sum(-1) / np.log(np.arange(2, 41))
-        expected = {
-            "normalised_entropy": shares.mean(),
-            "largest_probability": p.max(-1).mean(),
-            "logit_std": exact[:, visible].std(),
-            "largest_logit": np.abs(exact[:, visible]).max(),
-        }
-        assert {name: of_heads[head] for name, of_heads in found.items()} == pytest.approx(expected, rel=1e-6)
-    for cached, threads in ((1, 2), (40 * 40 * 4, 3)):
-        monkeypatch.setattr(attention, "CACHED", cached)
-        again = attention.attention_statistics(logits, threads)
-        assert all((again[name] == values).all() for name, values in found.items())
-
-
-def test_attention_rows_look_at_the_logits_of_every_block_and_leave_the_model_alone():
-    model, probes = stirred(), windows()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    rows = attention.attention_rows(model, 5, probes)
-    assert [(row["step"], row["block"], row["head"]) for row in rows] == [(5, b, h) for b in range(3) for h in range(4)]
-    with torch.no_grad():
-        x = model.embed(probes[:, :-1])
-        for block in range(3):
-            logits = model.blocks[block].attn.logits(model.blocks[block].ln_1(x))
-            largest = logits.masked_fill(logits.isinf(), 0).abs().amax((0, 2, 3))
-            assert [row["largest_logit"] for row in rows[4 * block : 4 * block + 4]] == pytest.approx(largest.tolist())
-            x = model.blocks[block](x)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_batches_are_a_pure_function_of_their_stream():

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -28,6 +28,22 @@ class Section(BaseModel):
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def divides(value: int, info: ValidationInfo, of: str) -> int:
+    """A validated `value` that must divide the entry `of` (section.key), which is declared before it."""
+    whole = info.data.get(of.split(".")[1], value)
+    if whole % value:
+        raise ValueError(f"must divide {of} = {whole}")
+    return value
+
+
+def at_most(value: int, info: ValidationInfo, of: str) -> int:
+    """A validated `value` that must not exceed the entry `of` (section.key), which is declared before it."""
+    limit = info.data.get(of.split(".")[1], value)
+    if value > limit:
+        raise ValueError(f"must be at most {of} = {limit}")
+    return value
 
 
 class RootSeed(Section):
@@ -102,12 +118,12 @@ def load(section: str, settings: type[SectionT], run: type[RunT], path: Path = P
     shared = contents.get("run")
     if isinstance(shared, Mapping):
         shared = {key: value for key, value in shared.items() if key in run.model_fields}
-    found = problems(settings, contents.get(section), section, path)
+    found = problems(settings, contents.get(section), section, path) if settings.model_fields else []
     if run.model_fields:
         found += problems(run, shared, "run", path)
     if found:
         raise UserError(*found)
-    return settings.model_validate(contents[section]), run.model_validate(shared or {})
+    return settings.model_validate(contents.get(section, {})), run.model_validate(shared or {})
 
 
 def _shown(value: Any) -> str:

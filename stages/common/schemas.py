@@ -25,6 +25,15 @@ STEP = Column("step", pa.int32(), "updates", "updates applied before the measure
 BLOCK = Column("block", pa.int16(), "1", "index of the block, 0 next to the embedding")
 PART = Column("part", NAME, "1", "`q`, `k`, `v`, or `qkv` for the merged matrix")
 HEAD = Column("head", pa.int16(), "1", "index of the head; -1 for all of them, as always for the merged matrix")
+SCALING = Column("scaling", NAME, "1", "what logits are divided by: `scaled`: √d; `unscaled`: 1; `scaled_by_d`: d")
+OVER_SEEDS = (
+    STEP,
+    Column("block", pa.int16(), "1", "index of the block; -1 for the whole model"),
+    Column("mean", pa.float64(), "of the quantity", "mean over seeds"),
+    Column("low", pa.float64(), "of the quantity", "lower end of its 95 % t interval over seeds"),
+    Column("high", pa.float64(), "of the quantity", "upper end of its 95 % t interval over seeds"),
+    Column("seeds", pa.int32(), "1", "number of seeds; with one, the interval is the point"),
+)
 
 TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
     "sweep": (
@@ -136,27 +145,72 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "attention": (
-        "What softmax does inside Model 5, on fixed test windows, at every snapshot.",
+        "What softmax does inside Model 5, on fixed test windows, at every snapshot, in each scaling of the logits.",
         (
             STEP,
+            SCALING,
             BLOCK,
             Column("head", pa.int16(), "1", "index of the head"),
             Column("normalised_entropy", pa.float64(), "1", "entropy of the rows over its maximum log(visible), mean"),
             Column("largest_probability", pa.float64(), "1", "mean of the rows' largest probability"),
-            Column("logit_std", pa.float64(), "1", "standard deviation of the scaled, visible logits"),
-            Column("largest_logit", pa.float64(), "1", "largest scaled, visible logit in absolute value"),
+            Column(
+                "effective_share", pa.float64(), "1", "exp(entropy) over visible, mean of rows that see half the window"
+            ),
+            Column(
+                "share_holding_half",
+                pa.float64(),
+                "1",
+                "share of the visible that hold half of the probability, same rows",
+            ),
+            Column(
+                "share_negligible", pa.float64(), "1", "share of the visible with a probability under 1e-6, same rows"
+            ),
+            Column("jacobian_norm", pa.float64(), "1", "Frobenius norm of softmax's Jacobian, mean of the same rows"),
+            Column("logit_mean", pa.float64(), "1", "mean of the visible logits, scaled as said"),
+            Column("logit_std", pa.float64(), "1", "their standard deviation"),
+            Column("logit_skewness", pa.float64(), "1", "their skewness m₃/m₂^1.5; 0 for a normal distribution"),
+            Column("logit_excess_kurtosis", pa.float64(), "1", "their m₄/m₂² - 3; 0 for a normal distribution"),
+            Column("largest_logit", pa.float64(), "1", "the largest of them in absolute value"),
+            Column("rms_cosine", pa.float64(), "1", "RMS cosine of q and the k it sees; 1/√d if they are independent"),
+        ),
+    ),
+    "inference": (
+        "Loss of Model 5 on the same test windows when attention's logits are scaled so in every block.",
+        (STEP, SCALING, Column("loss", pa.float64(), "nats/token", "mean cross-entropy")),
+    ),
+    "logit_histograms": (
+        "Histogram of attention's visible logits by block, each less its head's mean and over its head's σ.",
+        (
+            STEP,
+            BLOCK,
+            Column("bin", pa.int16(), "1", "0 is the underflow bin, the last one the overflow bin"),
+            Column("left", pa.float64(), "σ", "left edge; -∞ for the underflow bin"),
+            Column("right", pa.float64(), "σ", "right edge; ∞ for the overflow bin"),
+            Column("count", pa.int64(), "logits", "logits in [left, right)"),
+        ),
+    ),
+    "ablation": (
+        "What one run of an ablation noted.",
+        (
+            Column("quantity", NAME, "1", "which one: `test_loss`, `attention_entropy`, `residual_rms`, …"),
+            STEP,
+            Column("block", pa.int16(), "1", "index of the block; -1 for the whole model"),
+            Column("value", pa.float64(), "of the quantity", "its value; losses in nats/token, entropy as a share"),
+        ),
+    ),
+    "logits": (
+        "What softmax does inside Model 5 in each scaling of its logits, and how normal they are, over seeds.",
+        (
+            Column("quantity", NAME, "1", "which one: `effective_share`, `gaussian_distance`, `loss`, …"),
+            SCALING,
+            *OVER_SEEDS,
         ),
     ),
     "dynamics": (
         "Model 5's quantities over seeds.",
         (
             Column("quantity", NAME, "1", "which one: `std`, `excess_kurtosis`, `tail_mass`, `train_loss`, …"),
-            STEP,
-            Column("block", pa.int16(), "1", "index of the block; -1 for the whole model"),
-            Column("mean", pa.float64(), "of the quantity", "mean over seeds"),
-            Column("low", pa.float64(), "of the quantity", "lower end of its 95 % t interval over seeds"),
-            Column("high", pa.float64(), "of the quantity", "upper end of its 95 % t interval over seeds"),
-            Column("seeds", pa.int32(), "1", "number of seeds; with one, the interval is the point"),
+            *OVER_SEEDS,
         ),
     ),
 }

@@ -7,7 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.drawing.style import BLUE, GREEN, GREY, ORANGE, RED, early_steps, label_line, ordered_colours
+from stages.drawing.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    early_steps,
+    label_line,
+    ordered_colours,
+    small_multiples,
+)
 
 
 def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
@@ -80,7 +90,7 @@ def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
     """QKV histograms by block, one line a snapshot from dark (start) to light (end), counts on a log scale."""
     merged = table[table["part"] == "qkv"]
     blocks = sorted(merged["block"].unique())
-    figure, grid = _small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks), width)
     steps = sorted(merged["step"].unique())
     colours = ordered_colours(len(steps))
     for axes, block in zip(grid.flat, blocks, strict=False):
@@ -103,7 +113,7 @@ def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
     """σ of Q, K and V apart over steps, a panel a block, mean over seeds with the 95 % band."""
     parts = {name: dynamics[dynamics["quantity"] == name] for name in ("std_q", "std_k", "std_v")}
     blocks = sorted(parts["std_q"]["block"].unique())
-    figure, grid = _small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks), width)
     for axes, block in zip(grid.flat, blocks, strict=False):
         for (name, part), colour in zip(parts.items(), (BLUE, ORANGE, GREEN), strict=True):
             line = part[part["block"] == block]
@@ -120,7 +130,7 @@ def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
 def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, width: float) -> Figure:
     """A quantity over steps, a panel a block and a line a head; the one that ends lowest, or highest, is named."""
     blocks = sorted(attention["block"].unique())
-    figure, grid = _small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks), width)
     last = int(attention["step"].max())
     for axes, block in zip(grid.flat, blocks, strict=False):
         of_block = attention[attention["block"] == block]
@@ -134,17 +144,6 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, wi
     _label_edges(grid, "step (updates)", label)
     figure.suptitle("Every head of one seed's run", fontsize=10)
     return figure
-
-
-def _small_multiples(n: int, width: float) -> tuple[Figure, np.ndarray]:
-    """A figure of n panels, at most three in a row, that share their axes, and its grid; the rest is hidden."""
-    columns = min(3, n)
-    rows = -(-n // columns)
-    figure = Figure(figsize=(width, 0.3 * width * rows + 0.3), layout="constrained")
-    grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.flat[n:]:
-        axes.set_visible(False)
-    return figure, grid
 
 
 def _label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:

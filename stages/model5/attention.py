@@ -1,80 +1,157 @@
-"""What softmax does inside Model 5, by head, on a fixed probe batch. (claim W9)
+"""What softmax does inside Model 5, by head, on a fixed probe batch. (claims S5, S6, W9)
 
-Everything here looks at the model and changes nothing: no gradient, no random number.
+Everything here looks at the model and changes nothing: no gradient, no random number. Beside the scaling that the model
+was trained with, it is run with others: what softmax then does, and what that costs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.model5.model import Model5
-from stages.model5.snapshots import Row
+from stages.model5.snapshots import Row, histogram
 
+SCALINGS = {"scaled": 0.5, "unscaled": 0.0, "scaled_by_d": 1.0}  # exponents of d; the first is Model 5's own
+NEGLIGIBLE = 1e-6
 CACHED = 2**16  # logits that a few arrays of their size fit the cache with
 LEAST = np.float32(-87)  # exp of it, 1.6e-38, is the smallest normal float32: nothing beside a sum of at least 1
+EDGES = np.linspace(-6, 6, 121)  # of the histogram of logits, in standard deviations
 
 
 def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
 
-    In float32 up to the sums over a row, the rest in float64.
+    The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). Shares of the
+    entries, and the Frobenius norm of the Jacobian diag(p) - ppᵀ (‖J‖² = Σp² - 2Σp³ + (Σp²)²), are of the rows that see
+    at least half of the window: "few of the entries" means nothing where there are two. Each exponential is a float32,
+    what is made of them float64: near a one-hot p, ‖J‖ is a small difference.
     """
     length = logits.shape[-1]
     rows = logits[:, 1:] - logits[:, 1:].max(-1, keepdims=True)
     np.maximum(rows, LEAST, out=rows)  # hidden entries too: they add nothing
-    p = np.exp(rows)
-    total = p.sum(-1).astype(np.float64)
-    p *= rows
-    entropy = np.log(total) - p.sum(-1) / total  # -Σ p log p with log p = row - log total, (M, T - 1)
-    shown = np.where(np.tri(length, dtype=bool), logits, np.float32(0)).reshape(len(logits), -1)
-    wide = shown.astype(np.float64)
-    pairs = length * (length + 1) // 2
+    p = np.exp(rows)  # but for its total
+    total = p.sum(-1, dtype=np.float64)
+    rows *= p
+    entropy = np.log(total) - rows.sum(-1) / total  # -Σ p log p with log p = row - log total, (M, T - 1)
+    visible = np.arange(2, length + 1)
+    late = slice(max(length // 2 - 2, 0), None)
+    q, of_q, seen = p[:, late], total[:, late], visible[late]
+    square = q * q
+    second, third = square.sum(-1, dtype=np.float64) / of_q**2, (square * q).sum(-1, dtype=np.float64) / of_q**3
+    rare = (q < (NEGLIGIBLE * of_q[..., None]).astype(np.float32)).sum(-1) - (length - seen)
+    holding = (np.sort(q)[..., ::-1].cumsum(-1) < of_q[..., None] / 2).sum(-1) + 1
     return {
-        "normalised_entropy": (entropy / np.log(np.arange(2, length + 1))).mean(1),
+        "normalised_entropy": (entropy / np.log(visible)).mean(1),
         "largest_probability": (1 / total).mean(1),
-        "mean": wide.sum(1) / pairs,
-        "mean_square": np.vecdot(wide, wide) / pairs,
-        "largest_logit": np.maximum(shown.max(1), -shown.min(1)).astype(np.float64),
+        "effective_share": (np.exp(entropy[:, late]) / seen).mean(1),
+        "share_holding_half": (holding / seen).mean(1),
+        "share_negligible": (rare / seen).mean(1),
+        "jacobian_norm": np.sqrt(np.maximum(second - 2 * third + second**2, 0.0)).mean(1),
     }
 
 
-def attention_statistics(logits: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
-    """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
+def matrix_moments(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Power means of the visible ones of causal logits (M, T, T) float32, and their extreme: each value is (M,)."""
+    length = logits.shape[-1]
+    shown = np.where(np.tri(length, dtype=bool), logits, np.float32(0)).reshape(len(logits), -1)
+    wide = shown.astype(np.float64)
+    square = wide * wide
+    sums = (wide.sum(1), square.sum(1), np.vecdot(wide, square), np.vecdot(square, square))
+    pairs = length * (length + 1) // 2
+    return {f"power_{i}": total / pairs for i, total in enumerate(sums, 1)} | {
+        "largest_logit": np.maximum(shown.max(1), -shown.min(1)).astype(np.float64)
+    }
 
-    Entropy is taken as a share of its maximum, log(visible tokens); the first row sees one token and is left out. A few
-    matrices at a time, so that they stay in the processor's cache, and in NumPy: torch's multi-threaded exponential was
-    seen to give other digits once in a while. The result does not depend on the number of threads.
+
+def by_head(
+    statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: np.ndarray, threads: int
+) -> dict[str, np.ndarray]:
+    """Statistics of each matrix of logits (B, H, T, T), as (B, H); a few at a time, so that they stay in the cache.
+
+    In NumPy: torch's multi-threaded exponential was seen to give other digits once in a while. The result does not
+    depend on the number of threads.
     """
     batch, heads, length, _ = logits.shape
     matrices = logits.reshape(-1, length, length)
     at_once = max(CACHED // length**2, 1)
     groups = [matrices[start : start + at_once] for start in range(0, len(matrices), at_once)]
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(matrix_statistics, groups))
-    by_head = {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
-    mean, square = by_head["mean"].mean(0), by_head["mean_square"].mean(0)
-    return {
-        "normalised_entropy": by_head["normalised_entropy"].mean(0),
-        "largest_probability": by_head["largest_probability"].mean(0),
-        "logit_std": np.sqrt(np.maximum(square - mean**2, 0.0)),
-        "largest_logit": by_head["largest_logit"].max(0),
+        found = list(pool.map(statistics, groups))
+    return {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
+
+
+def attention_statistics(logits: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+    """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
+
+    Means over the batch, but for the largest logit; σ, skewness and excess kurtosis of the logits are of all of a
+    head's. A constant has no shape: both are 0.
+    """
+    found = by_head(matrix_statistics, logits, threads)
+    of_logits = by_head(matrix_moments, logits, threads)
+    a1, a2, a3, a4 = (of_logits[f"power_{i}"].mean(0) for i in (1, 2, 3, 4))
+    m2 = np.maximum(a2 - a1**2, 0.0)
+    m3 = a3 - 3 * a1 * a2 + 2 * a1**3
+    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
+    return {name: values.mean(0) for name, values in found.items()} | {
+        "logit_mean": a1,
+        "logit_std": np.sqrt(m2),
+        "logit_skewness": np.divide(m3, m2**1.5, out=np.zeros_like(m3), where=m2 > 0),
+        "logit_excess_kurtosis": np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3,
+        "largest_logit": of_logits["largest_logit"].max(0),
     }
 
 
+def rms_cosine(q: Tensor, k: Tensor) -> np.ndarray:
+    """Root mean square of the cosines between queries and the keys that they see, q and k (B, H, T, d): (H,) float64.
+
+    1/√d for independent normal vectors, 1 for parallel ones: between them lies how q·k grows with d, as √d or as d.
+    """
+    cosine = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)  # (B, H, T, T)
+    length = cosine.shape[-1]
+    pairs = len(cosine) * length * (length + 1) // 2
+    squares = (cosine.tril() ** 2).sum((0, 2, 3), dtype=torch.float64) / pairs
+    return np.asarray(squares.sqrt().cpu().numpy())
+
+
+def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step: int, block: int) -> list[Row]:
+    """Histogram of a block's visible logits (B, H, T, T), each less its head's mean and in its head's σ."""
+    visible = np.tri(logits.shape[-1], dtype=bool)
+    counts = np.zeros(EDGES.size + 1, dtype=np.int64)
+    for head, (mean, std) in enumerate(zip(found["logit_mean"], found["logit_std"], strict=True)):
+        counts += histogram((logits[:, head][:, visible] - mean) / (std or 1.0), EDGES)
+    bounds = [-np.inf, *EDGES.tolist(), np.inf]
+    return [
+        {"step": step, "block": block, "bin": i, "left": left, "right": right, "count": count}
+        for i, (left, right, count) in enumerate(zip(bounds[:-1], bounds[1:], counts.tolist(), strict=True))
+    ]
+
+
 @torch.no_grad()
-def attention_rows(model: Model5, step: int, windows: Tensor, threads: int = 1) -> list[Row]:
-    """The `attention` table's rows of one snapshot, on token windows (B, T + 1)."""
-    x = model.embed(windows[:, :-1])
-    rows = []
-    for i, block in enumerate(model.blocks):
-        found = attention_statistics(block.attn.logits(block.ln_1(x)).cpu().numpy(), threads)
-        for head in range(model.shape.heads):
-            values = {name: float(values[head]) for name, values in found.items()}
-            rows.append({"step": step, "block": i, "head": head} | values)
-        if i + 1 < len(model.blocks):
+def look(model: Model5, step: int, windows: Tensor, scaling: str, threads: int = 1) -> dict[str, list[Row]]:
+    """Rows of three tables in the scaling named, on token windows (B, T + 1).
+
+    They are `attention`, `inference` and, of the model's own scaling only, `logit_histograms`.
+    """
+    rows: dict[str, list[Row]] = {"attention": [], "inference": [], "logit_histograms": []}
+    with model.attending(SCALINGS[scaling]):
+        x = model.embed(windows[:, :-1])
+        for i, block in enumerate(model.blocks):
+            normalised = block.ln_1(x)
+            logits = block.attn.logits(normalised).cpu().numpy()
+            q, k, _ = block.attn.split(normalised)
+            found = attention_statistics(logits, threads) | {"rms_cosine": rms_cosine(q, k)}
+            for head in range(model.shape.heads):
+                values = {name: float(values[head]) for name, values in found.items()}
+                rows["attention"].append({"step": step, "scaling": scaling, "block": i, "head": head} | values)
+            if scaling == next(iter(SCALINGS)):
+                rows["logit_histograms"] += logit_histogram_rows(logits, found, step, i)
             x = block(x)
+        loss = model.loss_of(model.ln_f(x), windows[:, 1:])
+    rows["inference"].append({"step": step, "scaling": scaling, "loss": float(loss)})
     return rows

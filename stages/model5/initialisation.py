@@ -17,13 +17,19 @@ from torch import Tensor, nn
 from stages.model5.model import Model5
 
 
-def initialise(model: Model5, linear_std: float, seed: int) -> None:
-    """Linear weights N(0, linear_std²), Linear biases 0, embeddings Xavier-normal; LayerNorms stay 1 and 0."""
+def initialise(model: Model5, linear_std: float | None, seed: int) -> None:
+    """Linear weights N(0, linear_std²), Linear biases 0, embeddings Xavier-normal; LayerNorms stay 1 and 0.
+
+    Without a `linear_std`, Linear weights are Xavier-normal too.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def fn(module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, linear_std, generator=generator)
+            if linear_std is None:
+                nn.init.xavier_normal_(module.weight, generator=generator)
+            else:
+                nn.init.normal_(module.weight, 0.0, linear_std, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):

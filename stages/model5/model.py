@@ -3,12 +3,15 @@
 Pre-LayerNorm blocks with a fused QKV projection, exact GELU, learned positions, and a head that is the token embedding
 itself: one parameter, used twice. Logits are divided by √width. Where the exercise wraps the embedding in a second
 `nn.Parameter` on the same storage, so that two gradients and two Adam states update one tensor, this ties truly.
+A `Variant` takes one of these choices back, to see what it was good for.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,12 +38,29 @@ class Shape(NamedTuple):
         return (self.vocabulary + self.context_length + 2) * d + self.blocks * (12 * d**2 + 13 * d)
 
 
-class Attention(nn.Module):
-    """Causal scaled-dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""
+class Variant(NamedTuple):
+    """What may be otherwise in a Model 5; the defaults are the articles' model."""
 
-    def __init__(self, shape: Shape) -> None:
+    attention_exponent: float = 0.5
+    """Logits are q·k / d^this, d being the width of a head: 1/√d, or with 0 unscaled, with 1 divided by d."""
+
+    layernorm: bool = True
+    """Whether there are LayerNorms at all: before attention and MLP, and at the end."""
+
+    tied: bool = True
+    """Whether the head is the token embedding."""
+
+    head_scaled: bool = True
+    """Whether the head's logits are divided by √width."""
+
+
+class Attention(nn.Module):
+    """Causal dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""
+
+    def __init__(self, shape: Shape, exponent: float) -> None:
         super().__init__()
         self.heads = shape.heads
+        self.scale: float = (shape.width / shape.heads) ** -exponent
         self.qkv = nn.Linear(shape.width, 3 * shape.width)
         self.output = nn.Linear(shape.width, shape.width)
 
@@ -52,16 +72,21 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.split(x)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D / H)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)  # (B, H, T, D / H)
         merged: Tensor = self.output(y.transpose(1, 2).reshape(x.shape))  # (B, T, D)
         return merged
 
     def logits(self, x: Tensor) -> Tensor:
         """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look."""
         q, k, _ = self.split(x)
-        scaled = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        scaled: Tensor = q @ k.transpose(-1, -2) * self.scale
         hidden = torch.ones(scaled.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         return scaled.masked_fill(hidden, -torch.inf)
+
+
+def norm(shape: Shape, variant: Variant) -> nn.LayerNorm:
+    """A LayerNorm of the width; where there are to be none, what lets everything through."""
+    return nn.LayerNorm(shape.width, eps=LAYERNORM_EPS) if variant.layernorm else cast(nn.LayerNorm, nn.Identity())
 
 
 class MLP(nn.Module):
@@ -80,11 +105,11 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """A pre-LayerNorm block: x + attention(norm(x)), then x + MLP(norm(x))."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, variant: Variant) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(shape.width, eps=LAYERNORM_EPS)
-        self.attn = Attention(shape)
-        self.ln_2 = nn.LayerNorm(shape.width, eps=LAYERNORM_EPS)
+        self.ln_1 = norm(shape, variant)
+        self.attn = Attention(shape, variant.attention_exponent)
+        self.ln_2 = norm(shape, variant)
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,16 +121,18 @@ class Block(nn.Module):
 class Model5(nn.Module):
     """Model 5. `model.blocks[i].attn.qkv.weight` is the (3 · width, width) matrix the article watches."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, variant: Variant = Variant()) -> None:  # noqa: B008  immutable
         super().__init__()
         self.shape = shape
         self.wte = nn.Embedding(shape.vocabulary, shape.width)
         self.wpe = nn.Embedding(shape.context_length, shape.width)
         # A ModuleList, but torch does not say what is in it.
-        self.blocks: list[Block] = nn.ModuleList(Block(shape) for _ in range(shape.blocks))  # type: ignore[assignment]
-        self.ln_f = nn.LayerNorm(shape.width, eps=LAYERNORM_EPS)
+        self.blocks: list[Block] = nn.ModuleList(Block(shape, variant) for _ in range(shape.blocks))  # type: ignore[assignment]
+        self.ln_f = norm(shape, variant)
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
-        self.head.weight = self.wte.weight  # one parameter, one gradient, one Adam state
+        self.head_scale = 1 / math.sqrt(shape.width) if variant.head_scaled else 1.0
+        if variant.tied:
+            self.head.weight = self.wte.weight  # one parameter, one gradient, one Adam state
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids (B, T) to the first block's input (B, T, D)."""
@@ -125,7 +152,7 @@ class Model5(nn.Module):
 
         The division by √width is done on the smaller side of the product: (x/√D)Wᵀ = (xWᵀ)/√D.
         """
-        logits: Tensor = self.head(states / math.sqrt(self.shape.width))
+        logits: Tensor = self.head(states * self.head_scale)
         return logits
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -134,5 +161,20 @@ class Model5(nn.Module):
 
     def loss(self, windows: Tensor) -> Tensor:
         """Mean cross-entropy in nats of predicting each next token in windows (B, T + 1)."""
-        x = self.states(windows[:, :-1]).flatten(0, 1)  # (B T, D)
-        return linear_cross_entropy(x, self.head.weight, windows[:, 1:].flatten(), 1 / math.sqrt(self.shape.width))
+        return self.loss_of(self.states(windows[:, :-1]), windows[:, 1:])
+
+    def loss_of(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of predicting targets (B, T) from what the head sees (B, T, D)."""
+        return linear_cross_entropy(states.flatten(0, 1), self.head.weight, targets.flatten(), self.head_scale)
+
+    @contextmanager
+    def attending(self, exponent: float) -> Iterator[None]:
+        """Divide attention's logits in every block by d^exponent, d being the width of a head, for a while."""
+        own = [block.attn.scale for block in self.blocks]
+        for block in self.blocks:
+            block.attn.scale = (self.shape.width / self.shape.heads) ** -exponent
+        try:
+            yield
+        finally:
+            for block, scale in zip(self.blocks, own, strict=True):
+                block.attn.scale = scale

@@ -40,7 +40,7 @@ class Recorder:
         self.steps = set(snapshots.snapshot_steps(settings.steps, settings.snapshot_every))
         self.initial = snapshots.qkv_weights(objective.model)
         self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # a snapshot whose update is still to come
-        names = ("losses", "weights", "histograms", "updates", "attention")
+        names = ("losses", "weights", "histograms", "updates", "attention", "inference", "logit_histograms")
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
 
     def before(self, step: int) -> None:
@@ -57,7 +57,9 @@ class Recorder:
                 weights, self.initial, settings.heads, step, tail, self.threads
             )
             self.rows["histograms"] += snapshots.histogram_rows(weights, step, self.edges)
-            self.rows["attention"] += attention.attention_rows(model, step, probes, self.threads)
+            for scaling in attention.SCALINGS:
+                for table, rows in attention.look(model, step, probes, scaling, self.threads).items():
+                    self.rows[table] += rows
             self._write(step, weights)
             self.watched = step, weights
 

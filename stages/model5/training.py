@@ -22,7 +22,17 @@ from stages.model5.distributed import World
 from stages.model5.model import Model5
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
-DIVERGED = "training diverged: lower train.learning_rate or train.linear_std"
+
+
+class DivergedError(UserError):
+    """Something is no longer finite.
+
+    Args:
+        problem: what, and where.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"training: {problem}; training diverged: lower train.learning_rate or train.linear_std")
 
 
 def batch(tokens: np.ndarray, size: int, context_length: int, stream: np.random.Generator) -> Tensor:
@@ -169,7 +179,7 @@ def train(
         last: the loss at the step before the first, if there was one.
 
     Raises:
-        UserError: if the loss is no longer finite.
+        DivergedError: if the loss is no longer finite.
     """
     for step in range(first, steps):
         if watcher:
@@ -177,7 +187,7 @@ def train(
         loss = trainer.gradient(batches(step))
         if not math.isfinite(loss):
             before = "the first one" if math.isnan(last) else f"the last finite one was {last:.4g}"
-            raise UserError(f"training: the loss became {loss} at step {step} ({before}); {DIVERGED}")
+            raise DivergedError(f"the loss became {loss} at step {step} ({before})")
         trainer.optimizer.step()
         if watcher:
             watcher.after(step)
@@ -201,7 +211,7 @@ def sample(model: Model5, prompt: list[int], length: int, seed: int) -> list[int
     """The prompt's ids followed by `length` ids drawn from the model at temperature 1.
 
     Raises:
-        UserError: if the model's logits are not finite, as after an update that diverged.
+        DivergedError: if the model's logits are not finite, as after an update that diverged.
     """
     generator = torch.Generator().manual_seed(seed)
     ids = torch.tensor([prompt])
@@ -209,7 +219,7 @@ def sample(model: Model5, prompt: list[int], length: int, seed: int) -> list[int
         seen = ids[:, -model.shape.context_length :].to(model.wte.weight.device)
         logits = model.logits(model.states(seen)[:, -1]).cpu()
         if not logits.isfinite().all():
-            raise UserError(f"training: the model's logits are not finite; {DIVERGED}")
+            raise DivergedError("the model's logits are not finite")
         ids = torch.cat([ids, torch.multinomial(logits.softmax(-1), 1, generator=generator)], dim=1)
     result: list[int] = ids[0].tolist()
     return result

@@ -1,0 +1,144 @@
+"""What becomes of a small Model 5 when one of its choices is taken back? One condition, one seed. (claims S13-S15, W9)
+
+The articles say what scaling, LayerNorm and a narrow start are good for, and train with all of them. Here the same
+code trains without. Every condition has the same windows, and the same random numbers behind its initial weights, so
+that a seed's runs differ by their condition alone and are compared as pairs. A run whose loss is no longer finite has
+diverged; what was noted until then stays.
+
+At steps 0, 1, 2, 4, … and each `look_every` it notes the loss on fixed test windows; by block the entropy and the
+largest logit of attention, the standard deviation of the QKV weights, the root mean square (RMS) of the activations
+that enter the block and of those that its attention sees (after LayerNorm, if there is one), and the gradient norm of
+all its parameters; and at the end, over all steps, what the gradient norms were like.
+
+Reads:  data/tokens/
+Writes: ablations/runs/<condition>/seed-<s>.parquet
+
+example: python -m stages.ablate no_layernorm 0
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from stages.ablation.conditions import CONDITIONS, Condition
+from stages.common import cli, files, params, processes, streams, tables
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.model5.snapshots import Row
+
+TOKENS = files.DATA / "tokens"
+OUTPUT = Path("ablations/runs")
+
+
+class Settings(params.Section):
+    width: int = Field(ge=2, le=16_384)
+    """Width of the embeddings and of the residual stream."""
+
+    heads: int = Field(ge=1, le=256)
+    """Attention heads in each block; must divide the width."""
+
+    blocks: int = Field(ge=2, le=256)
+    """Number of Transformer blocks."""
+
+    batch_size: int = Field(ge=1, le=65_536)
+    """Windows in a batch."""
+
+    steps: int = Field(ge=1, le=10_000_000)
+    """Updates."""
+
+    learning_rate: float = Field(gt=0, le=10)
+    """AdamW's learning rate, constant."""
+
+    weight_decay: float = Field(ge=0, le=10)
+    """AdamW's decoupled weight decay, on every parameter."""
+
+    look_every: int = Field(ge=1)
+    """Steps between looks at the model; before the first of them, they are at 0, 1, 2, 4, 8, …."""
+
+    evaluation_windows: int = Field(ge=1, le=1_000_000)
+    """Fixed windows of the test text behind each test loss."""
+
+    probe_windows: int = Field(ge=1, le=65_536)
+    """How many of them attention and activations are looked at on."""
+
+    @field_validator("heads")
+    @classmethod
+    def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
+        return params.divides(heads, info, "ablate.width")
+
+    @field_validator("probe_windows")
+    @classmethod
+    def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
+        return params.at_most(probes, info, "ablate.evaluation_windows")
+
+
+class Run(params.RootSeed, params.Threads):
+    """What this stage sees of `run:`."""
+
+
+def train_one(settings: Settings, run: Run, condition: Condition, seed: int, label: str) -> list[Row]:
+    """Train one condition with one seed and return the rows of the `ablation` table."""
+    from stages.ablation.watch import Watch
+    from stages.model5 import hardware, initialisation, snapshots, training
+    from stages.model5.model import Model5, Shape, Variant
+
+    hardware.flush_denormals()
+    hardware.prepare(run.threads)
+    description = files.read_json(TOKENS / "description.json")
+    tokens = files.read_tensors(TOKENS / "tokens.safetensors")
+    length = description["context_length"]
+    model = Model5(
+        Shape(description["vocabulary"], length, settings.width, settings.heads, settings.blocks),
+        Variant(**condition.variant),
+    )
+    start = training.torch_seed(run.root_seed, "initialisation", seed)
+    initialisation.initialise(model, condition.linear_std, start)
+    objective = training.Objective(model)
+    windows = training.batch(
+        tokens["test"], settings.evaluation_windows, length, streams.generator(run.root_seed, "train/evaluation")
+    )
+    looks = set(snapshots.snapshot_steps(settings.steps, settings.look_every))
+    watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks, run.threads)
+    trainer = training.Trainer(objective, settings.learning_rate, settings.weight_decay)
+
+    def batch(step: int) -> Tensor:
+        stream = training.batch_stream(run.root_seed, seed, step)
+        return training.batch(tokens["train"], settings.batch_size, length, stream)
+
+    losses = training.train(trainer, batch, 0, settings.steps, watch)
+    shown = training.with_progress(losses, 0, settings.steps, settings.batch_size * length, label)
+    step = -1
+    try:
+        for step, loss in enumerate(shown):
+            watch.train_loss(step, loss)
+    except training.DivergedError:
+        watch.diverged(step + 1)
+    watch.summarise_gradients()
+    return watch.rows
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.ablate")
+    parser.add_argument("condition", choices=CONDITIONS, help="which condition to train")
+    parser.add_argument("seed", type=int, help="which seed")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.seed < 2**31:
+        parser.error(f"seed {arguments.seed}: must lie in 0 … 2147483647")
+    settings, run = params.load("ablate", Settings, Run)
+    if "DVC_STAGE" in os.environ:
+        processes.end_with_owner()
+    name, seed = arguments.condition, arguments.seed
+    rows = train_one(settings, run, CONDITIONS[name], seed, f"{name}, seed {seed}")
+    columns = {column: [row[column] for row in rows] for column in rows[0]}
+    made_by = {"ablate": settings.model_dump(), "run": run.model_dump(), "condition": name, "seed": seed}
+    tables.write(OUTPUT / name / f"seed-{seed}.parquet", "ablation", columns, made_by)
+
+
+if __name__ == "__main__":
+    cli.run(main)

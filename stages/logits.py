@@ -1,0 +1,119 @@
+"""Are attention's logits what experiment 1 assumes, and what does softmax do with them? (claims S5, S6, W9)
+
+The article on numerical scaling looks at logits of random, independent q and k. Here the same is asked of Model 5's, at
+every snapshot of its training, on fixed test windows: with the 1/√d it was trained with, and when the scaling is taken
+away or made 1/d at inference, in every block.
+
+How far logits are from normal is the largest distance between their distribution function, each head's in its own mean
+and σ, and the normal one (Kolmogorov's distance, at the edges of a histogram). How q and k align is the root mean
+square of their cosine times √d: 1 where they are independent, so that q·k grows as √d; √d where they are parallel, so
+that it grows as d.
+
+Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
+Writes: data/logits.parquet, reports/metrics/logits.json
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.common import cli, files, params, replicates, statistics, tables
+
+OUTPUT = files.DATA / "logits.parquet"
+WHOLE_MODEL = -1
+KEY = ["scaling", "seed", "step", "block"]
+OF_SOFTMAX = (
+    "normalised_entropy", "largest_probability", "effective_share", "share_holding_half", "share_negligible",
+    "jacobian_norm",
+)  # fmt: skip
+OF_LOGITS = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "alignment")
+BOUNDS = dict.fromkeys(OF_SOFTMAX, (0.0, 1.0)) | {"gaussian_distance": (0.0, 1.0)}
+
+
+class Settings(params.Section):
+    """This stage has no parameters of its own."""
+
+
+class Run(params.Seeds):
+    """What this stage sees of `run:`."""
+
+
+def gaussian_distance(histogram: pd.DataFrame) -> float:
+    """The largest difference between the distribution functions of a histogram and of N(0, 1), at the edges.
+
+    Args:
+        histogram: `right` edges in order and `count`.
+    """
+    from scipy.stats import norm
+
+    below = histogram["count"].cumsum().to_numpy() / histogram["count"].sum()
+    return float(np.abs(below - norm.cdf(histogram["right"].to_numpy())).max())
+
+
+def tidy(attention: pd.DataFrame, losses: pd.DataFrame, histograms: pd.DataFrame, head_width: int) -> pd.DataFrame:
+    """All quantities in one long table: quantity, scaling, seed, step, block, value; those of heads averaged."""
+    by_block = (
+        attention.assign(alignment=attention["rms_cosine"] * np.sqrt(head_width))
+        .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS]]
+        .mean()
+    )
+    distances = [
+        dict(zip(("seed", "step", "block"), key, strict=True)) | {"value": gaussian_distance(of_block)}
+        for key, of_block in histograms.groupby(["seed", "step", "block"])
+    ]
+    parts = [
+        by_block.melt(KEY, [*OF_SOFTMAX, *OF_LOGITS], "quantity", "value"),
+        pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=replicates.OWN_SCALING),
+        losses.assign(quantity="loss", block=WHOLE_MODEL, value=losses["loss"]),
+    ]
+    return pd.concat([part[["quantity", *KEY, "value"]].astype({"scaling": str}) for part in parts], ignore_index=True)
+
+
+def estimates(values: pd.DataFrame, step: int) -> dict[str, Any]:
+    """Every quantity in every scaling at a step, mean over blocks: {scaling: {quantity: estimate over seeds}}."""
+    means = values[values["step"] == step].groupby(["scaling", "quantity", "seed"])["value"].mean()
+    return {
+        scaling: {
+            quantity: statistics.mean_interval(means[scaling, quantity]).as_metrics()
+            for quantity in sorted(means[scaling].index.unique("quantity"))
+        }
+        for scaling in sorted(means.index.unique("scaling"))
+    }
+
+
+def costs(values: pd.DataFrame, step: int) -> dict[str, Any]:
+    """By how much the loss rises at a step when attention is scaled otherwise, seed by seed."""
+    chosen = values[(values["quantity"] == "loss") & (values["step"] == step)]
+    losses = chosen.pivot(index="seed", columns="scaling", values="value")
+    added = losses.sub(losses[replicates.OWN_SCALING], axis=0).drop(columns=replicates.OWN_SCALING)
+    return {str(scaling): statistics.mean_interval(rise).as_metrics() for scaling, rise in added.items()}
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.logits")
+    _, run = params.load("logits", Settings, Run)
+    attention, losses, histograms = (
+        replicates.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
+    )
+    model = tables.parameters(replicates.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
+    values = tidy(attention, losses, histograms, model["width"] // model["heads"])
+    summary = replicates.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
+    columns = {str(name): column.to_numpy() for name, column in summary.items()}
+    tables.write(OUTPUT, "logits", columns, {"run": run.model_dump()})
+    last = int(values["step"].max())
+    files.write_metrics(
+        "logits",
+        {
+            "last_snapshot": last,
+            "first": estimates(values, 0),
+            "last": estimates(values, last),
+            "added_loss": costs(values, last),
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import entr, softmax
+from test_model5 import stirred, windows
+
+from stages.model5 import attention
+
+HIDDEN = torch.ones(6, 6, dtype=torch.bool).triu(1)
+
+
+def test_of_known_patterns():
+    uniform = torch.zeros(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
+    found = {name: value.item() for name, value in attention.attention_statistics(uniform.numpy()).items()}
+    assert found["normalised_entropy"] == pytest.approx(1, abs=1e-6)
+    assert found["largest_probability"] == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
+    assert found["effective_share"] == pytest.approx(1, abs=1e-6)
+    assert found["share_holding_half"] == pytest.approx(np.mean([2 / 3, 2 / 4, 3 / 5, 3 / 6]))
+    assert found["jacobian_norm"] == pytest.approx(np.mean([math.sqrt(n - 1) / n for n in range(3, 7)]))
+    assert {found[f"logit_{name}"] for name in ("mean", "std", "skewness", "excess_kurtosis")} == {0}
+    assert (found["share_negligible"], found["largest_logit"]) == (0, 0)
+    sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
+    found = {name: value.item() for name, value in attention.attention_statistics(sharp.numpy()).items()}
+    assert found["normalised_entropy"] == pytest.approx(0, abs=1e-6)
+    assert found["share_holding_half"] == pytest.approx(np.mean([1 / n for n in range(3, 7)]))
+    assert found["share_negligible"] == pytest.approx(np.mean([(n - 1) / n for n in range(3, 7)]))
+    assert found["jacobian_norm"] == pytest.approx(0, abs=1e-6)
+    assert found["largest_logit"] == 100
+
+
+@pytest.mark.parametrize("scale", [0.1, 4, 60])
+def test_they_lose_no_digit_that_matters_and_do_not_depend_on_the_threads(monkeypatch, scale):
+    visible = np.tri(40, dtype=bool)
+    logits = np.random.default_rng(0).normal(scale / 3, scale, (3, 5, 40, 40)).astype(np.float32)
+    logits[:, :, ~visible] = -np.inf
+    found = attention.attention_statistics(logits)
+    for head in range(5):
+        exact = logits[:, head].astype(np.float64)
+        p = softmax(exact[:, 1:], axis=-1)
+        seen = np.arange(2, 41)
+        entropy = entr(p).sum(-1)
+        rows = [(window[t, : t + 1], t + 1) for window in softmax(exact, axis=-1) for t in range(19, 40)]
+        half = [((np.sort(row)[::-1].cumsum() < 0.5).sum() + 1) / n for row, n in rows]
+        shown = exact[:, visible]
+        expected = {
+            "normalised_entropy": (entropy / np.log(seen)).mean(),
+            "largest_probability": p.max(-1).mean(),
+            "effective_share": (np.exp(entropy) / seen)[:, 18:].mean(),
+            "share_holding_half": np.mean(half),
+            "share_negligible": np.mean([(row < 1e-6).mean() for row, _ in rows]),
+            "jacobian_norm": np.mean([np.linalg.norm(np.diag(row) - np.outer(row, row)) for row, _ in rows]),
+            "logit_mean": shown.mean(),
+            "logit_std": shown.std(),
+            "logit_skewness": stats.skew(shown, axis=None),
+            "logit_excess_kurtosis": stats.kurtosis(shown, axis=None),
+            "largest_logit": np.abs(shown).max(),
+        }
+        assert {name: of_heads[head] for name, of_heads in found.items()} == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    for cached, threads in ((1, 2), (40 * 40 * 4, 3)):
+        monkeypatch.setattr(attention, "CACHED", cached)
+        again = attention.attention_statistics(logits, threads)
+        assert all((again[name] == values).all() for name, values in found.items())
+
+
+def test_they_agree_with_torch():
+    hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
+    logits = (4 * torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))).masked_fill(hidden, -torch.inf)
+    found = attention.attention_statistics(logits.numpy())
+    for head in range(2):
+        rows = [(b, t) for b in range(3) for t in range(1, 9)]
+        p = [torch.distributions.Categorical(logits=logits[b, head, t, : t + 1]) for b, t in rows]
+        shares = [float(d.entropy()) / math.log(t + 1) for d, (_, t) in zip(p, rows, strict=True)]
+        assert found["normalised_entropy"][head] == pytest.approx(np.mean(shares), rel=1e-5)
+        assert found["largest_probability"][head] == pytest.approx(np.mean([float(d.probs.max()) for d in p]), rel=1e-5)
+
+
+def test_the_cosine_of_independent_vectors_and_of_parallel_ones():
+    q, k = torch.randn(2, 4, 3, 50, 64, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(attention.rms_cosine(q, k), 1 / 8, rtol=0.02)
+    parallel = torch.ones(4, 3, 50, 64) * torch.rand(4, 3, 50, 1, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(attention.rms_cosine(parallel, -parallel), 1, rtol=1e-6)
+    later = k.clone()
+    later[:, :, 1:] = q[:, :, :1]  # what row 0 would see, were it not hidden
+    assert attention.rms_cosine(q[:, :, :2], later[:, :, :2])[0] < 0.5
+
+
+@pytest.mark.parametrize("scaling", attention.SCALINGS)
+def test_every_block_is_looked_at_in_the_scaling_named_and_the_model_left_alone(scaling):
+    model, probes = stirred(), windows()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    own = model.blocks[0].attn.scale
+    found = attention.look(model, 5, probes, scaling)
+    rows = found["attention"]
+    keys = [(row["step"], row["scaling"], row["block"], row["head"]) for row in rows]
+    assert keys == [(5, scaling, b, h) for b in range(3) for h in range(4)]
+    assert model.blocks[0].attn.scale == own == 8**-0.5
+    for block in model.blocks:
+        block.attn.scale = {"scaled": 8**-0.5, "unscaled": 1.0, "scaled_by_d": 1 / 8}[scaling]
+    with torch.no_grad():
+        x = model.embed(probes[:, :-1])
+        for block in range(3):
+            logits = model.blocks[block].attn.logits(model.blocks[block].ln_1(x))
+            largest = logits.masked_fill(logits.isinf(), 0).abs().amax((0, 2, 3))
+            assert [row["largest_logit"] for row in rows[4 * block : 4 * block + 4]] == pytest.approx(largest.tolist())
+            x = model.blocks[block](x)
+        assert found["inference"] == [{"step": 5, "scaling": scaling, "loss": float(model.loss(probes))}]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert bool(found["logit_histograms"]) == (scaling == "scaled")
+
+
+def test_the_histogram_holds_every_visible_logit_in_its_heads_own_units():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 1, (3, 2, 40, 40)).astype(np.float32) * np.float32([5, 0.1])[:, None, None] + 7
+    logits[:, :, ~np.tri(40, dtype=bool)] = -np.inf
+    found = attention.attention_statistics(logits)
+    rows = attention.logit_histogram_rows(logits, found, 4, 1)
+    assert sum(row["count"] for row in rows) == 3 * 2 * 820
+    assert {(row["step"], row["block"]) for row in rows} == {(4, 1)}
+    inside = {round(row["left"], 1): row["count"] for row in rows}
+    share = sum(count for left, count in inside.items() if -1 <= left < 1) / (3 * 2 * 820)
+    assert share == pytest.approx(0.683, abs=0.02)
