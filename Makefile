@@ -15,7 +15,7 @@ enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-all bench lint format docs lock clean
+.PHONY: help env repro ablations test test-all bench lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' "$(here)/Makefile"
@@ -29,6 +29,9 @@ env: ## make .venv and install what requirements.lock pins
 repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
 	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.repair \
 		&& python -m stages.check && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
+
+ablations: ## train Model 5 with its choices taken back one by one, in each condition and seed; then take the results in
+	@$(ready) && python -m stages.check && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro
 
 test: ## run the tests (three minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2

@@ -18,7 +18,21 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
+from stages import (
+    ablate,
+    ablations,
+    claims,
+    dynamics,
+    figures,
+    inputs,
+    layernorm,
+    matrices,
+    report,
+    softmax,
+    sweep,
+    tokens,
+    train,
+)
 from stages.common import cli, files, params
 from stages.model5 import recorded
 from stages.survey.client import Client
@@ -45,6 +59,8 @@ class Params(params.Section):
     tokens: tokens.Settings
     train: train.Settings
     dynamics: dynamics.Settings
+    ablate: ablate.Settings
+    ablations: ablations.Settings
     claims: claims.Settings
     figures: figures.Settings
     report: report.Settings

@@ -1,36 +1,39 @@
 """Which of the articles' claims reproduce? A verdict on each of S1-S15 and W1-W9.
 
-Each claim is declared once, below: the sentence, where it stands, the statistic, the criterion fixed beforehand, and
-a function from the other stages' metrics to a finding. A verdict is `reproduced` if the whole interval meets the
-criterion, else `not reproduced`; what the run did not measure is `not measured here`, with the reason and, where
-there is one, a reference figure marked as such.
+`stages/evidence/` declares every claim with its statistic, unit of replication, interval and criterion, fixed
+beforehand. A verdict is `reproduced` if the whole interval meets the criterion, `not reproduced` if none of it does,
+`undecided` between, and where a training is the unit and there is but one. What the run did not measure is `not
+measured here`, with the reason and, where there is one, a reference figure marked as such.
 
-Reads:  reports/metrics/{sweep,softmax,layernorm,dynamics}.json
+The same is asked of a kept run at the articles' own size, from its metrics.
+
+Reads:  reports/metrics/, reports/ablations/metrics.json, and of the kept run reports/paper/metrics/ and
+        reports/paper/tables/layernorm.parquet
 Writes: data/claims.json (everything), reports/metrics/claims.json (what diffs well)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from pydantic import Field
 
-from stages.common import cli, files, params
-from stages.evidence.judges import (
-    NOT_MEASURED,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    Finding,
-    Margins,
-    Metrics,
-    about,
-    not_measured,
-)
-from stages.evidence.single import initial, of_gpt2, root_d, s1, s3, s5, s6, s7, s9, w1, w5, w6, w7, w8, w9
+from stages.common import cli, files, params, tables
+from stages.evidence.criteria import Known
+from stages.evidence.judge import VERDICTS, ledger
+from stages.evidence.ledger import CLAIMS
+from stages.evidence.tensors import shares
 
 OUTPUT = files.DATA / "claims.json"
-SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
+ABLATIONS = Path("reports/ablations/metrics.json")
+KEPT = Path("reports/paper")
+STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
+LAYERNORM = "layernorm.parquet"
+GPT2 = "gpt2"
+REFERENCES = {"gamma_in_range": {"gpt2-medium": 0.247768, "gpt2-large": 0.0489191, "gpt2-xl": 0.0160374}}
 
 
 class Settings(params.Section):
@@ -44,230 +47,67 @@ class Settings(params.Section):
     """"A few entries": at most this share of them holds half of the probability."""
 
 
-class Run(params.Section):
-    """This stage sees nothing of `run:`."""
+class Run(params.RootSeed):
+    """What this stage sees of `run:`."""
 
 
-class Claim(NamedTuple):
-    """A sentence of the articles and how it is judged; the criterion may name settings in braces."""
-
-    id: str
-    sentence: str
-    source: str
-    statistic: str
-    criterion: str
-    judge: Callable[[Metrics, Margins], Finding]
-
-
-ABOUT = "interval within ±{about:.0%} of the target"
-ABLATION = "needs training with and without LayerNorm side by side"
-CLAIMS = (
-    Claim(
-        "S1",
-        "σ(Q) ≈ 1 and σ(K) ≈ 1",
-        f"{SCALING} 4.1",
-        "σ over every Q of experiments 1 and 2",
-        f"{ABOUT}, for Q and K",
-        s1,
-    ),
-    Claim(
-        "S2",
-        "σ(QKᵀ) ≈ √50 ≈ 7",
-        f"{SCALING} 3.1, 4.1",
-        "mean σ(QKᵀ) over draws",
-        ABOUT,
-        about("sweep.monte_carlo.sigma_QKt", root_d),
-    ),
-    Claim(
-        "S3",
-        "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100",
-        f"{SCALING} 2.1, 3.2",
-        "largest |mean σ/√n - 1| over n, and the farthest end of their intervals",
-        "at most {overlap:.0%}, and the log-log slope within that margin of 1/2",
-        s3,
-    ),
-    Claim(
-        "S4",
-        "dividing by √d brings σ to ≈ 1",
-        f"{SCALING} 2.3",
-        "mean σ(QKᵀ/√d) over draws",
-        ABOUT,
-        about("sweep.monte_carlo.sigma_QKt_scaled", lambda _: 1.0),
-    ),
-    Claim(
-        "S5",
-        "unscaled: a few entries take large probability, most are ≈ 0",
-        f"{SCALING} 4.2",
-        "share of a row's entries that hold half of its probability",
-        "interval at most {few:.0%}, and more than half of the probabilities under 1e-6",
-        s5,
-    ),
-    Claim(
-        "S6",
-        "scaled: spread more evenly, many entries can be chosen",
-        f"{SCALING} 4.2",
-        "effective share of a row's entries, exp(H)/n",
-        "interval above 1/2 and above the unscaled one",
-        s6,
-    ),
-    Claim(
-        "S7",
-        "large logits saturate softmax: gradients close to 0",
-        f"{SCALING} 2.2",
-        "‖softmax Jacobian‖, unscaled over scaled",
-        "interval below 1/2",
-        s7,
-    ),
-    Claim(
-        "S8",
-        "a Goldilocks zone of logits, kept by scaling and normalisation",
-        f"{SCALING} 5.1",
-        "gradient and discrimination over a range of logit scales",
-        "both survive at 1/√d and nowhere else",
-        not_measured("needs a map over logit scales, not only the two that experiment 3 compares"),
-    ),
-    Claim(
-        "S9",
-        "scaling acts like sampling temperature T = √d",
-        f"{SCALING} 5.3",
-        "χ²/df of sampled frequencies against softmax(z/√d)",
-        "where 99.9 % of true draws lie, p^(1/T) renormalised equal to 1e-9, and T = 1 refuted",
-        s9,
-    ),
-    Claim(
-        "S10",
-        "GPT-2's γ lie mostly in 0.2-0.4",
-        f"{SCALING} 4.3",
-        "share of γ in the range",
-        "above 1/2",
-        of_gpt2(
-            "gamma.share_in_range", "0.763", {"gpt2-medium": 0.247768, "gpt2-large": 0.0489191, "gpt2-xl": 0.0160374}
-        ),
-    ),
-    Claim(
-        "S11",
-        "GPT-2's β concentrate around 0",
-        f"{SCALING} 4.3",
-        "share of |β| below layernorm.beta_near_zero",
-        "above 1/2",
-        of_gpt2("beta.share_near_zero", "90 % of GPT-2 small's β lie in -0.036…0.049"),
-    ),
-    Claim(
-        "S12",
-        "LayerNorm mostly shrinks activations (γ < 1)",
-        f"{SCALING} 4.3",
-        "share of γ below 1",
-        "above 1/2",
-        of_gpt2("gamma.share_below_1", "median γ of GPT-2 small 0.301"),
-    ),
-    Claim(
-        "S13",
-        "LayerNorm stabilises gradients",
-        f"{SCALING} 5.2",
-        "spread of gradient norms over steps",
-        "smaller with LayerNorm",
-        not_measured(ABLATION),
-    ),
-    Claim(
-        "S14",
-        "LayerNorm reduces the drift of activations through the layers",
-        f"{SCALING} 5.2",
-        "size of activations by block",
-        "grows less with LayerNorm",
-        not_measured(ABLATION),
-    ),
-    Claim(
-        "S15",
-        "LayerNorm balances the layers against each other",
-        f"{SCALING} 5.2",
-        "gradient norm by block",
-        "more even with LayerNorm",
-        not_measured(ABLATION),
-    ),
-    Claim("W1", "bias vectors are 0 after initialisation", f"{WEIGHTS} 4.1", "largest |bias|", "exactly 0", w1),
-    Claim("W2", "Linear weights have std ≈ 0.02", f"{WEIGHTS} 4.1", "pooled std", ABOUT, initial("W2")),
-    Claim(
-        "W3",
-        "position embeddings have Xavier's std √(2/(T+D))",
-        f"{WEIGHTS} 4.1",
-        "pooled std",
-        ABOUT,
-        initial("W3"),
-    ),
-    Claim(
-        "W4",
-        "token embeddings have std ≈ 0.02 because of weight tying",
-        f"{WEIGHTS} 3.3, 4.1",
-        "pooled std",
-        ABOUT,
-        initial("W4"),
-    ),
-    Claim(
-        "W5",
-        "QKV weights start narrow around 0 and widen",
-        f"{WEIGHTS} 4.2",
-        "relative growth of σ, mean over blocks",
-        "interval over seeds above 0",
-        w5,
-    ),
-    Claim(
-        "W6",
-        "their tails grow longer",
-        f"{WEIGHTS} 4.2",
-        "change of excess kurtosis of Q, K and V, mean over blocks",
-        "interval over seeds above 0, and that of the tail mass too",
-        w6,
-    ),
-    Claim(
-        "W7",
-        "early layers widen faster, later ones slower",
-        f"{WEIGHTS} 4.3",
-        "rank correlation of growth with depth",
-        "interval over seeds below 0",
-        w7,
-    ),
-    Claim(
-        "W8",
-        "the layer next to the embedding grows most",
-        f"{WEIGHTS} 4.3",
-        "growth of block 0 minus the largest of the others",
-        "interval over seeds above 0",
-        w8,
-    ),
-    Claim(
-        "W9",
-        "the narrow start keeps softmax out of saturation early in training",
-        f"{WEIGHTS} 5.3",
-        "lowest attention entropy of a block early in training, as a share of its maximum",
-        "interval over seeds above 1/2 (that softmax is unsaturated; not that another start would saturate it)",
-        w9,
-    ),
-)
+def with_shares(metrics: dict[str, Any], layernorm: Path, root_seed: int) -> dict[str, Any]:
+    """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures."""
+    thresholds = tables.parameters(layernorm)["layernorm"]
+    found = shares(pd.read_parquet(layernorm), thresholds, root_seed)
+    others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in found.items()}
+    references = {
+        share: {model: value for model, value in of.items() if model not in found[share]}
+        for share, of in REFERENCES.items()
+    }
+    return metrics | {"shares": found, "shares_of_others": others, "references": references}
 
 
-def ledger(metrics: Metrics, settings: Settings) -> list[dict[str, Any]]:
-    """Every claim with its finding, in the order of the articles."""
-    entries = []
-    for claim in CLAIMS:
-        declared = {name: value for name, value in claim._asdict().items() if name != "judge"}
-        declared["criterion"] = claim.criterion.format(**settings.model_dump())
-        entries.append(declared | claim.judge(metrics, settings)._asdict())
-    return entries
+def measured(folder: Path) -> dict[str, Any]:
+    """The metrics of stages in a folder of reports, by the names of their files."""
+    return {path.stem: files.read_json(path) for path in sorted((folder / "metrics").glob("*.json"))}
+
+
+def told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a claim's entry is a metric."""
+    return {key: entry[key] for key in ("verdict", "value", "low", "high", "n") if entry[key] is not None}
+
+
+def counted(entries: list[dict[str, Any]]) -> dict[str, int]:
+    """How many claims have which verdict."""
+    verdicts = [entry["verdict"] for entry in entries]
+    return {verdict.replace(" ", "_"): verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def family(entries: list[dict[str, Any]]) -> dict[str, float]:
+    """What the number of claims implies for those whose verdict hangs on a 95 % interval.
+
+    A criterion on one side of an interval is met by chance in at most 2.5 of 100 cases in which it is not true.
+    """
+    sampled = [entry for entry in entries if entry["hangs_on_an_interval"]]
+    return {
+        "hang_on_an_interval": len(sampled),
+        "met_by_chance_at_most": 0.025 * len(sampled),
+        "stand_in_the_family": sum(entry["stands_in_the_family"] for entry in sampled),
+    }
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.claims")
-    settings, _ = params.load("claims", Settings, Run)
-    metrics = {name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics")}
-    entries = ledger(metrics, settings)
-    files.write_json(OUTPUT, files.rounded(entries))
-    verdicts = [entry["verdict"] for entry in entries]
-    counts = {name: verdicts.count(name) for name in (REPRODUCED, NOT_REPRODUCED, NOT_MEASURED)}
-    findings = {
-        entry["id"]: {key: entry[key] for key in ("verdict", "value", "low", "high") if entry[key] is not None}
-        for entry in entries
-    }
-    files.write_metrics("claims", {"count": {k.replace(" ", "_"): v for k, v in counts.items()}} | findings)
+    settings, run = params.load("claims", Settings, Run)
+    margins = settings.model_dump()
+    here = {name: files.read_metrics(name) for name in STAGES} | {"ablations": files.read_json(ABLATIONS)}
+    entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM, run.root_seed), margins))
+    kept = with_shares(measured(KEPT), KEPT / "tables" / LAYERNORM, run.root_seed)
+    for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):
+        entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
+    files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
+    files.write_metrics(
+        "claims",
+        {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
+        | {"family": family(entries)}
+        | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries},
+    )
 
 
 if __name__ == "__main__":

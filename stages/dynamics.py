@@ -85,9 +85,7 @@ def depth_estimates(growth: np.ndarray, kind: str) -> dict[str, Estimate]:
     result: dict[str, Estimate] = {}
     if blocks > 2:
         ranks = [statistics.rank_correlation(np.arange(blocks), seed) for seed in growth]
-        correlation = statistics.mean_interval(ranks)
-        bounded = correlation._replace(low=max(correlation.low, -1.0), high=min(correlation.high, 1.0))
-        result[f"rank_correlation_of_{kind}_with_depth"] = bounded
+        result[f"rank_correlation_of_{kind}_with_depth"] = statistics.rank_interval(ranks)
     if blocks > 1:
         result[f"lead_of_block_0_in_{kind}"] = statistics.mean_interval(growth[:, 0] - growth[:, 1:].max(1))
     return result

@@ -1,7 +1,7 @@
 """The page that shows it all: where the inputs came from, the claims, the figures, the parameters, the versions.
 
-Reads:  data/inputs/provenance.json, data/claims.json, reports/figures/, reports/metrics/, params.yaml (all of it, since
-        the page shows it) and requirements.lock
+Reads:  data/inputs/provenance.json, data/claims.json, reports/figures/, reports/metrics/, reports/ablations/,
+        params.yaml (all of it, since the page shows it) and requirements.lock
 Writes: reports/index.html, self-contained
 
 example: python -m stages.report data/model5/seed-0
@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
+from stages.ablation.conditions import CONDITIONS
 from stages.common import cli, files, params
 
 OUTPUT = Path("reports/index.html")
-FIGURES = Path("reports/figures")
+FIGURES, ABLATIONS = Path("reports/figures"), Path("reports/ablations")
 LOCK = Path("requirements.lock")
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 METRICS = ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
@@ -37,11 +39,12 @@ class Run(params.Section):
 
 
 class Figure(NamedTuple):
-    """A figure of the page: its file's name, what it shows, and the claims it bears on."""
+    """A figure of the page: its file's name and folder, what it shows, and the claims it bears on."""
 
     name: str
     caption: str
     claims: tuple[str, ...]
+    folder: Path = FIGURES
 
 
 SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
@@ -93,6 +96,17 @@ SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
             Figure("logit_distribution", "The logits beside the normal distribution that experiment 1 has.", ("S5",)),
         ),
     ),
+    (
+        "Does it matter downstream?",
+        (
+            Figure("test_loss", "What each choice of Model 5 is worth in test loss.", (), ABLATIONS),
+            Figure("loss_curves", "The same over training.", (), ABLATIONS),
+            Figure("entropy_and_loss", "Where softmax starts, and where the loss ends.", ("W9",), ABLATIONS),
+            Figure(
+                "layernorm", "Gradients and activations with and without LayerNorm.", ("S13", "S14", "S15"), ABLATIONS
+            ),
+        ),
+    ),
 )
 
 
@@ -116,8 +130,8 @@ def data_uri(svg: Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
-def interval(entry: dict[str, Any]) -> str:
-    """A claim's estimate with its interval, as text."""
+def interval(entry: Mapping[str, Any]) -> str:
+    """An estimate with its interval, as text."""
     if entry["value"] is None:
         return ""
     if entry["low"] is None or entry["low"] == entry["high"]:
@@ -130,7 +144,9 @@ def render(**content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.globals.update(interval=interval, data_uri=lambda name: data_uri(FIGURES / f"{name}.svg"))
+    environment.globals.update(
+        interval=interval, data_uri=lambda figure: data_uri(figure.folder / f"{figure.name}.svg")
+    )
     return environment.get_template(TEMPLATE.name).render(**content)
 
 
@@ -139,13 +155,17 @@ def main() -> None:
     parser.add_argument("model5", type=Path, help="the run of Model 5 whose text samples are shown")
     shown = parser.parse_args().model5
     settings, _ = params.load("report", Settings, Run)
-    claims = files.read_json(files.DATA / "claims.json")
+    judged = files.read_json(files.DATA / "claims.json")
+    claims = judged["claims"]
     page = render(
         title=settings.title,
         provenance=files.read_json(files.DATA / "inputs" / "provenance.json"),
         claims=claims,
         verdicts={claim["id"]: claim["verdict"] for claim in claims},
+        family=judged["family"],
         counts=files.read_metrics("claims")["count"],
+        ablations=files.read_json(ABLATIONS / "metrics.json"),
+        labels={name: condition.label for name, condition in CONDITIONS.items()},
         metrics={
             name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
         },

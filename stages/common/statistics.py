@@ -25,12 +25,26 @@ class Estimate(NamedTuple):
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-def t_interval(mean: float, standard_error: float, n: int) -> Estimate:
+def t_interval(mean: float, standard_error: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
     """Student's t interval around `mean` with n - 1 degrees of freedom."""
     from scipy.stats import t
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * standard_error
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * standard_error
     return Estimate(mean, mean - half, mean + half, n)
+
+
+def widened(estimate: Estimate, comparisons: int) -> Estimate:
+    """An estimate whose interval holds at 1 - 5 %/comparisons (Bonferroni), as if it were a t interval.
+
+    Each side grows as t's quantile does. One observation, or none, has nothing to widen.
+    """
+    from scipy.stats import t
+
+    if estimate.n < 2 or comparisons == 1:
+        return estimate
+    usual, wide = (float(t.ppf(1 - (1 - CONFIDENCE) / 2 / m, estimate.n - 1)) for m in (1, comparisons))
+    low, high = (estimate.value + (end - estimate.value) * wide / usual for end in (estimate.low, estimate.high))
+    return estimate._replace(low=low, high=high)
 
 
 def mean_interval(values: ArrayLike) -> Estimate:
@@ -63,12 +77,32 @@ def share_interval(successes: int, n: int) -> Estimate:
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
-def reduced_chi_square_range(degrees: int, share: float = 0.999) -> tuple[float, float]:
-    """Where χ²/df lies for true hypotheses in `share` of all cases."""
-    from scipy.stats import chi2
+def clustered_share_interval(
+    successes: ArrayLike, sizes: ArrayLike, stream: np.random.Generator, draws: int = 2000
+) -> Estimate:
+    """A share of values that come in groups, with the percentile bootstrap over the groups (Efron 1979).
 
-    low, high = chi2.ppf([(1 - share) / 2, (1 + share) / 2], degrees) / degrees
-    return float(low), float(high)
+    Values of one tensor resemble each other, so it is tensors that are drawn again, with replacement; n is how many
+    there are.
+
+    Args:
+        successes, sizes: (groups,) counts.
+        stream: where the draws come from.
+    """
+    counted, whole = np.asarray(successes, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    n = counted.size
+    shares = np.empty(draws)
+    for i in range(draws):
+        drawn = stream.integers(0, n, n)
+        shares[i] = counted[drawn].sum() / whole[drawn].sum()
+    low, high = np.quantile(shares, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(counted.sum() / whole.sum()), float(low), float(high), n)
+
+
+def rank_interval(correlations: ArrayLike) -> Estimate:
+    """The mean of rank correlations, one a replicate, with Student's t interval, cut off at -1 and 1."""
+    e = mean_interval(correlations)
+    return e._replace(low=max(e.low, -1.0), high=min(e.high, 1.0))
 
 
 def excess_kurtosis(values: ArrayLike) -> float:

@@ -70,11 +70,11 @@ def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> N
     axes.set_xlim(left=-0.15)
 
 
-def small_multiples(n: int, width: float) -> tuple[Figure, np.ndarray]:
-    """A figure of n panels, at most three in a row, that share their axes, and its grid; the rest is hidden."""
-    columns = min(3, n)
+def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.ndarray]:
+    """A figure of n panels, at most so many in a row, that share their axes, and its grid; the rest is hidden."""
+    columns = min(columns, n)
     rows = -(-n // columns)
-    figure = Figure(figsize=(width, 0.3 * width * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(width, 0.9 / columns * width * rows + 0.3), layout="constrained")
     grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[n:]:
         axes.set_visible(False)

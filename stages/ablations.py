@@ -1,0 +1,85 @@
+"""What do the ablations say together? Their summary and figures, for the claims and the report. (claims S13-S15)
+
+A command, not a stage: `make ablations` ends with it. So the claims and the report can use the committed results, and
+`make repro` never trains an ablation.
+
+Reads:  ablations/runs/<condition>/seed-<s>.parquet for the conditions and seeds of `ablations:`
+Writes: reports/ablations/metrics.json and reports/ablations/*.svg
+
+example: python -m stages.ablations
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import Field, field_validator
+
+from stages.ablate import OUTPUT as RUNS
+from stages.ablation.conditions import ARTICLES, CONDITIONS
+from stages.common import cli, files, params, tables
+
+OUTPUT = Path("reports/ablations")
+WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch: `make repro` must not have to draw them anew
+
+
+class Settings(params.Seeds):
+    conditions: list[str] = Field(min_length=1)
+    """What is trained, by names in `stages/ablation/conditions.py`."""
+
+    @field_validator("conditions")
+    @classmethod
+    def _known_and_distinct(cls, conditions: list[str]) -> list[str]:
+        unknown = sorted(set(conditions) - set(CONDITIONS))
+        if unknown:
+            raise ValueError(f"no such condition: {', '.join(unknown)}; there are: {', '.join(CONDITIONS)}")
+        if ARTICLES not in conditions:
+            raise ValueError(f"must hold {ARTICLES!r}, which the others are compared with")
+        if len(set(conditions)) < len(conditions):
+            raise ValueError("no condition may stand twice")
+        return conditions
+
+
+class Run(params.Section):
+    """This command sees nothing of `run:`."""
+
+
+def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Every run in one table, with columns `condition` and `seed`, and the parameters that all were made with.
+
+    Raises:
+        UserError: if runs are missing, or were not all made with the same parameters.
+    """
+    paths = {(c, s): RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
+    missing = [path for path in paths.values() if not path.is_file()]
+    if missing:
+        raise cli.UserError(f"{missing[0]}: no such file ({len(missing)} of {len(paths)} runs); run make ablations")
+    made_by = {path: tables.parameters(path) for path in paths.values()}
+    shared = {path: {key: of[key] for key in ("ablate", "run")} for path, of in made_by.items()}
+    first, *others = shared.items()
+    for path, found in others:
+        if found != first[1]:
+            raise cli.UserError(f"{path}: made with other parameters than {first[0]}; run make ablations")
+    runs = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
+    return pd.concat(runs, ignore_index=True), first[1]
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.ablations")
+    settings, _ = params.load("ablations", Settings, Run)
+    runs, made_with = gather(settings)
+
+    from stages.ablation.summary import summary
+    from stages.drawing import ablations, style
+
+    found = summary(runs) | {"made_with": made_with | {"seeds": len(settings.seeds)}}
+    with style.applied(), files.atomic_directory(OUTPUT) as folder:
+        files.write_json(folder / "metrics.json", files.rounded(found))
+        for name, figure in ablations.figures(runs, found, WIDTH).items():
+            style.save(figure, folder / f"{name}.svg", DPI)
+
+
+if __name__ == "__main__":
+    cli.run(main)

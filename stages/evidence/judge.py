@@ -1,0 +1,142 @@
+"""From claims and metrics to verdicts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from stages.common.statistics import Estimate, widened
+from stages.evidence.criteria import Criterion, Known, Outcome, as_estimate
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+UNDECIDED, NOT_MEASURED = "undecided", "not measured here"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_MEASURED)
+DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure")  # of a claim, told as they are
+
+
+class Requirement(NamedTuple):
+    """One thing that must hold: the estimate at a path meets a criterion."""
+
+    path: str
+    criterion: Criterion
+    name: str = ""
+    """What is estimated; empty for the claim's own statistic, which comes first."""
+
+
+class Remark(NamedTuple):
+    """Something else worth telling, which decides nothing: text with the estimate at a path after it."""
+
+    text: str
+    path: str
+    every: bool = False
+    """Whether the path leads to a mapping of names to estimates, to be told one by one."""
+
+
+class Claim(NamedTuple):
+    """A sentence of the articles and how it is judged, fixed before looking."""
+
+    id: str
+    sentence: str
+    source: str
+    statistic: str
+    unit: str
+    """What is replicated: draws, entries, tensors, seeds."""
+
+    interval: str
+    """What kind the 95 % interval is."""
+
+    requirements: tuple[Requirement, ...]
+    """All must be met; the first one's estimate is the claim's."""
+
+    absent: str = "the run has no such figure"
+    """Why there may be nothing to judge, and what to do."""
+
+    least: int = 1
+    """How many units an honest interval needs."""
+
+    remarks: tuple[Remark, ...] = ()
+    figure: str = ""
+
+
+def written(e: Estimate) -> str:
+    """An estimate as text; without sampling error as a number only."""
+    if e.low == e.high:
+        return f"{e.value:.4g}"
+    return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+
+def told(remark: Remark, known: Known) -> str:
+    """A remark as text, empty if there is nothing at its path."""
+    try:
+        found = known.at(remark.path)
+    except KeyError:
+        return ""
+    if not remark.every:
+        return f"{remark.text} {written(as_estimate(found))}"
+    parts = [f"{name} {written(as_estimate(found[name]))}" for name in sorted(found)]
+    return f"{remark.text} {', '.join(parts)}" if parts else ""
+
+
+def combined(outcomes: list[Outcome]) -> str:
+    """The verdict from what each test came to."""
+    if Outcome.REFUTED in outcomes:
+        return NOT_REPRODUCED
+    return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
+
+
+def criterion(claim: Claim, known: Known) -> str:
+    """What must hold, in words."""
+    return "; ".join(
+        f"{each.name}: {each.criterion.words(known)}" if each.name else each.criterion.words(known)
+        for each in claim.requirements
+    )
+
+
+def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
+    """A claim with its estimates and verdict.
+
+    Args:
+        comparisons: for how many claims together the intervals shall hold, by Bonferroni's widening.
+    """
+    entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
+    remarks = [told(remark, known) for remark in claim.remarks]
+    try:
+        estimates = [known.estimate(each.path) for each in claim.requirements]
+        outcomes = [
+            each.criterion.outcome(widened(estimate, comparisons), known)
+            for each, estimate in zip(claim.requirements, estimates, strict=True)
+        ]
+    except KeyError:
+        note = "; ".join(filter(None, [claim.absent, *remarks]))
+        return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
+    own, *others = estimates
+    entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
+    beside = [f"{each.name} {written(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
+    if own.n and own.n < claim.least:
+        short = f"{own.n} {claim.unit}{'' if own.n == 1 else 's'} where an honest interval needs {claim.least}"
+        return entry | {"verdict": UNDECIDED, "note": "; ".join(filter(None, [short, *beside, *remarks]))}
+    entry |= {"low": own.low, "high": own.high, "verdict": combined(outcomes)}
+    return entry | {"note": "; ".join(filter(None, [*beside, *remarks]))}
+
+
+def hangs_on_an_interval(claim: Claim, known: Known) -> bool:
+    """Whether there is sampling error in what decides about it."""
+    return any((e := known.estimate(each.path)).low != e.high for each in claim.requirements)
+
+
+def ledger(claims: tuple[Claim, ...], known: Known) -> list[dict[str, Any]]:
+    """Every claim judged, in order, and whether its verdict stands if the intervals shall hold for all of them at once.
+
+    Each interval misses its target in 5 of 100 cases, so among many claims some verdict may well be wrong. With
+    intervals at 1 - 5 %/m instead (Bonferroni), m being the claims decided by one, the chance that any misses is at
+    most 5 %.
+    """
+    entries = [judged(claim, known) for claim in claims]
+    sampled = [
+        entry["verdict"] in (REPRODUCED, NOT_REPRODUCED) and hangs_on_an_interval(claim, known)
+        for claim, entry in zip(claims, entries, strict=True)
+    ]
+    for claim, entry, hangs in zip(claims, entries, sampled, strict=True):
+        entry["hangs_on_an_interval"] = hangs
+        if hangs:
+            entry["stands_in_the_family"] = judged(claim, known, sum(sampled))["verdict"] == entry["verdict"]
+    return entries

@@ -1,0 +1,222 @@
+"""The articles' claims, each declared once: what is said, what is estimated of what, and what would bear it out.
+
+Paths lead into the stages' metrics; margins by name are those of the section `claims:`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.evidence.criteria import About, Above, Below, Exactly, FitsAndDiffers
+from stages.evidence.judge import Claim, Remark, Requirement
+
+SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
+CHI, EXACT = "exact, χ²", "none: all of them"
+TENSORS = "bootstrap over tensors"
+NO_GPT2 = "no GPT-2 among the inputs; its reference figure: {}"
+NO_ABLATION = "needs a training without LayerNorm beside it: make ablations"
+NO_SNAPSHOTS = "needs snapshots soon enough after the start, and for an order several blocks"
+GRADIENT, DISCRIMINATION = "goldilocks.thresholds.least_gradient", "goldilocks.thresholds.least_discrimination"
+DRAWN, LAST = "softmax.fresh_draws", "logits.last"
+
+
+def _claim(
+    name: str,
+    sentence: str,
+    where: str,
+    statistic: str,
+    unit: str,
+    *requirements: Requirement,
+    interval: str = "",
+    **more: Any,
+) -> Claim:
+    source = f"{SCALING if name[0] == 'S' else WEIGHTS} {where}"
+    return Claim(name, sentence, source, statistic, unit, interval or f"t over {unit}s", requirements, **more)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    _claim(
+        "S1", "σ(Q) ≈ 1 and σ(K) ≈ 1", "4.1", "σ over every Q, and every K, of experiments 1 and 2", "entry",
+        Requirement("sweep.all_pairs.sigma_Q", About(1.0)), Requirement("sweep.all_pairs.sigma_K", About(1.0), "σ(K)"),
+        interval=CHI, figure="one_pair",
+    ),
+    _claim(
+        "S2", "σ(QKᵀ) ≈ √50 ≈ 7", "3.1, 4.1", "mean σ(QKᵀ) over draws", "draw",
+        Requirement("sweep.monte_carlo.sigma_QKt", About("sweep.one_pair.sqrt_dimension")), figure="one_pair",
+    ),
+    _claim(
+        "S3", "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100", "2.1, 3.2",
+        "largest |mean σ/√n - 1| over n", "draw",
+        Requirement("sweep.monte_carlo.largest_ratio_error", Below("overlap")),
+        Requirement("sweep.monte_carlo.slope", About(0.5, "overlap"), "log-log slope"),
+        remarks=(Remark("one single draw strays by", "sweep.single_draws.largest_ratio_error"),), figure="sweep_ratio",
+    ),
+    _claim(
+        "S4", "dividing by √d brings σ to ≈ 1", "2.3", "mean σ(QKᵀ/√d) over draws", "draw",
+        Requirement("sweep.monte_carlo.sigma_QKt_scaled", About(1.0)), figure="sweep_ratio",
+    ),
+    _claim(
+        "S5", "unscaled: a few entries take large probability, most are ≈ 0", "4.2",
+        "share of a row's entries that hold half of its probability", "draw",
+        Requirement(f"{DRAWN}.unscaled.share_of_entries_holding_half", Below("few")),
+        Requirement(f"{DRAWN}.unscaled.share_of_negligible_probabilities", Above(0.5), "share of them under 1e-6"),
+        remarks=(
+            Remark("in Model 5 after training, unscaled: shares", f"{LAST}.unscaled.share_holding_half"),
+            Remark("and", f"{LAST}.unscaled.share_negligible"),
+        ),
+        figure="softmax",
+    ),
+    _claim(
+        "S6", "scaled: spread more evenly, many entries can be chosen", "4.2",
+        "effective share of a row's entries, exp(H)/n", "draw",
+        Requirement(f"{DRAWN}.scaled.effective_share_of_entries", Above(0.5)),
+        Requirement(f"{DRAWN}.unscaled.effective_share_of_entries", Below(0.5), "unscaled"),
+        remarks=(
+            Remark("in Model 5 after training: scaled", f"{LAST}.scaled.effective_share"),
+            Remark("unscaled", f"{LAST}.unscaled.effective_share"),
+        ),
+        figure="softmax",
+    ),
+    _claim(
+        "S7", "large logits saturate softmax: gradients close to 0", "2.2",
+        "‖softmax Jacobian‖, unscaled over scaled, at the articles' d", "draw",
+        Requirement(f"{DRAWN}.jacobian_norm_ratio", Below(0.5)),
+        remarks=(
+            Remark("an even row has a small Jacobian too; of rows this long it falls below half from d =",
+                   "goldilocks.saturation.first_dimension"),
+            Remark("in Model 5 after training: scaled", f"{LAST}.scaled.jacobian_norm"),
+            Remark("unscaled", f"{LAST}.unscaled.jacobian_norm"),
+        ),
+        figure="softmax",
+    ),
+    _claim(
+        "S8", "a Goldilocks zone of logits, kept by scaling and normalisation", "5.1",
+        "the gradient that softmax passes at 1/√d, of an even one's: lowest over d and lengths", "draw",
+        Requirement("goldilocks.independent.lowest_gradient_scaled", Above(GRADIENT)),
+        Requirement("goldilocks.independent.lowest_discrimination_scaled", Above(DISCRIMINATION),
+                    "discrimination there"),
+        Requirement("goldilocks.independent.widest_gradient_unscaled", Below(GRADIENT),
+                    "gradient unscaled, at the widest d"),
+        Requirement("goldilocks.independent.widest_discrimination_scaled_by_d", Below(DISCRIMINATION),
+                    "discrimination at 1/d, at the widest d"),
+        absent="the map has no independent q and k (goldilocks.correlations)",
+        remarks=(Remark("when q and k align, 1/√d leaves the zone from d =", "goldilocks.leaves_the_zone_from",
+                        every=True),),
+        figure="goldilocks_zone",
+    ),
+    _claim(
+        "S9", "scaling acts like sampling temperature T = √d", "5.3",
+        "χ²/df of sampled frequencies against softmax(z/√d)", "sample",
+        Requirement("softmax.temperature.reduced_chi_square",
+             FitsAndDiffers("softmax.temperature.degrees_of_freedom",
+                            "softmax.temperature.reduced_chi_square_at_temperature_1", "χ²/df at T = 1")),
+        Requirement("softmax.temperature.largest_difference_from_power", Exactly(0.0, 1e-9),
+             "largest difference of softmax(z/√d) from p^(1/T) renormalised"),
+        interval="exact χ² test",
+        remarks=(Remark("χ²/df at T = 1", "softmax.temperature.reduced_chi_square_at_temperature_1"),),
+        absent="at d = 1 the temperature is 1, and nothing is scaled", figure="softmax",
+    ),
+    _claim(
+        "S10", "GPT-2's γ lie mostly in 0.2-0.4", "4.3", "share of γ in the range, of all", "tensor",
+        Requirement("shares.gamma_in_range.gpt2", Above(0.5)), interval=TENSORS, absent=NO_GPT2.format("0.763"),
+        remarks=(Remark("others:", "shares_of_others.gamma_in_range", every=True),
+                 Remark("reference figures:", "references.gamma_in_range", every=True)),
+        figure="layernorm_by_model",
+    ),
+    _claim(
+        "S11", "GPT-2's β concentrate around 0", "4.3", "share of |β| below layernorm.beta_near_zero", "tensor",
+        Requirement("shares.beta_near_zero.gpt2", Above(0.5)), interval=TENSORS,
+        absent=NO_GPT2.format("90 % of GPT-2 small's β lie in -0.036…0.049"),
+        remarks=(Remark("others:", "shares_of_others.beta_near_zero", every=True),), figure="layernorm_histograms",
+    ),
+    _claim(
+        "S12", "LayerNorm mostly shrinks activations (γ < 1)", "4.3", "share of γ below 1", "tensor",
+        Requirement("shares.gamma_below_1.gpt2", Above(0.5)), interval=TENSORS,
+        absent=NO_GPT2.format("median γ of GPT-2 small 0.301"),
+        remarks=(Remark("others:", "shares_of_others.gamma_below_1", every=True),), figure="layernorm_by_model",
+    ),
+    _claim(
+        "S13", "LayerNorm stabilises gradients", "5.2",
+        "σ of the step-to-step change of ln ‖gradient‖ of a block: without LayerNorm less with", "seed",
+        Requirement("ablations.without_layernorm.gradient_jump", Above(0.0)), absent=NO_ABLATION, least=2,
+        remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.gradient_jump"),
+                 Remark("σ of ln ‖gradient‖ over all steps, without less with:",
+                        "ablations.without_layernorm.gradient_spread")),
+        figure="layernorm",
+    ),
+    _claim(
+        "S14", "LayerNorm reduces the drift of activations through the layers", "5.2",
+        "|ln(RMS leaving the last block / entering the first)|: without LayerNorm less with", "seed",
+        Requirement("ablations.without_layernorm.drift", Above(0.0)), absent=NO_ABLATION, least=2,
+        remarks=(Remark("with LayerNorm the drift is", "ablations.conditions.scaled.drift"),
+                 Remark("without", "ablations.conditions.no_layernorm.drift")),
+        figure="layernorm",
+    ),
+    _claim(
+        "S15", "LayerNorm balances the layers against each other", "5.2",
+        "σ over blocks of mean ln ‖gradient‖: without LayerNorm less with", "seed",
+        Requirement("ablations.without_layernorm.imbalance", Above(0.0)), absent=NO_ABLATION, least=2,
+        remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.imbalance"),
+                 Remark("without", "ablations.conditions.no_layernorm.imbalance")),
+        figure="layernorm",
+    ),
+    _claim(
+        "W1", "bias vectors are 0 after initialisation", "4.1", "largest |bias|", "bias",
+        Requirement("dynamics.initialisation.W1", Exactly(0.0)), interval=EXACT,
+    ),
+    _claim(
+        "W2", "Linear weights have std ≈ 0.02", "4.1", "pooled std", "weight",
+        Requirement("dynamics.initialisation.W2", About("dynamics.initialisation.W2.expected")),
+        figure="qkv_histograms",
+    ),
+    _claim(
+        "W3", "position embeddings have Xavier's std √(2/(T+D))", "4.1", "pooled std", "weight",
+        Requirement("dynamics.initialisation.W3", About("dynamics.initialisation.W3.expected")),
+    ),
+    _claim(
+        "W4", "token embeddings have std ≈ 0.02 because of weight tying", "3.3, 4.1", "pooled std", "weight",
+        Requirement("dynamics.initialisation.W4", About("dynamics.initialisation.W4.expected")),
+    ),
+    _claim(
+        "W5", "QKV weights start narrow around 0 and widen", "4.2", "relative growth of σ, mean over blocks", "seed",
+        Requirement("dynamics.growth_of_std", Above(0.0)), absent=NO_SNAPSHOTS, least=2,
+        remarks=(Remark("relative growth of the spectral norm", "dynamics.growth_of_spectral_norm"),
+                 Remark("the stable rank changes by", "dynamics.change_of_stable_rank"),
+                 Remark("cosine to the start", "dynamics.final_cosine_to_initial")),
+        figure="std_by_block",
+    ),
+    _claim(
+        "W6", "their tails grow longer", "4.2", "change of excess kurtosis of Q, K and V, mean over blocks", "seed",
+        Requirement("dynamics.change_of_excess_kurtosis", Above(0.0)),
+        Requirement("dynamics.change_of_tail_mass", Above(0.0),
+                    "change of the tail mass, which widening alone would raise"),
+        absent=NO_SNAPSHOTS, least=2,
+        remarks=(Remark("(q99 - q01)/(q75 - q25), which single outliers do not move, changes from 3.45 by",
+                        "dynamics.change_of_quantile_ratio"),),
+        figure="kurtosis_by_block",
+    ),
+    _claim(
+        "W7", "early layers widen faster, later ones slower", "4.3", "rank correlation of growth with depth", "seed",
+        Requirement("dynamics.rank_correlation_of_growth_with_depth", Below(0.0)), absent=NO_SNAPSHOTS, least=3,
+        remarks=(Remark("the same of the spectral norm's growth",
+                        "dynamics.rank_correlation_of_spectral_growth_with_depth"),),
+        figure="std_by_block",
+    ),
+    _claim(
+        "W8", "the layer next to the embedding grows most", "4.3", "growth of block 0 less the largest of the others",
+        "seed", Requirement("dynamics.lead_of_block_0_in_growth", Above(0.0)), absent=NO_SNAPSHOTS, least=2,
+        remarks=(Remark("the same of the spectral norm's growth", "dynamics.lead_of_block_0_in_spectral_growth"),),
+        figure="std_by_block",
+    ),
+    _claim(
+        "W9", "the narrow start keeps softmax out of saturation early in training", "5.3",
+        "lowest attention entropy of a block early in training, as a share of its maximum", "seed",
+        Requirement("dynamics.lowest_early_attention_entropy", Above(0.5)), absent=NO_SNAPSHOTS, least=2,
+        remarks=(Remark("lowest of a single head", "dynamics.lowest_early_head_entropy"),
+                 Remark("largest |logit| of any head", "dynamics.largest_early_logit"),
+                 Remark("before training from a start ten times as wide, mean over blocks",
+                        "ablations.conditions.scaled_wide.initial_attention_entropy")),
+        figure="attention_entropy",
+    ),
+)  # fmt: skip
+"""Every claim, in the order of the articles."""
