@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.ablation.conditions import CONDITIONS, Condition
@@ -82,34 +83,41 @@ class Run(params.RootSeed, params.Threads):
     """What this stage sees of `run:`."""
 
 
-def train_one(settings: Settings, run: Run, condition: Condition, seed: int, label: str) -> list[Row]:
+class Tokens(NamedTuple):
+    """The text as token ids, (n,) each, and what of it a model must know."""
+
+    train: np.ndarray
+    test: np.ndarray
+    vocabulary: int
+    context_length: int
+
+    @classmethod
+    def read(cls) -> Tokens:
+        tensors = files.read_tensors(TOKENS / "tokens.safetensors")
+        return cls(tensors["train"], tensors["test"], **files.read_json(TOKENS / "description.json"))
+
+
+def train_one(settings: Settings, run: Run, condition: Condition, seed: int, tokens: Tokens, label: str) -> list[Row]:
     """Train one condition with one seed and return the rows of the `ablation` table."""
     from stages.ablation.watch import Watch
-    from stages.model5 import hardware, initialisation, snapshots, training
+    from stages.model5 import initialisation, snapshots, training
     from stages.model5.model import Model5, Shape, Variant
 
-    hardware.flush_denormals()
-    hardware.prepare(run.threads)
-    description = files.read_json(TOKENS / "description.json")
-    tokens = files.read_tensors(TOKENS / "tokens.safetensors")
-    length = description["context_length"]
-    model = Model5(
-        Shape(description["vocabulary"], length, settings.width, settings.heads, settings.blocks),
-        Variant(**condition.variant),
-    )
+    length = tokens.context_length
+    shape = Shape(tokens.vocabulary, length, settings.width, settings.heads, settings.blocks)
+    model = Model5(shape, Variant(**condition.variant))
     start = training.torch_seed(run.root_seed, "initialisation", seed)
     initialisation.initialise(model, condition.linear_std, start)
     objective = training.Objective(model)
-    windows = training.batch(
-        tokens["test"], settings.evaluation_windows, length, streams.generator(run.root_seed, "train/evaluation")
-    )
+    stream = streams.generator(run.root_seed, "train/evaluation")
+    windows = training.batch(tokens.test, settings.evaluation_windows, length, stream)
     looks = set(snapshots.snapshot_steps(settings.steps, settings.look_every))
     watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks, run.threads)
     trainer = training.Trainer(objective, settings.learning_rate, settings.weight_decay)
 
     def batch(step: int) -> Tensor:
         stream = training.batch_stream(run.root_seed, seed, step)
-        return training.batch(tokens["train"], settings.batch_size, length, stream)
+        return training.batch(tokens.train, settings.batch_size, length, stream)
 
     losses = training.train(trainer, batch, 0, settings.steps, watch)
     shown = training.with_progress(losses, 0, settings.steps, settings.batch_size * length, label)
@@ -133,8 +141,12 @@ def main() -> None:
     settings, run = params.load("ablate", Settings, Run)
     if "DVC_STAGE" in os.environ:
         processes.end_with_owner()
+    from stages.model5 import hardware
+
+    hardware.flush_denormals()
+    hardware.prepare(run.threads)
     name, seed = arguments.condition, arguments.seed
-    rows = train_one(settings, run, CONDITIONS[name], seed, f"{name}, seed {seed}")
+    rows = train_one(settings, run, CONDITIONS[name], seed, Tokens.read(), f"{name}, seed {seed}")
     columns = {column: [row[column] for row in rows] for column in rows[0]}
     made_by = {"ablate": settings.model_dump(), "run": run.model_dump(), "condition": name, "seed": seed}
     tables.write(OUTPUT / name / f"seed-{seed}.parquet", "ablation", columns, made_by)

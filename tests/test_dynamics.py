@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 
 from stages import dynamics
-from stages.common import files, tables
+from stages.common import files, replicates, tables
+
+
+def over_seeds(values):
+    return replicates.over_seeds(values, ["quantity", "step", "block"], dynamics.BOUNDS)
 
 
 def growth(before, after):
@@ -48,7 +52,11 @@ def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,), attention=None):
         for key in keys for part, head, norm in (("q", -1, 8.0), ("q", 0, 9.0), ("qkv", -1, 5.0))
     ]  # fmt: skip
     names = (*dynamics.MEAN_OVER_HEADS, "largest_logit")
-    heads = [key | {"head": head} | dict.fromkeys(names, value) for key in keys for head, value in ((0, 0.2), (1, 0.6))]
+    heads = [
+        key | {"scaling": "scaled", "head": head} | dict.fromkeys(names, value)
+        for key in keys
+        for head, value in ((0, 0.2), (1, 0.6))
+    ]
     losses = [{"seed": seed, "step": step, "split": "train", "loss": 1.0} for seed in seeds for step in steps]
     return dynamics.tidy(*map(pd.DataFrame, (weights, updates, attention or heads, losses)))
 
@@ -124,7 +132,7 @@ def values(seeds):
 
 
 def test_intervals_over_seeds_are_students():
-    row = dynamics.over_seeds(values(5)).iloc[0]
+    row = over_seeds(values(5)).iloc[0]
     half = 2.7764451052 * np.std(np.arange(5), ddof=1) / np.sqrt(5)
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((2, 2 - half, 2 + half))
     assert row["seeds"] == 5
@@ -132,14 +140,14 @@ def test_intervals_over_seeds_are_students():
 
 def test_the_interval_of_a_share_ends_at_0_and_1():
     shares = pd.DataFrame({"quantity": "tail_mass", "seed": [0, 1], "step": 0, "block": 0, "value": [0.1, 0.9]})
-    row = dynamics.over_seeds(shares).iloc[0]
+    row = over_seeds(shares).iloc[0]
     assert (row["low"], row["mean"], row["high"]) == (0, 0.5, 1)
 
 
 def test_the_interval_of_a_cosine_ends_at_1_and_that_of_a_norm_at_0():
     spread = pd.DataFrame({"seed": [0, 1], "step": 0, "block": 0, "value": [0.8, 1.0]})
     found = pd.concat(spread.assign(quantity=name) for name in ("cosine_to_initial", "spectral_norm", "std_q"))
-    rows = dynamics.over_seeds(found).set_index("quantity")
+    rows = over_seeds(found).set_index("quantity")
     assert rows.loc["cosine_to_initial", "high"] == 1
     assert rows.loc["spectral_norm", "high"] > 2
     assert rows.loc["spectral_norm", "low"] == 0
@@ -148,7 +156,7 @@ def test_the_interval_of_a_cosine_ends_at_1_and_that_of_a_norm_at_0():
 
 
 def test_one_seed_gives_a_point():
-    row = dynamics.over_seeds(values(1)).iloc[0]
+    row = over_seeds(values(1)).iloc[0]
     assert row["mean"] == row["low"] == row["high"] == 0
 
 

@@ -44,6 +44,8 @@ class Watch:
         self.gradients: list[list[float]] = []  # of each step, by block
 
     def _note(self, quantity: str, step: int, values: dict[int, float]) -> None:
+        if not all(map(math.isfinite, values.values())):
+            raise training.DivergedError(f"{quantity} is not finite at step {step}")
         self.rows += [
             {"quantity": quantity, "step": step, "block": block, "value": value} for block, value in values.items()
         ]
@@ -52,16 +54,15 @@ class Watch:
         """Look at the model after `step` updates, if it is time to.
 
         Raises:
-            DivergedError: if its test loss is not finite.
+            DivergedError: if anything about it is not finite.
         """
         if step not in self.steps:
             return
         loss = training.mean_loss(self.objective, self.windows, self.at_once)
-        if not math.isfinite(loss):
-            raise training.DivergedError(f"the test loss became {loss} at step {step}")
         self._note("test_loss", step, {WHOLE_MODEL: loss})
         weights = snapshots.qkv_weights(self.objective.model).values()
-        self._note("std", step, {i: float(weight.std(dtype=np.float64)) for i, weight in enumerate(weights)})
+        with np.errstate(invalid="ignore"):  # of weights that are not finite
+            self._note("std", step, {i: float(weight.std(dtype=np.float64)) for i, weight in enumerate(weights)})
         self._activations(step)
 
     @torch.no_grad()
@@ -81,14 +82,19 @@ class Watch:
         self._note("largest_logit", step, largest)
 
     def after(self, step: int) -> None:
-        """Look at the gradients of the update just made."""
+        """Look at the gradients of the update just made.
+
+        Raises:
+            DivergedError: if they are not finite.
+        """
         norms = [
             float(torch.nn.utils.get_total_norm([p.grad for p in block.parameters() if p.grad is not None]))
             for block in self.objective.model.blocks
         ]
-        self.gradients.append(norms)
         if step in self.steps:
             self._note("gradient_norm", step, dict(enumerate(norms)))
+        if all(map(math.isfinite, norms)):
+            self.gradients.append(norms)
 
     def train_loss(self, step: int, loss: float) -> None:
         if step in self.steps:

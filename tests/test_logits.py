@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from scipy.stats import logistic, norm
+
+from stages import logits
+from stages.common import tables
+from stages.model5.attention import EDGES, SCALINGS
+
+
+def histogram(values):
+    edges = np.concatenate([[-np.inf], EDGES, [np.inf]])
+    counts, _ = np.histogram(values, edges)
+    return pd.DataFrame({"right": edges[1:], "count": counts})
+
+
+def test_the_distance_from_a_normal_distribution():
+    assert logits.gaussian_distance(histogram(np.random.default_rng(0).normal(size=200_000))) < 0.005
+    assert logits.gaussian_distance(histogram(np.zeros(100))) == pytest.approx(0.5)
+    heavy = np.random.default_rng(0).logistic(size=200_000) / np.sqrt(np.pi**2 / 3)
+    x = np.linspace(-3, 3, 1001)
+    expected = np.abs(expit(x * np.sqrt(np.pi**2 / 3)) - norm.cdf(x)).max()
+    assert logits.gaussian_distance(histogram(heavy)) == pytest.approx(expected, abs=0.004)
+    assert logistic.cdf(0.0) == 0.5
+
+
+def run(seed, loss):
+    """Tables of one seed: two blocks of two heads, two snapshots; entropy is 0.1 · (block + head), the rest 0.2."""
+    keys = [
+        {"seed": seed, "step": step, "scaling": scaling, "block": block, "head": head}
+        for step in (0, 7) for scaling in SCALINGS for block in (0, 1) for head in (0, 1)
+    ]  # fmt: skip
+    names = (*logits.OF_SOFTMAX, *logits.OF_LOGITS[:-1], "rms_cosine")
+    attention = [
+        key | dict.fromkeys(names, 0.2) | {"normalised_entropy": 0.1 * (key["block"] + key["head"])} for key in keys
+    ]
+    losses = [{"seed": seed, "step": step, "scaling": s, "loss": loss[s]} for step in (0, 7) for s in SCALINGS]
+    histograms = pd.concat(
+        histogram(np.zeros(10)).assign(seed=seed, step=step, block=block) for step in (0, 7) for block in (0, 1)
+    )
+    return pd.DataFrame(attention), pd.DataFrame(losses), histograms
+
+
+def tidied():
+    runs = [
+        run(0, {"scaled": 1.0, "unscaled": 1.5, "scaled_by_d": 1.25}),
+        run(1, {"scaled": 2.0, "unscaled": 2.7, "scaled_by_d": 2.0}),
+    ]
+    return logits.tidy(*(pd.concat(parts) for parts in zip(*runs, strict=True)), head_width=25)
+
+
+def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_width():
+    values = tidied()
+    chosen = values[(values["scaling"] == "unscaled") & (values["seed"] == 1) & (values["step"] == 7)]
+    by_block = chosen.set_index(["quantity", "block"])["value"]
+    assert by_block["normalised_entropy", 0] == pytest.approx(0.05)
+    assert by_block["normalised_entropy", 1] == pytest.approx(0.15)
+    assert by_block["alignment", 0] == pytest.approx(1.0)
+    assert by_block["loss", -1] == 2.7
+    assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
+
+
+def test_what_another_scaling_costs_is_told_by_pairs_of_one_seed():
+    found = logits.costs(tidied(), 7)
+    assert set(found) == {"unscaled", "scaled_by_d"}
+    assert found["unscaled"]["value"] == pytest.approx(0.6)
+    assert found["unscaled"]["high"] - 0.6 == pytest.approx(12.706 * 0.1, rel=1e-3)
+    assert found["scaled_by_d"]["value"] == pytest.approx(0.125)
+
+
+def test_estimates_are_over_seeds():
+    found = logits.estimates(tidied(), 0)
+    assert found["scaled"]["normalised_entropy"] == {"value": pytest.approx(0.1), "low": pytest.approx(0.1),
+                                                     "high": pytest.approx(0.1), "n": 2}  # fmt: skip
+    assert found["scaled"]["loss"]["value"] == 1.5
+    assert found["scaled"]["gaussian_distance"]["value"] == pytest.approx(0.5)
+
+
+def test_in_the_pipeline(smoke):
+    table = tables.read(smoke.folder / "data" / "logits.parquet", "logits")
+    assert set(table["quantity"]) == {*logits.OF_SOFTMAX, *logits.OF_LOGITS, "gaussian_distance", "loss"}
+    assert set(table["scaling"]) == set(SCALINGS)
+    assert set(table["seeds"]) == {2}
+    found = json.loads(smoke.read("reports/metrics/logits.json"))
+    start = found["first"]["scaled"]
+    assert start["alignment"]["value"] == pytest.approx(1, abs=0.1), "q and k are independent before training"
+    assert start["normalised_entropy"]["value"] > 0.99
+    test = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "losses.parquet", "losses")
+    probe = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "inference.parquet", "inference")
+    own = probe[(probe["scaling"] == "scaled") & (probe["step"] == 0)]["loss"].item()
+    assert own == pytest.approx(test[(test["split"] == "test") & (test["step"] == 0)]["loss"].item(), rel=0.01)
