@@ -18,7 +18,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages import claims, dynamics, figures, inputs, layernorm, matrices, report, softmax, sweep, tokens, train
+from stages import (
+    claims,
+    dynamics,
+    figures,
+    formats,
+    inputs,
+    layernorm,
+    matrices,
+    report,
+    softmax,
+    sweep,
+    tokens,
+    train,
+)
 from stages.common import cli, files, params
 from stages.model5 import recorded
 from stages.survey.client import Client
@@ -41,6 +54,7 @@ class Params(params.Section):
     matrices: matrices.Settings
     sweep: sweep.Settings
     softmax: softmax.Settings
+    formats: formats.Settings
     layernorm: layernorm.Settings
     tokens: tokens.Settings
     train: train.Settings
