@@ -24,6 +24,7 @@ from stages import (
     claims,
     dynamics,
     figures,
+    formats,
     inputs,
     layernorm,
     matrices,
@@ -55,6 +56,7 @@ class Params(params.Section):
     matrices: matrices.Settings
     sweep: sweep.Settings
     softmax: softmax.Settings
+    formats: formats.Settings
     layernorm: layernorm.Settings
     tokens: tokens.Settings
     train: train.Settings

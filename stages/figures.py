@@ -1,6 +1,7 @@
 """Every figure of the report, as SVG.
 
-Reads:  data/ of the stages shown; of Model 5's histograms and heads, one seed's (the articles show one run)
+Reads:  data/ of the stages shown, and reports/metrics/formats.json; of Model 5's histograms and heads, one seed's (the
+        articles show one run)
 Writes: reports/figures/*.svg
 
 example: python -m stages.figures data/model5/seed-0
@@ -37,7 +38,7 @@ def main() -> None:
     shown = parser.parse_args().model5
     settings, _ = params.load("figures", Settings, Run)
 
-    from stages.drawing import logits, model5, norms, scaling, style
+    from stages.drawing import formats, logits, model5, norms, scaling, style
 
     pair = files.read_tensors(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
@@ -45,6 +46,8 @@ def main() -> None:
     layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
     named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     softmax = tables.read(files.DATA / "softmax.parquet", "softmax")
+    by_format = tables.read(files.DATA / "formats.parquet", "formats")
+    first = files.read_metrics("formats")
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
     attention = tables.read(shown / "attention.parquet", "attention").query("scaling == 'scaled'")
     vocabulary = files.read_json(files.DATA / "tokens" / "description.json")["vocabulary"]
@@ -56,6 +59,8 @@ def main() -> None:
             "sweep": scaling.sweep(sweep, width),
             "sweep_ratio": scaling.sweep_ratio(sweep, width),
             "softmax": scaling.softmax(softmax, width),
+            "formats": formats.formats(by_format, width),
+            "first_failures": formats.first_failures(by_format, first, width),
             "layernorm_histograms": norms.histograms(layernorm, width),
             "layernorm_by_block": norms.by_block(layernorm, width),
             "layernorm_by_model": norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),

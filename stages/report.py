@@ -61,6 +61,23 @@ SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
         (Figure("softmax", "Softmax of every entry, over rows and over all of them at once.", ("S5", "S6", "S7")),),
     ),
     (
+        "What number formats do to it",
+        (
+            Figure(
+                "first_failures",
+                "The first dimension at which softmax in fp32, bf16 and fp16 gives what is no number: with and without "
+                "division by √d, naive and less the row's maximum. Neither helps where q·k itself overflows.",
+                (),
+            ),
+            Figure(
+                "formats",
+                "Failures and errors by dimension, q and k independent. Subtraction keeps results finite, division by "
+                "√d keeps them right: without it the worst row's error grows about as √d, though most are one-hot.",
+                (),
+            ),
+        ),
+    ),
+    (
         "What LayerNorms learned",
         (
             Figure("layernorm_histograms", "γ and β; red bars hold what lies outside the axis.", ("S10", "S11", "S12")),

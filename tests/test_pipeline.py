@@ -94,6 +94,7 @@ SLOW = {
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm", "claims"} | SHOWN),
     "sweep.trials": (param("sweep.trials=30"), {"check", "sweep", "claims"} | SHOWN),
     "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax", "claims"} | SHOWN),
+    "formats.appears": (param("formats.appears=0.1"), {"check", "formats"} | SHOWN),
     "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax", "claims"} | SHOWN),
     "tokens.context_length": (param("tokens.context_length=12"), {"check", "tokens"} | MODEL5 | AFTER_TRAIN),
     "train.learning_rate": (param("train.learning_rate=2.0e-3"), {"check"} | MODEL5 | AFTER_TRAIN),
@@ -195,9 +196,10 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
 EXTREMES = {
     "everything at its lower limit": [
         "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
-        "sweep.trials=2", "softmax.trials=2", "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2",
-        "train.heads=1", "train.blocks=1", "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1",
-        "train.probe_windows=1", "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",
+        "sweep.trials=2", "softmax.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
+        "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
+        "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.probe_windows=1",
+        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",
     ],
     "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=1"],
 }  # fmt: skip

@@ -63,6 +63,35 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("surprisal", pa.float64(), "nats", "-log of its softmax"),
         ),
     ),
+    "formats": (
+        "What fp32, bf16 and fp16 make of softmax, by dimension.",
+        (
+            Column("format", NAME, "1", "`fp32`, `bf16` or `fp16`"),
+            Column("scaling", NAME, "1", "`unscaled`: softmax of q·k; `scaled`: of q·k/√d"),
+            Column("softmax", NAME, "1", "`naive`: exp(z)/Σexp(z); `subtracted`: of z less the row's maximum"),
+            Column("keys", NAME, "1", "`independent` of q; `aligned`: the row's first key equals its q"),
+            Column("dimension", pa.int32(), "1", "entries d of q and of k"),
+            Column("dot_product_overflow", pa.float64(), "1", "share of rows in which a dot product is infinite"),
+            Column("exp_overflow", pa.float64(), "1", "share of rows in which exp of a finite number is infinite"),
+            Column("sum_overflow", pa.float64(), "1", "share of rows whose sum is infinite though every exp is finite"),
+            Column("not_finite", pa.float64(), "1", "share of rows with a result that is infinite or no number"),
+            Column("subnormal_exp", pa.float64(), "1", "share of rows in which exp is subnormal"),
+            Column("zero_exp", pa.float64(), "1", "share of rows in which exp rounds to 0"),
+            Column(
+                "equal_logits", pa.float64(), "1", "share of rows whose two largest logits, which differ, are equal"
+            ),
+            Column("subnormal_entries", pa.float64(), "1", "share of entries whose exp is subnormal"),
+            Column("zero_entries", pa.float64(), "1", "share of entries whose exp rounds to 0"),
+            Column(
+                "finite_rows", pa.int32(), "1", "rows with finite results; the rest is about them, NaN if there is none"
+            ),
+            Column(
+                "relative_error", pa.float64(), "1", "median over rows, of the largest probability against float64's"
+            ),
+            Column("total_variation", pa.float64(), "1", "mean over rows of half of Σ|p - p_float64|"),
+            Column("largest_total_variation", pa.float64(), "1", "the same of the worst row"),
+        ),
+    ),
     "layernorm": (
         "Every norm's parameters of every checkpoint surveyed.",
         (

@@ -1,0 +1,70 @@
+"""Binary floating-point formats: what numbers they have, and rounding to them, computed in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Format(NamedTuple):
+    """A binary floating-point format with subnormal numbers and infinities (IEEE 754-2019, section 3.3)."""
+
+    precision: int
+    """Bits of the significand, the leading one included."""
+
+    smallest_exponent: int
+    """The smallest normal number is 2 to this power."""
+
+    largest: float
+    """The largest finite number."""
+
+    @property
+    def smallest_normal(self) -> float:
+        return float(2.0**self.smallest_exponent)
+
+    @property
+    def smallest_subnormal(self) -> float:
+        return float(2.0 ** (self.smallest_exponent - self.precision + 1))
+
+
+FORMATS = {
+    "fp32": Format(24, -126, (2 - 2.0**-23) * 2.0**127),
+    "bf16": Format(8, -126, (2 - 2.0**-7) * 2.0**127),
+    "fp16": Format(11, -14, 65_504.0),
+}
+FLOAT64 = Format(53, -1022, float(np.finfo(np.float64).max))
+
+
+def rounded_to(x: np.ndarray, number_format: Format) -> np.ndarray:
+    """Float64 numbers rounded to the nearest of a format's, ties to even; infinities and NaN stay.
+
+    Below the smallest normal number the last place stays what it is there; what rounds past the largest is infinite, so
+    overflow begins half a last place beyond it. Scaling by powers of two is exact, hence nothing else is rounded.
+    """
+    _, exponent = np.frexp(x)  # |x| < 2^exponent
+    last_place = np.maximum(exponent, number_format.smallest_exponent + 1) - number_format.precision
+    nearest = np.asarray(np.ldexp(np.rint(np.ldexp(x, -last_place)), last_place))
+    nearest[np.abs(nearest) > number_format.largest] *= np.inf
+    return nearest
+
+
+def representable(index: int, number_format: Format) -> float:
+    """The format's numbers from 0 upwards, counted from 0; past the largest they go on as if there were exponents."""
+    in_a_binade = 1 << (number_format.precision - 1)
+    binade, step = divmod(index, in_a_binade)
+    if binade == 0:
+        return step * number_format.smallest_subnormal
+    return float((in_a_binade + step) * number_format.smallest_subnormal * 2.0 ** (binade - 1))
+
+
+def last_representable(holds: Callable[[float], bool], number_format: Format) -> float:
+    """The largest of a format's numbers for which something holds, which holds from 0 up to it and for none after."""
+    low, high = 0, 1
+    while holds(representable(high, number_format)):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(representable(middle, number_format)) else (low, middle)
+    return representable(low, number_format)

@@ -1,0 +1,315 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import formats
+from stages.common import floats, tables
+from stages.common.floats import FLOAT64, FORMATS, rounded_to
+from stages.drawing import formats as drawing
+from stages.drawing import style
+
+WORDS = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
+NUMBERS = {
+    "fp16": np.arange(2**16, dtype=np.uint16).view(np.float16),
+    "bf16": (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32),
+    "fp32": np.append([0x7F7FFFFF], np.append(WORDS, WORDS % 2**23)).astype(np.uint32).view(np.float32),
+}
+NUMBERS = {name: numbers[~np.isnan(numbers)] for name, numbers in NUMBERS.items()}
+"""All numbers of the short formats, and many of fp32 (its largest, and every second subnormal), in a type for them."""
+
+
+def by_cast(x, name):
+    """Float64 numbers in a format and back, as NumPy converts them, and torch, which goes by way of fp32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if name == "bf16":
+            return torch.from_numpy(x.astype(np.float32)).bfloat16().double().numpy()
+        return x.astype({"fp16": np.float16, "fp32": np.float32}[name]).astype(np.float64)
+
+
+def assert_rounds_as_a_cast_does(x, name):
+    bits = [found.view(np.uint64) for found in (rounded_to(x, FORMATS[name]), by_cast(x, name))]
+    np.testing.assert_array_equal(*bits)
+
+
+def neighbours(name):
+    """Each non-negative finite number of `NUMBERS` and the next one of the format, past the largest a power of two."""
+    step = np.uint32(2**16 if name == "bf16" else 1)
+    low = NUMBERS[name][np.isfinite(NUMBERS[name]) & ~np.signbit(NUMBERS[name])]
+    high = (low.view(f"u{low.itemsize}") + step.astype(f"u{low.itemsize}")).view(low.dtype).astype(np.float64)
+    return low.astype(np.float64), np.where(np.isinf(high), 2.0 ** np.ceil(np.log2(FORMATS[name].largest)), high)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_numbers_of_a_format_stay_as_they_are(name):
+    x = NUMBERS[name].astype(np.float64)
+    assert np.isinf(x).any() or name == "fp32"
+    assert_rounds_as_a_cast_does(x, name)
+    np.testing.assert_array_equal(rounded_to(x, FORMATS[name]), x)
+    special = np.array([np.inf, -np.inf, np.nan, -0.0])
+    np.testing.assert_array_equal(rounded_to(special, FORMATS[name]), special)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_between_neighbours_it_goes_to_the_nearest_and_halfway_to_the_even_one(name):
+    low, high = neighbours(name)
+    middle = (low + high) / 2
+    ulp = np.spacing(middle.astype(np.float32)) if name == "bf16" else np.spacing(middle)
+    for x in (middle, middle - ulp, middle + ulp):
+        assert_rounds_as_a_cast_does(x, name)
+        assert_rounds_as_a_cast_does(-x, name)
+    assert FORMATS[name].largest in low
+    assert np.isinf(rounded_to(middle, FORMATS[name])).any()
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(-170, 140))
+def test_any_float64_rounds_as_a_cast_does(word, exponent):
+    x = np.array([word], np.uint64).view(np.float64)
+    near = np.ldexp(np.frexp(x)[0], exponent)
+    for y in (x[~np.isnan(x)], near[~np.isnan(near)]):
+        assert_rounds_as_a_cast_does(y, "fp32")
+        assert_rounds_as_a_cast_does(y, "fp16")
+        assert_rounds_as_a_cast_does(by_cast(y, "fp32"), "bf16")
+        np.testing.assert_array_equal(rounded_to(y, FLOAT64), y)
+
+
+def test_the_descriptions_are_those_of_numpy_and_torch():
+    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        described, found = FORMATS[name], torch.finfo(kind)
+        assert (described.largest, described.smallest_normal) == (found.max, found.tiny)
+        assert described.smallest_subnormal == found.tiny * found.eps
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16"])
+def test_counting_upwards_meets_every_number(name):
+    finite, _ = neighbours(name)
+    counted = [floats.representable(i, FORMATS[name]) for i in range(finite.size)]
+    np.testing.assert_array_equal(counted, finite)
+    assert floats.representable(finite.size, FORMATS[name]) > FORMATS[name].largest
+
+
+@given(st.integers(0, 2**15 - 1))
+def test_bisection_finds_the_last_number(index):
+    last = floats.representable(index, FORMATS["bf16"])
+    assert floats.last_representable(lambda x: x <= last, FORMATS["bf16"]) == last
+
+
+@pytest.mark.parametrize(
+    ("name", "overflow", "subnormal", "zero"),
+    [("fp32", 88.72, -87.34, -103.97), ("bf16", 88.72, -87.34, -92.88), ("fp16", 11.09, -9.70, -17.33)],
+)
+def test_thresholds_are_as_derived_and_measured_to_the_last_number(name, overflow, subnormal, zero):
+    derived, measured = formats.exp_thresholds(FORMATS[name]), formats.measured_thresholds(FORMATS[name])
+    assert [round(derived[kind], 2) for kind in ("overflow", "subnormal", "zero")] == [overflow, subnormal, zero]
+    for kind, last in measured.items():
+        step = float(np.spacing(np.float32(abs(last)))) * 2.0 ** (24 - FORMATS[name].precision)
+        assert abs(last) <= abs(derived[kind]) < abs(last) + step, kind
+        assert rounded_to(np.float64(last), FORMATS[name]) == last
+        near, beyond = rounded_to(np.exp(derived[kind] + np.sign(last) * np.array([-1e-9, 1e-9])), FORMATS[name])
+        smallest, normal = FORMATS[name].smallest_subnormal, FORMATS[name].smallest_normal
+        sides = {
+            "overflow": (FORMATS[name].largest, np.inf), "subnormal": (normal, normal - smallest), "zero": (smallest, 0)
+        }  # fmt: skip
+        assert (near, beyond) == sides[kind]
+
+
+def test_dot_products_are_those_of_the_rounded_vectors_whatever_the_chunks(monkeypatch):
+    rows, keys, d = 3, 2, 50
+    whole = formats.dot_products(1, rows, keys, d)
+    vectors = formats.streams.generator(1, "formats/vectors", d).standard_normal((d, rows + keys)).T
+    for name, found in whole.items():
+        x = vectors if name == formats.REFERENCE else by_cast(vectors, name)
+        expected = np.hstack([(x[:rows] ** 2).sum(-1, keepdims=True), x[:rows] @ x[rows:].T])
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    assert np.abs(whole["fp16"] - whole["float64"]).max() > 1e-5
+    monkeypatch.setattr(formats, "CHUNK_ELEMENTS", 7)
+    for name, found in formats.dot_products(1, rows, keys, d).items():
+        np.testing.assert_allclose(found, whole[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("subtract", [False, True])
+@pytest.mark.parametrize("name", FORMATS)
+def test_softmax_rounds_every_operation_once(name, subtract):
+    z = by_cast(np.random.default_rng(0).normal(0, 5, (40, 9)), name)
+    with np.errstate(all="ignore"):
+        x = by_cast(z - z.max(-1, keepdims=True), name) if subtract else z
+        e = by_cast(np.exp(x), name)
+        total = by_cast(e.sum(-1, keepdims=True), name)
+        p = by_cast(e / total, name)
+    found = formats.softmax(z, FORMATS[name], subtract)
+    for ours, expected in zip(found, (x, e, total, p), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_the_reference_is_softmax():
+    from scipy.special import softmax
+
+    z = np.random.default_rng(0).normal(0, 300, (20, 9))
+    np.testing.assert_allclose(formats.softmax(z, FLOAT64, True).probabilities, softmax(z, axis=-1), rtol=1e-12)
+
+
+def outcome(logits, subtract=False, divisor=1.0, name="fp16"):
+    dots = np.array(logits, np.float64)
+    expected = formats.softmax(dots / divisor, FLOAT64, True).probabilities
+    return formats.outcome(dots, dots / divisor, expected, divisor, FORMATS[name], subtract)
+
+
+FINE = [0.0, 1.0, 2.0]
+CASES = {
+    "fine": ([FINE], {}),
+    "dot product": ([[65520.0, 1.0, 0.0], FINE], {"dot_product_overflow": 0.5, "not_finite": 0.5}),
+    "exp": ([[11.1, 1.0, 0.0], FINE], {"exp_overflow": 0.5, "not_finite": 0.5}),
+    "sum": ([[11.0, 11.01, 0.0], FINE], {"sum_overflow": 0.5}),
+    "subnormal": ([[-10.0, -11.0, 0.0], FINE], {"subnormal_exp": 0.5, "subnormal_entries": 2 / 6}),
+    "zero": ([[-17.4, -10.0, 0.0], FINE], {"subnormal_exp": 0.5, "subnormal_entries": 1 / 6, "zero_exp": 0.5,
+                                           "zero_entries": 1 / 6}),
+    "resolution": ([[8.0, 8.001, 0.0], FINE, [8.0, 8.0, 0.0], [0.0, 0.001, 8.0]], {"equal_logits": 0.25}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("logits", "expected"), CASES.values(), ids=CASES)
+def test_each_failure_is_counted_as_what_it_is(logits, expected):
+    found = outcome(logits)
+    shares = [*formats.FAILURES, "subnormal_entries", "zero_entries"]
+    assert {name: found[name] for name in shares if found[name]} == pytest.approx(expected)
+    assert found["finite_rows"] == len(logits) * (1 - found["not_finite"])
+
+
+def test_subtraction_saves_exp_and_sum_but_not_a_dot_product_and_scaling_saves_neither():
+    assert outcome(CASES["exp"][0], subtract=True)["not_finite"] == 0
+    assert outcome(CASES["sum"][0], subtract=True)["sum_overflow"] == 0
+    for divisor in (1.0, 256.0):
+        found = outcome(CASES["dot product"][0], subtract=True, divisor=divisor)
+        assert (found["dot_product_overflow"], found["not_finite"]) == (0.5, 0.5)
+
+
+def test_errors_are_those_of_finite_rows_and_nan_if_there_is_none():
+    three = outcome([[11.0, 11.01, 0.0], FINE, FINE, [12.0, 0.0, 0.0]])
+    assert three["finite_rows"] == 3
+    assert three["largest_total_variation"] == pytest.approx(0.5), "a sum that overflows makes every probability 0"
+    assert three["total_variation"] == pytest.approx(0.5 / 3, abs=0.001)
+    assert three["relative_error"] < 0.001, "the median"
+    tied = outcome([[8.0, 8.001]])
+    assert tied["relative_error"] == pytest.approx(1 - 0.5 * (1 + np.exp(-0.001)), rel=1e-3)
+    assert tied["total_variation"] == pytest.approx(0.5 * np.tanh(0.0005), rel=1e-3)
+    none = outcome([[12.0, 1.0]])
+    assert none["finite_rows"] == 0
+    assert all(np.isnan(none[name]) for name in ("relative_error", "total_variation", "largest_total_variation"))
+
+
+def test_a_failure_appears_at_the_first_dimension_with_that_share_of_rows():
+    assert formats.first_dimension([2, 4, 8], [0.0, 0.01, 0.5], 0.01) == 4
+    assert formats.first_dimension([2, 4, 8], [0.5, 0.0, 0.5], 0.01) == 2
+    assert formats.first_dimension([2, 4, 8], [0.0, 0.01, 0.02], 0.03) == 0
+
+
+def first_not_finite(keys, dimensions):
+    lines = [line for d in dimensions for line in formats.outcomes(formats.dot_products(3, 64, keys, d), d)]
+    return formats.first_dimensions(lines, 0.5)
+
+
+def test_aligned_vectors_break_where_the_formats_say():
+    """|q|² ≈ d passes ln(largest), scaled √d passes it, and in fp16 d itself passes the largest number."""
+    found = first_not_finite(2, [8, 16, 64, 128, 4096, 8192, 32768, 65536])
+    for name in FORMATS:
+        largest = formats.exp_thresholds(FORMATS[name])["overflow"]
+        for scaling, expected in (("unscaled", largest), ("scaled", largest**2)):
+            here = found[name][scaling]["naive"]["aligned"]
+            assert here["first_exp_overflow"] == here["first_not_finite"]
+            assert expected / 1.2 < here["first_not_finite"] < 2 * expected
+            assert found[name][scaling]["subtracted"]["aligned"]["first_exp_overflow"] == 0
+            overflow = found[name][scaling]["subtracted"]["aligned"]["first_not_finite"]
+            assert overflow == found[name][scaling]["naive"]["aligned"]["first_dot_product_overflow"]
+            assert overflow == (65536 if name == "fp16" else 0)
+
+
+def test_independent_vectors_break_unscaled_and_naive_alone():
+    found = first_not_finite(16, [4, 32, 256, 8192])
+    for name, expected in (("fp32", 8192), ("bf16", 8192), ("fp16", 256)):
+        here = {(s, w): found[name][s][w]["independent"] for s in formats.SCALINGS for w in formats.SUBTRACTED}
+        assert here.pop(("unscaled", "naive"))["first_not_finite"] == expected
+        assert [entry["first_not_finite"] for entry in here.values()] == [0, 0, 0]
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """The stage run in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["formats"])
+
+    def run(widest, rows):
+        section = f"{{widest: {widest}, rows: {rows}, keys: 2, appears: 0.01}}"
+        (tmp_path / "params.yaml").write_text(f"run: {{root_seed: 5}}\nformats: {section}\n")
+        formats.main()
+        return tables.read(formats.OUTPUT, "formats"), json.loads(
+            (tmp_path / "reports/metrics/formats.json").read_text()
+        )
+
+    return run
+
+
+def test_the_stage_writes_every_combination_and_repeats_to_the_byte(ran):
+    table, metrics = ran(16, 8)
+    names = ["format", "scaling", "softmax", "keys", "dimension"]
+    assert len(table) == len(table.drop_duplicates(names)) == 3 * 2 * 2 * 2 * 4
+    assert sorted(set(table["dimension"])) == [2, 4, 8, 16]
+    here = metrics["fp16"]["unscaled"]["naive"]["aligned"]
+    assert set(here) == {f"first_{failure}" for failure in formats.FAILURES}
+    independent = formats.dot_products(5, 8, 2, 16)["float64"][:, 1:]
+    assert metrics["independent_dot_products"] == {"dimension": 16, "largest": pytest.approx(np.abs(independent).max())}
+    assert metrics["exp_thresholds"]["fp16"]["measured"]["overflow"] == pytest.approx(11.0859)
+    before = formats.OUTPUT.read_bytes()
+    assert ran(16, 8)[1] == metrics
+    assert formats.OUTPUT.read_bytes() == before
+
+
+def test_progress_is_told_up_to_its_end(ran, monkeypatch):
+    totals, added = [], []
+
+    class Recorder(formats.Progress):
+        def __init__(self, label, total, unit):
+            totals.append(total)
+            super().__init__(label, total, unit)
+
+        def add(self, work):
+            added.append(work)
+
+    monkeypatch.setattr(formats, "Progress", Recorder)
+    ran(8, 3)
+    assert totals == [sum(added)]
+    assert min(added) > 0
+
+
+def test_a_wider_run_leaves_the_narrower_dimensions_as_they_were(ran):
+    narrow, wide = ran(4, 3)[0], ran(16, 3)[0]
+    assert wide[wide["dimension"] <= 4].reset_index(drop=True).equals(narrow)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("widest", "rows"), [(2, 1), (64, 4)])
+def test_the_smallest_run_can_be_drawn(ran, widest, rows):
+    table, metrics = ran(widest, rows)
+    with style.applied():
+        shown = drawing.formats(table, 7)
+        first = drawing.first_failures(table, metrics, 7)
+        for figure in (shown, first):
+            figure.canvas.draw()
+    lines = table[(table["keys"] == "independent") & (table["scaling"] == "scaled")]
+    assert len(shown.axes[1].lines) == 6
+    np.testing.assert_array_equal(
+        shown.axes[1].lines[0].get_ydata(),
+        lines[(lines["format"] == "fp32") & (lines["softmax"] == "naive")]["not_finite"],
+    )
+    told = {text.get_text() for text in first.axes[1].texts}
+    expected = {
+        f"{end:,}"
+        for name in FORMATS
+        for s in formats.SCALINGS
+        for w in formats.SUBTRACTED
+        if (end := metrics[name][s][w]["aligned"]["first_not_finite"])
+    }
+    assert told == expected
