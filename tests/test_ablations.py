@@ -121,3 +121,22 @@ def test_the_committed_summary_is_that_of_the_committed_runs(project):
         assert here.read_bytes() == there.read_bytes(), name
     found = json.loads((ROOT / "reports" / "ablations" / "metrics.json").read_text())
     assert found["made_with"]["seeds"] >= 3
+
+
+@pytest.mark.slow
+def test_one_more_seed_trains_only_itself_and_make_repro_trains_none(rebuilt):
+    def trained():
+        printed = rebuilt.check("make", "ablations")
+        return {line.split("'")[1].split(":")[-1] for line in printed.splitlines() if line.startswith("Running stage")}
+
+    conditions = ("scaled", "scaled_wide", "no_layernorm")
+    assert trained() >= {f"ablate@{condition}-{seed}" for condition in conditions for seed in (0, 1)}
+    assert rebuilt.run("dvc", "status", "-q").returncode == 0
+    found = json.loads(rebuilt.read("reports/metrics/claims.json"))["S13"]
+    assert found["n"] == 2
+    rebuilt.configure("ablations.seeds=[0,1,7]")
+    assert {name for name in trained() if name.startswith("ablate@")} == {f"ablate@{c}-7" for c in conditions}
+    assert json.loads(rebuilt.read("reports/metrics/claims.json"))["S13"]["n"] == 3
+    rebuilt.configure("tokens.train_share=0.8", "ablate.steps=6")
+    assert not [name for name in rebuilt.repro() if name.startswith("ablate")]
+    assert rebuilt.run("dvc", "status", "-q").returncode == 1, "but DVC says that the ablations are out of date"

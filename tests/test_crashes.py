@@ -34,7 +34,7 @@ def test_a_rebuild_that_is_killed_at_random_moments_ends_as_an_uninterrupted_one
     assert kills >= 3
     project.repro()
     assert project.read("dvc.lock") == smoke.read("dvc.lock")
-    assert project.run("dvc", "status", "-q").returncode == 0
+    assert project.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
     for path in (smoke.folder / "reports").rglob("*"):
         if path.is_file():
             assert (project.folder / path.relative_to(smoke.folder)).read_bytes() == path.read_bytes(), path

@@ -15,7 +15,7 @@ from test_inputs import TEXT, gpt2_tensors, local_source
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 MODEL5 = {"train@0", "train@1"}
 SHOWN = {"figures", "report"}
-AFTER_TRAIN = {"layernorm", "dynamics", "claims"} | SHOWN
+AFTER_TRAIN = {"layernorm", "dynamics", "logits", "claims"} | SHOWN
 
 
 def sources(stage):
@@ -92,6 +92,11 @@ SLOW = {
     "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
     "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics", "claims"} | SHOWN),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm", "claims"} | SHOWN),
+    "ablate.steps": (param("ablate.steps=5"), {"check", "report"}),
+    "a summary of ablations": (
+        lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
+        {"claims", "report"},
+    ),
     "sweep.trials": (param("sweep.trials=30"), {"check", "sweep", "claims"} | SHOWN),
     "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax", "claims"} | SHOWN),
     "formats.appears": (param("formats.appears=0.1"), {"check", "formats"} | SHOWN),
@@ -104,7 +109,7 @@ SLOW = {
     "stages/survey/families.py": (comment("stages/survey/families.py"), {"check", "inputs", "layernorm"}),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm", "claims"} | SHOWN),
     "stages/common/statistics.py": (
-        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "dynamics", "claims"}
+        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"}
     ),
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
@@ -123,7 +128,7 @@ SLOW = {
 def reruns(project, change, expected):
     change(project)
     assert project.repro() == expected
-    assert project.run("dvc", "status", "-q").returncode == 0
+    assert project.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
     assert project.repro() == set()
 
 
@@ -147,7 +152,7 @@ def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
     rebuilt.check("python", "-m", "stages.tidy")
     before = state()
     rebuilt.configure("run.seeds=[0,1,9]")
-    assert rebuilt.repro() == {"check", "train@9", "dynamics", "claims"} | SHOWN
+    assert rebuilt.repro() == {"check", "train@9", "dynamics", "logits", "claims"} | SHOWN
     assert "train@9" in rebuilt.read("dvc.lock")
     rebuilt.configure("run.seeds=[0,1]")
     assert not {name for name in rebuilt.repro() if name.startswith("train")}
