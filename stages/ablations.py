@@ -71,13 +71,14 @@ def main() -> None:
     settings, _ = params.load("ablations", Settings, Run)
     runs, made_with = gather(settings)
 
+    from stages.ablation.figures import figures
     from stages.ablation.summary import summary
-    from stages.drawing import ablations, style
+    from stages.drawing import style
 
     found = summary(runs) | {"made_with": made_with | {"seeds": len(settings.seeds)}}
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
         files.write_json(folder / "metrics.json", files.rounded(found))
-        for name, figure in ablations.figures(runs, found, WIDTH).items():
+        for name, figure in figures(runs, found, WIDTH).items():
             style.save(figure, folder / f"{name}.svg", DPI)
 
 

@@ -25,6 +25,7 @@ from stages import (
     dynamics,
     figures,
     formats,
+    goldilocks,
     inputs,
     layernorm,
     matrices,
@@ -56,6 +57,7 @@ class Params(params.Section):
     matrices: matrices.Settings
     sweep: sweep.Settings
     softmax: softmax.Settings
+    goldilocks: goldilocks.Settings
     formats: formats.Settings
     layernorm: layernorm.Settings
     tokens: tokens.Settings

@@ -25,7 +25,7 @@ class Settings(params.Section):
     """Width of the figures in inches."""
 
     dpi: int = Field(ge=30, le=1200)
-    """Resolution of the point clouds, which are rasterised."""
+    """Resolution of the point clouds and heat maps, which are rasterised."""
 
 
 class Run(params.Section):
@@ -38,7 +38,7 @@ def main() -> None:
     shown = parser.parse_args().model5
     settings, _ = params.load("figures", Settings, Run)
 
-    from stages.drawing import formats, logits, model5, norms, scaling, style
+    from stages.drawing import formats, goldilocks, logits, model5, norms, scaling, style
 
     pair = files.read_tensors(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
@@ -46,6 +46,9 @@ def main() -> None:
     layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
     named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     softmax = tables.read(files.DATA / "softmax.parquet", "softmax")
+    scales = tables.read(files.DATA / "goldilocks.parquet", "goldilocks")
+    zone = tables.read(files.DATA / "goldilocks_zone.parquet", "goldilocks_zone")
+    least = tables.parameters(files.DATA / "goldilocks_zone.parquet")["goldilocks"]
     by_format = tables.read(files.DATA / "formats.parquet", "formats")
     first = files.read_metrics("formats")
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
@@ -59,6 +62,8 @@ def main() -> None:
             "sweep": scaling.sweep(sweep, width),
             "sweep_ratio": scaling.sweep_ratio(sweep, width),
             "softmax": scaling.softmax(softmax, width),
+            "goldilocks_map": goldilocks.heat_maps(scales, zone, width),
+            "goldilocks_zone": goldilocks.zones(zone, width, least["least_gradient"], least["least_discrimination"]),
             "formats": formats.formats(by_format, width),
             "first_failures": formats.first_failures(by_format, first, width),
             "layernorm_histograms": norms.histograms(layernorm, width),

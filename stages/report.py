@@ -61,6 +61,23 @@ SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
         (Figure("softmax", "Softmax of every entry, over rows and over all of them at once.", ("S5", "S6", "S7")),),
     ),
     (
+        "The Goldilocks zone",
+        (
+            Figure(
+                "goldilocks_map",
+                "What softmax does at every dimension d and logit scale s; ρ is the correlation of the query with the "
+                "key at its own position.",
+                ("S7", "S8", "S9"),
+            ),
+            Figure(
+                "goldilocks_zone",
+                "Where softmax both learns and tells entries apart, by number of keys n and by correlation ρ. "
+                "Above 1 and below 1/d nothing was measured.",
+                ("S8",),
+            ),
+        ),
+    ),
+    (
         "What number formats do to it",
         (
             Figure(

@@ -108,8 +108,10 @@ SLOW = {
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
     "stages/survey/families.py": (comment("stages/survey/families.py"), {"check", "inputs", "layernorm"}),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm", "claims"} | SHOWN),
+    "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks"} | SHOWN),
     "stages/common/statistics.py": (
-        comment("stages/common/statistics.py"), {"check", "sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"}
+        comment("stages/common/statistics.py"),
+        {"check", "sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"},
     ),
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
@@ -201,7 +203,8 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
 EXTREMES = {
     "everything at its lower limit": [
         "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
-        "sweep.trials=2", "softmax.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
+        "sweep.trials=2", "softmax.trials=2", "goldilocks.widest=4", "goldilocks.exponents=3", "goldilocks.lengths=[3]",
+        "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
         "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
         "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.probe_windows=1",
         "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",

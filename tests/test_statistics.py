@@ -57,3 +57,17 @@ def test_share_interval_is_exact():
 def test_rank_correlation():
     assert statistics.rank_correlation([0, 1, 2, 3], [9, 5, 2, 1]) == pytest.approx(-1)
     assert statistics.rank_correlation([0, 1, 2], [7, 7, 7]) == 0
+
+
+@given(arrays(np.float64, (2, 12), elements=st.floats(-1, 1)), st.integers(1, 11), st.floats(-1e6, 1e6))
+def test_moments_of_parts_are_those_of_the_whole(x, first, place):
+    parts = statistics.Moments.of(place + x[:, :first]).merged(statistics.Moments.of(place + x[:, first:]))
+    assert parts.n == 12
+    np.testing.assert_allclose(parts.mean, place + x.mean(-1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(parts.squares, 12 * x.var(-1), rtol=1e-6, atol=1e-8)
+
+
+def test_the_half_width_of_moments_is_that_of_the_means_interval():
+    x = np.random.default_rng(0).normal(2, 3, 12)
+    expected = statistics.mean_interval(x)
+    assert statistics.Moments.of(x).half_width() == pytest.approx(expected.high - expected.value)

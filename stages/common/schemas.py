@@ -34,6 +34,21 @@ OVER_SEEDS = (
     Column("high", pa.float64(), "of the quantity", "upper end of its 95 % t interval over seeds"),
     Column("seeds", pa.int32(), "1", "number of seeds; with one, the interval is the point"),
 )
+GOLDILOCKS_KEY = (
+    Column("dimension", pa.int32(), "1", "dimension d of the query and the keys"),
+    Column("length", pa.int32(), "1", "number n of keys that softmax runs over"),
+    Column("correlation", pa.float64(), "1", "correlation ρ of the query with the first key, entry by entry"),
+)
+
+
+def _with_interval(name: str, unit: str, meaning: str) -> tuple[Column, ...]:
+    """The columns of a mean and of its 95 % t interval."""
+    return (
+        Column(name, pa.float64(), unit, meaning),
+        Column(f"{name}_low", pa.float64(), unit, "lower end of its 95 % interval"),
+        Column(f"{name}_high", pa.float64(), unit, "upper end of its 95 % interval"),
+    )
+
 
 TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
     "sweep": (
@@ -61,6 +76,38 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("logit", pa.float64(), "1", "the entry, scaled as said"),
             Column("probability", pa.float64(), "1", "its softmax"),
             Column("surprisal", pa.float64(), "nats", "-log of its softmax"),
+        ),
+    ),
+    "goldilocks": (
+        "What softmax does at every dimension, length, correlation and logit scale of the map; means over the trials.",
+        (
+            *GOLDILOCKS_KEY,
+            Column("exponent", pa.float64(), "1", "-log scale / log dimension: 0 unscaled, 1/2 for 1/√d, 1 for 1/d"),
+            Column("scale", pa.float64(), "1", "what the logits are multiplied with"),
+            *_with_interval("normalised_entropy", "1", "entropy of the softmax over its maximum log n"),
+            *_with_interval("largest_probability", "1", "largest probability"),
+            *_with_interval("effective_entries", "entries", "exp of the entropy in nats"),
+            *_with_interval("jacobian_norm", "1", "Frobenius norm of the softmax Jacobian"),
+            *_with_interval("gradient_norm", "1", "norm of the gradient of -log p_t by the logits, t drawn from p"),
+            *_with_interval("relative_gradient", "1", "gradient_norm over that of an even softmax, √(1 - 1/n)"),
+            *_with_interval("discrimination", "1", "largest_probability over that of an even softmax, 1/n"),
+            Column("zone", NAME, "1", "`inside`, `outside` or, where an interval holds a threshold, `undecided`"),
+            Column("trials", pa.int64(), "1", "number of queries, each with keys of its own"),
+        ),
+    ),
+    "goldilocks_zone": (
+        "Between which logit scales softmax both learns and tells entries apart.",
+        (
+            *GOLDILOCKS_KEY,
+            Column("lower", pa.float64(), "1", "the scale from which on discrimination is large enough"),
+            Column("upper", pa.float64(), "1", "the scale up to which the gradient is large enough"),
+            Column("lower_exponent", pa.float64(), "1", "the lower edge as -log scale / log dimension"),
+            Column("upper_exponent", pa.float64(), "1", "the upper edge likewise"),
+            Column(
+                "lower_beyond", pa.bool_(), "1", "whether that edge lies beyond the map, which ends where it is put"
+            ),
+            Column("upper_beyond", pa.bool_(), "1", "the same of the upper edge"),
+            Column("decades", pa.float64(), "decades", "log₁₀ upper / lower, 0 if there is no zone"),
         ),
     ),
     "formats": (

@@ -47,6 +47,34 @@ def widened(estimate: Estimate, comparisons: int) -> Estimate:
     return estimate._replace(low=low, high=high)
 
 
+class Moments(NamedTuple):
+    """Of n observations of each entry of an array: their mean and their summed squared distance from it.
+
+    All that the mean's interval needs, so that observations can be looked at in parts and forgotten.
+    """
+
+    n: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Moments:
+        """Of observations along the last axis: (..., n) to two arrays (...)."""
+        mean = values.mean(-1)
+        return cls(values.shape[-1], mean, ((values - mean[..., None]) ** 2).sum(-1))
+
+    def merged(self, other: Moments) -> Moments:
+        """Both samples as one (Chan, Golub & LeVeque 1983), without the cancellation that sums of squares have."""
+        n, shift = self.n + other.n, other.mean - self.mean
+        squares = self.squares + other.squares + shift**2 * (self.n * other.n / n)
+        return Moments(n, self.mean + shift * (other.n / n), squares)
+
+    def half_width(self) -> np.ndarray:
+        """Half the width of Student's t interval around each mean."""
+        unit = t_interval(0.0, 1.0, self.n).high
+        return np.asarray(unit * np.sqrt(self.squares / (self.n - 1) / self.n))
+
+
 def mean_interval(values: ArrayLike) -> Estimate:
     """The mean of independent observations with Student's t interval.
 

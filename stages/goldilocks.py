@@ -1,0 +1,189 @@
+"""Where do logits let softmax both learn and tell entries apart? (claims S7-S9)
+
+Source: the article on numerical scaling (5.1) speaks of a zone between logits so large that softmax saturates and so
+small that it tells no entry apart. This is a map of softmax(s·qKᵀ) over the dimension d, the logit scale s from 1/d to
+1, the number n of keys, and the correlation ρ of the query with the key at its own position. `stages/landscape/rows.py`
+says how the logits are drawn and what is measured of their softmax, `stages/landscape/zone.py` where the zone is.
+
+Every dimension and length has random streams of its own, which all scales and correlations share. Of the trials only
+running means and variances are kept, so that memory does not grow with them.
+
+Reads:  parameters only.
+Writes: data/goldilocks.parquet, data/goldilocks_zone.parquet, reports/metrics/goldilocks.json
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationInfo, field_validator
+
+from stages.common import cli, files, params, streams, tables
+from stages.common.progress import Progress
+from stages.common.statistics import Moments
+from stages.landscape import rows, zone
+
+OUTPUT = files.DATA / "goldilocks.parquet"
+ZONE = files.DATA / "goldilocks_zone.parquet"
+CHUNK_ELEMENTS = 2**16
+SUMS = 16  # what is done with a row's sums takes as long as so many keys
+
+
+class Settings(params.Section):
+    widest: int = Field(ge=4, le=2**20)
+    """Largest dimension of the map, a power of two; the others are 2, 4, 8, … up to it."""
+
+    exponents: int = Field(ge=3, le=1001)
+    """Logit scales d^-x for each dimension, x evenly from 0 to 1; odd, so that 1/√d is one of them."""
+
+    lengths: list[int] = Field(min_length=1, max_length=6)
+    """Numbers n of keys that softmax runs over."""
+
+    correlations: list[float] = Field(min_length=1, max_length=6)
+    """Correlations ρ of the query's entries with those of the key at its own position."""
+
+    trials: int = Field(ge=2, le=10_000_000)
+    """Queries, each with keys of its own, for each dimension and length."""
+
+    least_gradient: float = Field(gt=0, lt=1)
+    """In the zone the gradient is on average at least this share of an even softmax's."""
+
+    least_discrimination: float = Field(gt=1)
+    """In the zone the largest probability is on average at least this multiple of 1/n."""
+
+    @field_validator("widest")
+    @classmethod
+    def _power_of_two(cls, widest: int) -> int:
+        if widest & (widest - 1):
+            raise ValueError("must be a power of two")
+        return widest
+
+    @field_validator("exponents")
+    @classmethod
+    def _odd(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("must be odd, so that 1/√d is one of the scales")
+        return points
+
+    @field_validator("lengths")
+    @classmethod
+    def _distinct_and_two_keys_at_least(cls, lengths: list[int]) -> list[int]:
+        if any(not 2 <= n <= 2**20 for n in lengths):
+            raise ValueError("every length must lie in 2 … 1048576")
+        if len(set(lengths)) < len(lengths):
+            raise ValueError("no length may stand twice")
+        return lengths
+
+    @field_validator("correlations")
+    @classmethod
+    def _distinct_and_from_none_to_full(cls, correlations: list[float]) -> list[float]:
+        if any(not 0 <= rho <= 1 for rho in correlations):
+            raise ValueError("every correlation must lie in 0 … 1")
+        if len({zone.named(rho) for rho in correlations}) < len(correlations):
+            raise ValueError("no correlation may stand twice, to six digits")
+        return correlations
+
+    @field_validator("least_discrimination")
+    @classmethod
+    def _within_reach(cls, least: float, info: ValidationInfo) -> float:
+        shortest = min(info.data.get("lengths", [np.inf]))
+        if least >= shortest:
+            raise ValueError(f"must be less than the shortest of goldilocks.lengths, {shortest}: a probability of 1")
+        return least
+
+
+class Run(params.RootSeed, params.Threads):
+    """What this stage sees of `run:`."""
+
+
+def dimensions(widest: int) -> list[int]:
+    """2, 4, 8, … up to `widest`, a power of two."""
+    return [2**i for i in range(1, widest.bit_length())]
+
+
+def exponents(points: int) -> np.ndarray:
+    """From 1 (scale 1/d) evenly down to 0 (unscaled), so that the scales d^-x grow; exactly 1/2 in the middle."""
+    return np.linspace(1, 0, points)
+
+
+def work(n: int, settings: Settings) -> int:
+    """How much one trial with n keys costs: the numbers looked at, once for all correlations and once for each."""
+    return settings.exponents * (n + SUMS) * (1 + len(settings.correlations))
+
+
+def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progress | None = None) -> Moments:
+    """Mean and spread over the trials of this d and n: arrays (exponents, statistics, correlations).
+
+    The streams are read in order, so the result does not depend on the chunks they are read in beyond rounding, and
+    more trials go on where fewer ended.
+    """
+    query, keys = (streams.generator(root_seed, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
+    scales = float(d) ** -exponents(settings.exponents)
+    chunk = max(1, CHUNK_ELEMENTS // n)
+    found: list[Moments] = []
+    for start in range(0, settings.trials, chunk):
+        size = min(chunk, settings.trials - start)
+        drawn = rows.draw(query, keys, d, n, settings.correlations, size)
+        parts = [Moments.of(rows.statistics_at(drawn, scale)) for scale in scales.tolist()]
+        found = [old.merged(new) for old, new in zip(found, parts, strict=True)] if found else parts
+        if progress:
+            progress.add(size * work(n, settings))
+    return Moments(settings.trials, np.stack([one.mean for one in found]), np.stack([one.squares for one in found]))
+
+
+def monte_carlo(root_seed: int, settings: Settings, threads: int) -> dict[tuple[int, int], Moments]:
+    """The moments of every (d, n); the result does not depend on the number of threads."""
+    pairs = [(d, n) for n in sorted(settings.lengths, reverse=True) for d in dimensions(settings.widest)]
+    total = settings.trials * sum(work(n, settings) for _, n in pairs)
+    with ThreadPoolExecutor(threads) as pool, Progress("goldilocks", total, "number") as progress:
+        found = pool.map(lambda d, n: moments(root_seed, d, n, settings, progress), *zip(*pairs, strict=True))
+        return dict(zip(pairs, found, strict=True))
+
+
+def table(found: dict[tuple[int, int], Moments], settings: Settings) -> pd.DataFrame:
+    """The table `goldilocks`: a row for each dimension, length, correlation and scale, ordered in this way."""
+    axes = (dimensions(settings.widest), settings.lengths, settings.correlations, exponents(settings.exponents))
+    d, n, rho, exponent = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+    ordered = [found[pair] for pair in product(*axes[:2])]
+    mean, half = (  # from (dimensions · lengths, exponents, statistics, correlations) to (statistics, rows)
+        np.stack(arrays).transpose(2, 0, 3, 1).reshape(len(rows.STATISTICS), -1)
+        for arrays in ([one.mean for one in ordered], [one.half_width() for one in ordered])
+    )
+    cells = {"dimension": d, "length": n, "correlation": rho, "exponent": exponent, "scale": d**-exponent}
+    for i, (name, bounds) in enumerate(rows.bounds(n).items()):
+        ends = (mean[i], np.clip(mean[i] - half[i], *bounds), np.clip(mean[i] + half[i], *bounds))
+        cells |= dict(zip(zone.with_interval(name), ends, strict=True))
+    for name, of, even in zone.criteria(n):
+        columns = zip(zone.with_interval(name), zone.with_interval(of), strict=True)
+        cells |= {relative: cells[absolute] / even for relative, absolute in columns}
+    frame = pd.DataFrame(cells | {"trials": settings.trials})
+    return frame.assign(zone=zone.verdicts(frame, settings.least_gradient, settings.least_discrimination))
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.goldilocks")
+    settings, run = params.load("goldilocks", Settings, Run)
+    cells = table(monte_carlo(run.root_seed, settings, run.threads), settings)
+    edges = zone.edges(cells, settings.least_gradient, settings.least_discrimination)
+    made_by = {"goldilocks": settings.model_dump(), "run": run.model_dump()}
+    for path, name, frame in ((OUTPUT, "goldilocks", cells), (ZONE, "goldilocks_zone", edges)):
+        tables.write(path, name, {str(key): column.to_numpy() for key, column in frame.items()}, made_by)
+
+    def of(frame: pd.DataFrame, n: int, rho: float) -> pd.DataFrame:
+        return frame[(frame["length"] == n) & (frame["correlation"] == rho)]
+
+    by_length = {
+        f"length_{n}": {
+            zone.named(rho): zone.metrics(of(cells, n, rho), of(edges, n, rho)) for rho in settings.correlations
+        }
+        for n in settings.lengths
+    }
+    thresholds = {"least_gradient": settings.least_gradient, "least_discrimination": settings.least_discrimination}
+    files.write_metrics("goldilocks", by_length | {"thresholds": thresholds} | zone.over_lengths(by_length))
+
+
+if __name__ == "__main__":
+    cli.run(main)
