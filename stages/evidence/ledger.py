@@ -82,7 +82,7 @@ CLAIMS: tuple[Claim, ...] = (
         "‖softmax Jacobian‖, unscaled over scaled, at the articles' d", "draw",
         Requirement(f"{DRAWN}.jacobian_norm_ratio", Below(0.5)),
         remarks=(
-            Remark("an even row has a small Jacobian too; unscaled it first is below half at d = (0: nowhere on the map)",
+            Remark("an even row has a small Jacobian too; by length, unscaled it halves at d = (0: nowhere)",
                    "goldilocks.jacobian_halves_from_dimension", every=True),
             Remark("in Model 5 after training: scaled", f"{LAST}.scaled.jacobian_norm"),
             Remark("unscaled", f"{LAST}.unscaled.jacobian_norm"),
@@ -99,7 +99,7 @@ CLAIMS: tuple[Claim, ...] = (
                     "gradient unscaled, at the widest d"),
         Requirement("goldilocks.independent.largest_discrimination_by_d", Below(DISCRIMINATION),
                     "discrimination at 1/d, at the widest d"),
-        absent="the map has no independent q and k (goldilocks.correlations)",
+        absent="needs a map over logit scales with 0 among goldilocks.correlations",
         remarks=(Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
                         "goldilocks.by_root_d_outside_from_dimension",
                         every=True),),

@@ -106,15 +106,18 @@ def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     independent = [of[named(0)] for of in by_length.values() if named(0) in of]
     if independent:
+        extremes = (
+            ("lowest_gradient_by_root_d", "by_root_d", "lowest_relative_gradient"),
+            ("lowest_discrimination_by_root_d", "by_root_d", "lowest_discrimination"),
+            ("largest_gradient_unscaled", "unscaled", "relative_gradient"),
+            ("largest_discrimination_by_d", "by_d", "discrimination"),
+        )
         found["independent"] = {
-            "lowest_gradient_by_root_d": extreme(
-                [of["by_root_d"]["lowest_relative_gradient"] for of in independent], True
-            ),
-            "lowest_discrimination_by_root_d": extreme(
-                [of["by_root_d"]["lowest_discrimination"] for of in independent], True
-            ),
-            "largest_gradient_unscaled": extreme([of["unscaled"]["relative_gradient"] for of in independent], False),
-            "largest_discrimination_by_d": extreme([of["by_d"]["discrimination"] for of in independent], False),
+            name: extreme([of[scale][quantity] for of in independent], name.startswith("lowest"))
+            for name, scale, quantity in extremes
+        }
+        found["jacobian_halves_from_dimension"] = {
+            length: of[named(0)]["unscaled"]["dimension_where_jacobian_halves"] for length, of in by_length.items()
         }
     outside = {
         rho: [d for of in by_length.values() if (d := of[rho]["by_root_d"]["outside_from_dimension"])]
