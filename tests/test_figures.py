@@ -1,9 +1,13 @@
+import functools
+from itertools import product
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
-from stages.drawing import model5, norms, style
+from stages import formats as stage
+from stages.drawing import formats, model5, norms, style
 
 NAMES = {
     "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "formats", "first_failures",
@@ -123,3 +127,47 @@ def test_heads_have_a_line_each_and_the_most_extreme_is_named(lowest, named):
     for block, axes in enumerate(figure.axes):
         assert axes.get_title() == f"block {block}: head {named} ends {'lowest' if lowest else 'highest'}"
         assert [line.get_color() == style.RED for line in axes.lines] == [head == named for head in range(3)]
+
+
+def by_format(widest, rows):
+    """The `formats` table of a small run, and when failures first appear in it."""
+    dimensions = [2**power for power in range(1, widest.bit_length())]
+    lines = [line for d in dimensions for line in stage.outcomes(stage.dot_products(5, rows, 2, d), d)]
+    return pd.DataFrame(lines), stage.first_dimensions(lines, 0.01)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("widest", "rows"), [(2, 1), (64, 4)])
+def test_small_runs_of_the_formats_can_be_drawn(widest, rows):
+    table, first = by_format(widest, rows)
+    with style.applied():
+        formats.formats(table, 7).canvas.draw()
+        formats.first_failures(table, first, 7).canvas.draw()
+
+
+def test_a_panel_of_the_formats_has_a_line_for_each_format_and_softmax():
+    table, _ = by_format(64, 4)
+    with style.applied():
+        axes = formats.formats(table, 7).axes
+    assert [panel.get_title() for panel in axes[:2]] == ["softmax of q·k", "softmax of q·k/√d"]
+    for panel, (quantity, scaling) in zip(axes, product(formats.QUANTITIES, formats.SCALINGS), strict=True):
+        for line, (name, way) in zip(panel.lines, product(formats.COLOURS, formats.STYLES), strict=True):
+            here = {"keys": "independent", "scaling": scaling, "format": name, "softmax": way}
+            chosen = table[np.logical_and.reduce([table[column] == value for column, value in here.items()])]
+            assert line.get_color() == formats.COLOURS[name]
+            assert line.get_linestyle() == formats.STYLES[way]
+            np.testing.assert_array_equal(line.get_xydata(), chosen[["dimension", quantity]])
+
+
+def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite():
+    table, first = by_format(64, 4)
+    for names in product(stage.FORMATS, stage.SCALINGS, stage.SUBTRACTED, stage.KEYS):
+        functools.reduce(dict.__getitem__, names, first)["first_not_finite"] = 0
+    first["bf16"]["scaled"]["naive"]["aligned"] |= {"first_not_finite": 32, "first_zero_exp": 8}
+    first["fp16"]["scaled"]["naive"]["aligned"] |= {"first_not_finite": 16, "first_zero_exp": 32}
+    with style.applied():
+        independent, aligned = formats.first_failures(table, first, 7).axes
+    assert [text.get_text() for text in independent.texts] == []
+    assert [(text.get_text(), text.xy) for text in aligned.texts] == [("32", (32, 2)), ("16", (16, 2.25))]
+    zeros = [line for line in aligned.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in zeros if line.get_ydata()[0] in (2, 2.25)] == [8], "not after the end"

@@ -104,9 +104,9 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("lower_exponent", pa.float64(), "1", "the lower edge as -log scale / log dimension"),
             Column("upper_exponent", pa.float64(), "1", "the upper edge likewise"),
             Column(
-                "lower_beyond", pa.bool_(), "1", "whether that edge lies beyond the map, which ends where it is put"
+                "lower_beyond", pa.bool_(), "1", "whether the lower edge lies beyond the map, whose end stands for it"
             ),
-            Column("upper_beyond", pa.bool_(), "1", "the same of the upper edge"),
+            Column("upper_beyond", pa.bool_(), "1", "whether the upper edge does"),
             Column("decades", pa.float64(), "decades", "log₁₀ upper / lower, 0 if there is no zone"),
         ),
     ),
@@ -124,16 +124,14 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("not_finite", pa.float64(), "1", "share of rows with a result that is infinite or no number"),
             Column("subnormal_exp", pa.float64(), "1", "share of rows in which exp is subnormal"),
             Column("zero_exp", pa.float64(), "1", "share of rows in which exp rounds to 0"),
-            Column(
-                "equal_logits", pa.float64(), "1", "share of rows whose two largest logits, which differ, are equal"
-            ),
+            Column("equal_logits", pa.float64(), "1", "share of rows whose two largest logits differ in float64 only"),
             Column("subnormal_entries", pa.float64(), "1", "share of entries whose exp is subnormal"),
             Column("zero_entries", pa.float64(), "1", "share of entries whose exp rounds to 0"),
             Column(
                 "finite_rows", pa.int32(), "1", "rows with finite results; the rest is about them, NaN if there is none"
             ),
             Column(
-                "relative_error", pa.float64(), "1", "median over rows, of the largest probability against float64's"
+                "relative_error", pa.float64(), "1", "of the probability that is largest in float64, median over rows"
             ),
             Column("total_variation", pa.float64(), "1", "mean over rows of half of Σ|p - p_float64|"),
             Column("largest_total_variation", pa.float64(), "1", "the same of the worst row"),
