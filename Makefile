@@ -13,6 +13,8 @@ BENCH ?=
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
+configured := $(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) \
+	&& python -m stages.repair && python -m stages.check
 
 .DEFAULT_GOAL := help
 .PHONY: help env repro ablations test test-all bench lint format docs lock clean
@@ -27,11 +29,10 @@ env: ## make .venv and install what requirements.lock pins
 	@$(ready)
 
 repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
-	@$(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) && python -m stages.repair \
-		&& python -m stages.check && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
+	@$(configured) && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
 
-ablations: ## train Model 5 with its choices taken back one by one, in each condition and seed; then take the results in
-	@$(ready) && python -m stages.check && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro
+ablations: ## train a small Model 5 with its choices taken back, in each condition and seed; takes PRESET= and SET= too
+	@$(configured) && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro && python -m stages.tidy
 
 test: ## run the tests (three minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2

@@ -8,7 +8,8 @@ is restored as if it were a result.
 
 What is sound is not touched, and nothing is printed then. What is not is mended under DVC's own locks, so that a DVC at
 work is not disturbed, and what was done is told in one line. A damaged `dvc.lock` is kept as `dvc.lock.damaged.tmp`;
-the committed one takes its place, and DVC's run cache gives back the results since.
+the committed one takes its place, and DVC's run cache gives back the results since (not those of ablations, which are
+in git and not in the cache: runs since the last commit are made again).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 from stages.common import cli  # the rest is imported where something is to be mended: nothing mostly is
 
 DVC_LOCK = Path("dvc.lock")
-DAMAGED = Path("dvc.lock.damaged.tmp")
+LOCKS = (DVC_LOCK, Path("ablations/dvc.lock"))
 TMP = Path(".dvc/tmp")
 RWLOCK = TMP / "rwlock"
 CACHE = Path(".dvc/cache")
@@ -160,9 +161,14 @@ def is_sound(contents: bytes) -> bool:
     return text.endswith("\n") and all(outs) and all(is_complete(entry) for entries in outs for entry in entries)
 
 
-def committed() -> bytes | None:
-    """The last commit's `dvc.lock` if there is a sound one."""
-    command = ["git", "show", f"HEAD:./{DVC_LOCK}"]
+def damaged(lock: Path) -> Path:
+    """Where a damaged lock file is kept."""
+    return lock.with_name(f"{lock.name}.damaged.tmp")
+
+
+def committed(lock: Path) -> bytes | None:
+    """The last commit's version of a lock file if there is a sound one."""
+    command = ["git", "show", f"HEAD:./{lock.as_posix()}"]
     try:
         shown = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
@@ -170,42 +176,42 @@ def committed() -> bytes | None:
     return shown if is_sound(shown) else None
 
 
-def refuse_conflicts(contents: bytes) -> None:
+def refuse_conflicts(lock: Path, contents: bytes) -> None:
     """Raise UserError if git left both sides of a merge in the file: which one counts is the user's choice."""
     lines = contents.decode(errors="replace").split("\n")
     marked = [str(number) for number, line in enumerate(lines, 1) if CONFLICT.match(line)]
     if marked:
         raise cli.UserError(
-            f"{DVC_LOCK}: a merge left both sides in it (lines {', '.join(marked)}): choose with "
-            f"`git checkout --ours {DVC_LOCK}` or `--theirs`, then run make repro"
+            f"{lock}: a merge left both sides in it (lines {', '.join(marked)}): choose with "
+            f"`git checkout --ours {lock}` or `--theirs`, then run make repro"
         )
 
 
-def mend_dvc_lock() -> None:
-    """Put a damaged `dvc.lock` aside and the committed one in its place.
+def mend_dvc_lock(lock: Path = DVC_LOCK) -> None:
+    """Put a damaged lock file aside and the committed one in its place.
 
     Raises:
         UserError: if it holds the marks of a merge conflict.
     """
-    if not DVC_LOCK.is_file():
+    if not lock.is_file():
         return
-    refuse_conflicts(DVC_LOCK.read_bytes())
-    if is_sound(DVC_LOCK.read_bytes()):
+    refuse_conflicts(lock, lock.read_bytes())
+    if is_sound(lock.read_bytes()):
         return
     from stages.common import files
 
     with held("lock"):
-        if is_sound(contents := DVC_LOCK.read_bytes()):  # a DVC at work was just writing it
+        if is_sound(contents := lock.read_bytes()):  # a DVC at work was just writing it
             return
-        DAMAGED.write_bytes(contents)
-        whole = committed()
+        damaged(lock).write_bytes(contents)
+        whole = committed(lock)
         if whole is None:
-            DVC_LOCK.unlink()
+            lock.unlink()
         else:
-            with files.atomic_file(DVC_LOCK) as copy:
+            with files.atomic_file(lock) as copy:
                 copy.write_bytes(whole)
     instead = "the committed one is in its place" if whole else "no committed one is sound, so DVC will write it anew"
-    tell(DVC_LOCK, f"it was half-written or damaged (kept as {DAMAGED}); {instead}")
+    tell(lock, f"it was half-written or damaged (kept as {damaged(lock)}); {instead}")
 
 
 def misleading() -> list[Path]:
@@ -236,7 +242,8 @@ def mend_cache() -> None:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.repair")
     mend_register()
-    mend_dvc_lock()
+    for lock in LOCKS:
+        mend_dvc_lock(lock)
     mend_cache()
 
 

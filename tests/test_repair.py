@@ -180,10 +180,23 @@ def test_a_damaged_dvc_lock_is_put_aside_and_the_committed_one_restored(contents
     repair.DVC_LOCK.write_bytes(contents)
     repair.main()
     assert repair.DVC_LOCK.read_bytes() == GOOD
-    assert repair.DAMAGED.read_bytes() == contents
+    assert repair.damaged(repair.DVC_LOCK).read_bytes() == contents
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("repaired dvc.lock: ")
     assert line.endswith("(kept as dvc.lock.damaged.tmp); the committed one is in its place")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_lock_file_of_the_ablations_is_mended_too(capfd):
+    lock = repair.LOCKS[1]
+    lock.parent.mkdir()
+    lock.write_bytes(GOOD)
+    git("add", "-A")
+    git("commit", "-qm", "ablations")
+    lock.write_bytes(GOOD[:1111])
+    repair.main()
+    assert lock.read_bytes() == repair.DVC_LOCK.read_bytes() == GOOD
+    assert "(kept as ablations/dvc.lock.damaged.tmp); the committed one is in its place" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("here")
@@ -192,7 +205,7 @@ def test_without_a_sound_committed_one_dvc_writes_it_anew(capfd):
     git("commit", "-qam", "a damaged one")
     repair.main()
     assert not repair.DVC_LOCK.exists()
-    assert repair.DAMAGED.read_bytes() == GOOD[:1111]
+    assert repair.damaged(repair.DVC_LOCK).read_bytes() == GOOD[:1111]
     assert capfd.readouterr().err.endswith("no committed one is sound, so DVC will write it anew\n")
 
 
@@ -202,7 +215,7 @@ def test_a_sound_dvc_lock_in_another_style_stays():
     repair.DVC_LOCK.write_bytes(other)
     repair.main()
     assert repair.DVC_LOCK.read_bytes() == other
-    assert not repair.DAMAGED.exists()
+    assert not repair.damaged(repair.DVC_LOCK).exists()
 
 
 @pytest.mark.usefixtures("here")
@@ -213,7 +226,7 @@ def test_both_sides_of_a_merge_are_for_the_user_to_choose_from():
     with pytest.raises(UserError, match=rf"lines {number}, {number + 1}, {number + 3}\).*git checkout --ours dvc.lock"):
         repair.main()
     assert repair.DVC_LOCK.read_bytes() == before
-    assert not repair.DAMAGED.exists()
+    assert not repair.damaged(repair.DVC_LOCK).exists()
 
 
 def test_what_misleads_in_the_cache_is_removed(here, capfd):
@@ -262,7 +275,7 @@ def test_a_dvc_lock_that_is_being_written_is_waited_for(monkeypatch):
     repair.DVC_LOCK.write_bytes(GOOD[:1111])
     repair.main()
     assert repair.DVC_LOCK.read_bytes() == GOOD
-    assert not repair.DAMAGED.exists()
+    assert not repair.damaged(repair.DVC_LOCK).exists()
 
 
 def test_it_starts_fast():

@@ -98,3 +98,22 @@ def test_a_trial_is_at_least_two_and_a_half_times_as_fast_as_the_plain_loop():
         ratios.append(loop / ours)
         print(f"plain loop {1e3 * loop:.2f} ms, sweep {1e3 * ours:.2f} ms for each trial")
     assert np.median(ratios) >= 2.5, ratios
+
+
+def moments_of(sigma, n, trials=50):
+    """The moments of trials whose σ has the mean given, with a spread of 0.1."""
+    values = sigma + 0.1 * np.resize([-1.0, 1.0], trials)
+    x, log = values - np.sqrt(n), np.log(values) - 0.5 * np.log(n)
+    return sweep.Moments(x.sum(), (x**2).sum(), log.sum(), (log**2).sum())
+
+
+def test_the_largest_ratio_error_ends_at_the_farthest_end_above_and_holds_for_all_n_below():
+    moments = {4: moments_of(2.0, 4), 9: moments_of(3.3, 9), 16: moments_of(4.0, 16)}
+    found = sweep.largest_ratio_error(moments, 50)
+    assert found["value"] == pytest.approx(0.1)
+    half = 2.0096 * 0.1 / np.sqrt(49)  # t with 49 degrees of freedom
+    assert found["high"] == pytest.approx(0.1 + half / 3, rel=1e-3)
+    assert 0.1 - 1.6 * half / 3 < found["low"] < 0.1 - 1.1 * half / 3, "wider, for three n at once"
+    near = sweep.largest_ratio_error({4: moments_of(2.0, 4), 9: moments_of(3.01, 9)}, 50)
+    assert near["low"] == 0
+    assert near["value"] == pytest.approx(0.01 / 3)

@@ -8,27 +8,33 @@ from matplotlib.figure import Figure
 
 from stages.drawing.style import BLACK, BLUE, GREEN, ORANGE, RED, early_steps, small_multiples
 
-SCALINGS = {"unscaled": ("unscaled", RED), "scaled": ("over √d, as trained", BLUE), "scaled_by_d": ("over d", GREEN)}
+OWN = "scaled"
+SCALINGS = {"unscaled": ("unscaled", RED), OWN: ("over √d, as trained", BLUE), "scaled_by_d": ("over d", GREEN)}
 PANELS = {
     "effective_share": "effective share of the entries",
     "share_holding_half": "share holding half of the probability",
     "jacobian_norm": "‖softmax Jacobian‖",
-    "loss": "cross-entropy (nats/token)",
+    "loss": "cross-entropy less that as trained (nats/token)",
 }
 
 
 def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
     """What softmax does with logits scaled otherwise at inference, over steps, mean over blocks and seeds."""
-    figure = Figure(figsize=(width, 0.72 * width), layout="constrained")
+    figure = Figure(figsize=(width, 0.75 * width), layout="constrained")
     for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
+        chosen = logits[logits["quantity"] == quantity]
+        lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean()
         for scaling, (name, colour) in SCALINGS.items():
-            chosen = logits[(logits["quantity"] == quantity) & (logits["scaling"] == scaling)]
-            line = chosen.groupby("step", as_index=False)[["mean", "low", "high"]].mean()
-            axes.plot(line["step"], line["mean"], ".-", ms=4, lw=1.3, color=colour, label=name)
-            axes.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            line = lines.loc[scaling]
+            if quantity == "loss":
+                axes.plot(line.index, line["mean"] - lines.loc[OWN]["mean"], ".-", ms=4, lw=1.3, color=colour)
+                continue
+            axes.plot(line.index, line["mean"], ".-", ms=4, lw=1.3, color=colour, label=name)
+            axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+        if quantity != "loss":
+            axes.set_ylim(bottom=0)
         early_steps(axes, int(logits["step"].max()), digits=(1,))
-        axes.set_ylabel(label)
-        axes.set_ylim(bottom=0 if quantity != "loss" else None)
+        axes.set_title(label, fontsize=9)
     for axes in figure.axes[2:]:
         axes.set_xlabel("step (updates)")
     figure.axes[0].legend(fontsize=8)
@@ -44,10 +50,9 @@ def distribution(histograms: pd.DataFrame, width: float) -> Figure:
     for axes, block in zip(grid.flat, blocks, strict=False):
         for step, colour in ((first, ORANGE), (last, BLUE)):
             part = histograms[(histograms["block"] == block) & (histograms["step"] == step)]
-            total = part["count"].sum()
             inner = part[np.isfinite(part["left"]) & np.isfinite(part["right"])]
             middle, size = (inner["left"] + inner["right"]) / 2, inner["right"] - inner["left"]
-            density = inner["count"] / total / size
+            density = inner["count"] / part["count"].sum() / size
             shown = density > 0
             axes.plot(middle[shown], density[shown], color=colour, lw=1.2, label=f"step {step}")
         axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color=BLACK, lw=0.8, ls="--", label="normal")

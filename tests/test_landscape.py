@@ -1,0 +1,182 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages import softmax
+from stages.common import streams
+from stages.landscape import rows, zone
+
+
+def generators(d=6):
+    return [streams.generator(1, name, d) for name in ("query", "keys")]
+
+
+def of_logits(z, first=None):
+    """Rows from logits z (trials, n), the first key's logits being z's own or those given."""
+    first = z[None, :, 0] if first is None else first
+    return rows.Rows(first, z[:, 1:].max(-1), z[:, 1:] - z[:, 1:].max(-1, keepdims=True))
+
+
+def by_definition(z):
+    """The statistics of softmax(z), z (..., n), with each matrix and vector written out: (statistics, ...)."""
+    p = softmax.softmax(z)
+    identity = np.eye(z.shape[-1])
+    jacobian = p[..., None] * identity - p[..., None] * p[..., None, :]
+    gradients = np.linalg.norm(p[..., None, :] - identity, axis=-1)  # (..., t)
+    entropy = softmax.entropy(softmax.log_softmax(z))
+    norm = np.linalg.norm(jacobian, axis=(-1, -2))
+    return np.stack([entropy / np.log(z.shape[-1]), p.max(-1), np.exp(entropy), norm, (p * gradients).sum(-1)])
+
+
+@given(arrays(np.float64, (3, 7), elements=st.floats(-40, 40)), st.floats(0.01, 3), st.floats(-200, 200))
+def test_statistics_are_what_they_are_defined_as(z, scale, first):
+    several = np.stack([z[:, 0], np.full(3, first)])
+    expected = np.stack([by_definition(scale * np.column_stack([one, z[:, 1:]])) for one in several], axis=1)
+    np.testing.assert_allclose(rows.statistics_at(of_logits(z, several), scale), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_statistics_of_known_distributions():
+    n = 50
+    even = rows.statistics_at(of_logits(np.zeros((1, n))), 1.0).ravel()
+    np.testing.assert_allclose(even, [1, 1 / n, n, np.sqrt(n - 1) / n, np.sqrt(1 - 1 / n)])
+    assert even[-1] == pytest.approx(rows.even_gradient(np.array(n)))
+    for one in (0, 7):
+        one_hot = rows.statistics_at(of_logits(1e6 * np.eye(n)[[one]]), 1.0).ravel()
+        np.testing.assert_allclose(one_hot, [0, 1, 1, 0, 0], atol=1e-7)
+    halves = rows.statistics_at(of_logits(1e6 * np.eye(n)[[3]] + 1e6 * np.eye(n)[[0]]), 1.0).ravel()
+    np.testing.assert_allclose(halves, [np.log(2) / np.log(n), 0.5, 2, 0.5, np.sqrt(0.5)])
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
+def test_landscape_drawn_without_vectors_are_distributed_as_products_of_vectors(rho):
+    """Row statistics, and so their means and quantiles, of explicit products: Kolmogorov-Smirnov, fixed streams."""
+    from scipy.stats import ks_2samp
+
+    d, n, trials = 6, 12, 20_000
+    drawn = rows.draw(*generators(d), d, n, [rho], trials)
+    vectors = np.random.default_rng(5).standard_normal((trials, n + 1, d))
+    q, k = vectors[:, 0], vectors[:, 1:]
+    k[:, 0] = rho * q + np.sqrt(1 - rho**2) * k[:, 0]
+    products = np.einsum("td,tnd->tn", q, k)
+    assert ks_2samp(drawn.first[0], products[:, 0]).pvalue > 0.001
+    assert ks_2samp(drawn.largest, products[:, 1:].max(-1)).pvalue > 0.001
+    for scale in (1.0, d**-0.5):
+        explicit = rows.statistics_at(of_logits(products), scale)
+        for name, ours, theirs in zip(
+            rows.STATISTICS, rows.statistics_at(drawn, scale)[:, 0], explicit[:, 0], strict=True
+        ):
+            assert ks_2samp(ours, theirs).pvalue > 0.001, (name, scale)
+
+
+def test_more_trials_go_on_where_fewer_ended():
+    query, keys = generators()
+    parts = [rows.draw(query, keys, 6, 12, [0.0, 0.5], trials) for trials in (15, 25)]
+    whole = rows.draw(*generators(), 6, 12, [0.0, 0.5], 40)
+    for axis, name in ((1, "first"), (0, "largest"), (0, "below")):
+        joined = np.concatenate([getattr(part, name) for part in parts], axis)
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+
+
+def test_statistics_stay_finite_from_even_to_one_hot_and_at_the_widest_dimension():
+    drawn = rows.draw(*generators(), 6, 12, [0.0, 0.1, 1.0], 300)
+    for scale in np.geomspace(1e-6, 1e6, 200).tolist():
+        assert np.isfinite(rows.statistics_at(drawn, scale)).all(), scale
+    d = 2**20
+    found = rows.statistics_at(rows.draw(*generators(d), d, 12, [0.0, 0.1, 1.0], 50), 1.0)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:, 1:].mean(-1), np.transpose([[0, 1, 1, 0, 0]] * 2), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([0.0, 1.0, 3.0, 9.0], (0.5, False)),  # halfway between 1 and 3
+        ([0.0, 2.0, 3.0, 9.0], (0.6, False)),  # exactly there
+        ([2.5, 1.0, 3.0, 9.0], (1.0, True)),  # from the start, whatever follows
+        ([0.0, 3.0, 1.0, 9.0], (1 - 0.4 * 2 / 3, False)),  # the first of two
+        ([0.0, 1.0, 1.5, 1.9], (0.0, True)),  # never
+    ],
+)
+def test_edges_are_found_by_linear_interpolation(values, found):
+    assert zone.first_met(np.array([1.0, 0.6, 0.4, 0.0]), np.array(values), 2.0) == pytest.approx(found)
+
+
+def cells(**columns):
+    """A map of one length and correlation from (dimensions, scales) arrays, scales 1/d, 1/√d and 1; no spread."""
+    dimensions = np.array([4, 16, 64])
+    table = {"dimension": np.repeat(dimensions, 3), "length": 8, "correlation": 0.0}
+    table |= {"exponent": np.tile([1.0, 0.5, 0.0], 3), "trials": 10}
+    for name, values in columns.items():
+        table |= dict.fromkeys(zone.with_interval(name), np.ravel(values))
+    return pd.DataFrame(table)
+
+
+GRADIENT = [[1.0, 0.9, 0.6], [1.0, 0.8, 0.3], [1.0, 0.4, 0.0]]
+DISCRIMINATION = [[2.5, 3.0, 7.0], [1.5, 2.5, 8.0], [1.0, 5.0, 8.0]]
+
+
+def test_the_zones_edges_as_scales_and_exponents():
+    found = zone.edges(cells(relative_gradient=GRADIENT, discrimination=DISCRIMINATION), 0.5, 2.0)
+    assert found["dimension"].tolist() == [4, 16, 64]
+    np.testing.assert_allclose(found["lower_exponent"], [1, 0.75, 1 - 0.5 / 4])
+    np.testing.assert_allclose(found["upper_exponent"], [0, 0.5 * 2 / 5, 0.5 + 0.5 / 6])
+    assert found["lower_beyond"].tolist() == [True, False, False]
+    assert found["upper_beyond"].tolist() == [True, False, False]
+    np.testing.assert_allclose(found["lower"], [1 / 4, 16**-0.75, 64**-0.875])
+    np.testing.assert_allclose(found["upper"], [1, 16**-0.2, 64 ** -(7 / 12)])
+    np.testing.assert_allclose(found["decades"], np.log10(found["upper"] / found["lower"]))
+
+
+def test_where_both_are_never_met_together_the_zone_has_no_width():
+    table = cells(relative_gradient=[[1.0, 0.0, 0.0]] * 3, discrimination=[[1.0, 1.0, 8.0], [1.0] * 3, [8.0] * 3])
+    found = zone.edges(table, 0.5, 2.0)
+    assert found["decades"].tolist()[:2] == [0, 0]
+    assert found["decades"][2] == pytest.approx(np.log10(64**0.25))
+    assert found["lower_exponent"][1] == 0
+    assert found["lower_beyond"].tolist() == [False, True, True]
+
+
+def test_a_cell_is_inside_or_outside_only_by_its_whole_intervals():
+    table = pd.DataFrame(
+        {
+            "relative_gradient_low": [0.5, 0.4, 0.4, 0.9, 0.4],
+            "relative_gradient_high": [0.6, 0.6, 0.49, 0.9, 0.6],
+            "discrimination_low": [2.0, 3.0, 3.0, 1.0, 1.0],
+            "discrimination_high": [2.5, 3.0, 3.0, 2.5, 1.9],
+        }
+    )
+    assert zone.verdicts(table, 0.5, 2.0).tolist() == ["inside", "undecided", "outside", "undecided", "outside"]
+
+
+def test_metrics_say_what_the_map_holds():
+    jacobian = [[0.1, 0.2, 0.15], [0.1, 0.2, 0.09], [0.1, 0.2, 0.3]]
+    table = cells(relative_gradient=GRADIENT, discrimination=DISCRIMINATION, jacobian_norm=jacobian)
+    table.loc[table["dimension"] == 16, "relative_gradient_low"] -= 0.6
+    table["zone"] = zone.verdicts(table, 0.5, 2.0)
+    found = zone.metrics(table, zone.edges(table, 0.5, 2.0))
+    assert found["dimensions"] == 3
+    inside, outside = ([found[name][f"dimensions_{kind}"] for name in zone.DIVISORS] for kind in ("inside", "outside"))
+    assert (inside, outside) == ([1, 1, 1], [2, 1, 2])
+    assert found["unscaled"]["widest_dimension_inside"] == 4
+    assert found["unscaled"]["dimension_where_jacobian_halves"] == 16
+    assert found["by_root_d"]["outside_from_dimension"] == 64, "at 16 it is undecided"
+    assert found["by_root_d"]["relative_gradient"] == {"value": 0.4, "low": 0.4, "high": 0.4, "n": 10}
+    assert found["by_d"]["discrimination"]["value"] == 1.0
+    assert found["by_root_d"]["lowest_discrimination"]["value"] == 2.5
+    assert found["by_root_d"]["lowest_relative_gradient"] == pytest.approx(
+        {"value": 0.4, "low": 0.2, "high": 0.4, "n": 10}
+    ), "the lowest lower end is of another dimension"
+    assert found["zone"]["upper_exponent"] == pytest.approx(7 / 12)
+    assert found["zone"]["decades_at_smallest_dimension"] == pytest.approx(np.log10(4))
+    assert not found["zone"]["lower_beyond"]
+    nowhere = zone.metrics(table.assign(zone=zone.OUTSIDE, jacobian_norm=0.2), zone.edges(table, 0.5, 2.0))
+    assert nowhere["unscaled"]["widest_dimension_inside"] == 0
+    assert nowhere["unscaled"]["dimension_where_jacobian_halves"] == 0
+
+
+@pytest.mark.parametrize(("held", "found"), [("001", 64), ("011", 16), ("111", 4), ("101", 64), ("110", 0)])
+def test_from_which_dimension_on(held, found):
+    assert zone._from_there_on(np.array([4, 16, 64]), np.array([c == "1" for c in held])) == found
