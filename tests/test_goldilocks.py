@@ -150,8 +150,11 @@ def test_the_stage_writes_its_tables_and_finite_metrics(tmp_path, monkeypatch):
         written.append((files.METRICS / "goldilocks.json").read_bytes())
     assert written[0] == written[1]
     found = files.read_metrics("goldilocks")
-    assert sorted(found) == ["length_4", "length_9"]
-    assert all(sorted(of) == ["rho_0", "rho_0_5"] for of in found.values())
+    lengths = {name: of for name, of in found.items() if name.startswith("length_")}
+    assert sorted(lengths) == ["length_4", "length_9"]
+    assert all(sorted(of) == ["rho_0", "rho_0_5"] for of in lengths.values())
+    assert found["thresholds"] == {"least_gradient": 0.5, "least_discrimination": 2.0}
+    assert found["by_root_d_outside_from_dimension"].keys() == {"rho_0", "rho_0_5"}
     assert tables.parameters(goldilocks.OUTPUT)["goldilocks"]["trials"] == 30
     assert len(tables.read(goldilocks.OUTPUT, "goldilocks")) == 80
     edges = tables.read(goldilocks.ZONE, "goldilocks_zone")

@@ -51,7 +51,7 @@ def test_statistics_of_known_distributions():
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
-def test_landscape_drawn_without_vectors_are_distributed_as_products_of_vectors(rho):
+def test_logits_drawn_without_vectors_are_distributed_as_products_of_vectors(rho):
     """Row statistics, and so their means and quantiles, of explicit products: Kolmogorov-Smirnov, fixed streams."""
     from scipy.stats import ks_2samp
 
