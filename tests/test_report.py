@@ -52,7 +52,7 @@ def test_it_shows_inputs_claims_figures_parameters_and_versions(smoke):
     html = smoke.read("reports/index.html")
     for entry in json.loads(smoke.read("data/inputs/provenance.json"))["inputs"]:
         assert entry["sha256"] in html
-    for claim in json.loads(smoke.read("data/claims.json")):
+    for claim in json.loads(smoke.read("data/claims.json"))["claims"]:
         assert f'<tr id="{claim["id"]}">' in html
     assert html.count("<figure") == sum(len(figures) for _, figures in report.SECTIONS)
     assert "<code>train.width</code></td><td>32</td>" in html
