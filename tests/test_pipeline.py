@@ -108,7 +108,7 @@ SLOW = {
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
     "stages/survey/families.py": (comment("stages/survey/families.py"), {"check", "inputs", "layernorm"}),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm", "claims"} | SHOWN),
-    "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks"} | SHOWN),
+    "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks", "claims"} | SHOWN),
     "stages/common/statistics.py": (
         comment("stages/common/statistics.py"),
         {"check", "sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"},
