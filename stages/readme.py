@@ -1,4 +1,4 @@
-"""Write the generated sections of README.md anew: the pipeline's graph, the tables' columns, the kept run's figures.
+"""Write the generated sections of README.md anew: what was found, the pipeline's graph, tables' columns, the kept run.
 
 A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
 
@@ -7,15 +7,21 @@ example: python -m stages.readme
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jinja2 import StrictUndefined, Template
+
 from stages.common import cli, files, params, schemas
+from stages.evidence.criteria import Known
 
 README = Path("README.md")
 PIPELINE = Path("dvc.yaml")
+REPORTS = Path("reports")
+FINDINGS = Path(__file__).with_name("findings.md.j2")
 KEPT = Path("reports/paper")  # a run at the articles' own size, see stages/keep.py
 
 
@@ -93,9 +99,29 @@ def kept_run(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def findings(reports: Path) -> str:
+    """What the reports in a folder say, by the template `findings.md.j2`."""
+    metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
+    known = Known(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
+
+    def told(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+        value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in known.estimate(path)[:3])
+        return f"{value} [{low}, {high}]"
+
+    def added(condition: str, digits: int = 2) -> str:
+        return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+")
+
+    def fold(condition: str) -> float:
+        return math.exp(known.at(f"ablations.conditions.{condition}.drift.value"))
+
+    template = Template(FINDINGS.read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
+    return str(template.render(at=known.at, told=told, added=added, fold=fold))
+
+
 def sections() -> dict[str, str]:
     """The generated sections by name."""
     return {
+        "findings": findings(REPORTS),
         "pipeline": graph(params.read(PIPELINE)["stages"]),
         "tables": schemas.markdown(),
         "kept run": kept_run(KEPT),

@@ -82,7 +82,10 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
 
 
 def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
-    """Attention entropy at the start against the last test loss, a point a condition, intervals over seeds."""
+    """Attention entropy at the start against the last test loss, a point a condition, intervals over seeds.
+
+    A line joins the starts of one scaling.
+    """
     figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
     axes = figure.subplots()
     for name, found in conditions.items():
@@ -93,11 +96,25 @@ def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
         axes.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, lw=1.5, alpha=0.6)
         axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=1.5, alpha=0.6)
         axes.plot(x["value"], y["value"], "o", ms=4.5, color=colour)
-        if x["value"] < 0.98:
-            axes.annotate(CONDITIONS[name].label, (x["value"], y["value"]), xytext=(6, 4), textcoords="offset points",
-                          fontsize=8, color=colour)  # fmt: skip
-    for label, colour in EXPONENTS.values():
-        axes.plot([], [], "o", color=colour, label=label)
+        if x["value"] < 0.98 or abs(found["added_loss"]["value"]) > 0.05:
+            left = x["value"] > 0.5
+            axes.annotate(
+                CONDITIONS[name].label,
+                (x["value"], y["value"]),
+                xytext=(-6 if left else 6, 5),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                fontsize=8,
+                color=colour,
+            )
+    for exponent, (label, colour) in EXPONENTS.items():
+        line = sorted(
+            (found["initial_attention_entropy"]["value"], found["last_test_loss"]["value"])
+            for name, found in conditions.items()
+            if name in GRID and GRID[name].variant["attention_exponent"] == exponent and "last_test_loss" in found
+        )
+        axes.plot(*zip(*line, strict=True), ls=":", lw=1, color=colour)
+        axes.plot([], [], "o:", lw=1, color=colour, label=f"{label}, start 0.002 to 0.2")
     axes.plot([], [], "o", color=GREY, label="other changes, 1/√d")
     axes.legend(fontsize=8)
     axes.set(xlabel="attention entropy before training / its maximum", ylabel="last test loss (nats/token)")
@@ -130,6 +147,6 @@ def layernorm(runs: pd.DataFrame, width: float) -> Figure:
             axes.set_yscale("log")
     for axes in panels[1]:
         axes.set_xlabel("block")
-    panels[0, 0].legend(["with LayerNorm", "_", "without", "_"], fontsize=8)
+    panels[0, 0].legend(panels[0, 0].lines, ["with LayerNorm", "without"], fontsize=8)
     figure.suptitle("What LayerNorm does, mean over seeds with the 95 % band", fontsize=10)
     return figure
