@@ -15,7 +15,6 @@ import numpy as np
 from pydantic import Field
 
 from stages.common import cli, files, params, tables
-from stages.common.progress import Progress
 
 OUTPUT = Path("reports/figures")
 
@@ -116,10 +115,7 @@ def main() -> None:
                 tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
             ),
         }
-        with Progress("figures", len(figures), "figure") as progress:
-            for name, figure in figures.items():
-                style.save(figure, folder / f"{name}.svg", settings.dpi)
-                progress.add(1, name)
+        style.save_all(figures, folder, settings.dpi)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def outputs(project):
 def trained(project, *command):
     done = project.run(*(command or ("python", "-m", "stages.train", "0")))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("step 51/51") == 1, "one process tells how it goes"
+    assert done.stderr.count("parameters; on disk") == 1, "one process tells how it goes"
     return outputs(project)
 
 

@@ -171,3 +171,24 @@ def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite():
     assert [(text.get_text(), text.xy) for text in aligned.texts] == [("32", (32, 2)), ("16", (16, 2.25))]
     zeros = [line for line in aligned.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in zeros if line.get_ydata()[0] in (2, 2.25)] == [8], "not after the end"
+
+
+def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    figures = {"a": Figure(), "b": Figure()}
+    style.save_all(figures, tmp_path, 50)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg"]
+    save = style.save
+
+    def full(figure, path, dpi):
+        if path.name == "b.svg":
+            raise OSError(28, "No space left on device", str(path))
+        save(figure, path, dpi)
+
+    monkeypatch.setattr(style, "save", full)
+    with pytest.raises(style.UserError, match=r"No space left on device: .*b\.svg"):
+        style.save_all(figures, tmp_path, 50)
+    monkeypatch.setattr(style, "save", lambda *_: [][1] if "b.svg" in str(_) else None)
+    with pytest.raises(style.UserError, match="second process ended with 1"):
+        style.save_all(figures, tmp_path, 50)

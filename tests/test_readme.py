@@ -15,7 +15,7 @@ def test_generated_sections_are_what_they_would_be_now(monkeypatch):
 
 def test_a_missing_mark_is_told(monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(readme.cli.UserError, match="<!-- pipeline -->"):
+    with pytest.raises(readme.cli.UserError, match="<!-- findings -->"):
         readme.updated("no marks")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stages.common import files
+from stages.common.cli import UserError
+from stages.common.progress import Progress
 
 # Okabe & Ito's palette, which readers with any colour vision can tell apart.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
@@ -82,6 +87,44 @@ def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write an SVG without date or creator's version."""
+    """Write an SVG without date or creator's version, and without minor ticks: to lay them out takes longest of all."""
+    for axes in figure.axes:
+        axes.minorticks_off()
     with files.atomic_file(path) as temporary:
         figure.savefig(temporary, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+
+
+def save_all(figures: Mapping[str, Figure], folder: Path, dpi: int) -> None:
+    """Write figures by name, half of them in a second process where one can be forked: most of the time is layout.
+
+    Raises:
+        UserError: if the second process could not write its half.
+    """
+    names = list(figures)
+
+    def write(some: list[str]) -> None:
+        with Progress("figures", len(some), "figure") as progress:
+            for name in some:
+                save(figures[name], folder / f"{name}.svg", dpi)
+                progress.add(1)
+
+    if sys.platform != "linux":
+        write(names)
+        return
+    context = multiprocessing.get_context("fork")
+    told, tell = context.Pipe(duplex=False)
+
+    def write_other_half() -> None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  one of the two shows how far it is
+        try:
+            write(names[1::2])
+        except OSError as error:
+            tell.send(str(error))
+            os._exit(1)
+
+    second = context.Process(target=write_other_half)
+    second.start()
+    write(names[::2])
+    second.join()
+    if second.exitcode:
+        raise UserError(told.recv() if told.poll() else f"figures: the second process ended with {second.exitcode}")
