@@ -47,10 +47,10 @@ def gaussian_distance(histogram: pd.DataFrame) -> float:
     Args:
         histogram: `right` edges in order and `count`.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     below = histogram["count"].cumsum().to_numpy() / histogram["count"].sum()
-    return float(np.abs(below - norm.cdf(histogram["right"].to_numpy())).max())
+    return float(np.abs(below - ndtr(histogram["right"].to_numpy())).max())
 
 
 def tidy(attention: pd.DataFrame, losses: pd.DataFrame, histograms: pd.DataFrame, head_width: int) -> pd.DataFrame:

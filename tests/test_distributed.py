@@ -145,8 +145,10 @@ def test_another_number_of_processes_than_the_parameters_say_is_refused(longer):
     done = longer.run(*TORCHRUN, "--standalone", "--nproc-per-node", "3", "-m", "stages.train", "0")
     assert done.returncode != 0
     problem = "params.yaml: train.processes = 1, and torchrun started 3; set it to 3"
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert sorted(told) == sorted([f"error: {problem}", *(f"error: process {rank}: {problem}" for rank in (1, 2))])
+    told = {line for line in done.stderr.splitlines() if line.startswith("error: ")}
+    possible = {f"error: {problem}", *(f"error: process {rank}: {problem}" for rank in (1, 2))}
+    assert told
+    assert told <= possible, "the first one to say so may be the last, for torchrun ends the others"
 
 
 @pytest.mark.slow

@@ -25,11 +25,23 @@ class Estimate(NamedTuple):
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
+def t_quantile(p: float, degrees: int) -> float:
+    """The quantile of Student's t distribution; all here is of `scipy.special`, for `scipy.stats` loads for a second."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, p))
+
+
+def chi_square_quantile(p: float, degrees: int) -> float:
+    """The χ² distribution's quantile."""
+    from scipy.special import chdtri
+
+    return float(chdtri(degrees, 1 - p))
+
+
 def t_interval(mean: float, standard_error: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
     """Student's t interval around `mean` with n - 1 degrees of freedom."""
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + confidence) / 2, n - 1)) * standard_error
+    half = t_quantile((1 + confidence) / 2, n - 1) * standard_error
     return Estimate(mean, mean - half, mean + half, n)
 
 
@@ -38,11 +50,9 @@ def widened(estimate: Estimate, comparisons: int) -> Estimate:
 
     Each side grows as t's quantile does. One observation, or none, has nothing to widen.
     """
-    from scipy.stats import t
-
     if estimate.n < 2 or comparisons == 1:
         return estimate
-    usual, wide = (float(t.ppf(1 - (1 - CONFIDENCE) / 2 / m, estimate.n - 1)) for m in (1, comparisons))
+    usual, wide = (t_quantile(1 - (1 - CONFIDENCE) / 2 / m, estimate.n - 1) for m in (1, comparisons))
     low, high = (estimate.value + (end - estimate.value) * wide / usual for end in (estimate.low, estimate.high))
     return estimate._replace(low=low, high=high)
 
@@ -89,20 +99,22 @@ def mean_interval(values: ArrayLike) -> Estimate:
 
 def std_interval(values: ArrayLike) -> Estimate:
     """The standard deviation of independent normal observations with its exact χ² interval."""
-    from scipy.stats import chi2
-
     x = np.asarray(values, dtype=np.float64).ravel()
     squares = ((x - x.mean()) ** 2).sum()
-    low, high = (np.sqrt(squares / chi2.ppf(p, x.size - 1)) for p in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2))
+    low, high = (
+        np.sqrt(squares / chi_square_quantile(p, x.size - 1)) for p in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
+    )
     return Estimate(float(x.std(ddof=1)), float(low), float(high), x.size)
 
 
 def share_interval(successes: int, n: int) -> Estimate:
     """A share with the exact interval of Clopper and Pearson (1934)."""
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
-    interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="exact")
-    return Estimate(successes / n, float(interval.low), float(interval.high), n)
+    tail, failures = (1 - CONFIDENCE) / 2, n - successes
+    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
+    return Estimate(successes / n, low, high, n)
 
 
 def clustered_share_interval(
@@ -146,8 +158,8 @@ def excess_kurtosis(values: ArrayLike) -> float:
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's ρ; 0 when one of them is constant, which has no order."""
-    from scipy.stats import spearmanr
+    import pandas as pd
 
     if np.ptp(np.asarray(x)) == 0 or np.ptp(np.asarray(y)) == 0:
         return 0.0
-    return float(spearmanr(x, y).statistic)
+    return float(pd.DataFrame({"x": np.asarray(x), "y": np.asarray(y)}).corr("spearman").to_numpy()[0, 1])

@@ -115,7 +115,7 @@ def save_all(figures: Mapping[str, Figure], folder: Path, dpi: int) -> None:
     told, tell = context.Pipe(duplex=False)
 
     def write_other_half() -> None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  one of the two shows how far it is
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  one of the two shows how far it is
         try:
             write(names[1::2])
         except OSError as error:

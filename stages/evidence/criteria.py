@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from stages.common.statistics import Estimate
+from stages.common.statistics import Estimate, chi_square_quantile
 
 Number = float | str  # itself, or where it is
 
@@ -163,11 +163,9 @@ class FitsAndDiffers(Criterion):
     share: float = 0.999
 
     def range(self, known: Known) -> tuple[float, float]:
-        from scipy.stats import chi2
-
         degrees = known.at(self.degrees)
-        low, high = chi2.ppf([(1 - self.share) / 2, (1 + self.share) / 2], degrees) / degrees
-        return float(low), float(high)
+        low, high = (chi_square_quantile((1 + side * self.share) / 2, degrees) / degrees for side in (-1, 1))
+        return low, high
 
     def words(self, known: Known) -> str:
         try:
