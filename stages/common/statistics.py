@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
 
 
 def t_quantile(p: float, degrees: int) -> float:
-    """The quantile of Student's t distribution; all here is of `scipy.special`, for `scipy.stats` loads for a second."""
+    """The quantile of Student's t distribution. All here is of `scipy.special`: `scipy.stats` takes a second to load."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, p))
