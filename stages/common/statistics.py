@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
 
 
 def t_quantile(p: float, degrees: int) -> float:
-    """Student's t distribution's quantile; of `scipy.special`, as all here, for `scipy.stats` takes a second to load."""
+    """Student's t distribution's quantile, of `scipy.special`: `scipy.stats` takes a second to load."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, p))
