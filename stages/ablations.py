@@ -78,7 +78,7 @@ def main() -> None:
     found = summary(runs) | {"made_with": made_with | {"seeds": len(settings.seeds)}}
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
         files.write_json(folder / "metrics.json", files.rounded(found))
-        style.save_all(figures(runs, found, WIDTH), folder, DPI)
+        style.draw_all(figures(runs, found, WIDTH), folder, DPI)
 
 
 if __name__ == "__main__":

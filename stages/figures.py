@@ -51,46 +51,49 @@ def main() -> None:
     by_format = tables.read(files.DATA / "formats.parquet", "formats")
     first = files.read_metrics("formats")
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
+    by_scaling = tables.read(files.DATA / "logits.parquet", "logits")
     attention = tables.read(shown / "attention.parquet", "attention").query("scaling == 'scaled'")
     vocabulary = files.read_json(files.DATA / "tokens" / "description.json")["vocabulary"]
     linear_std = tables.parameters(shown / "histograms.parquet")["train"]["linear_std"]
     width = settings.width
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
         figures = {
-            "one_pair": scaling.one_pair(q, k, width),
-            "sweep": scaling.sweep(sweep, width),
-            "sweep_ratio": scaling.sweep_ratio(sweep, width),
-            "softmax": scaling.softmax(softmax, width),
-            "goldilocks_map": goldilocks.heat_maps(scales, zone, width),
-            "goldilocks_zone": goldilocks.zones(zone, width, least["least_gradient"], least["least_discrimination"]),
-            "formats": formats.formats(by_format, width),
-            "first_failures": formats.first_failures(by_format, first, width),
-            "layernorm_histograms": norms.histograms(layernorm, width),
-            "layernorm_by_block": norms.by_block(layernorm, width),
-            "layernorm_by_model": norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),
-            "losses": model5.losses(dynamics, float(np.log(vocabulary)), width),
-            "std_by_block": model5.by_block(
+            "one_pair": lambda: scaling.one_pair(q, k, width),
+            "sweep": lambda: scaling.sweep(sweep, width),
+            "sweep_ratio": lambda: scaling.sweep_ratio(sweep, width),
+            "softmax": lambda: scaling.softmax(softmax, width),
+            "goldilocks_map": lambda: goldilocks.heat_maps(scales, zone, width),
+            "goldilocks_zone": lambda: goldilocks.zones(
+                zone, width, least["least_gradient"], least["least_discrimination"]
+            ),
+            "formats": lambda: formats.formats(by_format, width),
+            "first_failures": lambda: formats.first_failures(by_format, first, width),
+            "layernorm_histograms": lambda: norms.histograms(layernorm, width),
+            "layernorm_by_block": lambda: norms.by_block(layernorm, width),
+            "layernorm_by_model": lambda: norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),
+            "losses": lambda: model5.losses(dynamics, float(np.log(vocabulary)), width),
+            "std_by_block": lambda: model5.by_block(
                 dynamics, {"std": "standard deviation of QKV weights"}, "QKV weights widen", width
             ),
-            "std_by_part": model5.std_by_part(dynamics, width),
-            "kurtosis_by_block": model5.by_block(
+            "std_by_part": lambda: model5.std_by_part(dynamics, width),
+            "kurtosis_by_block": lambda: model5.by_block(
                 dynamics, {"excess_kurtosis": "excess kurtosis of QKV weights"}, "Shape of their distribution", width
             ),
-            "norms_by_block": model5.by_block(
+            "norms_by_block": lambda: model5.by_block(
                 dynamics,
                 {"spectral_norm": "spectral norm ‖W‖₂", "stable_rank": "stable rank ‖W‖_F²/‖W‖₂²"},
                 "A few directions grow most",
                 width,
                 early=True,
             ),
-            "cosine_to_initial": model5.by_block(
+            "cosine_to_initial": lambda: model5.by_block(
                 dynamics,
                 {"cosine_to_initial": "cosine to the initial weights"},
                 "QKV weights turn away from their start",
                 width,
                 early=True,
             ),
-            "updates_by_block": model5.by_block(
+            "updates_by_block": lambda: model5.by_block(
                 dynamics,
                 {"update_ratio": "‖update‖_F / ‖W‖_F", "gradient_norm": "gradient norm (nats/token)"},
                 "Updates of the QKV weights",
@@ -98,24 +101,26 @@ def main() -> None:
                 early=True,
                 log=True,
             ),
-            "attention_entropy": model5.by_block(
+            "attention_entropy": lambda: model5.by_block(
                 dynamics,
                 {"normalised_entropy": "attention entropy / its maximum"},
                 "Attention sharpens",
                 width,
                 early=True,
             ),
-            "entropy_by_head": model5.by_head(attention, "normalised_entropy", "entropy / maximum", True, width),
-            "logits_by_head": model5.by_head(attention, "largest_logit", "largest |logit|", False, width),
-            "logits_by_scaling": logits.by_scaling(tables.read(files.DATA / "logits.parquet", "logits"), width),
-            "logit_distribution": logits.distribution(
+            "entropy_by_head": lambda: model5.by_head(
+                attention, "normalised_entropy", "entropy / maximum", True, width
+            ),
+            "logits_by_head": lambda: model5.by_head(attention, "largest_logit", "largest |logit|", False, width),
+            "logits_by_scaling": lambda: logits.by_scaling(by_scaling, width),
+            "logit_distribution": lambda: logits.distribution(
                 tables.read(shown / "logit_histograms.parquet", "logit_histograms"), width
             ),
-            "qkv_histograms": model5.histograms(
+            "qkv_histograms": lambda: model5.histograms(
                 tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
             ),
         }
-        style.save_all(figures, folder, settings.dpi)
+        style.draw_all(figures, folder, settings.dpi)
 
 
 if __name__ == "__main__":

@@ -293,9 +293,9 @@ def test_an_interval_is_widened_as_students_t_is():
 def layernorm_table(values):
     """A table with a tensor for each list of values: of model m, γ."""
     rows = [
-        {"model": "m", "kind": "gamma", "block": block, "place": "final", "value": np.float32(value)}
+        {"model": "m", "kind": "gamma", "block": block, "place": "final", "index": i, "value": np.float32(value)}
         for block, of_tensor in enumerate(values)
-        for value in of_tensor
+        for i, value in enumerate(of_tensor)
     ]
     return pd.DataFrame(rows)
 
@@ -307,10 +307,26 @@ def test_shares_have_an_interval_over_tensors_not_over_values():
     apart = shares(layernorm_table([[0.3] * 4, [0.9] * 4] * 10), thresholds, 1)["gamma_in_range"]["m"]
     assert apart["value"] == 0.5
     assert apart["high"] - apart["low"] == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 20), rel=0.2)
-    uneven = shares(layernorm_table([[0.3] * 30, [0.9, np.nan, 5.0]]), thresholds, 1)
+    uneven = shares(layernorm_table([[0.3] * 30, [0.9, np.nan, np.inf, 5.0]]), thresholds, 1)
     assert uneven["gamma_in_range"]["m"]["value"] == pytest.approx(30 / 32)
     assert uneven["gamma_below_1"]["m"]["value"] == pytest.approx(31 / 32)
     assert uneven["beta_near_zero"] == {}
+
+
+def test_reference_figures_are_told_of_checkpoints_that_were_not_measured(tmp_path):
+    rows = [
+        {"model": model, "revision": "", "family": "GPT-2", "block": 0, "place": "final", "kind": "gamma", "index": 0,
+         "value": np.float32(0.3), "stored": "F32"}
+        for model in ("gpt2", "gpt2-xl", "mine")
+    ]  # fmt: skip
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    thresholds = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
+    claims.tables.write(tmp_path / "layernorm.parquet", "layernorm", columns, {"layernorm": thresholds})
+    found = claims.with_shares({"sweep": 1}, tmp_path / "layernorm.parquet", 3)
+    assert found["sweep"] == 1
+    assert set(found["references"]["gamma_in_range"]) == {"gpt2-medium", "gpt2-large"}
+    assert set(found["shares_of_others"]["gamma_in_range"]) == {"gpt2-xl", "mine"}
+    assert found["shares"]["gamma_in_range"]["gpt2"]["value"] == 1
 
 
 def test_in_the_pipeline(smoke):

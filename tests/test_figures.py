@@ -176,8 +176,8 @@ def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite():
 def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
-    figures = {"a": Figure(), "b": Figure()}
-    style.save_all(figures, tmp_path, 50)
+    figures = {"a": Figure, "b": Figure}
+    style.draw_all(figures, tmp_path, 50)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg"]
     save = style.save
 
@@ -188,7 +188,7 @@ def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(style, "save", full)
     with pytest.raises(style.UserError, match=r"No space left on device: .*b\.svg"):
-        style.save_all(figures, tmp_path, 50)
+        style.draw_all(figures, tmp_path, 50)
     monkeypatch.setattr(style, "save", lambda *_: [][1] if "b.svg" in str(_) else None)
     with pytest.raises(style.UserError, match="second process ended with 1"):
-        style.save_all(figures, tmp_path, 50)
+        style.draw_all(figures, tmp_path, 50)

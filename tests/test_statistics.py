@@ -48,6 +48,12 @@ def test_intervals_cover_as_often_as_they_say():
     assert coverage(lambda rng: statistics.std_interval(rng.normal(1, 2, 20))[1:3], 2) == pytest.approx(0.95, abs=0.02)
 
 
+def test_the_interval_of_rank_correlations_ends_where_they_do():
+    assert statistics.rank_interval([-1.0, -1.0, -0.2])[1:3] == pytest.approx((-1.0, 0.4140), abs=1e-3)
+    assert statistics.rank_interval([1.0, 0.0]).high == 1
+    assert statistics.rank_interval([1.0, 0.0]).low == -1
+
+
 def test_share_interval_is_exact():
     found = statistics.share_interval(5, 5)
     assert found.value == found.high == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,16 @@ from stages.drawing.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, small_mu
 EXPONENTS = {0.0: ("no scaling", RED), 0.5: ("1/√d", BLUE), 1.0: ("1/d", GREEN)}
 
 
-def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Figure]:
-    """Every figure that the runs have something for, by name."""
+def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
+    """What draws every figure that the runs have something for, by name."""
     conditions = found["conditions"]
     drawn = {
-        "test_loss": test_loss(conditions, width),
-        "loss_curves": curves(runs, list(conditions), width),
-        "entropy_and_loss": entropy_and_loss(conditions, width),
+        "test_loss": lambda: test_loss(conditions, width),
+        "loss_curves": lambda: curves(runs, list(conditions), width),
+        "entropy_and_loss": lambda: entropy_and_loss(conditions, width),
     }
     if "without_layernorm" in found:
-        drawn["layernorm"] = layernorm(runs, width)
+        drawn["layernorm"] = lambda: layernorm(runs, width)
     return drawn
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
         figure.savefig(temporary, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
 
 
-def save_all(figures: Mapping[str, Figure], folder: Path, dpi: int) -> None:
-    """Write figures by name, half of them in a second process where one can be forked: most of the time is layout.
+def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
+    """Draw and write figures by name, half of them in a second process where one can be forked.
 
     Raises:
         UserError: if the second process could not write its half.
@@ -105,7 +105,7 @@ def save_all(figures: Mapping[str, Figure], folder: Path, dpi: int) -> None:
     def write(some: list[str]) -> None:
         with Progress("figures", len(some), "figure") as progress:
             for name in some:
-                save(figures[name], folder / f"{name}.svg", dpi)
+                save(figures[name](), folder / f"{name}.svg", dpi)
                 progress.add(1)
 
     if sys.platform != "linux":
