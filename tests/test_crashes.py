@@ -11,7 +11,6 @@ import time
 import pytest
 from conftest import environment
 
-
 REBUILD = "python -m stages.repair && dvc repro"  # as make does it: a kill can leave DVC's own register half-written
 
 
