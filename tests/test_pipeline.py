@@ -92,7 +92,7 @@ SLOW = {
     "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
     "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics", "claims"} | SHOWN),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm", "claims"} | SHOWN),
-    "ablate.steps": (param("ablate.steps=5"), {"check", "report"}),
+    "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
     "a summary of ablations": (
         lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
         {"claims", "report"},
