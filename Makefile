@@ -34,10 +34,10 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 ablations: ## train a small Model 5 with its choices taken back, in each condition and seed; takes PRESET= and SET= too
 	@$(configured) && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro && python -m stages.tidy
 
-test: ## run the tests (three minutes)
+test: ## run the tests (four minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2
 
-test-all: test ## run all tests, the long ones too (twenty minutes)
+test-all: test ## run all tests, the long ones too (half an hour)
 	@$(ready) && python -m pytest -m slow
 
 bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
