@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def of_everything(here, folder, stages):
+    return {"tried": 0}, []
