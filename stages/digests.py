@@ -1,7 +1,7 @@
-"""What does every result that is not in git hold? Kept, so that others can compare a rebuild with it.
+"""What does every result that is not in git hold? Kept, for rebuilds elsewhere to be held against.
 
-A clone has the hashes of the data in dvc.lock, and a hash only says whether bytes are the same. On another processor the
-last digits of a training differ; then rows, means, deviations and extremes of each column tell by how much.
+A clone has the hashes of the data in dvc.lock, and a hash only says whether bytes are the same. On another processor
+the last digits of a training differ; then rows, means, deviations and extremes of each column tell by how much.
 
 Reads:  every output under data/, as told on the command line
 Writes: reports/digests.json: for each file its MD5, as in dvc.lock, its size and what `verification.contents` gives

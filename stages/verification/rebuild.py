@@ -26,15 +26,18 @@ def environment(folder: Path) -> dict[str, str]:
     return kept | {"PATH": path, "PYTHONPATH": ""} | quiet | shut
 
 
-def output_of(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """What a command prints.
+def output_of(
+    command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None, progress: bool = False
+) -> str:
+    """What a command prints; what it tells of its progress, on stderr, passes through if asked for.
 
     Raises:
         UserError: if it fails, with its last lines.
     """
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    errors = None if progress else subprocess.PIPE
+    done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=errors, text=True)
     if done.returncode:
-        raise failure(" ".join(command), done.stderr.splitlines() or done.stdout.splitlines())
+        raise failure(" ".join(command), (done.stderr or done.stdout).splitlines())
     return done.stdout
 
 
@@ -62,9 +65,9 @@ class Clone:
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self.folder, self.env = folder, env
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, progress: bool = False) -> str:
         """What a command prints there; see `output_of`."""
-        return output_of(command, self.folder, self.env)
+        return output_of(command, self.folder, self.env, progress)
 
     def configure(self, assignments: Sequence[str], preset: str = "") -> None:
         """Set parameters, as `make repro PRESET=… SET=…` does."""
