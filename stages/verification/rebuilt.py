@@ -56,7 +56,7 @@ def rebuild(clone: Clone, committed: Committed, partly: bool, commit: str) -> No
     trainings = list(Recorded(clone.folder / ABLATIONS_LOCK).stages)
     chosen = trainings[int(commit, 16) % len(trainings)]
     output = next(path for path, stage in Recorded(clone.folder / ABLATIONS_LOCK).outputs().items() if stage == chosen)
-    for made, stage in ((f"{ABLATIONS}/{output}", chosen), (SUMMARY, "ablations")):
+    for made, stage in ((output, chosen), (SUMMARY, "ablations")):
         committed.makers[made] = stage
         committed.add(clone, made)
     clone.rebuild([f"{ABLATIONS}/dvc.yaml:{chosen}"], 1, single=True)
@@ -82,7 +82,7 @@ def _compared(
     output: str, here: Mapping[str, Side], there: Mapping[str, Side], tolerances: Tolerances
 ) -> tuple[dict[str, Any], list[Finding]]:
     everything: list[Finding] = []
-    worst, note = Class.IDENTICAL, ""
+    worst, note = (Class.IDENTICAL, "") if here or there else (Class.OFF, "no file of it")
     for path in sorted({*here, *there}):
         if path not in here or path not in there:
             worst, note = Class.OFF, f"{path}: {'not made again' if path in there else 'not committed'}"
