@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
 import json
 import os
 import shutil
@@ -42,6 +43,7 @@ class Stage:
     folder: Path
     arguments: list[str]
     sections: list[str]
+    dependencies: list[Path]
     outputs: list[Path]
 
     @property
@@ -53,21 +55,31 @@ class Stage:
         """Whether it is given a parameter, alone or with its whole section."""
         return key in self.sections or key.split(".")[0] in self.sections
 
+    def needs(self, other: Stage) -> bool:
+        """Whether it depends on an output of another stage, or something in one, or around it."""
+        pairs = itertools.product(self.dependencies, other.outputs)
+        return any(one.is_relative_to(made) or made.is_relative_to(one) for one, made in pairs)
+
 
 def stages_here() -> list[Stage]:
     """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
     from dvc.repo import Repo
 
-    here = Path.cwd()
+    here, found = Path.cwd(), []
     with Repo() as repo:
-        order = {id(stage): at for at, stage in enumerate(repo.index.stages)}
-        found = []
-        for stage in sorted(repo.index.stages, key=lambda stage: ("ablations" in str(stage.wdir), order[id(stage)])):
+        stages = list(repo.index.stages)
+        for stage in sorted(stages, key=lambda stage: str(stage.wdir) != str(here)):
             words = stage.cmd.split()
-            sections = [key for dep in stage.deps if hasattr(dep, "params") for key in dep.params]
-            outputs = [Path(out.fs_path).relative_to(here) for out in stage.outs]
-            module = words.index("-m") + 1
-            found.append(Stage(stage.name, Path(stage.wdir).relative_to(here), words[module:], sections, outputs))
+            found.append(
+                Stage(
+                    name=stage.name,
+                    folder=Path(stage.wdir).relative_to(here),
+                    arguments=words[words.index("-m") + 1 :],
+                    sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
+                    dependencies=[Path(os.path.relpath(dependency.fs_path, here)) for dependency in stage.deps],
+                    outputs=[Path(out.fs_path).relative_to(here) for out in stage.outs],
+                )
+            )
     return found
 
 
@@ -168,13 +180,17 @@ class Trials:
     """Every change tried on every stage that declares the parameter.
 
     Args:
-        stages: those to look at; all others only run for what they make.
+        stages: those to look at, all if empty; what these need runs too.
     """
 
     def __init__(self, stages: Sequence[str]) -> None:
         self.base = Path.cwd()
-        self.all = stages_here()
-        self.looked_at = [stage for stage in self.all if not stages or {stage.group, stage.name} & set(stages)]
+        everything = stages_here()
+        self.looked_at = [stage for stage in everything if not stages or {stage.group, stage.name} & set(stages)]
+        needed = list(self.looked_at)
+        for stage in needed:  # grows on the way
+            needed += [other for other in everything if other not in needed and stage.needs(other)]
+        self.all = [stage for stage in everything if stage in needed]
         self.values = {".".join(keys): value for keys, value in configure.leaves(params.read())}
         self._imported = self.base / "influence" / "imported.json"
 
@@ -223,13 +239,16 @@ class Trials:
         return [] if key in NEUTRAL else [f"{told}: no result differs; the stage ignores it"]
 
     def instances(self) -> Iterator[str]:
-        """Instances of a matrix, seeds or conditions, that made what the first one made."""
+        """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""
         first: dict[str, tuple[str, list[Any]]] = {}
         for stage in self.looked_at:
-            made = [of for _, of in sorted(files.read_json(self._noted(stage)).items())]
+            noted = sorted(files.read_json(self._noted(stage)).items())
+            made = [(Path(path).name, of) for path, of in noted if Path(path).suffix in (".parquet", ".safetensors")]
             original, its = first.setdefault(stage.group, (stage.name, made))
-            if original != stage.name and made == its:
-                yield f"{stage.name}: made the same as {original}; it ignores its seed or condition"
+            if original != stage.name:
+                for (name, one), (_, other) in zip(made, its, strict=True):
+                    if one == other:
+                        yield f"{stage.name}: made the same {name} as {original}; it ignores its seed or condition"
 
     def run(self) -> tuple[int, list[str]]:
         """All of it: how many changes were tried, and a line for each problem."""

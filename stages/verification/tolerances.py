@@ -46,7 +46,7 @@ class Tolerance(params.Section):
             powers = np.floor(np.log10(np.where(size > 0, size, 1.0)))
             unit = 10.0 ** (powers - files.SIGNIFICANT_DIGITS + 1)
             return np.asarray(np.where(size > 0, unit * (1 + 1e-6), 0.0))  # 1e-6: decimals are not exact
-        return np.asarray(self.atol + self.rtol * size)
+        return np.asarray(self.atol + self.rtol * np.where(np.isfinite(size), size, 0.0))
 
 
 class _Lines(RootModel[dict[str, dict[str, Tolerance]]]):
@@ -118,5 +118,5 @@ def excess(value: Value, committed: Value, tolerance: Tolerance) -> float:
         return math.inf
     limit = tolerance.limit(np.array(committed, np.float64).reshape(-1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        times = np.where(apart == 0, 0.0, apart / limit)
+        times = np.where(apart == 0, 0.0, apart / limit)  # a difference where none is allowed is infinitely too far
     return float(times.max(initial=0.0))
