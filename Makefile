@@ -9,6 +9,7 @@ PYTHON ?= python3
 PRESET ?=
 SET ?=
 BENCH ?=
+VERIFY ?=
 
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
@@ -17,7 +18,7 @@ configured := $(ready) && set -f && python -m stages.configure $(if $(PRESET),--
 	&& python -m stages.repair && python -m stages.check
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro ablations test test-all bench lint format docs lock clean
+.PHONY: help env repro ablations verify test test-all bench lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' "$(here)/Makefile"
@@ -33,6 +34,9 @@ repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to pa
 
 ablations: ## train a small Model 5 with its choices taken back, in each condition and seed; takes PRESET= and SET= too
 	@$(configured) && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro && python -m stages.tidy
+
+verify: ## rebuild what is committed in a clone, and compare (VERIFY="--stages sweep": part of it; see docs/verification.md)
+	@$(ready) && python -m stages.verify $(VERIFY)
 
 test: ## run the tests (four minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2

@@ -52,14 +52,14 @@ def verify(source: Path, folder: Path, options: argparse.Namespace) -> dict[str,
         tolerances = Tolerances(target / TOLERANCES)
         if options.set:
             here.configure(options.set)
-        rebuilt.rebuild(here, committed, bool(stages), commit)
+        rebuilt.rebuild(here, committed, commit)
         result["outputs"], result["values"] = rebuilt.compare(here, committed, tolerances)
         if not stages:
             problems += tolerances.unused()
         if options.influence:
             result["influence"], found = influence.of_everything(here, folder, stages)
             problems += found
-    return result | {"off": len(problems) + sum(value["class"] == OFF for value in result["values"])}
+    return result | {"off": len(problems) + sum(output["class"] == OFF for output in result["outputs"])}
 
 
 def uncommitted(source: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 from conftest import Project
@@ -34,10 +35,13 @@ def number_changed(project, path, name):
 
 @pytest.fixture(scope="session")
 def _honest(shared, smoke):
-    """A small rebuild, committed as a whole."""
+    """A small rebuild with its ablations, committed as a whole."""
 
     def fill(folder):
         project = smoke.copy(folder)
+        shutil.rmtree(folder / "ablations/runs")
+        (folder / "ablations/dvc.lock").unlink()
+        project.check("sh", "-c", "dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro")
         commit(project)
 
     return Project(shared("honest", fill))
@@ -78,10 +82,7 @@ def replaced(path, old, new):
 
 
 EDITS = {
-    "a parameter": (
-        lambda project: project.configure("sweep.trials=25"),
-        "sweep: params.yaml: sweep.trials is modified",
-    ),
+    "a parameter": (lambda project: project.configure("sweep.trials=25"), "sweep: params.yaml: sweep is modified"),
     "a stage's code": (appended("stages/softmax.py"), "softmax: changed deps: stages/softmax.py modified"),
     "a shared module": (appended("stages/common/statistics.py"), "dynamics: changed deps: stages/common/statistics.py"),
     "requirements.lock": (appended("requirements.lock"), "train@1: changed deps: requirements.lock modified"),
@@ -93,7 +94,7 @@ EDITS = {
     ),
     "a figure": (
         replaced("reports/figures/sweep.svg", "</svg>", "<g/></svg>"),
-        "figures: changed outs: reports/figures",
+        "figures: changed outs: reports/figures modified",
     ),
     "the page": (replaced("reports/index.html", "reproduce", "confirm"), "report: changed outs: reports/index.html"),
     "what describes a table": (

@@ -31,7 +31,7 @@ WHY = "a reason to be told"
         ({}, "reproduced", "reproduced", True),
         ({}, "reproduced", "undecided", False),
         ({"rtol": 0.5}, "reproduced", "undecided", False),
-        ({"any": True}, "a text", "another", True),
+        ({"follows": True}, "a text", "another", True),
         ({"digit": True}, 0.123456, 0.123457, True),
         ({"digit": True}, 0.123456, 0.123458, False),
         ({"digit": True}, 999999.0, 1000000.0, True),
@@ -64,7 +64,7 @@ def test_differences_of_what_is_not_a_number():
     ("text", "problem"),
     [
         ('a: {b: {rtol: 0.1}}', "a: b: why: Field required"),
-        ('a: {b: {rtol: 0.1, digit: true, why: "both of them"}}', "takes any, or digit, or rtol and atol"),
+        ('a: {b: {rtol: 0.1, digit: true, why: "both of them"}}', "takes follows, or digit, or rtol and atol"),
         ('a: {b: {rtol: -1.0, why: "less than nothing"}}', "greater than or equal to 0"),
         ('a: {b: {rtol: .inf, why: "all there is"}}', "finite number"),
         ('a: {b: {slack: 1.0, why: "an unknown word"}}', "a: b: slack"),

@@ -6,6 +6,7 @@ What is compared with what: a file in git with the file in git, a file under dat
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,13 +52,25 @@ class Finding:
     """How many times the tolerance it is."""
     problem: str = ""
 
+    @property
+    def follows(self) -> bool:
+        """Whether it may differ only because something else does."""
+        return self.tolerance is not None and self.tolerance.follows
+
+    def alone(self) -> Finding:
+        """It, if nothing else differs: then nothing may have become of what only follows."""
+        if not self.follows or self.result == Class.IDENTICAL:
+            return self
+        problem = "differs, and nothing that it is made from does"
+        return dataclasses.replace(self, result=Class.OFF, times=math.inf, problem=problem)
+
     def told(self) -> dict[str, Any]:
         """It as JSON can hold it: of a list, the value that is off most."""
         value, committed = self.worst()
         limits = {"rtol": 0.0, "atol": 0.0}
         if self.tolerance:
             limits = {"rtol": self.tolerance.rtol, "atol": self.tolerance.atol}
-            if (self.tolerance.digit or self.tolerance.any) and isinstance(committed, int | float):
+            if (self.tolerance.digit or self.tolerance.follows) and isinstance(committed, int | float):
                 limits["atol"] = float(self.tolerance.limit(np.array([committed], np.float64))[0])
         numbers = {"difference": self.difference, "relative": self.relative, "times": self.times} | limits
         return {

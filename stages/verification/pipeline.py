@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,24 @@ class Recorded:
     def outputs(self) -> dict[str, str]:
         """The stage that makes each output, by the output's path."""
         return {entry["path"]: stage for stage, of in self.stages.items() for entry in of.get("outs", [])}
+
+    def makers_of(self, stage: str) -> set[str]:
+        """The stages whose outputs a stage reads, or something in one, or around it."""
+        paths = [Path(entry["path"]) for entry in self.stages[stage].get("deps", [])]
+        made = [(Path(path), maker) for path, maker in self.outputs().items()]
+        return {
+            maker
+            for output, maker in made
+            for path in paths
+            if path.is_relative_to(output) or output.is_relative_to(path)
+        } - {stage}
+
+    def needed(self, stages: Sequence[str]) -> list[str]:
+        """Stages and all that they need, directly or not, in the order of the file."""
+        found = list(stages)
+        for stage in found:  # grows on the way
+            found += [maker for maker in self.makers_of(stage) if maker not in found]
+        return [stage for stage in self.stages if stage in found]
 
     def hashes(self, kind: str) -> list[tuple[str, str, str]]:
         """Stage, path and MD5 of every entry under `deps` or `outs`."""

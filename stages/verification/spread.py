@@ -49,8 +49,8 @@ def gathered(results: Mapping[str, Mapping[str, Any]], tolerances: Tolerances) -
 
 def allowed(tolerance: Tolerance) -> str:
     """A tolerance in a cell."""
-    if tolerance.any:
-        return "anything"
+    if tolerance.follows:
+        return "follows others"
     if tolerance.digit:
         return "one unit of the sixth digit"
     parts = [f"{name} {value:g}" for name, value in (("rtol", tolerance.rtol), ("atol", tolerance.atol)) if value]

@@ -26,20 +26,20 @@ class Tolerance(params.Section):
     """Absolute, in the value's unit."""
     digit: bool = False
     """One unit of the last digit that metrics are rounded to, the sixth, is allowed."""
-    any: bool = False
-    """Whatever it is; for what people read and nothing depends on."""
+    follows: bool = False
+    """It shows what other values say: anything may become of it as soon as one of those differs, else nothing."""
     why: str = Field(min_length=10)
     """The reason."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Tolerance:
-        if self.any + self.digit + bool(self.rtol or self.atol) > 1:
-            raise ValueError("takes any, or digit, or rtol and atol")
+        if self.follows + self.digit + bool(self.rtol or self.atol) > 1:
+            raise ValueError("takes follows, or digit, or rtol and atol")
         return self
 
     def limit(self, committed: np.ndarray) -> np.ndarray:
         """The largest difference allowed from each of the committed numbers."""
-        if self.any:
+        if self.follows:
             return np.full(committed.shape, np.inf)
         size = np.abs(committed)
         if self.digit:
@@ -111,7 +111,7 @@ def difference(value: Value, committed: Value) -> np.ndarray | None:
 
 def excess(value: Value, committed: Value, tolerance: Tolerance) -> float:
     """How many times the tolerance the difference is: at most 1 is within it, infinity what can't be compared."""
-    if value == committed or tolerance.any:
+    if value == committed or tolerance.follows:
         return 0.0
     apart = difference(value, committed)
     if apart is None:
