@@ -89,11 +89,11 @@ def main() -> None:
         print("what is not committed is not verified: git status lists it", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="goldilocks-verify-", ignore_cleanup_errors=True) as folder:
         result = verify(Path.cwd(), Path(folder), options)
+    print(tell.text(result), flush=True)
     for path in filter(None, (LAST, options.json)):
         files.write_json(path, result)
     if options.markdown:
         files.write_text(options.markdown, tell.markdown(result))
-    print(tell.text(result))
     sys.exit(1 if result["off"] else 0)
 
 

@@ -7,9 +7,12 @@ import re
 import shutil
 
 import pytest
+from closure import ROOT
 from conftest import Project
+from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
+WORKFLOW = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")
 
 
 def commit(project):
@@ -203,5 +206,13 @@ def test_a_changed_parameter_fails_until_its_outputs_are_rebuilt(honest):
     commit(honest)
     assert not verified(honest, "--static")[0]
     rebuilt_and_committed(honest)
-    fine, printed = verified(honest, "--stages", "sweep", "--no-influence")
+    fine, printed = verified(honest, "--stages", "sweep", "--no-influence", "--markdown", "told.md")
     assert fine, printed
+    (tell,) = [step for step in WORKFLOW["jobs"]["verify"]["steps"] if step.get("name") == "What else there is to tell"]
+    base = honest.check("git", "rev-parse", "HEAD~2").strip()
+    honest.check("bash", "-ec", tell["run"], BASE=base, GITHUB_STEP_SUMMARY=str(honest.folder / "summary.md"))
+    comment = honest.read("comment.md")
+    assert comment.startswith("### verified")
+    assert re.search(r"\| params.yaml +\| sweep.trials +\| 20 +\| 25 +\|", comment)
+    assert re.search(r"\| reports/metrics/sweep.json +\| monte_carlo.slope.value +\|", comment)
+    assert honest.read("summary.md") == comment

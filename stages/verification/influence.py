@@ -31,7 +31,10 @@ from stages.verification.changes import INFLUENTIAL, NEUTRAL, PASSED_ON, UNTRIED
 from stages.verification.contents import DATA, Contents, below, contents
 from stages.verification.rebuild import Clone
 
-SMALL = ["run.seeds=[0,1]", "run.threads=1", "layernorm.gamma_to=1.0"]  # of γ near 1 some lie in the range
+SMALL = [
+    "run.seeds=[0,1]", "run.threads=1", "train.device=cpu", "train.precision=fp32", "train.compile=false",
+    "train.processes=1", "train.accumulate=1", "layernorm.gamma_to=1.0",  # of γ near 1 some lie in the range
+]  # fmt: skip
 AT_ONCE = 2
 
 
@@ -211,12 +214,15 @@ class Trials:
                 importlib.import_module(name)
 
     def changes(self) -> Iterator[tuple[Stage, str, Any]]:
-        """Each stage with each parameter that it declares, and another value for it; of a matrix, one instance."""
+        """Each stage with each parameter that it declares, and another value for it; of a matrix, one instance.
+
+        A parameter that has the other value already is left out.
+        """
         groups: dict[str, Stage] = {}
         for stage in self.looked_at:
             groups.setdefault(stage.group, stage)
         for key, value in (INFLUENTIAL | NEUTRAL).items():
-            if key in self.values:
+            if self.values.get(key, value) != value:
                 yield from ((stage, key, value) for stage in groups.values() if stage.declares(key))
 
     def tried(self, stage: Stage, key: str, value: Any) -> list[str]:

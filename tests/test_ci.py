@@ -1,0 +1,31 @@
+"""Continuous integration runs what the README tells people to run."""
+
+import re
+
+from closure import ROOT
+from ruamel.yaml import YAML
+
+WORKFLOW = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")
+STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+CHECKS = ["make lint", "make test-all", "make verify"]
+
+
+def test_both_run_the_checks_in_order():
+    here = re.findall(r"^make [a-z-]+", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
+    there = [found[0] for step in STEPS if (found := re.match(r"make [a-z-]+", step.get("run", "")))]
+    assert here == there == CHECKS
+    assert "-e" in (ROOT / ".ci/run").read_text("utf-8").split("set ")[1].split()[0]
+    assert re.search(r"^test-all: test\b", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_workflow_verifies_weekly_and_on_pull_requests():
+    assert {"pull_request", "schedule", "push"} <= set(WORKFLOW["on"])
+    assert WORKFLOW["on"]["schedule"][0]["cron"].split()[-1].isdigit()
+    assert not any("continue-on-error" in step for step in STEPS)
+
+
+def test_the_environment_is_cached_by_what_it_is_made_from():
+    caches = [step["with"] for step in STEPS if step.get("uses", "").startswith("actions/cache@")]
+    assert [cache["path"] for cache in caches] == [".venv"] * len(WORKFLOW["jobs"])
+    for name in ("requirements.lock", "pyproject.toml", "environment.sh", "python-version"):
+        assert all(name in cache["key"] for cache in caches)
