@@ -90,7 +90,7 @@ def test_of_lines_that_fit_the_first_holds(tmp_path):
     assert found.find("m/a.json", "x.value") == ("m/*.json", "*")
     assert found.find("other.json", "x.n") is None
     assert found.unused() == []
-    assert tolerances(tmp_path, f'a: {{b: {{why: "{WHY}"}}}}').unused() == [f"{tmp_path}/t.yaml: a: b: fits no value"]
+    assert tolerances(tmp_path, f'a: {{b: {{why: "{WHY}"}}}}').unused() == ["t.yaml: a: b: fits no value"]
 
 
 LINES = f'"*": {{loose: {{atol: 0.1, why: "{WHY}"}}, strict: {{why: "{WHY}"}}}}'

@@ -61,12 +61,12 @@ class Tolerances:
     """
 
     def __init__(self, path: Path = TOLERANCES) -> None:
-        self.path = path
+        self.path = Path(path.name)
         try:
             parsed = _Lines.model_validate(params.read(path)).root
         except ValidationError as error:
             raise cli.UserError(
-                *(f"{path}: {': '.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+                *(f"{self.path}: {': '.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
             ) from None
         self.lines = {(file, name): line for file, lines in parsed.items() for name, line in lines.items()}
         self._compiled = [
