@@ -59,7 +59,7 @@ REFUSED = {
     "no object": (pack(b"[1]"), "does not begin with {"),
     "space before": (pack(b" {}"), "does not begin with {"),
     "a list": (pack(b'{"a":' + b"[" * 100_000), "the entry of 'a' is not dtype, shape and data_offsets"),
-    "nested": (pack(b'{"a":{"shape":' + b"[" * 4000 + b"}}"), "nested too deep"),
+    "nested": (pack(b'{"a":{"shape":' + b"[" * 100_000 + b"}}"), "nested too deep"),
     "an endless entry": (pack({"a": entry(shape=(1,) * 4000, offsets=(0, 4))}, bytes(4)), "the entry of 'a' is not"),
     "no comma": (pack(b'{"a":%s "b":1}' % EMPTY), "not JSON (Expecting ,"),
     "a comma too many": (pack(b'{"a":%s,}' % EMPTY), "not JSON (Expecting a string"),

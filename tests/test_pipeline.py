@@ -15,7 +15,7 @@ from test_inputs import TEXT, gpt2_tensors, local_source
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 MODEL5 = {"train@0", "train@1"}
 SHOWN = {"figures", "report"}
-AFTER_TRAIN = {"layernorm", "dynamics", "logits", "claims"} | SHOWN
+AFTER_TRAIN = {"layernorm", "dynamics", "logits", "claims", "digests"} | SHOWN
 
 
 def sources(stage):
@@ -47,7 +47,9 @@ def test_the_closure_follows_imports_inside_functions_and_of_imports():
 def test_declared_params_are_what_the_stage_sees(stage):
     module = importlib.import_module(f"stages.{stage}")
     own = [stage] if module.Settings.model_fields else []
-    assert sorted(STAGES[stage]["params"]) == sorted([*own, *(f"run.{name}" for name in module.Run.model_fields)])
+    assert sorted(STAGES[stage].get("params", [])) == sorted(
+        [*own, *(f"run.{name}" for name in module.Run.model_fields)]
+    )
 
 
 @pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check"}))
@@ -88,32 +90,33 @@ QUICK = {
 SLOW = {
     "a comment in params.yaml": (comment("params.yaml"), {"check", "report"}),
     "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
-    "claims.about": (param("claims.about=0.06"), {"check", "claims", "report"}),
-    "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
-    "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics", "claims"} | SHOWN),
-    "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm", "claims"} | SHOWN),
+    "claims.about": (param("claims.about=0.06"), {"check", "claims", "digests", "report"}),
+    "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "digests", "report"}),
+    "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics", "claims", "digests"} | SHOWN),
+    "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm", "claims", "digests"} | SHOWN),
     "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
     "a summary of ablations": (
         lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
-        {"claims", "report"},
+        {"claims", "digests", "report"},
     ),
-    "sweep.trials": (param("sweep.trials=30"), {"check", "sweep", "claims"} | SHOWN),
-    "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax", "claims"} | SHOWN),
-    "formats.appears": (param("formats.appears=0.1"), {"check", "formats"} | SHOWN),
-    "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax", "claims"} | SHOWN),
+    "sweep.trials": (param("sweep.trials=30"), {"check", "sweep", "claims", "digests"} | SHOWN),
+    "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax", "claims", "digests"} | SHOWN),
+    "formats.appears": (param("formats.appears=0.1"), {"check", "formats", "digests"} | SHOWN),
+    "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax", "claims", "digests"} | SHOWN),
     "tokens.context_length": (param("tokens.context_length=12"), {"check", "tokens"} | MODEL5 | AFTER_TRAIN),
     "train.learning_rate": (param("train.learning_rate=2.0e-3"), {"check"} | MODEL5 | AFTER_TRAIN),
     "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN),
     "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
     "stages/survey/families.py": (comment("stages/survey/families.py"), {"check", "inputs", "layernorm"}),
-    "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm", "claims"} | SHOWN),
-    "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks", "claims"} | SHOWN),
+    "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm", "claims", "digests"} | SHOWN),
+    "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks", "claims", "digests"} | SHOWN),
     "stages/common/statistics.py": (
         comment("stages/common/statistics.py"),
         {"check", "sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"},
     ),
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
+    "stages/verification/contents.py": (comment("stages/verification/contents.py"), {"check", "digests"}),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
     "the palette in stages/drawing/style.py": (
         lambda project: edit(project, "stages/drawing/style.py", "#0072B2", "#0072B3"), {"check"} | SHOWN
@@ -154,7 +157,7 @@ def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
     rebuilt.check("python", "-m", "stages.tidy")
     before = state()
     rebuilt.configure("run.seeds=[0,1,9]")
-    assert rebuilt.repro() == {"check", "train@9", "dynamics", "logits", "claims"} | SHOWN
+    assert rebuilt.repro() == {"check", "train@9", "dynamics", "logits", "claims", "digests"} | SHOWN
     assert "train@9" in rebuilt.read("dvc.lock")
     rebuilt.configure("run.seeds=[0,1]")
     assert not {name for name in rebuilt.repro() if name.startswith("train")}
