@@ -49,7 +49,7 @@ def verify(source: Path, folder: Path, options: argparse.Namespace) -> dict[str,
     result: dict[str, Any] = {"commit": commit, "set": options.set, "machine": machine.describe(), "stages": stages}
     result |= {"problems": problems, "outputs": [], "values": [], "influence": None}
     if not options.static:
-        tolerances = Tolerances(target / TOLERANCES)
+        tolerances = Tolerances(target / TOLERANCES, options.exact)
         if options.set:
             here.configure(options.set)
         rebuilt.rebuild(here, committed, commit)
@@ -74,6 +74,9 @@ def main() -> None:
     parser.add_argument("--static", action="store_true", help="only what is proved without a rebuild")
     parser.add_argument(
         "--no-influence", dest="influence", action="store_false", help="don't change parameters and seeds"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="on the kind of processor that made it: nothing may differ"
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="rebuild with other parameters")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of the result; for explain, read it")

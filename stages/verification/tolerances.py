@@ -56,11 +56,14 @@ class _Lines(RootModel[dict[str, dict[str, Tolerance]]]):
 class Tolerances:
     """The lines of `tolerances.yaml`; of those whose patterns fit, the first holds. `*` stands for any characters.
 
+    Args:
+        exact: take only whether there is a line from it, and allow no difference.
+
     Raises:
         UserError: if the file can't be read, or a line is not sound.
     """
 
-    def __init__(self, path: Path = TOLERANCES) -> None:
+    def __init__(self, path: Path = TOLERANCES, exact: bool = False) -> None:
         self.path = Path(path.name)
         try:
             parsed = _Lines.model_validate(params.read(path)).root
@@ -69,6 +72,8 @@ class Tolerances:
                 *(f"{self.path}: {': '.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
             ) from None
         self.lines = {(file, name): line for file, lines in parsed.items() for name, line in lines.items()}
+        if exact:
+            self.lines = {key: Tolerance(why=line.why) for key, line in self.lines.items()}
         self._compiled = [
             (re.compile(fnmatch.translate(file)), re.compile(fnmatch.translate(name)), (file, name))
             for file, name in self.lines
