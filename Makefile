@@ -42,7 +42,7 @@ test: ## run the tests (four minutes)
 	@$(ready) && python -m pytest -n auto --maxschedchunk 2
 
 test-all: test ## run all tests, the long ones too (half an hour)
-	@$(ready) && python -m pytest -m slow
+	@$(ready) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
 bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
 	@$(ready) && python -m benchmarks $(BENCH) && echo && python -m benchmarks.norms

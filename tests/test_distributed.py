@@ -58,6 +58,7 @@ def test_two_processes_train_as_one(longer):
     assert difference < 1e-4
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(longer):
     longer.configure("train.processes=2")
@@ -75,6 +76,7 @@ def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(lon
     assert outputs(longer)[0] == expected
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
     longer.configure("train.processes=2")
@@ -92,6 +94,7 @@ def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
     assert outputs(longer)[0] == expected
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_two_machines_meet(longer, unused_port):
     longer.configure("train.processes=2", "run.threads=1")  # of each process, whether it shares its machine or not
@@ -104,6 +107,7 @@ def test_two_machines_meet(longer, unused_port):
     assert outputs(longer)[0] == expected
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_another_number_of_processes_is_refused_unless_asked_for(longer):
     process = start(longer, "python", "-m", "stages.train", "0")
@@ -123,6 +127,7 @@ def test_another_number_of_processes_is_refused_unless_asked_for(longer):
     assert "goes on from the checkpoint of step" in done.stderr
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_several_processes_fail_and_stop_as_one_does(longer):
     longer.configure("train.processes=2", "train.steps=40001", "train.checkpoint_every=40000")
@@ -151,6 +156,7 @@ def test_another_number_of_processes_than_the_parameters_say_is_refused(longer):
     assert told <= possible, "the first one to say so may be the last, for torchrun ends the others"
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_dvc_records_what_torchrun_trained(longer):
     longer.configure("train.processes=2")

@@ -75,6 +75,7 @@ def test_matrices_are_standard_normal_and_each_has_its_own_stream():
     np.testing.assert_array_equal(pair["Q.30"], matrices.draw_pair(5, 2, 400, 30)["Q.30"])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_trial_is_at_least_two_and_a_half_times_as_fast_as_the_plain_loop():
     dimensions = list(range(2, 101))
