@@ -52,9 +52,9 @@ def verify(source: Path, folder: Path, options: argparse.Namespace) -> dict[str,
         tolerances = Tolerances(target / TOLERANCES, options.exact)
         if options.set:
             here.configure(options.set)
-        rebuilt.rebuild(here, committed, commit)
+        rebuilt.rebuild(here, committed, None if options.set else commit)
         result["outputs"], result["values"] = rebuilt.compare(here, committed, tolerances)
-        if not stages:
+        if not stages and not options.set:
             problems += tolerances.unused()
         if options.influence:
             result["influence"], found = influence.of_everything(here, folder, stages)

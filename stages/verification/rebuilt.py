@@ -55,14 +55,14 @@ def _files(clone: Clone, output: str) -> dict[str, Side]:
     return {path.relative_to(clone.folder).as_posix(): of_file(path) for path in below(clone.folder / output)}
 
 
-def rebuild(clone: Clone, committed: Committed, commit: str) -> None:
+def rebuild(clone: Clone, committed: Committed, commit: str | None) -> None:
     """Run what is to be compared: the stages asked for with all they need; if none are, all stages and some ablations.
 
     Of the ablations these are the summary and one training; which one, the commit decides, so that over time each has
-    its turn.
+    its turn. Without a commit there are none: with other parameters one can't stand beside the others.
     """
     clone.rebuild(committed.asked or ["dvc.yaml"], len(committed.rebuilt))
-    if committed.asked:
+    if committed.asked or commit is None:
         return
     trainings = Recorded(clone.folder / ABLATIONS_LOCK)
     chosen = list(trainings.stages)[int(commit, 16) % len(trainings.stages)]
