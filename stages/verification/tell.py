@@ -29,7 +29,7 @@ def rows_of_outputs(result: Mapping[str, Any]) -> list[list[str]]:
 def rows_of_values(result: Mapping[str, Any]) -> list[list[str]]:
     """Values that are not identical, those that are off first, then by how much of the tolerance they take."""
     differing = [value for value in result["values"] if value["class"] != "identical"]
-    differing.sort(key=lambda value: (value["class"] != OFF, -(value["times"] or float("inf"))))
+    differing.sort(key=lambda value: (value["class"] != OFF, value["times"] is not None, -(value["times"] or 0.0)))
     return [
         [
             f"{value['output']}: {value['name']}", value["class"], shown(value["value"]), shown(value["committed"]),
