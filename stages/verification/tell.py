@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OFF = "off"
+from stages.verification.compare import Class
+
+OFF, EQUAL = str(Class.OFF), str(Class.EQUAL)
 MOST = 40  # values told one by one; the JSON has them all
 
 
@@ -131,5 +133,6 @@ def explanation(result: Mapping[str, Any]) -> str:
             )
         bytes_only = [of for of in result["outputs"] if of["stage"] == stage and of["class"] != "identical"]
         if bytes_only:
-            return f"the first stage that differs is {stage}: {bytes_only[0]['output']} has other bytes, the same data"
+            what = "the same data" if bytes_only[0]["class"] == EQUAL else "the same values to six digits"
+            return f"the first stage that differs is {stage}: {bytes_only[0]['output']} has other bytes, {what}"
     return "nothing differs: every output is identical"
