@@ -67,10 +67,10 @@ def rebuild(clone: Clone, committed: Committed, commit: str | None) -> None:
     trainings = Recorded(clone.folder / ABLATIONS_LOCK)
     chosen = list(trainings.stages)[int(commit, 16) % len(trainings.stages)]
     output = next(path for path, stage in trainings.outputs().items() if stage == chosen)
+    committed.add(clone, "ablations", SUMMARY, set())
     committed.add(clone, chosen, output, {"tokens"})
-    committed.add(clone, "ablations", SUMMARY, {chosen})
+    clone.run("python", "-m", "stages.ablations")  # of the trainings that are committed
     clone.rebuild([f"{ABLATIONS}/dvc.yaml:{chosen}"], 1, single=True)
-    clone.run("python", "-m", "stages.ablations")
 
 
 def compare(
