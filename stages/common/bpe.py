@@ -12,6 +12,7 @@ from stages.common.cli import UserError
 
 VOCAB, MERGES = "vocab.json", "merges.txt"
 END_OF_TEXT = "<|endoftext|>"
+LARGEST = 2**25  # bytes of either file; those of the largest vocabularies in use have a third of it
 
 
 def _check(ids: Any, merges: str) -> None:
@@ -34,12 +35,15 @@ def load(folder: Path) -> Tokenizer:
     """The tokenizer in `folder`: text to ids without special tokens; ids to text loses nothing.
 
     Raises:
-        UserError: if a file is missing or damaged, the ids are not 0 … n-1, a byte has no token, or a merge is none.
+        UserError: if a file is missing, too large or damaged, the ids are not 0 … n-1, a byte has no token, or a merge
+            is none.
     """
     vocab, merges = folder / VOCAB, folder / MERGES
     for path in (vocab, merges):
         if not path.is_file():
             raise UserError(f"{path}: no such file; a tokenizer is a vocab.json and a merges.txt")
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: more than {LARGEST:,} bytes")
     try:
         _check(json.loads(vocab.read_text("utf-8")), merges.read_text("utf-8"))
         model = models.BPE.from_file(str(vocab), str(merges))
