@@ -54,8 +54,8 @@ def pieces(text: str) -> Iterator[str]:
         cut = CUT.search(text, start + PIECE, start + LONGEST)
         if cut is None and len(text) - start > LONGEST:
             raise cli.UserError(
-                f"the text: {LONGEST:,} characters without a space or an end of line, from character {start:,} on; "
-                "a tokenizer needs some"
+                f"{INPUTS / 'corpus.txt'}: {LONGEST:,} characters without the end of a word, from character {start:,} "
+                "on, are more than a tokenizer can take at once"
             )
         stop = cut.start() if cut else len(text)
         yield text[start:stop]

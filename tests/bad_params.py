@@ -118,6 +118,8 @@ def bad(key: str) -> list[str]:
         return [*own, *NO_INTEGER, str(low - 1), str(high + 1)]
     if key == "ablate.look_every":
         return ["0", *NO_INTEGER[:20]]
+    if key == "layernorm.gamma_from":
+        return NO_NUMBER[:-1]
     if key in SEEDS:
         return [*own, *NO_SEEDS]
     if key in TEXTS:
@@ -178,6 +180,7 @@ def swapped(pattern: str, *others: str) -> Change:
 
     def change(text: str, draw: random.Random) -> str:
         found = pattern.replace("SECTION", draw.choice(SECTIONS))
+        assert re.search(found, text, re.MULTILINE | re.DOTALL), found
         return re.sub(found, draw.choice(others), text, count=1, flags=re.MULTILINE | re.DOTALL)
 
     return change
@@ -238,7 +241,7 @@ WHOLE: dict[str, tuple[Change, str | None]] = {
     "too large": (after("# " + "x" * 2**15), "more than 32,768 bytes"),
     "two documents": (after("---\na: 1\n", "...\n---\na: 1\n", "---\n"), "single document"),
     "a section twice": (after("sweep: {}\n", "\nrun:\n  threads: 1\n", "'train': 1\n"), "duplicate key"),
-    "a key twice": (swapped(r"^SECTION:\n(?:  #.*?\n)*  (\w+: [^\n]*)", r"\g<0>\n  \1"), "duplicate key"),
+    "a key twice": (swapped(r"^SECTION:[^\n]*\n(?:  #[^\n]*\n)*  (\w+: [^\n]*)", r"\g<0>\n  \1"), "duplicate key"),
     "a tab": (swapped(r"^SECTION:(.*?)\n  (?=\w)", r"\g<0>\n\t"), BAD_YAML),
     "a bracket left open": (valued("run.seeds", "[0, 1", "{0: 1", "[0]]"), BAD_YAML),
     "a quote left open": (valued("train.prompt", "'The", '"The', '"\\x"', "@x", "%x", "`x`"), BAD_YAML),
