@@ -11,10 +11,15 @@ SET ?=
 BENCH ?=
 VERIFY ?=
 
+# PRESET and SET reach `stages.configure` as they were typed: neither make nor a shell finds commands in them.
+unexport PRESET SET
+export GIVEN_PRESET := $(value PRESET)
+export GIVEN_SET := $(value SET)
+
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
-configured := $(ready) && set -f && python -m stages.configure $(if $(PRESET),--preset "$(PRESET)") -- $(SET) \
+configured := $(ready) && python -m stages.configure --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" \
 	&& python -m stages.repair && python -m stages.check
 
 .DEFAULT_GOAL := help

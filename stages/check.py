@@ -17,6 +17,7 @@ import importlib.metadata
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from stages import (
     ablate,
@@ -35,11 +36,12 @@ from stages import (
     tokens,
     train,
 )
-from stages.common import cli, files, params
+from stages.common import cli, document, files, params
 from stages.model5 import recorded
+from stages.sources import directory
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import is_elsewhere, is_here, locate
 from stages.survey.ranges import Tally
 from stages.survey.visit import fingerprint, is_local
 
@@ -70,29 +72,57 @@ class Params(params.Section):
     report: report.Settings
 
 
+def read(path: Path = params.PARAMS) -> dict[str, Any]:
+    """The parameter file as plain nested dictionaries, or a preset, whatever lies there.
+
+    Raises:
+        UserError: if it is none, can't be read to an end, or would take more memory than it has a right to.
+    """
+    if path.exists() and not path.is_file():
+        raise cli.UserError(f"{path}: not a file")
+    try:
+        if path.stat().st_size > document.LARGEST:
+            raise cli.UserError(f"{path}: more than {document.LARGEST:,} bytes")
+        document.load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):
+        pass  # `params.read` says what is wrong
+    except params.UNREADABLE as error:
+        raise cli.UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return params.read(path)
+
+
+def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
+    """A line for each thing that is known to be wrong with what `inputs:` names, without a look into any file."""
+    source = settings.source
+    if source not in ("embedded", "hub"):
+        where, here = Path(source), Path.cwd()
+        if not is_here(source) or not where.is_dir():
+            yield f"inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
+        elif here.is_relative_to(where.resolve()) or any(
+            where.resolve().is_relative_to(here / made) for made in ("data", "reports")
+        ):
+            yield f"inputs.source = {source!r}: must not hold the project's folder nor lie in data/ or reports/"
+        else:
+            yield from (f"inputs.source = {source!r}: {problem}" for problem in directory.problems(where))
+    for argument in settings.checkpoints:
+        if not is_local(argument) and not is_elsewhere(argument):
+            yield f"inputs.checkpoints: {argument!r}: no such file or folder, and no address or repository's name"
+
+
 def validated(path: Path = params.PARAMS) -> Params:
     """The parameter file as typed settings.
 
     Raises:
         UserError: one line for each problem.
     """
-    contents = params.read(path)
+    contents = read(path)
     found = params.problems(Params, contents, file=path)
+    if not params.problems(inputs.Settings, contents.get("inputs")):
+        settings = inputs.Settings.model_validate(contents["inputs"])
+        found += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
     if found:
         raise cli.UserError(*found)
-    settings = Params.model_validate(contents)
-    source = settings.inputs.source
-    if source not in ("embedded", "hub"):
-        where, here = Path(source).resolve(), Path.cwd()
-        if not where.is_dir():
-            raise cli.UserError(
-                f"{path}: inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
-            )
-        if here.is_relative_to(where) or any(where.is_relative_to(here / made) for made in ("data", "reports")):
-            raise cli.UserError(
-                f"{path}: inputs.source = {source!r}: must not hold the project's folder nor lie in data/ or reports/"
-            )
-    return settings
+    return Params.model_validate(contents)
 
 
 def installed_versions(lock: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ example: python -m stages.configure --preset smoke run.seeds=[0] train.learning_
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages import check
-from stages.common import cli, files, params
+from stages.common import cli, document, files, params
 
 PRESETS = Path("presets")
 
@@ -32,10 +33,22 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
         if not equals or not all(key.split(".")):
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
-            yield key.split("."), YAML(typ="safe", pure=True).load(value)
+            yield key.split("."), document.load(value)
         except params.UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
+
+
+def words(text: str) -> list[str]:
+    """The words of a text that is quoted as in a shell; whatever else a shell would do with it is not done.
+
+    Raises:
+        UserError: if a quotation does not end.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise cli.UserError(f"SET={text!r}: {error}") from None
 
 
 def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
@@ -106,17 +119,18 @@ def preset(name: str) -> list[tuple[list[str], Any]]:
     known = sorted(found.stem for found in PRESETS.glob("*.yaml"))
     if name not in known:
         raise cli.UserError(f"preset {name!r}: no such preset; there are: {', '.join(known)}")
-    return list(leaves(params.read(path)))
+    return list(leaves(check.read(path)))
 
 
 def main() -> None:
     parser = cli.parser(__doc__, "stages.configure")
-    parser.add_argument("--preset", help="name of a file in presets/")
+    parser.add_argument("--preset", help="name of a file in presets/; empty for none")
+    parser.add_argument("--set", default="", metavar="WORDS", help="more assignments, all in one text")
     parser.add_argument("assignment", nargs="*", help="section.key=value; the value is YAML")
     arguments = parser.parse_args()
     changes = preset(arguments.preset) if arguments.preset else []
-    changes += assignments(arguments.assignment)
-    params.read()  # says clearly if the file as it stands can't be read
+    changes += assignments([*arguments.assignment, *words(arguments.set)])
+    check.read()  # says clearly if the file as it stands can't be read
     if not changes:
         return
     before = params.PARAMS.read_text("utf-8")

@@ -9,6 +9,7 @@ Writes: data/inputs/ with corpus.txt, tokenizer/, checkpoints/NAME/ for each che
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from stages.survey.visit import origin, visit
 
 OUTPUT = files.DATA / "inputs"
 MODEL5 = "model5"  # what `layernorm` calls its own
+IGNORED = Path(".dvcignore")
+ALWAYS_IGNORED = (".dvc", ".git", ".hg")
 
 
 class Settings(params.Section):
@@ -80,17 +83,25 @@ def fill(folder: Path, settings: Settings, client: Client) -> list[layout.Origin
     return directory.fill(folder, Path(settings.source))
 
 
+def is_ignored(name: str) -> bool:
+    """Whether DVC would not see a folder of this name, so that it would be lost."""
+    patterns = [line for line in IGNORED.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in (*ALWAYS_IGNORED, *patterns))
+
+
 def bring(folder: Path, arguments: list[str], client: Client) -> list[layout.Origin]:
     """Bring the norms of `inputs.checkpoints` to `folder` and say where they came from.
 
     Raises:
-        UserError: if one can't be had, or has the name of another.
+        UserError: if one can't be had, or has the name of another or one that DVC ignores.
     """
     origins = []
     for argument in arguments:
         found = visit(argument, client)
         if found.model == MODEL5 or (folder / layout.CHECKPOINTS / found.model).exists():
             raise cli.UserError(f"inputs.checkpoints: {argument}: a second {found.model}; write NAME={argument}")
+        if is_ignored(found.model):
+            raise cli.UserError(f"inputs.checkpoints: {argument}: DVC ignores {found.model}; write NAME={argument}")
         origins.append(layout.write_checkpoint(folder, found, origin(argument)))
     return origins
 

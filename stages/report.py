@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages.ablation.conditions import CONDITIONS
 from stages.common import cli, files, params
@@ -26,12 +26,20 @@ FIGURES, ABLATIONS = Path("reports/figures"), Path("reports/ablations")
 LOCK = Path("requirements.lock")
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 METRICS = ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
+CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that no HTML may hold
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
 
 
 class Settings(params.Section):
     title: str = Field(min_length=1, max_length=200)
     """Title of the page."""
+
+    @field_validator("title")
+    @classmethod
+    def _one_line(cls, title: str) -> str:
+        if not title.isprintable() or not title.strip():
+            raise ValueError("must be one line of printable characters")
+        return title
 
 
 class Run(params.Section):
@@ -173,10 +181,19 @@ def interval(entry: Mapping[str, Any]) -> str:
     return f"{entry['value']:.4g} [{entry['low']:.4g}, {entry['high']:.4g}]"
 
 
+def shown(value: Any) -> Any:
+    """A value as the page shows it: without control characters, which a model's first words are full of."""
+    return CONTROL.sub("\ufffd", value) if type(value) is str else value
+
+
 def render(**content: Any) -> str:
     """The page from its template; everything shown is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
     environment.globals.update(
         interval=interval, data_uri=lambda figure: data_uri(figure.folder / f"{figure.name}.svg")

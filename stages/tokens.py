@@ -10,13 +10,20 @@ Writes: data/tokens/tokens.safetensors with tensors `train` and `test`, data/tok
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import numpy as np
 from pydantic import Field
+from tokenizers import Tokenizer
 
 from stages.common import bpe, cli, files, params
 
 INPUTS = files.DATA / "inputs"
 OUTPUT = files.DATA / "tokens"
+PIECE = 2**20  # characters encoded at once: the tokenizer takes 200 bytes of memory for each
+LONGEST = 2**24  # characters that may follow each other without a place to cut
+CUT = re.compile(r"(?<=\S)[ \n]")  # no token of GPT-2's reaches from what is not blank into what is
 
 
 class Settings(params.Section):
@@ -34,6 +41,31 @@ class Run(params.Section):
 def smallest_unsigned(vocabulary: int) -> np.dtype:
     """The smallest unsigned integer type that holds ids 0 … vocabulary - 1."""
     return np.min_scalar_type(vocabulary - 1)
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text in pieces whose tokens, one after another, are those of the whole text.
+
+    Raises:
+        UserError: if there is no place to cut it.
+    """
+    start = 0
+    while start < len(text):
+        cut = CUT.search(text, start + PIECE, start + LONGEST)
+        if cut is None and len(text) - start > LONGEST:
+            raise cli.UserError(
+                f"{INPUTS / 'corpus.txt'}: {LONGEST:,} characters without the end of a word, from character {start:,} "
+                "on, are more than a tokenizer can take at once"
+            )
+        stop = cut.start() if cut else len(text)
+        yield text[start:stop]
+        start = stop
+
+
+def encoded(text: str, tokenizer: Tokenizer) -> np.ndarray:
+    """The token ids (n,) of a text, in the smallest type that holds the vocabulary."""
+    dtype = smallest_unsigned(tokenizer.get_vocab_size())
+    return np.concatenate([np.array(tokenizer.encode_batch_fast([piece])[0].ids, dtype) for piece in pieces(text)])
 
 
 def split(ids: np.ndarray, train_share: float, context_length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +91,7 @@ def main() -> None:
     text = (INPUTS / "corpus.txt").read_bytes().decode("utf-8")
     tokenizer = bpe.load(INPUTS / "tokenizer")
     vocabulary = tokenizer.get_vocab_size()
-    ids = np.array(tokenizer.encode(text).ids, smallest_unsigned(vocabulary))
+    ids = encoded(text, tokenizer)
     train, test = split(ids, settings.train_share, settings.context_length)
     with files.atomic_directory(OUTPUT) as folder:
         files.write_tensors(folder / "tokens.safetensors", {"train": train, "test": test})

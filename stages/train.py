@@ -68,16 +68,16 @@ class Settings(params.Section):
     linear_std: float = Field(ge=1e-6, le=10)
     """Standard deviation of the Linear weights at the start."""
 
-    snapshot_every: int = Field(ge=1)
+    snapshot_every: int = Field(ge=1, le=10_000_000)
     """Steps between snapshots of the weights; before the first of them, snapshots are at 0, 1, 2, 4, 8, …."""
 
     snapshot_precision: Literal["fp32", "bf16"]
     """Type of the QKV weights in the snapshots' files; the tables are made from the weights as they are."""
 
-    checkpoint_every: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1, le=10_000_000)
     """Steps between checkpoints; what a kill costs at most. No result depends on it."""
 
-    evaluate_every: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1, le=10_000_000)
     """Steps between test losses; step 0 is always one."""
 
     evaluation_windows: int = Field(ge=1, le=1_000_000)

@@ -24,6 +24,11 @@ def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, i
     return counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum())
 
 
+def literal(name: str) -> str:
+    """A name as it is, for Matplotlib, which would take what stands between dollar signs for a formula."""
+    return name.replace("$", r"\$")
+
+
 def _histogram(axes: Axes, values: np.ndarray, kind: str, model: str, colour: str) -> None:
     edges = np.linspace(*RANGES[kind], EDGES)
     counts, below, above = clipped_counts(values, edges)
@@ -39,7 +44,7 @@ def _histogram(axes: Axes, values: np.ndarray, kind: str, model: str, colour: st
                 f"{count} {text}", (left + step, count), xytext=(0, 3), textcoords="offset points",
                 ha=side, fontsize=8, color=RED,
             )  # fmt: skip
-    axes.set(yscale="log", ylim=(0.7, None), title=f"{model}: {values.size:,} values of {NAMES[kind]}")
+    axes.set(yscale="log", ylim=(0.7, None), title=f"{literal(model)}: {values.size:,} values of {NAMES[kind]}")
     axes.set_xlabel(f"{NAMES[kind]}, no unit")
 
 
@@ -83,7 +88,7 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
                 x, part[0.5], [part[0.5] - part[0.05], part[0.95] - part[0.5]], fmt="o-", ms=4, lw=1, capsize=2,
                 color=colour, label=place,
             )  # fmt: skip
-        axes.set(title=f"{model}: {NAMES[kind]}", xlabel="block (last: final norm)")
+        axes.set(title=f"{literal(model)}: {NAMES[kind]}", xlabel="block (last: final norm)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if kind == "gamma":
             axes.set_ylabel("median, 5-95 %")
@@ -104,7 +109,11 @@ def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Fig
         axes.plot(q[[0, 4]], [y, y], color=SEQUENCE[0], lw=1)
         axes.plot(q[[1, 3]], [y, y], color=SEQUENCE[0], lw=5, solid_capstyle="butt")
         axes.plot(q[2], y, "o", color="white", mec=SEQUENCE[0])
-    axes.set(yticks=range(len(models)), yticklabels=models, xlabel="γ, no unit: median, quartiles, 5-95 %")
+    axes.set(
+        yticks=range(len(models)),
+        yticklabels=[literal(model) for model in models],
+        xlabel="γ, no unit: median, quartiles, 5-95 %",
+    )
     axes.set_ylim(len(models) - 0.5, -0.5)
     axes.legend(fontsize=8)
     return figure

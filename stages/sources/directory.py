@@ -6,7 +6,9 @@ machine, so its path is no provenance: what is in it is.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from stages.common import files
@@ -29,6 +31,19 @@ MODEL = "gpt2"
 WEIGHTS = "model.safetensors"
 
 
+def wanted(source: Path) -> list[Path]:
+    """The files that a source must hold."""
+    return [source / CORPUS, *(source / MODEL / name for name in (*TOKENIZER_FILES, WEIGHTS))]
+
+
+def problems(source: Path) -> Iterator[str]:
+    """A line for each file that is not there, and for each thing that nobody can read to an end, as DVC would try."""
+    yield from (f"{path}: no such file" for path in wanted(source) if not path.is_file())
+    for folder, _, names in os.walk(source):
+        found = [Path(folder, name) for name in names]
+        yield from (f"{path}: neither a file nor a folder" for path in found if path.exists() and not path.is_file())
+
+
 def fill(folder: Path, source: Path) -> list[Origin]:
     """Bring text, tokenizer and norm tensors from `source` to `folder` and say what they are.
 
@@ -37,14 +52,14 @@ def fill(folder: Path, source: Path) -> list[Origin]:
     """
     if not source.is_dir():
         raise UserError(f"inputs.source = {source}: neither 'embedded', 'hub', nor an existing directory")
-    wanted = [source / CORPUS, *(source / MODEL / name for name in (*TOKENIZER_FILES, WEIGHTS))]
-    missing = [path for path in wanted if not path.is_file()]
-    if missing:
-        raise UserError(*(f"{path}: no such file; inputs.source = {source} must hold it" for path in missing))
+    if wrong := list(problems(source)):
+        raise UserError(*(f"inputs.source = {source}: {problem}" for problem in wrong))
     files.write_text(folder / CORPUS, readable_text((source / CORPUS).read_bytes(), str(source / CORPUS)))
     (folder / TOKENIZER).mkdir()
     for name in TOKENIZER_FILES:
         shutil.copyfile(source / MODEL / name, folder / TOKENIZER / name)
     found = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WEIGHTS))
     write_checkpoint(folder, found, "local directory")
-    return [describe(path, path.relative_to(source).as_posix(), "local directory", "as found") for path in wanted]
+    return [
+        describe(path, path.relative_to(source).as_posix(), "local directory", "as found") for path in wanted(source)
+    ]

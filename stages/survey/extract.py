@@ -23,6 +23,7 @@ CONFIG = "config.json"
 DECIDING = {"model_type", *(key for family in FAMILIES for key in family.needs)}
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
 LONGEST = 2**20  # values of one norm; the widest models have some 2**15
+MOST_FILES = 2**12  # of an index; the largest checkpoints have some 200
 MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
 
 
@@ -127,7 +128,7 @@ def read_index(text: bytes, where: str) -> dict[str, str]:
     """The file of each tensor of a sharded checkpoint.
 
     Raises:
-        UserError: if the index is damaged, or leads out of its folder.
+        UserError: if the index is damaged, endless, or leads out of its folder.
     """
     try:
         files = json.loads(text)["weight_map"]
@@ -136,6 +137,8 @@ def read_index(text: bytes, where: str) -> dict[str, str]:
         good = False
     if not good:
         raise UserError(f"{where}: not an index of safetensors files (no weight_map from names to files)")
+    if len(set(files.values())) > MOST_FILES:
+        raise UserError(f"{where}: points to {len(set(files.values())):,} files, more than the {MOST_FILES:,} allowed")
     for file in set(files.values()):
         parts = PurePosixPath(file).parts
         if ".." in parts or PurePosixPath(file).is_absolute() or not parts or set(file) & set("\\:?#\0"):

@@ -70,6 +70,14 @@ def where(argument: str) -> tuple[str, str]:
     return (match["name"], match["where"]) if match and not is_here(argument) else ("", argument)
 
 
+def is_elsewhere(argument: str) -> bool:
+    """Whether `[NAME=]WHERE` has the form of an address or of a repository's name; nobody is asked."""
+    _, place = where(argument)
+    return bool(URL.fullmatch(place)) or (
+        bool(HUB.fullmatch(place)) and not place.endswith((*PICKLES, SAFETENSORS))  # a file that is not there
+    )
+
+
 def locate(argument: str, client: Client) -> Checkpoint:
     """The checkpoint that a user's `[NAME=]WHERE` means.
 

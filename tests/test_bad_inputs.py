@@ -1,0 +1,260 @@
+"""Inputs that are missing, damaged, endless or hostile: refused in one line for each problem, and nothing is left."""
+
+import itertools
+import json
+import os
+import random
+import shutil
+
+import httpx2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_client import playing, response
+from test_inputs import TEXT, local_source, point_at
+
+from stages import check, tokens
+from stages.common import bpe
+from stages.common.cli import UserError
+from stages.sources import directory, embedded
+from stages.sources.layout import readable_text
+from stages.survey import client as requests
+from stages.survey.http import HttpFile
+from stages.survey.ranges import Span
+
+URL = "https://host/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def good_source(tmp_path_factory):
+    return local_source(tmp_path_factory.mktemp("good") / "source")
+
+
+@pytest.fixture
+def source(good_source, tmp_path):
+    return shutil.copytree(good_source, tmp_path / "source")
+
+
+def in_place_of(name, make):
+    def change(source):
+        (source / name).unlink()
+        make(source / name)
+
+    return change
+
+
+SPOILT = {
+    "a pipe for the text": (in_place_of("corpus.txt", os.mkfifo), ["corpus.txt: no such", "corpus.txt: neither"]),
+    "a pipe for the vocabulary": (in_place_of("gpt2/vocab.json", os.mkfifo), ["vocab.json: no such", "vocab.json: n"]),
+    "a folder for the text": (in_place_of("corpus.txt", os.mkdir), ["corpus.txt: no such file"]),
+    "a folder for the norms": (in_place_of("gpt2/model.safetensors", os.mkdir), ["model.safetensors: no such file"]),
+    "a link to itself": (in_place_of("corpus.txt", lambda path: path.symlink_to(path.name)), ["corpus.txt: no such"]),
+    "a link to nothing": (in_place_of("gpt2/merges.txt", lambda path: path.symlink_to("x")), ["merges.txt: no such"]),
+    "a device without end": (
+        in_place_of("corpus.txt", lambda path: path.symlink_to("/dev/zero")),
+        ["corpus.txt: no such file", "corpus.txt: neither a file nor a folder"],
+    ),
+    "a pipe beside them": (lambda source: os.mkfifo(source / "gpt2" / "config.json"), ["config.json: neither a file"]),
+    "nothing": (lambda source: shutil.rmtree(source), ["nor an existing directory"]),
+    "nothing in it": (
+        lambda source: [shutil.rmtree(source), source.mkdir()],
+        ["corpus.txt: no such", "vocab.json: no such", "merges.txt: no such", "model.safetensors: no such"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "said"), SPOILT.values(), ids=SPOILT)
+def test_a_folder_that_cant_be_read_is_refused_before_dvc_sees_it(project, source, monkeypatch, spoil, said):
+    point_at(project, source)
+    monkeypatch.chdir(project.folder)
+    assert check.validated().inputs.source == str(source)
+    spoil(source)
+    with pytest.raises(UserError) as raised:
+        check.validated()
+    assert len(raised.value.problems) == len(said)
+    for line, words in zip(raised.value.problems, said, strict=True):
+        assert line.startswith(f"params.yaml: inputs.source = {str(source)!r}: ")
+        assert words in line
+
+
+def test_links_out_of_a_folder_and_in_circles_are_read_like_any_file(source, tmp_path):
+    (source / "corpus.txt").rename(tmp_path / "elsewhere.txt")
+    (source / "corpus.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (source / "circle").symlink_to(source)
+    (source / "broken").symlink_to("nothing")
+    assert list(directory.problems(source)) == []
+    (tmp_path / "filled").mkdir()
+    assert len(directory.fill(tmp_path / "filled", source)) == 4
+    assert (tmp_path / "filled" / "corpus.txt").read_text() == TEXT
+
+
+def vocabulary(change):
+    def spoilt(vocab, merges):
+        ids = json.loads(vocab)
+        return json.dumps(change(ids)).encode(), merges
+
+    return spoilt
+
+
+TOKENIZERS = {
+    "empty": lambda _vocab, _merges: (b"", b""),
+    "a list": vocabulary(list),
+    "null": vocabulary(lambda _: None),
+    "nested": lambda _, merges: (b'{"a":' * 100_000, merges),
+    "not UTF-8": lambda vocab, merges: (b"\xff" + vocab, merges),
+    "merges not UTF-8": lambda vocab, merges: (vocab, merges + b"\xff \xfe\n"),
+    "half a character": vocabulary(lambda ids: ids | {"\ud800": len(ids)}),
+    "ids twice": vocabulary(lambda ids: ids | {"twice": 0}),
+    "a fraction": vocabulary(lambda ids: ids | {"x": float(len(ids))}),
+    "a huge id": vocabulary(lambda ids: ids | {"x": 2**70}),
+    "a negative id": vocabulary(lambda ids: ids | {"x": -1}),
+    "digits without end": lambda vocab, merges: (vocab.replace(b"0", b"9" * 5000, 1), merges),
+    "no number": lambda vocab, merges: (vocab.replace(b"0", b"NaN", 1), merges),
+    "three parts": lambda vocab, merges: (vocab, merges + b"a b c\n"),
+    "one part": lambda vocab, merges: (vocab, merges + b"a\n"),
+    "a space too many": lambda vocab, merges: (vocab, merges.replace(b" ", b"  ")),
+    "zeros": lambda vocab, _: (vocab, bytes(1000)),
+    "too large": lambda vocab, _: (vocab, b"#" * (bpe.LARGEST + 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", TOKENIZERS.values(), ids=TOKENIZERS)
+def test_a_tokenizer_that_is_none_is_refused_in_one_line(source, spoil):
+    folder = source / "gpt2"
+    vocab, merges = spoil(*((folder / name).read_bytes() for name in ("vocab.json", "merges.txt")))
+    (folder / "vocab.json").write_bytes(vocab)
+    (folder / "merges.txt").write_bytes(merges)
+    with pytest.raises(UserError, match=r"gpt2: not a byte-level BPE tokenizer|merges\.txt: more than") as raised:
+        bpe.load(folder)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r", b"\n\n"])
+def test_merges_with_other_line_ends_are_the_same_merges(source, tokenizer, end):
+    path = source / "gpt2" / "merges.txt"
+    path.write_bytes(path.read_bytes().replace(b"\n", end))
+    found = bpe.load(source / "gpt2").encode(TEXT).ids
+    assert found == tokenizer.encode(TEXT).ids
+    assert len(found) < len(TEXT) / 2, "it merges"
+
+
+def test_damaged_tokenizers_are_refused_or_lose_nothing(source):
+    folder, draw, read_ones = source / "gpt2", random.Random(0), 0
+    whole = {name: (folder / name).read_bytes() for name in ("vocab.json", "merges.txt")}
+    for _ in range(200):
+        name = draw.choice(list(whole))
+        at, kept = draw.randrange(len(whole[name])), draw.choice([0, 1, 2, 50])
+        damaged = whole[name][:at] + draw.choice([b"", draw.randbytes(1), b'"', b" ", b"\n"]) + whole[name][at + kept :]
+        for each, contents in (whole | {name: damaged}).items():
+            (folder / each).write_bytes(contents)
+        try:
+            tokenizer = bpe.load(folder)
+        except UserError as error:
+            assert "\n" not in str(error)
+            continue
+        read_ones += 1
+        assert tokenizer.decode(tokenizer.encode(TEXT[:200]).ids) == TEXT[:200]
+    assert 0 < read_ones < 200, "both happen"
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [(b"", "the text is empty"), (b" \t\r\n", "the text is empty"), (b"\xef\xbb\xbf", "the text is empty"),
+     (b"\xff\xfea\0", "not UTF-8 text (byte 0)"), (b"abc\xe9", "byte 3"), (b"\xed\xa0\x80", "byte 0"),
+     (b"a\xc0\x80", "byte 1"), (b"a" * 10_000 + b"\x80", "byte 10000")],
+)  # fmt: skip
+def test_a_text_that_is_none_is_refused(contents, said):
+    with pytest.raises(UserError) as raised:
+        readable_text(contents, "corpus.txt")
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("contents", [b"a", b"\0", b"\0" * 1000, "\U0001f600".encode(), b"\x1b[31m"])
+def test_any_other_text_is_taken_as_it_is(contents):
+    assert readable_text(contents, "corpus.txt").encode() == contents
+
+
+@pytest.fixture(scope="module")
+def tokenizer(good_source):
+    return bpe.load(good_source / "gpt2")
+
+
+PARTS = [" ", "\n", "\t", "\x1c", "\x85", "\u3000", "\0", "a", "It was", "'s", "7", "é", "数", "!"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=60).map("".join), st.integers(1, 9))
+def test_a_text_has_the_same_tokens_in_pieces(tokenizer, text, size):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokens, "PIECE", size)
+        assert "".join(tokens.pieces(text)) == text
+        found = tokens.encoded(text, tokenizer)
+    assert found.tolist() == tokenizer.encode(text).ids
+    assert found.dtype == np.uint16
+
+
+def test_a_text_that_cant_be_cut_is_refused_before_the_memory_is(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokens, "PIECE", 10)
+    monkeypatch.setattr(tokens, "LONGEST", 1000)
+    for text in ("\0" * 1001, "a" * 1001, "a b" + " " * 1001):
+        with pytest.raises(UserError, match="1,000 characters without the end of a word"):
+            tokens.encoded(text, tokenizer)
+    assert len(tokens.encoded("\0" * 1000, tokenizer)) == 1000
+
+
+def test_the_embedded_text_in_pieces_is_the_text(monkeypatch):
+    monkeypatch.setattr(tokens, "PIECE", 2**12)
+    text = embedded.prose(["linalg"])
+    assert "".join(tokens.pieces(text)) == text
+    assert max(map(len, tokens.pieces(text))) < 2**12 + 200
+
+
+class Endless(httpx2.SyncByteStream):
+    """A body that never ends, so many bytes at a time."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __iter__(self):
+        return itertools.repeat(bytes(self.size))
+
+
+def whole_file(client):
+    client.whole = 10_000
+    return HttpFile(URL, client)._download()
+
+
+WAYS = {
+    "a text": (lambda client: client.text(URL), 200, requests.LARGEST_TEXT),
+    "a whole file": (whole_file, 200, 10_000),
+    "a part": (lambda client: HttpFile(URL, client)._attempt(Span(0, 99), lambda _: None), 206, 99),
+}
+
+
+@pytest.mark.parametrize(("ask", "status", "most"), WAYS.values(), ids=WAYS)
+def test_an_answer_without_end_is_given_up_at_its_size(ask, status, most):
+    span = {"Content-Range": "bytes 0-98/500"}
+    client, asked = playing(lambda _: httpx2.Response(status, headers=span, stream=Endless(4096)), retries=3)
+    with pytest.raises(UserError, match=f"more than the {most} bytes that there should be"):
+        ask(client)
+    assert len(asked) == 1
+    assert client.tally.bytes <= most + 4096
+
+
+@pytest.mark.parametrize(("ask", "status", "most"), WAYS.values(), ids=WAYS)
+def test_an_answer_of_a_byte_a_second_is_given_up_in_time(monkeypatch, ask, status, most):
+    clock = itertools.count()
+    monkeypatch.setattr(requests.time, "monotonic", lambda: next(clock) / 2)
+    span = {"Content-Range": "bytes 0-98/500"}
+    client, _ = playing(lambda _: httpx2.Response(status, headers=span, stream=Endless(1)))
+    with pytest.raises((UserError, requests.TransientError), match=r"only [0-9]+ bytes in 3[0-9] s"):
+        ask(client)
+    assert client.tally.bytes < min(most, 100)
+
+
+def test_an_answer_that_is_none_is_no_text():
+    for status in (206, 416, 500):
+        client, _ = playing(lambda _, status=status: response(status, b"x"))
+        with pytest.raises(UserError):
+            client.text(URL)

@@ -1,0 +1,222 @@
+"""Nothing that comes from outside is run: no source of ours does such a thing, and what was tried does not work."""
+
+import ast
+import json
+import os
+import pickle
+
+import pytest
+from closure import ROOT
+from safetensors.numpy import save_file
+from test_environment import lend_environment, make, script
+from test_inputs import gpt2_tensors, local_source
+
+from stages.common import bpe, document, files
+from stages.common.cli import UserError
+from stages.configure import assignments, words
+from stages.model5.checkpoints import STATE, Checkpoints
+from stages.survey.client import Client
+from stages.survey.extract import extract
+from stages.survey.locate import locate
+from stages.survey.ranges import Tally
+
+SOURCES = sorted(path for folder in ("stages", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+RUNNING = {"eval", "exec", "compile", "__import__", "execfile", "input", "breakpoint"}  # as functions of their own
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "pty", "xmlrpc", "yaml"}
+METHODS = {"os": {"system", "popen", "startfile"}, "importlib": {"import_module"}, "runpy": {"run_path", "run_module"},
+           "pd": {"read_pickle", "eval"}, "pandas": {"read_pickle", "eval"}}  # fmt: skip
+PROCESSES = {"run", "Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
+OBJECTS = {"broadcast_object_list", "all_gather_object", "gather_object", "scatter_object_list", "recv_object_list"}
+
+
+def keywords(call):
+    return {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+
+
+def is_text(node):
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def offences(source):
+    """What in a source could run what comes from outside, as (line, what)."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from ((node.lineno, name) for name in names if name.split(".")[0] in MODULES)
+        if not isinstance(node, ast.Call):
+            continue
+        given = keywords(node)
+        if given.get("shell", "False") != "False":
+            yield node.lineno, "shell"
+        if given.get("typ") == "'unsafe'":
+            yield node.lineno, "YAML that builds anything"
+        if given.get("allow_pickle", "False") != "False":
+            yield node.lineno, "allow_pickle"
+        if isinstance(node.func, ast.Name) and node.func.id in RUNNING:
+            yield node.lineno, node.func.id
+        if not isinstance(node.func, ast.Attribute):
+            continue
+        name, of = node.func.attr, ast.unparse(node.func.value)
+        if name in METHODS.get(of, ()) or (of == "os" and name.startswith(("exec", "spawn", "posix_spawn"))):
+            yield node.lineno, f"{of}.{name}"
+        if name in OBJECTS:
+            yield node.lineno, name
+        if (of, name) == ("torch", "load") and given.get("weights_only") != "True":
+            yield node.lineno, "torch.load"
+        if of == "subprocess" and name in PROCESSES and (not node.args or is_text(node.args[0])):
+            yield node.lineno, "a command as text"
+        if name.startswith("get") and of == "subprocess":
+            yield node.lineno, f"{of}.{name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_source_runs_or_unpickles_what_it_reads(path):
+    assert list(offences(path.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["eval(x)", "exec(x)", "compile(x, '', 'exec')", "__import__(x)", "import pickle", "from pickle import loads",
+     "import os\nos.system(x)", "os.execvp(x, y)", "os.popen(x)", "subprocess.run(x, shell=True)",
+     "subprocess.run(x, shell=y)", "subprocess.run(f'ls {x}')", "subprocess.Popen('ls')", "subprocess.getoutput(x)",
+     "torch.load(x)", "torch.load(x, weights_only=False)", "np.load(x, allow_pickle=True)", "pd.read_pickle(x)",
+     "import yaml", "importlib.import_module(x)", "YAML(typ='unsafe')", "dist.broadcast_object_list(x)",
+     "ruamel.yaml.YAML(typ='unsafe')", "asyncio.create_subprocess_shell(x, shell=True)"],
+)  # fmt: skip
+def test_what_would_be_found(bad):
+    assert list(offences(bad))
+
+
+def test_templates_escape_by_themselves():
+    for path in (ROOT / "stages").rglob("*.j2"):
+        assert "safe" not in path.read_text("utf-8")
+    assert all("Markup" not in path.read_text("utf-8") for path in SOURCES)
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """Pickles that would make a folder, which is looked for afterwards."""
+    pwned = tmp_path / "pwned"
+    yield [pickle.dumps(Trap(pwned), protocol) for protocol in (0, 2, 5)]
+    assert not pwned.exists()
+    pickle.loads(pickle.dumps(Trap(pwned)))
+    assert pwned.exists(), "the trap works"
+
+
+NAMES = ["model.safetensors", "pytorch_model.bin", "model.pt", "model.safetensors.index.json", "x.safetensors"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pickle_is_no_checkpoint_whatever_it_is_called(tmp_path, trap, name):
+    (tmp_path / "m").mkdir()
+    for contents in trap:
+        (tmp_path / "m" / name).write_bytes(contents)
+        for where in (tmp_path / "m", tmp_path / "m" / name):
+            with pytest.raises(UserError) as raised:
+                extract(locate(str(where), Client(Tally())))
+            assert len(raised.value.problems) == 1
+
+
+def test_a_pickle_is_no_config_no_tokenizer_and_no_table(tmp_path, trap):
+    for contents in trap:
+        save_file(gpt2_tensors(), tmp_path / "model.safetensors")
+        (tmp_path / "config.json").write_bytes(contents)
+        with pytest.raises(UserError, match="not a JSON object"):
+            extract(locate(str(tmp_path), Client(Tally())))
+        for name in ("vocab.json", "merges.txt"):
+            (tmp_path / name).write_bytes(contents)
+        with pytest.raises(UserError, match="not a byte-level BPE tokenizer"):
+            bpe.load(tmp_path)
+        (tmp_path / "x.safetensors").write_bytes(contents)
+        with pytest.raises(UserError, match="not a sound safetensors file"):
+            files.read_tensors(tmp_path / "x.safetensors")
+
+
+def test_a_pickle_is_no_state_of_a_training_even_with_the_right_checksum(tmp_path, trap, capsys):
+    import torch
+    from safetensors import SafetensorError
+
+    for contents in trap:
+        checkpoints = Checkpoints("seed-0", {}, tmp_path / "checkpoints")
+        checkpoints.save(10, {}, {"a": torch.zeros(3)}, {})
+        folder = checkpoints.folder / "step-000010"
+        (folder / STATE).write_bytes(contents)
+        assert checkpoints.newest() is None
+        assert "damaged" in capsys.readouterr().err
+        checkpoints.save(10, {}, {"a": torch.zeros(3)}, {})
+        found = checkpoints.newest()
+        (folder / STATE).write_bytes(contents)
+        with pytest.raises(SafetensorError):
+            found.tensors()
+
+
+TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir [pwned]", "!!python/name:os.system",
+        "!!python/object/apply:subprocess.check_call [[mkdir, pwned]]", "!!python/module:antigravity"]  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_tag_runs_nothing(tmp_path, monkeypatch, tag):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match="could not determine a constructor for the tag"):
+        document.load(f"a: {tag}")
+    with pytest.raises(UserError, match="the value is not YAML"):
+        list(assignments([f"run.seeds={tag}"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+HOSTILE = [
+    "$(touch pwned)", "`touch pwned`", "; touch pwned", "| touch pwned", "&& touch pwned", "$(shell touch pwned)",
+           "\"; touch pwned; \"", "'; touch pwned; '", "> pwned", "${HOME}", "*", "x\n touch pwned", "\\x",
+           "$$(touch pwned)", "' --help '"]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["as arguments", "in the environment"])
+def test_make_hands_on_what_it_is_given_as_it_is(project, typed):
+    lend_environment(project)
+    script(project.folder / ".venv" / "bin" / "python", "printf '<%s>' \"$@\"; exit 3")
+    for text in HOSTILE:
+        given = {"PRESET": text, "SET": f"report.title={text}"}
+        arguments = [f"{name}={value}" for name, value in given.items()]
+        done = make(project, "repro", *arguments) if typed else make(project, "repro", **given)
+        assert f"\n<-m><stages.configure><--preset={text}><--set=report.title={text}>make: " in done.stdout
+    assert not list(project.folder.rglob("pwned"))
+
+
+def test_make_repro_refuses_what_would_run(project):
+    lend_environment(project)
+    before = project.read("params.yaml")
+    for given in ('PRESET=$(touch pwned)"; touch pwned; "', "SET=inputs.source=$(touch pwned)`touch pwned`;pwned"):
+        done = make(project, "repro", given)
+        assert done.returncode != 0
+        assert "error: " in done.stderr
+    assert project.read("params.yaml") == before
+    assert not list(project.folder.rglob("pwned"))
+    assert not (project.folder / "data").exists()
+
+
+def test_words_are_quoted_as_in_a_shell_and_nothing_else_is():
+    assert words("'inputs.source=/my folder' run.seeds=[0]\n a=$(x)") == [
+        "inputs.source=/my folder",
+        "run.seeds=[0]",
+        "a=$(x)",
+    ]
+    with pytest.raises(UserError, match=r"SET=.*No closing quotation"):
+        words("a='b")
+
+
+def test_a_source_with_any_name_is_a_folder_to_dvc_and_nothing_more(project, tmp_path):
+    source = local_source(tmp_path / 'it\'s; touch pwned $(touch pwned) "quoted"\nand in two lines')
+    project.configure(f"inputs.source={json.dumps(str(source))}")
+    project.check("dvc", "repro", "inputs")
+    assert (project.folder / "data" / "inputs" / "corpus.txt").is_file()
+    assert not [*project.folder.rglob("pwned"), *tmp_path.rglob("pwned")]
