@@ -287,8 +287,6 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", help="look at these only")
     arguments = parser.parse_args()
     check.validated()
-    for name in ("train", "ablate", "figures", "report"):
-        importlib.import_module(f"stages.{name}")
     tried, problems = Trials(arguments.stages).run()
     print(json.dumps({"tried": tried, "problems": problems}))
 
