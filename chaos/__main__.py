@@ -43,19 +43,14 @@ def _minutes(text: str) -> float:
 
 def _listed() -> str:
     width = max(len(fault.name) for fault in FAULTS)
-    why = mounts.missing()
-    return "\n".join(
-        f"{fault.name:<{width}}  {fault.what}{f' (not here: {why})' if fault.mounts and why else ''}"
-        for fault in FAULTS
-    )
+    not_here = f" (not here: {mounts.missing()})" if mounts.missing() else ""
+    return "\n".join(f"{fault.name:<{width}}  {fault.what}{not_here * fault.mounts}" for fault in FAULTS)
 
 
 def main() -> None:
     parser = cli.parser(__doc__, "chaos")
     parser.add_argument("--minutes", type=_minutes, default=10.0, help="for everything (default: 10)")
-    parser.add_argument(
-        "--seed", default="1", help="names the random choices: the same ones for the same seed (default: 1)"
-    )
+    parser.add_argument("--seed", default="1", help="names the random choices (default: 1)")
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", choices=names, action="append", metavar="NAME", help="only this one; see --list")
     parser.add_argument("--list", action="store_true", help="list the faults, and which can't be had here")

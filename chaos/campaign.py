@@ -81,7 +81,7 @@ class Campaign:
         with Project(self.arena / "project", self.idle, self.expected) as project:
             with fault.inject(project, chance) as injection:
                 say(f"{self.elapsed:4.0f} s  {fault.name}: {injection.said}")
-                endings = injection.run()
+                endings = injection.run() if injection.run else [project.rebuild()]
                 differing = differences(results(project.folder), self.expected, injection.apart) + injection.further()
             again = project.rebuild()
             verdict = judge(endings, differing, again, differences(results(project.folder), self.expected))
@@ -89,10 +89,8 @@ class Campaign:
         say(f"        {verdict.outcome}{f': {verdict.why}' if verdict.why else ''}")
         if verdict.outcome in FAILURES:
             for ending in (*endings, again):
-                say(
-                    "\n".join(f"        | {line}" for line in ending.said.splitlines()[-LAST_LINES:])
-                    + f"\n        = {ending.code}"
-                )
+                last = ending.said.splitlines()[-LAST_LINES:]
+                say("\n".join(f"        | {line}" for line in [*last, f"exit code {ending.code}"]))
         return verdict
 
     def run(self, faults: Sequence[Fault]) -> None:

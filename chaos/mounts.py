@@ -53,7 +53,7 @@ def free(folder: Path) -> int:
 
 @contextmanager
 def own_disk(folder: Path) -> Iterator[None]:
-    """Put a disk of its own, with room, under a folder, which keeps its contents; what is written there goes with it."""
+    """Put a disk of its own, with room, under a folder and its contents; what is written there is lost with it."""
     beside = folder.with_name(f"{folder.name} on its own disk")
     beside.mkdir()
     _mount("-t", "tmpfs", "-o", f"size={ROOMY},mode=755", "tmpfs", str(beside))

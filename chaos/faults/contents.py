@@ -75,7 +75,7 @@ def cache_missing(project: Project, chance: Random) -> Iterator[Injection]:
     """Remove an object of DVC's cache."""
     path, beside = needed(project, chance)
     path.unlink()
-    yield Injection(f"{project.name(path)} removed{beside}", lambda: [project.rebuild()])
+    yield Injection(f"{project.name(path)} removed{beside}")
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def cache_damaged(project: Project, chance: Random) -> Iterator[Injection]:
     """Damage an object of DVC's cache; like DVC's own ones it can't be told from a whole one by its mode."""
     path, beside = needed(project, chance)
     done = damage(path, chance, same_time=chance.random() < 0.3)
-    yield Injection(f"{project.name(path)} {done}{beside}", lambda: [project.rebuild()])
+    yield Injection(f"{project.name(path)} {done}{beside}")
 
 
 def damaged_output(project: Project, chance: Random, within: str) -> Injection:
@@ -92,7 +92,7 @@ def damaged_output(project: Project, chance: Random, within: str) -> Injection:
     project.start("dvc", "status", "--quiet", "dvc.yaml").ending()  # DVC notes sizes and times of what it sees
     path = chance.choice(files_in(project.folder, [out.path for out in project.outs() if out.path.startswith(within)]))
     done = damage(path, chance, same_time=chance.random() < 0.3)
-    return Injection(f"{project.name(path)} {done}, {work}", lambda: [project.rebuild()])
+    return Injection(f"{project.name(path)} {done}, {work}")
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def input_damaged(project: Project, chance: Random) -> Iterator[Injection]:
     path = chance.choice(files_in(project.folder, list(INPUTS)))
     done = damage(path, chance)
     name = project.name(path)
-    yield Injection(f"{name} {done}", lambda: [project.rebuild()], apart=frozenset([name]))
+    yield Injection(f"{name} {done}", apart=frozenset([name]))
     project.git("checkout", "--quiet", "--", name)
 
 
@@ -121,8 +121,6 @@ FAULTS = (
     Fault("cache-missing", "an object of DVC's cache that is gone", cache_missing),
     Fault("cache-damaged", "an object of DVC's cache with a flipped bit, cut off or emptied", cache_damaged),
     Fault("data-damaged", "a file under data/ with a flipped bit, cut off or emptied", data_damaged),
-    Fault(
-        "report-damaged", "a committed file under reports/, made by the run, damaged in the same ways", report_damaged
-    ),
+    Fault("report-damaged", "a committed file under reports/, made by the run and damaged", report_damaged),
     Fault("input-damaged", "a committed file of another run under reports/, which this one reads", input_damaged),
 )

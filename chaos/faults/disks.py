@@ -27,12 +27,12 @@ def disk_full(project: Project, chance: Random) -> Iterator[Injection]:
     project.lasting.enter_context(mounts.own_disk(place))
     with mounts.nearly_full(place, left):
         where = "the copy" if place == project.folder else place.name
-        yield Injection(f"{left / 1e3:.0f} kB left on the disk of {where}, {work}", lambda: [project.rebuild()])
+        yield Injection(f"{left / 1e3:.0f} kB left on the disk of {where}, {work}")
 
 
 @contextmanager
 def temporary_full(project: Project, chance: Random) -> Iterator[Injection]:
-    """Leave no space for temporary files: in the system's folder, in one that TMPDIR names, for DVC's notes on files."""
+    """Leave no space in the system's folder for temporary files, in TMPDIR, or where DVC keeps notes on files."""
     work = project.forget(chance, 2)
     full = project.folder.with_name("full")
     full.mkdir()
@@ -56,13 +56,11 @@ def read_only(project: Project, chance: Random) -> Iterator[Injection]:
     (project.folder / place).mkdir(parents=True, exist_ok=True)
     with mounts.read_only(project.folder / place):
         where = "the copy" if place == "." else place
-        yield Injection(f"{where} is read-only, {work}", lambda: [project.rebuild()])
+        yield Injection(f"{where} is read-only, {work}")
 
 
 FAULTS = (
-    Fault(
-        "disk-full", "a disk that fills up under the copy, its data, its reports or its cache", disk_full, mounts=True
-    ),
+    Fault("disk-full", "a disk that fills up under the copy, its data, reports or cache", disk_full, mounts=True),
     Fault("tmp-full", "no space left for temporary files", temporary_full, mounts=True),
     Fault("read-only", "a folder of the project that can't be written, not even by root", read_only, mounts=True),
 )

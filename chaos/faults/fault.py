@@ -16,13 +16,13 @@ class Injection(NamedTuple):
 
     Args:
         said: what exactly was done, for people.
-        run: what the fault disturbs.
+        run: what the fault disturbs; None for one `make repro`.
         apart: files that are the fault itself, so that they are not compared while it is there.
         further: what else than the project's own result came out differently.
     """
 
     said: str
-    run: Callable[[], Sequence[Ending]]
+    run: Callable[[], Sequence[Ending]] | None = None
     apart: frozenset[str] = frozenset()
     further: Callable[[], list[str]] = list
 

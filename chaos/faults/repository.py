@@ -21,7 +21,7 @@ def git_lock(project: Project, chance: Random) -> Iterator[Injection]:
     name, work = chance.choice(LOCKS), project.forget(chance, 1)
     lock = project.folder / ".git" / name
     lock.touch()
-    yield Injection(f".git/{name} left behind, {work}", lambda: [project.rebuild()])
+    yield Injection(f".git/{name} left behind, {work}")
     lock.unlink()
 
 
@@ -31,7 +31,7 @@ def git_index(project: Project, chance: Random) -> Iterator[Injection]:
     work = project.forget(chance, 1)
     index = project.folder / ".git" / "index"
     done = damage(index, chance)
-    yield Injection(f".git/index {done}, {work}", lambda: [project.rebuild()])
+    yield Injection(f".git/index {done}, {work}")
     index.unlink()
     project.git("reset", "--quiet")
 
@@ -47,7 +47,7 @@ def merge(project: Project, chance: Random) -> Iterator[Injection]:
     project.git("checkout", "--quiet", "main")
     command = ["git", *IDENTITY, "merge", "--allow-unrelated-histories", "other"]
     assert project.start(*command).ending().code == 1, "a conflict"
-    yield Injection(f"a merge in progress, both sides in {name}", lambda: [project.rebuild()])
+    yield Injection(f"a merge in progress, both sides in {name}")
     project.git("merge", "--abort")
 
 
@@ -55,12 +55,10 @@ def merge(project: Project, chance: Random) -> Iterator[Injection]:
 def rebase(project: Project, chance: Random) -> Iterator[Injection]:
     """Stop in a rebase that changes nothing."""
     project.git("commit", "--quiet", "--allow-empty", "--message", "nothing")
-    code = (
-        project.start("git", *IDENTITY, "rebase", "--quiet", "--keep-empty", "--exec", "false", "HEAD~1").ending().code
-    )
-    assert code == 1, "stopped"
+    command = ["git", *IDENTITY, "rebase", "--quiet", "--keep-empty", "--exec", "false", "HEAD~1"]
+    assert project.start(*command).ending().code == 1, "stopped"
     work = project.forget(chance, 1)
-    yield Injection(f"a rebase in progress, {work}", lambda: [project.rebuild()])
+    yield Injection(f"a rebase in progress, {work}")
     project.git("rebase", "--quit")
     project.git("checkout", "--quiet", "main")
 
@@ -70,7 +68,7 @@ def detached_head(project: Project, chance: Random) -> Iterator[Injection]:
     """Be on no branch."""
     project.git("checkout", "--quiet", "--detach")
     work = project.forget(chance, 1)
-    yield Injection(f"a detached HEAD, {work}", lambda: [project.rebuild()])
+    yield Injection(f"a detached HEAD, {work}")
     project.git("checkout", "--quiet", "main")
 
 

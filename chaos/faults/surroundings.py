@@ -24,15 +24,14 @@ def clock(project: Project, chance: Random) -> Iterator[Injection]:
     work, days = project.forget(chance, 3), chance.choice([0.01, 1, 400])
     seconds = int(days * 86400)
     if shutil.which("faketime"):
-        said, prefix, changes = "faketime", ("faketime", "-f", f"-{seconds}s"), {}
+        back = f"the clock {days:g} days back (faketime), {work}"
+        yield Injection(back, lambda: [project.rebuild("faketime", "-f", f"-{seconds}s")])
     else:
         shifted = project.folder.with_name("clock")
         shifted.mkdir()
         (shifted / "sitecustomize.py").write_text(PYTHON_CLOCK.format(seconds=seconds), "utf-8")
-        said, prefix, changes = "of Python only, faketime is not installed", (), {"PYTHONPATH": str(shifted)}
-    yield Injection(
-        f"the clock {days:g} days back ({said}), {work}", lambda: [project.rebuild(*prefix, changes=changes)]
-    )
+        back = f"Python's clock {days:g} days back (faketime is not installed), {work}"
+        yield Injection(back, lambda: [project.rebuild(changes={"PYTHONPATH": str(shifted)})])
 
 
 @contextmanager

@@ -63,6 +63,17 @@ def is_sound(path: Path) -> bool:
         return True
 
 
+def touch(path: Path) -> None:
+    """Give a file a new time, if it is still there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        error.filename = str(path)  # which Python leaves out here
+        raise
+
+
 class Look:
     """One look at the cache and the outputs, beside what is known of them."""
 
@@ -93,8 +104,7 @@ class Look:
         outputs = marks(path for folder in OUTPUTS for path in folder.rglob("*") if path.is_file())
         touched = self.doubtful(outputs)
         for path in touched:
-            with suppress(FileNotFoundError):
-                os.utime(path)
+            touch(path)
         found = self.objects | outputs | marks(touched)
         if found == self.known:
             return
