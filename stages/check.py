@@ -5,9 +5,10 @@ computed or deleted. It also clears away what seeds that are no longer asked for
 all of data/model5/ sees exactly the seeds of `run.seeds`.
 
 It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
-and a device or precision that this machine does not have.
+a device or precision that this machine does not have, and committed results of other runs that have been damaged.
 
-Reads:  params.yaml, requirements.lock, and of `inputs.checkpoints` those on this machine, whose paths DVC is not told
+Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and of `inputs.checkpoints` those on this
+        machine, whose paths DVC is not told
 Writes: data/checked (a constant), data/local.json (a hash of each of those, on which `inputs` depends)
 """
 
@@ -35,7 +36,7 @@ from stages import (
     tokens,
     train,
 )
-from stages.common import cli, files, params
+from stages.common import cli, files, params, sealed
 from stages.model5 import recorded
 from stages.survey.client import Client
 from stages.survey.extract import extract
@@ -47,6 +48,8 @@ OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
 DVC_LOCK = Path("dvc.lock")
 LOCK = Path("requirements.lock")
+BUILT_ON = (ablations.OUTPUT, claims.KEPT)
+"""Committed results that the claims and the report are made from, too."""
 
 
 class Params(params.Section):
@@ -154,6 +157,9 @@ def main() -> None:
     differing = list(installed_versions(LOCK.read_text("utf-8")))
     if differing:
         raise cli.UserError(*differing)
+    damaged = [problem for folder in BUILT_ON if folder.is_dir() for problem in sealed.problems(folder)]
+    if damaged:
+        raise cli.UserError(*damaged)
     if (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
         from stages.model5 import hardware  # imports torch, which takes a second
 
