@@ -61,13 +61,15 @@ def main() -> None:
         print(_listed())
         return
     if arguments.built and not (arguments.built / "dvc.lock").is_file():
-        raise cli.UserError(f"--built {arguments.built}: no copy of the project: it has no dvc.lock")
+        raise cli.UserError(f"--built {arguments.built}: no copy of the project: no dvc.lock")
     with tempfile.TemporaryDirectory(prefix="goldilocks-chaos-", dir=WORK, ignore_cleanup_errors=True) as work:
         campaign = Campaign(Path(work), arguments.seed, 60 * arguments.minutes)
         campaign.prepare(arguments.built)
-        campaign.run([fault for fault in FAULTS if not arguments.only or fault.name in arguments.only])
-    print("\n".join(table(campaign.outcomes, campaign.skipped)))
-    say(f"{campaign.elapsed / 60:.1f} minutes, seed {arguments.seed}")
+        try:
+            campaign.run([fault for fault in FAULTS if not arguments.only or fault.name in arguments.only])
+        finally:
+            print("\n".join(table(campaign.outcomes, campaign.skipped)))
+            say(f"{campaign.elapsed / 60:.1f} minutes, seed {arguments.seed}")
     if not campaign.outcomes:
         raise cli.UserError("nothing was injected: give it more --minutes")
     found = {outcome for outcomes in campaign.outcomes.values() for outcome in outcomes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
@@ -12,11 +13,12 @@ from random import Random
 from chaos import mounts
 from chaos.faults import contents, disks, processes, repository, surroundings
 from chaos.faults.fault import Fault
-from chaos.project import Project, fresh_copy, remove, results
+from chaos.project import Project, fresh_copy, remove, results, succeeded
 from chaos.verdicts import FAILURES, Outcome, Verdict, differences, judge, some
 from stages.common.cli import UserError
 
 FAULTS = (*processes.FAULTS, *disks.FAULTS, *contents.FAULTS, *repository.FAULTS, *surroundings.FAULTS)
+STAGE = re.compile(r"^Running stage '(.+)':$", re.MULTILINE)
 LAST_LINES = 15  # of what runs printed, where something is amiss
 NO_TIME = "no time was left"
 
@@ -58,14 +60,14 @@ class Campaign:
         folder = self.arena / "project"
         if built:
             shutil.copytree(built, folder, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
-        project = Project(folder) if built else fresh_copy(folder)
-        project.lend_environment()
-        project.check("make", "repro", "PRESET=smoke")
-        project.git("add", "--all")
-        project.git("commit", "--quiet", "--allow-empty", "--message", "smoke size")
-        project.git("branch", "--move", "--force", "main")
-        self.rebuilding, self.expected = self.elapsed, results(folder)
-        project.check("make", "repro")
+        with Project(folder) if built else fresh_copy(folder) as project:
+            project.lend_environment()
+            self.follow(project)
+            project.git("add", "--all")
+            project.git("commit", "--quiet", "--allow-empty", "--message", "smoke size")
+            project.git("branch", "--move", "--force", "main")
+            self.rebuilding, self.expected = self.elapsed, results(folder)
+            project.check("make", "repro")
         self.idle = self.elapsed - self.rebuilding
         differing = differences(results(folder), self.expected)
         if differing:
@@ -73,6 +75,21 @@ class Campaign:
         folder.rename(self.undisturbed)
         remove(self.arena)
         say(f"done after {self.rebuilding:.0f} s; with nothing to do it takes {self.idle:.1f} s")
+
+    def follow(self, project: Project) -> None:
+        """Rebuild in smoke size, and tell which stage runs.
+
+        Raises:
+            UserError: if it fails.
+        """
+        running, told = project.start("make", "repro", "PRESET=smoke"), 0
+        while running.at_work:
+            time.sleep(0.2)
+            stages = STAGE.findall(running.said)
+            for stage in stages[told:]:
+                say(f"{self.elapsed:4.0f} s  {stage}")
+            told = len(stages)
+        succeeded("the undisturbed rebuild", running.ending())
 
     def inject(self, fault: Fault, number: int) -> Verdict:
         """Inject a fault, take it away, rebuild, and judge."""

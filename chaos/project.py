@@ -21,7 +21,8 @@ from chaos.verdicts import Ending
 from stages.common.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 240.0  # seconds until a run counts as one that never ends
+PATIENCE = 30  # times as long as a rebuild with nothing to do: then a run counts as one that never ends
+MOST_SAID = 2**24  # bytes
 LOCK = "dvc.lock"
 CACHE = ".dvc/cache/files/md5"
 RUNS = ".dvc/cache/runs"
@@ -73,9 +74,9 @@ def results(folder: Path) -> dict[str, str]:
 class Running:
     """A command at work in a process group of its own."""
 
-    def __init__(self, command: tuple[str, ...], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, command: tuple[str, ...], folder: Path, env: Mapping[str, str], patience: float) -> None:
         self._log = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115 - closed with the run's end
-        self._until = time.monotonic() + PATIENCE
+        self._until = time.monotonic() + patience
         self.process = subprocess.Popen(  # noqa: S603
             command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -84,6 +85,11 @@ class Running:
     @property
     def at_work(self) -> bool:
         return self.process.poll() is None
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return os.pread(self._log.fileno(), MOST_SAID, 0).decode(errors="replace")
 
     def kill(self) -> None:
         """End all of the group at once, without a warning."""
@@ -98,9 +104,8 @@ class Running:
             code = None
         self.kill()
         self.process.wait()
-        self._log.seek(0)
         with self._log:
-            return Ending(code, self._log.read().decode(errors="replace"))
+            return Ending(code, self.said)
 
 
 class Project:
@@ -108,11 +113,11 @@ class Project:
 
     Args:
         folder: where it lies; DVC's notes on files are kept beside it.
-        idle: the seconds that a rebuild with nothing to do takes.
+        idle: the seconds that a rebuild with nothing to do takes, or as good as for ever.
         expected: the results of an undisturbed rebuild.
     """
 
-    def __init__(self, folder: Path, idle: float = 0.0, expected: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, idle: float = 120.0, expected: Mapping[str, str] | None = None) -> None:
         self.folder, self.idle, self.expected = folder, idle, expected or {}
         self.lasting = ExitStack()
 
@@ -132,7 +137,7 @@ class Project:
         return {name: value for name, value in changed.items() if value is not None}
 
     def start(self, *command: str, changes: Mapping[str, str | None] | None = None) -> Running:
-        running = Running(command, self.folder, self.environment(changes))
+        running = Running(command, self.folder, self.environment(changes), PATIENCE * self.idle)
         self.lasting.callback(running.kill)
         return running
 
@@ -146,10 +151,7 @@ class Project:
         Raises:
             UserError: if it does not, with its last lines.
         """
-        code, said = self.start(*command).ending()
-        if code != 0:
-            raise UserError(f"could not run: {' '.join(command)} ended with exit code {code}", *said.splitlines()[-8:])
-        return said
+        return succeeded(" ".join(command), self.start(*command).ending())
 
     def git(self, *arguments: str) -> str:
         return self.check("git", *IDENTITY, *arguments)
@@ -192,6 +194,17 @@ class Project:
         self.drop_entries(chosen)
         remove(self.folder / RUNS)
         return f"{', '.join(chosen)} to be made"
+
+
+def succeeded(what: str, ending: Ending) -> str:
+    """What was printed by something that must succeed.
+
+    Raises:
+        UserError: if it did not, with its last lines.
+    """
+    if ending.code != 0:
+        raise UserError(f"could not run: {what} ended with exit code {ending.code}", *ending.said.splitlines()[-8:])
+    return ending.said
 
 
 def remove(path: Path) -> None:

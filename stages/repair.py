@@ -6,6 +6,8 @@ which block every later run once another program has that process's number. A ru
 cache that is still empty, and half-written entries hide whole ones. A damaged object of the cache is restored as if it
 were a result, and a damaged output is not noticed if its size and time are as they were (see `mending.trust`).
 
+A damaged index of git is for the user to make anew: DVC reads it too, and fails without saying at what.
+
 What is sound is not touched, and nothing is printed then. What is not is mended under DVC's own locks, so that a DVC at
 work is not disturbed, and what was done is told in one line. A damaged `dvc.lock` is kept as `dvc.lock.damaged.tmp`;
 the committed one takes its place, and DVC's run cache gives back the results since (not those of ablations, which are
@@ -14,6 +16,7 @@ in git and not in the cache: runs since the last commit are made again).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -36,6 +39,7 @@ HEAD = re.compile(r"schema: '2\.0'\nstages:\n  \S")
 OUT = r"    - path: .+\n      hash: md5\n      md5: \w{32}(\n      size: |\.dir\n      size: \d+\n      nfiles: )\d+\n"
 TAIL = re.compile(rf"\n    outs:\n({OUT})+\Z")
 CONFLICT = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
+INDEX = Path(".git/index")
 HASH = re.compile(r"[0-9a-f]+(\.dir)?")  # what DVC calls a finished file of its cache
 
 
@@ -237,8 +241,23 @@ def mend_cache() -> None:
     look.note()
 
 
+def refuse_damaged_index() -> None:
+    """Raise UserError if git's index does not end with the hash of the rest, as it does unless that is switched off."""
+    if not INDEX.is_file():
+        return
+    contents = INDEX.read_bytes()
+    for algorithm, length in (hashlib.sha1, 20), (hashlib.sha256, 32):
+        noted = contents[-length:]
+        if noted in (bytes(length), algorithm(contents[:-length], usedforsecurity=False).digest()):
+            return
+    raise cli.UserError(
+        f"{INDEX}: half-written or damaged: `rm {INDEX} && git reset` makes it anew (nothing stays staged)"
+    )
+
+
 def main() -> None:
     cli.no_arguments(__doc__, "stages.repair")
+    refuse_damaged_index()
     mend_register()
     for lock in LOCKS:
         mend_dvc_lock(lock)

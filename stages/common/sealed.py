@@ -13,8 +13,8 @@ SUMS = "SHA256SUMS"
 
 
 def found(folder: Path) -> dict[str, str]:
-    """The hash of every file in a folder but the file of hashes and what is half-written, by name."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".tmp")
+    """The hash of every file in a folder but hidden ones and the file of hashes, by name."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {
         name: files.sha256(folder / name) for path in paths if (name := path.relative_to(folder).as_posix()) != SUMS
     }
@@ -34,6 +34,6 @@ def problems(folder: Path) -> list[str]:
     noted, now = {name: digest for digest, _, name in lines}, found(folder)
     return [
         f"{folder / name}: damaged or edited, {sums} says; `git checkout {folder}` brings back what is committed"
-        for name, digest in noted.items()
-        if now.get(name) != digest
+        for name in sorted(noted.keys() | now.keys())
+        if noted.get(name) != now.get(name)
     ]
