@@ -15,6 +15,7 @@ Writes: data/checked (a constant), data/local.json (a hash of each of those, on 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,12 +144,17 @@ def forget_other_seeds(seeds: list[int]) -> None:
                     del lock["stages"][name]
 
 
+def let_hold(path: Path, text: str) -> None:
+    """Write a file, unless it holds just that: DVC looks at its time."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        files.write_text(path, text)
+
+
 def note_local(checkpoints: list[str]) -> None:
-    """Write down what the norms of the checkpoints on this machine are, unless that is known."""
+    """Write down what the norms of the checkpoints on this machine are."""
     local = [argument for argument in checkpoints if is_local(argument)]
     found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
-    if not LOCAL.is_file() or files.read_json(LOCAL) != found:
-        files.write_json(LOCAL, found)
+    let_hold(LOCAL, json.dumps(found, indent=2) + "\n")
 
 
 def main() -> None:
@@ -166,8 +172,7 @@ def main() -> None:
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
     note_local(settings.inputs.checkpoints)
     forget_other_seeds(settings.run.seeds)
-    if not OUTPUT.is_file():
-        files.write_text(OUTPUT, "params.yaml is sound\n")
+    let_hold(OUTPUT, "params.yaml is sound\n")
 
 
 if __name__ == "__main__":

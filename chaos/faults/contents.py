@@ -42,10 +42,9 @@ def damage(path: Path, chance: Random, same_time: bool = False) -> str:
     return done
 
 
-def files_in(folder: Path, names: list[str]) -> list[Path]:
-    """Every file that is, or lies under, one of these."""
-    paths = [path for name in names for path in (folder / name, *(folder / name).rglob("*"))]
-    return sorted({path for path in paths if path.is_file()})
+def files_in(folder: Path, name: str) -> list[Path]:
+    """Every file of an output or a folder."""
+    return sorted(path for path in (folder / name, *(folder / name).rglob("*")) if path.is_file())
 
 
 def objects(project: Project, out: Out) -> list[Path]:
@@ -90,7 +89,8 @@ def damaged_output(project: Project, chance: Random, within: str) -> Injection:
     """Damage a file that the pipeline made and DVC has seen whole; stages that may read it have to be made."""
     work = project.forget(chance, chance.randint(1, 3))
     project.start("dvc", "status", "--quiet", "dvc.yaml").ending()  # DVC notes sizes and times of what it sees
-    path = chance.choice(files_in(project.folder, [out.path for out in project.outs() if out.path.startswith(within)]))
+    out = chance.choice([out for out in project.outs() if out.path.startswith(within)])
+    path = chance.choice(files_in(project.folder, out.path))
     done = damage(path, chance, same_time=chance.random() < 0.3)
     return Injection(f"{project.name(path)} {done}, {work}")
 
@@ -110,7 +110,7 @@ def report_damaged(project: Project, chance: Random) -> Iterator[Injection]:
 @contextmanager
 def input_damaged(project: Project, chance: Random) -> Iterator[Injection]:
     """Damage a committed file under reports/ that the run only reads."""
-    path = chance.choice(files_in(project.folder, list(INPUTS)))
+    path = chance.choice(files_in(project.folder, chance.choice(INPUTS)))
     done = damage(path, chance)
     name = project.name(path)
     yield Injection(f"{name} {done}", apart=frozenset([name]))
