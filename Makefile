@@ -9,6 +9,7 @@ PYTHON ?= python3
 PRESET ?=
 SET ?=
 BENCH ?=
+CHAOS ?=
 VERIFY ?=
 
 # PRESET and SET reach `stages.configure` as they were typed: neither make nor a shell finds commands in them.
@@ -23,7 +24,7 @@ configured := $(ready) && python -m stages.configure --preset="$$GIVEN_PRESET" -
 	&& python -m stages.repair && python -m stages.check
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro ablations verify test test-all bench lint format docs lock clean
+.PHONY: help env repro ablations verify test test-all bench chaos lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' "$(here)/Makefile"
@@ -51,6 +52,9 @@ test-all: test ## run all tests, the long ones too (half an hour)
 
 bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
 	@$(ready) && python -m benchmarks $(BENCH) && echo && python -m benchmarks.norms
+
+chaos: ## inject faults into rebuilds for ten minutes: every one heals (CHAOS="--only kill --seed 7": other options)
+	@$(ready) && python -m chaos $(CHAOS)
 
 lint: ## check style and types
 	@$(ready) && ruff check . && ruff format --check . && mypy

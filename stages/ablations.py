@@ -4,7 +4,7 @@ A command, not a stage: `make ablations` ends with it. So the claims and the rep
 `make repro` never trains an ablation.
 
 Reads:  ablations/runs/<condition>/seed-<s>.parquet for the conditions and seeds of `ablations:`
-Writes: reports/ablations/metrics.json and reports/ablations/*.svg
+Writes: reports/ablations/metrics.json and reports/ablations/*.svg, and the hashes of these
 
 example: python -m stages.ablations
 """
@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from stages.ablate import OUTPUT as RUNS
 from stages.ablation.conditions import ARTICLES, CONDITIONS
-from stages.common import cli, files, params, tables
+from stages.common import cli, files, params, sealed, tables
 
 OUTPUT = Path("reports/ablations")
 WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch: `make repro` must not have to draw them anew
@@ -79,6 +79,7 @@ def main() -> None:
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
         files.write_json(folder / "metrics.json", files.rounded(found))
         style.draw_all(figures(runs, found, WIDTH), folder, DPI)
+        sealed.seal(folder)
 
 
 if __name__ == "__main__":

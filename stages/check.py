@@ -5,15 +5,17 @@ computed or deleted. It also clears away what seeds that are no longer asked for
 all of data/model5/ sees exactly the seeds of `run.seeds`.
 
 It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
-and a device or precision that this machine does not have.
+a device or precision that this machine does not have, and committed results of other runs that have been damaged.
 
-Reads:  params.yaml, requirements.lock, and of `inputs.checkpoints` those on this machine, whose paths DVC is not told
+Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and of `inputs.checkpoints` those on this
+        machine, whose paths DVC is not told
 Writes: data/checked (a constant), data/local.json (a hash of each of those, on which `inputs` depends)
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +38,7 @@ from stages import (
     tokens,
     train,
 )
-from stages.common import cli, document, files, params
+from stages.common import cli, document, files, params, sealed
 from stages.model5 import recorded
 from stages.sources import directory
 from stages.survey.client import Client
@@ -49,6 +51,8 @@ OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
 DVC_LOCK = Path("dvc.lock")
 LOCK = Path("requirements.lock")
+BUILT_ON = (ablations.OUTPUT, claims.KEPT)
+"""Committed results that the claims and the report are made from, too."""
 
 
 class Params(params.Section):
@@ -170,12 +174,17 @@ def forget_other_seeds(seeds: list[int]) -> None:
                     del lock["stages"][name]
 
 
+def let_hold(path: Path, text: str) -> None:
+    """Write a file, unless it holds just that: DVC looks at its time."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        files.write_text(path, text)
+
+
 def note_local(checkpoints: list[str]) -> None:
-    """Write down what the norms of the checkpoints on this machine are, unless that is known."""
+    """Write down what the norms of the checkpoints on this machine are."""
     local = [argument for argument in checkpoints if is_local(argument)]
     found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
-    if not LOCAL.is_file() or files.read_json(LOCAL) != found:
-        files.write_json(LOCAL, found)
+    let_hold(LOCAL, json.dumps(found, indent=2) + "\n")
 
 
 def main() -> None:
@@ -184,14 +193,16 @@ def main() -> None:
     differing = list(installed_versions(LOCK.read_text("utf-8")))
     if differing:
         raise cli.UserError(*differing)
+    damaged = [problem for folder in BUILT_ON if folder.is_dir() for problem in sealed.problems(folder)]
+    if damaged:
+        raise cli.UserError(*damaged)
     if (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
         from stages.model5 import hardware  # imports torch, which takes a second
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
     note_local(settings.inputs.checkpoints)
     forget_other_seeds(settings.run.seeds)
-    if not OUTPUT.is_file():
-        files.write_text(OUTPUT, "params.yaml is sound\n")
+    let_hold(OUTPUT, "params.yaml is sound\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.common import cli, files, machine, params
+from stages.common import cli, files, machine, params, sealed
 from stages.survey.client import Client
 from stages.survey.ranges import Tally
 from stages.survey.visit import fingerprint, is_local, visit
@@ -83,6 +83,7 @@ def keep(destination: Path, took: str) -> None:
                 path.write_text(text, "utf-8")
         made_on = {"system": platform.system(), "python": platform.python_version(), "took": took}
         files.write_json(folder / "machine.json", machine.describe() | made_on)
+        sealed.seal(folder)
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
 DVC writes two files in place, so that a kill can leave them empty or cut off, and every later run fails: `dvc.lock`,
 and `.dvc/tmp/rwlock`, its register of who reads and writes what. The register keeps the entries of a killed process,
 which block every later run once another program has that process's number. A run also fails on a folder of the run
-cache that is still empty, and half-written entries hide whole ones. An object of the cache that a power cut has emptied
-is restored as if it were a result.
+cache that is still empty, and half-written entries hide whole ones. A damaged object of the cache is restored as if it
+were a result, and a damaged output is not noticed if its size and time are as they were (see `mending.trust`).
+
+A damaged index of git is for the user to make anew: DVC reads it too, and fails without saying at what.
 
 What is sound is not touched, and nothing is printed then. What is not is mended under DVC's own locks, so that a DVC at
 work is not disturbed, and what was done is told in one line. A damaged `dvc.lock` is kept as `dvc.lock.damaged.tmp`;
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import cli  # the rest is imported where something is to be mended: nothing mostly is
+from stages.mending import trust
 
 DVC_LOCK = Path("dvc.lock")
 LOCKS = (DVC_LOCK, Path("ablations/dvc.lock"))
@@ -36,8 +39,8 @@ HEAD = re.compile(r"schema: '2\.0'\nstages:\n  \S")
 OUT = r"    - path: .+\n      hash: md5\n      md5: \w{32}(\n      size: |\.dir\n      size: \d+\n      nfiles: )\d+\n"
 TAIL = re.compile(rf"\n    outs:\n({OUT})+\Z")
 CONFLICT = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
+INDEX = Path(".git/index")
 HASH = re.compile(r"[0-9a-f]+(\.dir)?")  # what DVC calls a finished file of its cache
-MD5_OF_NOTHING = hashlib.md5(usedforsecurity=False).hexdigest()
 
 
 def tell(path: Path, done: str) -> None:
@@ -214,33 +217,47 @@ def mend_dvc_lock(lock: Path = DVC_LOCK) -> None:
     tell(lock, f"it was half-written or damaged (kept as {damaged(lock)}); {instead}")
 
 
-def misleading() -> list[Path]:
+def misleading(look: trust.Look) -> list[Path]:
     """What DVC would take for a result it is not: entries of the run cache that were still being written and folders
-    that wait for one, and empty objects where something is due."""
+    that wait for one, and damaged objects."""
     found = [path for path in CACHE.glob("runs/*/*/*") if not HASH.fullmatch(path.name)]
     found += [path for path in CACHE.glob("runs/*/*") if not set(path.iterdir()) - set(found)]
-    for path in CACHE.glob("files/md5/*/*"):
-        if path.stat().st_size == 0 and HASH.fullmatch(path.name) and path.parent.name + path.name != MD5_OF_NOTHING:
-            found.append(path)
-    return found
+    return found + look.damaged()
 
 
 def mend_cache() -> None:
     """Remove what is misleading; it belongs to results that DVC then makes again."""
-    if not misleading():
-        return
-    from stages.common import files
+    look = trust.Look()
+    if misleading(look):
+        from stages.common import files
 
-    with held("lock"):
-        found = misleading()
-        for path in found:
-            files.remove(path)
-    if found:
-        tell(CACHE, f"removed unfinished or empty entries ({len(found)})")
+        with held("lock"):
+            look = trust.Look()
+            found = misleading(look)
+            for path in found:
+                files.remove(path)
+        if found:
+            tell(CACHE, f"removed unfinished or damaged entries ({len(found)})")
+    look.note()
+
+
+def refuse_damaged_index() -> None:
+    """Raise UserError if git's index does not end with the hash of the rest, as it does unless that is switched off."""
+    if not INDEX.is_file():
+        return
+    contents = INDEX.read_bytes()
+    for algorithm, length in (hashlib.sha1, 20), (hashlib.sha256, 32):
+        noted = contents[-length:]
+        if noted in (bytes(length), algorithm(contents[:-length], usedforsecurity=False).digest()):
+            return
+    raise cli.UserError(
+        f"{INDEX}: half-written or damaged: `rm {INDEX} && git reset` makes it anew (nothing stays staged)"
+    )
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.repair")
+    refuse_damaged_index()
     mend_register()
     for lock in LOCKS:
         mend_dvc_lock(lock)

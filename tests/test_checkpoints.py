@@ -158,7 +158,7 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
     training, other = (recorded.CHECKPOINTS / f"seed-0-{name}" for name in ("aa", "bb"))
     for folder in (training, other):
         folder.mkdir(parents=True)
-    (other / "x").write_bytes(b"123")
+    (other / recorded.OUTPUTS).write_bytes(b"[1,")  # damaged, so it notes nothing
     recorded.note(training, outputs)
     lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / recorded.dvc_hash(outputs[0])[:2]
     text = lock.read_text()

@@ -105,7 +105,7 @@ EDITS = {
     ),
     "a table of the kept run": (
         appended("reports/paper/tables/sweep.parquet"),
-        "reports/paper/tables/sweep.parquet: not what sweep of the kept run made",
+        "reports/paper/tables/sweep.parquet: damaged or edited, reports/paper/SHA256SUMS says",
     ),
     "a table of an ablation": (
         appended("ablations/runs/scaled/seed-0.parquet"),

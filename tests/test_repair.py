@@ -21,6 +21,7 @@ from conftest import environment
 
 from stages import repair
 from stages.common.cli import UserError
+from stages.mending import trust
 
 WHOLE = (ROOT / "dvc.lock").read_bytes()
 GOOD = WHOLE[: WHOLE.index(b"  matrices:\n")]  # the first two stages: quicker to read
@@ -41,7 +42,8 @@ def here(tmp_path, monkeypatch):
         ".dvc/config": b"",
         ".dvc/tmp/rwlock": b"{}",
         f".dvc/cache/runs/ab/{'ab' * 32}/{'cd' * 32}": b"cmd: x\n",
-        ".dvc/cache/files/md5/12/774854a79e3890bc104eb8e879ca83": b"object",
+        ".dvc/cache/files/md5/a8/cfde6331bd59eb2ac96f8911c4b666": b"object",
+        "data/result": b"object",
         ".dvc/cache/files/md5/d4/1d8cd98f00b204e9800998ecf8427e": b"",
     }.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,7 @@ def here(tmp_path, monkeypatch):
     git("init", "-q")
     git("add", "dvc.lock")
     git("commit", "-qm", "as it is")
+    trust.Look().note()
     return tmp_path
 
 
@@ -236,7 +239,7 @@ def test_what_misleads_in_the_cache_is_removed(here, capfd):
         (repair.CACHE / path).mkdir(parents=True)
     (repair.CACHE / "runs" / "34" / ("34" * 32) / ".Kq3xw.tmp").write_text("cmd:")
     (repair.CACHE / "runs" / "ab" / ("ab" * 32) / ".Kq3xw.tmp").write_text("cmd:")
-    empty = repair.CACHE / "files" / "md5" / "12" / "00b1a9f9b9ff4cd4b3f2a2d2a0a111"
+    empty = repair.CACHE / "files" / "md5" / "a8" / "00b1a9f9b9ff4cd4b3f2a2d2a0a111"
     empty.touch()
     empty.with_name(".Kq3xw.tmp").touch()  # DVC overwrites or ignores it
     repair.main()
@@ -245,7 +248,23 @@ def test_what_misleads_in_the_cache_is_removed(here, capfd):
         here / empty.with_name(".Kq3xw.tmp"), here / repair.TMP / "lock"
     }  # fmt: skip
     assert not [path for path in repair.CACHE.glob("runs/*/*") if not any(path.iterdir())]
-    assert capfd.readouterr().err == f"repaired {repair.CACHE}: removed unfinished or empty entries (5)\n"
+    assert capfd.readouterr().err == f"repaired {repair.CACHE}: removed unfinished or damaged entries (5)\n"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b[:30], lambda b: b[:0], lambda b: b[:40] + b"x" + b[41:]]
+)
+def test_a_damaged_index_of_git_is_refused(damage):
+    whole = repair.INDEX.read_bytes()
+    repair.INDEX.write_bytes(damage(whole))
+    with pytest.raises(UserError, match=r"^.git/index: half-written or damaged: `rm .git/index && git reset` makes it"):
+        repair.main()
+    repair.INDEX.unlink()
+    git("reset", "-q")
+    repair.main()
+    git("-c", "index.skipHash=true", "update-index", "--force-write-index")
+    repair.main()
 
 
 @pytest.mark.usefixtures("here")
@@ -328,7 +347,7 @@ def test_what_misleads_dvc_in_its_cache_does_so_no_more_when_it_is_mended(rebuil
     (rebuilt.folder / "dvc.lock").unlink()
     assert "failed to reproduce 'matrices'" in rebuilt.run("dvc", "repro").stderr
     (rebuilt.folder / "dvc.lock").unlink()
-    assert "empty entries (2)" in rebuilt.stage("repair").stderr
+    assert "damaged entries (2)" in rebuilt.stage("repair").stderr
     assert {"matrices", "sweep"} <= rebuilt.repro()
     assert result.read_bytes() == contents
     assert stages_of(rebuilt.read("dvc.lock")) == stages_of(lock), "in whatever order"

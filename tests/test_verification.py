@@ -8,7 +8,8 @@ import math
 import pytest
 from closure import ROOT
 
-from stages.common import params
+from stages.check import BUILT_ON
+from stages.common import params, sealed
 from stages.common.cli import UserError
 from stages.configure import leaves
 from stages.verification import belongs, changes, influence, spread, tell
@@ -165,22 +166,20 @@ def test_the_committed_state_belongs_together_as_far_as_hashes_tell():
     digests = json.loads((ROOT / DIGESTS).read_text("utf-8"))
     assert list(belongs.broken_links(recorded)) == []
     assert list(belongs.undescribed(recorded, digests)) == []
-    assert list(belongs.changed_since_kept(ROOT / belongs.KEPT)) == []
+    assert list(belongs.broken_seals(ROOT)) == []
 
 
-def test_a_kept_run_is_what_its_own_lock_says(tmp_path):
-    kept = tmp_path / "reports/paper"
-    (kept / "tables").mkdir(parents=True)
-    (kept / "tables/a.parquet").write_text("a")
-    outputs = "[{path: data/a.parquet, md5: 0cc175b9c0f1b6a831c399e269772661}, {path: reports/f, md5: '1'}]"
-    (kept / "dvc.lock").write_text(f"stages:\n  a: {{outs: {outputs}}}\n")
-    missing = "reports/paper/f: missing; a of the kept run made it"
-    assert list(belongs.changed_since_kept(kept)) == [missing]
-    (kept / "tables/a.parquet").write_text("b")
-    assert list(belongs.changed_since_kept(kept)) == [
-        "reports/paper/tables/a.parquet: not what a of the kept run made",
-        missing,
-    ]
+def test_a_sealed_folder_is_looked_into(tmp_path):
+    for folder in BUILT_ON:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.json").write_text("{}")
+        sealed.seal(tmp_path / folder)
+    assert list(belongs.broken_seals(tmp_path)) == []
+    (tmp_path / "reports/paper/a.json").write_text("[]")
+    (problem,) = belongs.broken_seals(tmp_path)
+    assert problem.startswith(
+        "reports/paper/a.json: damaged or edited, reports/paper/SHA256SUMS says; `git checkout rep"
+    )
 
 
 def committed_values():

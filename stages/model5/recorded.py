@@ -34,6 +34,14 @@ def note(training: Path, outputs: Iterable[Path]) -> None:
     files.write_json(training / OUTPUTS, {path.as_posix(): dvc_hash(path) for path in outputs})
 
 
+def _noted(path: Path) -> set[str]:
+    """The hashes that `note` wrote down; none if they can't be read."""
+    try:
+        return set(files.read_json(path).values())
+    except (ValueError, AttributeError, TypeError):
+        return set()
+
+
 def _in_cache(hashes: Iterable[str]) -> bool:
     """Whether DVC's cache holds every folder among these outputs (metrics are not cached)."""
     from dvc.repo import Repo
@@ -45,7 +53,7 @@ def _in_cache(hashes: Iterable[str]) -> bool:
 
 def forget() -> list[Path]:
     """Remove the checkpoints of every training whose outputs `dvc.lock` records and DVC's cache holds."""
-    noted = {path.parent: set(files.read_json(path).values()) for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}")}
+    noted = {path.parent: hashes for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}") if (hashes := _noted(path))}
     if not noted or not DVC_LOCK.is_file():
         return []
     recorded = set(re.findall(r"md5: '?([0-9a-f]{32}(?:\.dir)?)", DVC_LOCK.read_text("utf-8")))

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.common import files
-from stages.verification.contents import below, md5, md5_of_folder
+from stages.check import BUILT_ON
+from stages.common import files, sealed
+from stages.verification.contents import md5_of_folder
 from stages.verification.pipeline import DIGESTS, LOCK, Recorded
 from stages.verification.rebuild import Clone
 
 REPORTS = Path("reports")
-KEPT = REPORTS / "paper"
-ABLATIONS = REPORTS / "ablations"  # written by a command and not by a stage; a rebuild compares them
-RENAMED = {REPORTS / "index.html"}  # of a kept run: where it names its inputs' folder, their hash stands instead
 NOT_IN_GIT = {"deleted", "not in cache"}
 
 
@@ -33,7 +31,7 @@ def problems(clone: Clone) -> list[str]:
         *broken_links(recorded),
         *undescribed(recorded, digests),
         *unclaimed(recorded, tracked),
-        *changed_since_kept(clone.folder / KEPT),
+        *broken_seals(clone.folder),
     ]
 
 
@@ -84,27 +82,13 @@ def unclaimed(recorded: Recorded, tracked: list[str]) -> Iterator[str]:
     made = recorded.outputs()
     for name in tracked:
         path = Path(name)
-        if not path.is_relative_to(REPORTS) or path.is_relative_to(KEPT) or path.is_relative_to(ABLATIONS):
+        if not path.is_relative_to(REPORTS) or any(path.is_relative_to(folder) for folder in BUILT_ON):
             continue
         if not any(str(parent) in made for parent in (path, *path.parents)):
             yield f"{name}: committed, and no stage makes it"
 
 
-def changed_since_kept(kept: Path) -> Iterator[str]:
-    """Files of the kept run that its own `dvc.lock` has another hash of."""
-    if not (kept / LOCK).is_file():
-        return
-    for stage, name, value in Recorded(kept / LOCK).hashes("outs"):
-        path = Path(name)
-        if path in RENAMED or not (path.is_relative_to(REPORTS) or path.suffix == ".parquet"):
-            continue
-        place = (
-            kept / path.relative_to(REPORTS)
-            if path.is_relative_to(REPORTS)
-            else kept / "tables" / Path(*path.parts[1:])
-        )
-        found = {file.relative_to(place).as_posix(): md5(file) for file in below(place)} if place.is_dir() else None
-        if not place.exists():
-            yield f"{place.relative_to(kept.parents[1])}: missing; {stage} of the kept run made it"
-        elif (md5_of_folder(found) if found is not None else md5(place)) != value:
-            yield f"{place.relative_to(kept.parents[1])}: not what {stage} of the kept run made"
+def broken_seals(root: Path) -> Iterator[str]:
+    """Files of sealed folders that are not what was sealed."""
+    for folder in BUILT_ON:
+        yield from (problem.replace(f"{root}/", "") for problem in sealed.problems(root / folder))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.common import files
+from stages.common.sealed import SUMS
 from stages.verification.compare import Class, Finding, Side, findings, judged, of_digest, of_file
 from stages.verification.contents import below
 from stages.verification.pipeline import DIGESTS, LOCK, METRICS, Recorded
@@ -52,7 +53,9 @@ class Committed:
 
 
 def _files(clone: Clone, output: str) -> dict[str, Side]:
-    return {path.relative_to(clone.folder).as_posix(): of_file(path) for path in below(clone.folder / output)}
+    """The files of an output but the one with their hashes: they are compared themselves."""
+    paths = [path for path in below(clone.folder / output) if path.name != SUMS]
+    return {path.relative_to(clone.folder).as_posix(): of_file(path) for path in paths}
 
 
 def rebuild(clone: Clone, committed: Committed, commit: str | None) -> None:

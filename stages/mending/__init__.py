@@ -1,0 +1,1 @@
+"""How `stages.repair` finds what DVC would take for something that it is not."""
