@@ -93,8 +93,9 @@ class Running:
 
     def kill(self) -> None:
         """End all of the group at once, without a warning."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if not self._log.closed:  # later the group's number may be another's
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def ending(self) -> Ending:
         """Wait for its end, and let nothing of it live on."""
