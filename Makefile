@@ -53,7 +53,7 @@ test-all: test ## run all tests, the long ones too (half an hour)
 bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
 	@$(ready) && python -m benchmarks $(BENCH) && echo && python -m benchmarks.norms
 
-chaos: ## inject faults into rebuilds for ten minutes: every one heals (CHAOS="--only kill --seed 7": other options)
+chaos: ## inject faults into rebuilds for ten minutes; all have to heal (CHAOS="--only kill": options)
 	@$(ready) && python -m chaos $(CHAOS)
 
 lint: ## check style and types

@@ -175,6 +175,11 @@ class Project:
     def outs(self) -> list[Out]:
         return outs((self.folder / LOCK).read_text("utf-8"))
 
+    def settle(self) -> None:
+        """Let the project's own notes and DVC's know all files as they are now: a copy has other ones."""
+        self.check("python", "-m", "stages.repair")
+        self.start("dvc", "status", "--quiet", "dvc.yaml").ending()
+
     def drop_entries(self, stages: Iterable[str]) -> None:
         """Let `dvc.lock` know nothing of some stages."""
         lock = self.folder / LOCK

@@ -45,7 +45,7 @@ def verify(source: Path, folder: Path, options: argparse.Namespace) -> dict[str,
     here = Clone(target, environment(folder))
     stages = [name.strip() for name in options.stages.split(",") if name.strip()]
     committed = rebuilt.Committed(here, stages)
-    problems = belongs.problems(here)
+    problems = belongs.problems(here, committed.rebuilt if stages else ())
     result: dict[str, Any] = {"commit": commit, "set": options.set, "machine": machine.describe(), "stages": stages}
     result |= {"problems": problems, "outputs": [], "values": [], "influence": None}
     if not options.static:

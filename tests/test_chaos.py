@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -16,7 +17,7 @@ from conftest import environment
 from chaos import __main__ as command
 from chaos import mounts
 from chaos.campaign import FAULTS, Campaign
-from chaos.faults import contents
+from chaos.faults import contents, surroundings
 from chaos.faults.fault import Fault, Injection
 from chaos.project import Project, entries, outs, results
 from chaos.verdicts import HEADER, Ending, Outcome, differences, judge, table, untidiness
@@ -115,6 +116,15 @@ def test_damage_is_one_and_the_mode_stays(tmp_path, same_time):
         assert path.read_bytes() != b"contents", done
         assert path.stat().st_mode & 0o777 == 0o444
         assert (path.stat().st_mtime_ns == 10**18 and path.stat().st_size == 8) == same_time
+
+
+def test_pythons_clock_is_set_back_where_there_is_no_faketime(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(surroundings.PYTHON_CLOCK.format(seconds=86400))
+    code = "import time; print(time.time(), time.time_ns() / 1e9)"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=environment() | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    ).stdout
+    assert [float(clock) for clock in printed.split()] == pytest.approx([time.time() - 86400] * 2, abs=60)
 
 
 REBUILDS = {

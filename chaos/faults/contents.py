@@ -57,7 +57,8 @@ def objects(project: Project, out: Out) -> list[Path]:
 
 
 def needed(project: Project, chance: Random) -> tuple[Path, str]:
-    """An object of the cache, and what was done to make DVC need it: nothing, or more and more."""
+    """An object of the cache, seen whole, and what was done to make DVC need it: nothing, or more and more."""
+    project.settle()
     out = chance.choice([out for out in project.outs() if out.path.startswith("data/")])
     chosen = objects(project, out)
     path = chance.choice([chosen[0], chance.choice(chosen)])
@@ -86,9 +87,9 @@ def cache_damaged(project: Project, chance: Random) -> Iterator[Injection]:
 
 
 def damaged_output(project: Project, chance: Random, within: str) -> Injection:
-    """Damage a file that the pipeline made and DVC has seen whole; stages that may read it have to be made."""
+    """Damage a file that the pipeline made and that was seen whole; stages that may read it have to be made."""
     work = project.forget(chance, chance.randint(1, 3))
-    project.start("dvc", "status", "--quiet", "dvc.yaml").ending()  # DVC notes sizes and times of what it sees
+    project.settle()
     out = chance.choice([out for out in project.outs() if out.path.startswith(within)])
     path = chance.choice(files_in(project.folder, out.path))
     done = damage(path, chance, same_time=chance.random() < 0.3)

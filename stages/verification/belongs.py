@@ -7,7 +7,7 @@ dependency is the output recorded for the stage that makes it, and `reports/dige
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,20 @@ REPORTS = Path("reports")
 NOT_IN_GIT = {"deleted", "not in cache"}
 
 
-def problems(clone: Clone) -> list[str]:
-    """A line for each thing in a clone that is not what was recorded with it; empty if it all belongs together."""
+def problems(clone: Clone, stages: Sequence[str] = ()) -> list[str]:
+    """A line for each thing in a clone that is not what was recorded with it; empty if it all belongs together.
+
+    Args:
+        stages: those to ask DVC about; all, and the ablations, if empty.
+    """
     recorded = Recorded(clone.folder / LOCK)
     digests = files.read_json(clone.folder / DIGESTS) if (clone.folder / DIGESTS).is_file() else {}
+    status = json.loads(clone.run("dvc", "status", "--json", *(["dvc.yaml"] if stages else [])))
+    if stages:
+        status = {stage: changes for stage, changes in status.items() if stage in stages}
     tracked = clone.run("git", "ls-files", "-z").split("\0")
     return [
-        *differing(json.loads(clone.run("dvc", "status", "--json"))),
+        *differing(status),
         *broken_links(recorded),
         *undescribed(recorded, digests),
         *unclaimed(recorded, tracked),
