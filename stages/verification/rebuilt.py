@@ -42,9 +42,7 @@ class Committed:
 
     def note(self, clone: Clone, output: str) -> None:
         """Remember the files of an output that is in git."""
-        self.sides |= {
-            path.relative_to(clone.folder).as_posix(): of_file(path) for path in below(clone.folder / output)
-        }
+        self.sides |= _files(clone, output)
 
     def add(self, clone: Clone, stage: str, output: str, sources: set[str]) -> None:
         """One more stage to compare, whose output is in git."""
