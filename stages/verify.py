@@ -54,8 +54,6 @@ def verify(source: Path, folder: Path, options: argparse.Namespace) -> dict[str,
             here.configure(options.set)
         rebuilt.rebuild(here, committed, None if options.set else commit)
         result["outputs"], result["values"] = rebuilt.compare(here, committed, tolerances)
-        if not stages and not options.set:
-            problems += tolerances.unused()
         if options.influence:
             result["influence"], found = influence.of_everything(here, folder, stages)
             problems += found

@@ -140,6 +140,15 @@ def test_what_is_honest_is_verified_and_leaves_nothing(honest):
     assert honest.check("git", "status", "--porcelain").split() == ["??", "told.json", "??", "told.md"]
 
 
+def test_all_of_it_is_made_again_with_one_of_the_ablations(honest):
+    honest.check("python", "-m", "stages.verify", "--no-influence", "--exact", "--json", "told.json")
+    result = json.loads(honest.read("told.json"))
+    assert {of["class"] for of in result["outputs"]} == {"identical"}
+    made = {of["output"] for of in result["outputs"]}
+    assert {"reports/ablations", "reports/figures", "data/model5/seed-1", "data/inputs"} <= made
+    assert len([output for output in made if output.startswith("ablations/runs/")]) == 1
+
+
 def test_neither_folder_locale_time_zone_nor_umask_matter(honest, tmp_path):
     moved = honest.copy(tmp_path / "another folder, ü")
     command = "umask 077; python -m stages.verify --stages report,claims,digests --no-influence --json told.json"
