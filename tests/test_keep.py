@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from test_inputs import local_source
 
 from stages import keep
 
@@ -64,8 +65,7 @@ def test_a_run_is_kept_or_refused_in_one_line(rebuilt, tmp_path, place):
 
 
 def test_a_directory_of_inputs_leaves_its_hash_not_its_path(rebuilt, tmp_path, monkeypatch):
-    secret = tmp_path / "my folder"
-    secret.mkdir()
+    secret = local_source(tmp_path / "my folder")
     rebuilt.configure(f"inputs.source={secret}")
     lock = rebuilt.folder / "dvc.lock"
     lock.write_text(lock.read_text().replace("embedded", str(secret)))
