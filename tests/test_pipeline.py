@@ -98,7 +98,7 @@ SLOW = {
     "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
     "a summary of ablations": (
         lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
-        {"claims", "digests", "report"},
+        {"claims", "report"},
     ),
     "sweep.trials": (param("sweep.trials=30"), {"check", "sweep"} | CLAIMED),
     "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax"} | CLAIMED),
