@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -103,8 +104,8 @@ class Clone:
 
 def end(process: subprocess.Popen[str]) -> None:
     """Stop a process and all that it started."""
-    os.killpg(process.pid, 15)
+    os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
