@@ -20,6 +20,7 @@ export GIVEN_SET := $(value SET)
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
+developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(enter)
 configured := $(ready) && python -m stages.configure --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" \
 	&& python -m stages.repair && python -m stages.check
 
@@ -45,10 +46,10 @@ verify: ## rebuild what is committed in a clone, and compare (VERIFY="--stages s
 	@$(ready) && python -m stages.verify $(VERIFY)
 
 test: ## run the tests (four minutes)
-	@$(ready) && python -m pytest -n auto --maxschedchunk 2
+	@$(developing) && python -m pytest -n auto --maxschedchunk 2
 
 test-all: test ## run all tests, the long ones too (half an hour)
-	@$(ready) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
+	@$(developing) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
 bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
 	@$(ready) && python -m benchmarks $(BENCH) && echo && python -m benchmarks.norms
@@ -57,18 +58,16 @@ chaos: ## inject faults into rebuilds for ten minutes; all have to heal (CHAOS="
 	@$(ready) && python -m chaos $(CHAOS)
 
 lint: ## check style and types
-	@$(ready) && ruff check . && ruff format --check . && mypy
+	@$(developing) && ruff check . && ruff format --check . && mypy
 
 format: ## bring the sources into the project's format
-	@$(ready) && { ruff check --fix . ; ruff format . ; }
+	@$(developing) && { ruff check --fix . ; ruff format . ; }
 
 docs: ## write the README's generated sections anew
 	@$(ready) && python -m stages.readme
 
-lock: ## resolve requirements.lock anew from pyproject.toml, keeping pins that still fit
-	@$(ready) && head -n 3 requirements.lock > .lock.tmp && pip-compile --quiet --extra test --extra dev --strip-extras --allow-unsafe \
-		--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml \
-		&& sed 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements.lock >> .lock.tmp && mv .lock.tmp requirements.lock
+lock: ## resolve both lock files anew from pyproject.toml, keeping pins that still fit
+	@$(developing) && sh lock.sh
 
 clean: ## remove half-written files, caches and .venv; data, reports and DVC's cache stay
 	@cd "$(here)" && rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache dvc_plots *.egg-info \

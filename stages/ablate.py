@@ -59,7 +59,7 @@ class Settings(params.Section):
     weight_decay: float = Field(ge=0, le=10)
     """AdamW's decoupled weight decay, on every parameter."""
 
-    look_every: int = Field(ge=1)
+    look_every: int = Field(ge=1, le=10_000_000)
     """Steps between looks at the model; before the first of them, they are at 0, 1, 2, 4, 8, …."""
 
     evaluation_windows: int = Field(ge=1, le=1_000_000)

@@ -57,9 +57,7 @@ class Settings(params.Section):
     @field_validator("widest")
     @classmethod
     def _power_of_two(cls, widest: int) -> int:
-        if widest & (widest - 1):
-            raise ValueError("must be a power of two")
-        return widest
+        return params.power_of_two(widest)
 
     @field_validator("exponents")
     @classmethod

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -8,8 +9,10 @@ from ruamel.yaml import YAML
 from test_model5 import SHAPE, windows
 
 from stages import ablate
+from stages.ablation import code
 from stages.ablation.conditions import ARTICLES, CONDITIONS, GRID
 from stages.ablation.watch import Watch, rms
+from stages.common import files
 from stages.model5 import initialisation, training
 from stages.model5.model import Model5, Variant
 
@@ -20,7 +23,8 @@ SETTINGS = ablate.Settings(
 RUN = ablate.Run(root_seed=5, threads=1)
 IDS = np.random.default_rng(0).zipf(1.5, 900) % 50
 TOKENS = ablate.Tokens(IDS[:700], IDS[700:], vocabulary=50, context_length=12)
-STAGE = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]["ablate"]
+STAGES = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]
+STAGE, CODE = STAGES["ablate"], STAGES["code"]
 
 
 def train(condition, seed=0, **changes):
@@ -129,9 +133,12 @@ def test_the_watch_notes_gradients_of_whole_blocks_and_the_spread_of_their_logar
 
 
 def test_the_stage_declares_what_it_depends_on_and_seeds_are_not_among_it():
-    assert {name for name in STAGE["deps"] if name.startswith("stages")} == closure("stages.ablate")
+    assert {name for name in CODE["deps"] if name.startswith("stages")} == closure("stages.ablate")
+    assert "requirements.lock" in CODE["deps"]
+    assert CODE["outs"] == [{str(code.OUTPUT): {"cache": False}}]
+    assert json.loads((ROOT / code.OUTPUT).read_text()) == {path: files.sha256(ROOT / path) for path in CODE["deps"]}
     assert sorted(STAGE["params"]) == ["ablate", "run.root_seed", "run.threads"]
-    assert {"data/checked", "data/tokens", "requirements.lock"} < set(STAGE["deps"])
+    assert STAGE["deps"] == [str(code.OUTPUT), "data/checked", "data/tokens"]
     assert STAGE["outs"] == [{f"{ablate.OUTPUT}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}]
 
 

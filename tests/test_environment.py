@@ -43,7 +43,10 @@ def lend_environment(project):
                 (venv / "bin" / tool.name).symlink_to(tool)
         script(venv / "bin" / "python", f'exec "{sys.executable}" "$@"')
         sums = project.check("sh", "-c", "cat requirements.lock pyproject.toml environment.sh | cksum").strip()
-        (venv / "installed").write_text(f"{sums} python3 {project.folder.resolve()}\n")
+        installed = f"{sums} python3 {project.folder.resolve()}"
+        (venv / "installed").write_text(f"{installed}\n")
+        added = project.check("sh", "-c", "cksum < requirements-dev.lock").strip()
+        (venv / "installed-dev").write_text(f"{installed} {added}\n")
 
 
 def test_help_lists_every_target(spaced):
@@ -127,8 +130,21 @@ def test_what_is_missing_is_told_in_one_line(project, tmp_path, python, said):
     assert not (project.folder / ".venv" / "installed").exists()
 
 
+LOCKS = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
+
+
+def pins(lock):
+    return set(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
+
+
+def test_what_tests_need_is_added_and_changes_nothing_that_results_are_made_with():
+    results, tests = (pins(lock) for lock in LOCKS)
+    assert results < tests
+    assert {"pytest", "mypy", "playwright"} <= {name for name, _ in tests - results}
+
+
 def test_the_lock_pins_everything_and_names_no_place():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] not in " #"]
+    lines = [line for lock in LOCKS for line in lock.read_text().splitlines() if line and line[0] not in " #"]
     assert len(lines) > 80
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+( ; .*)?", line) for line in lines)
     assert any(re.fullmatch(r"torch==[0-9.]+", line) for line in lines)
@@ -139,10 +155,9 @@ def test_the_lock_satisfies_what_pyproject_declares():
     from packaging.utils import canonicalize_name
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
-    locked = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    versions = {canonicalize_name(name): version for name, version in locked}
-    for text in declared:
+    needed = (project["dependencies"], project["optional-dependencies"]["dev"])
+    found = [{canonicalize_name(name): version for name, version in pins(lock)} for lock in LOCKS]
+    for text, versions in [(text, versions) for texts, versions in zip(needed, found, strict=True) for text in texts]:
         requirement = Requirement(text)
         assert requirement.specifier, text
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text

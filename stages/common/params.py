@@ -46,6 +46,13 @@ def at_most(value: int, info: ValidationInfo, of: str) -> int:
     return value
 
 
+def power_of_two(value: int) -> int:
+    """A validated `value` that must be 1, 2, 4, 8, …."""
+    if value & (value - 1):
+        raise ValueError("must be a power of two")
+    return value
+
+
 class RootSeed(Section):
     root_seed: int = Field(ge=0, lt=2**63)
     """The number every random stream of the project is derived from."""
