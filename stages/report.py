@@ -1,7 +1,7 @@
-"""The page that shows it all: where the inputs came from, the claims, the figures, the parameters, the versions.
+"""The page that shows it all: the question, the answer, a story of interactive charts, the claims, the parameters.
 
-Reads:  data/inputs/provenance.json, data/claims.json, reports/figures/, reports/metrics/, reports/ablations/,
-        params.yaml (all of it, since the page shows it) and requirements.lock
+Reads:  data/inputs/provenance.json, data/claims.json, tables and one seed's snapshots in data/, reports/figures/,
+        reports/metrics/, reports/ablations/, params.yaml (all of it, since the page shows it) and requirements.lock
 Writes: reports/index.html, self-contained
 
 example: python -m stages.report data/model5/seed-0
@@ -9,25 +9,46 @@ example: python -m stages.report data/model5/seed-0
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import Field, field_validator
 
-from stages.ablation.conditions import CONDITIONS
-from stages.common import cli, files, params
+from stages.ablation.conditions import ARTICLES, CONDITIONS
+from stages.common import cli, files, params, tables
+from stages.page import explorer, scaling, trained, vega
 
 OUTPUT = Path("reports/index.html")
-FIGURES, ABLATIONS = Path("reports/figures"), Path("reports/ablations")
+REPORTS = Path("reports")
+ABLATIONS = REPORTS / "ablations"
+KEPT = REPORTS / "paper" / "tables" / "layernorm.parquet"
 LOCK = Path("requirements.lock")
-TEMPLATE = Path(__file__).with_name("report.html.j2")
-METRICS = ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
+PAGE = Path(__file__).with_name("page")
+METRICS = ("sweep", "softmax", "goldilocks", "layernorm", "dynamics", "logits", "tokens")
 CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that no HTML may hold
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
+SOURCES = {
+    "embedded": "the prose in an installed package and a tokenizer trained on it",
+    "hub": "the articles' own, from their hubs",
+}
+HEADINGS = {
+    "growth": "Products of random matrices grow",
+    "saturation": "Softmax saturates",
+    "scaling": "1/√d brings it back",
+    "map": "The Goldilocks map",
+    "layernorms": "What LayerNorms learned",
+    "weights": "How Model 5's weights move",
+    "downstream": "Does it matter downstream?",
+    "not-reproduced": "What did not reproduce",
+    "claims": "Every claim",
+    "parameters": "Parameters",
+}
 
 
 class Settings(params.Section):
@@ -42,114 +63,8 @@ class Settings(params.Section):
         return title
 
 
-class Run(params.Section):
-    """This stage sees nothing of `run:`."""
-
-
-class Figure(NamedTuple):
-    """A figure of the page: its file's name and folder, what it shows, and the claims it bears on."""
-
-    name: str
-    caption: str
-    claims: tuple[str, ...]
-    folder: Path = FIGURES
-
-
-SECTIONS: tuple[tuple[str, tuple[Figure, ...]], ...] = (
-    (
-        "Products of random matrices grow",
-        (
-            Figure("one_pair", "Every entry of Q, K and QKᵀ, as a dot; rows are jittered.", ("S1", "S2")),
-            Figure("sweep", "Standard deviation of QKᵀ, one fresh pair for each dimension.", ("S3",)),
-            Figure("sweep_ratio", "The same over √n, with the mean of many draws and its interval.", ("S3", "S4")),
-        ),
-    ),
-    (
-        "Softmax saturates, and 1/√d brings it back",
-        (Figure("softmax", "Softmax of every entry, over rows and over all of them at once.", ("S5", "S6", "S7")),),
-    ),
-    (
-        "The Goldilocks zone",
-        (
-            Figure(
-                "goldilocks_map",
-                "What softmax does at every dimension d and logit scale s; ρ is the correlation of the query with the "
-                "key at its own position.",
-                ("S7", "S8", "S9"),
-            ),
-            Figure(
-                "goldilocks_zone",
-                "Where softmax both learns and tells entries apart, by number of keys n and by correlation ρ. "
-                "Above 1 and below 1/d nothing was measured.",
-                ("S8",),
-            ),
-        ),
-    ),
-    (
-        "What number formats do to it",
-        (
-            Figure(
-                "first_failures",
-                "The first dimension at which softmax in fp32, bf16 and fp16 gives what is no number: with and without "
-                "division by √d, naive and less the row's maximum. Neither helps where q·k itself overflows.",
-                (),
-            ),
-            Figure(
-                "formats",
-                "Failures and errors by dimension, q and k independent. Subtraction keeps results finite, division by "
-                "√d keeps them right: without it the worst row's error grows about as √d, though most are one-hot.",
-                (),
-            ),
-        ),
-    ),
-    (
-        "What LayerNorms learned",
-        (
-            Figure("layernorm_histograms", "γ and β; red bars hold what lies outside the axis.", ("S10", "S11", "S12")),
-            Figure("layernorm_by_block", "γ and β by block: median and the 5-95 % range.", ("S12",)),
-            Figure(
-                "layernorm_by_model", "γ of each checkpoint beside the range that the articles name.", ("S10", "S12")
-            ),
-        ),
-    ),
-    (
-        "How Model 5's weights move",
-        (
-            Figure("losses", "Training loss at every step, test loss on fixed windows.", ()),
-            Figure("std_by_block", "Standard deviation of the QKV weights.", ("W5", "W7", "W8")),
-            Figure("std_by_part", "The same of Q, K and V apart, a panel a block.", ("W5", "W7")),
-            Figure("qkv_histograms", "Their histograms, one line a snapshot.", ("W5", "W6")),
-            Figure("kurtosis_by_block", "Their excess kurtosis: 0 is a normal distribution.", ("W6",)),
-            Figure(
-                "norms_by_block",
-                "Their largest singular value, and how many directions carry them; the steps are logarithmic from 1.",
-                ("W5", "W7", "W8"),
-            ),
-            Figure("cosine_to_initial", "The cosine between the weights and the initial ones, as vectors.", ("W5",)),
-            Figure("updates_by_block", "Size of one update, relative to the weights, and of the gradient.", ("W7",)),
-            Figure("attention_entropy", "How evenly the heads attend: 1 is uniform, 0 a single token.", ("W9",)),
-            Figure("entropy_by_head", "The same of every head of one run.", ("W9",)),
-            Figure("logits_by_head", "The largest logit that softmax sees in every head of one run.", ("W9",)),
-            Figure(
-                "logits_by_scaling",
-                "What softmax makes of the model's own logits when they are not scaled, or divided by d.",
-                ("S5", "S6", "W9"),
-            ),
-            Figure("logit_distribution", "The logits beside the normal distribution that experiment 1 has.", ("S5",)),
-        ),
-    ),
-    (
-        "Does it matter downstream?",
-        (
-            Figure("test_loss", "What each choice of Model 5 is worth in test loss.", (), ABLATIONS),
-            Figure("loss_curves", "The same over training.", (), ABLATIONS),
-            Figure("entropy_and_loss", "Where softmax starts, and where the loss ends.", ("W9",), ABLATIONS),
-            Figure(
-                "layernorm", "Gradients and activations with and without LayerNorm.", ("S13", "S14", "S15"), ABLATIONS
-            ),
-        ),
-    ),
-)
+class Run(params.RootSeed):
+    """What this stage sees of `run:`."""
 
 
 def flat(parameters: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -167,9 +82,10 @@ def versions(lock: str) -> list[tuple[str, str]]:
     return [(name, pinned[name]) for name in SHOWN_PACKAGES if name in pinned]
 
 
-def data_uri(svg: Path) -> str:
-    """An SVG file as a data URI, so that the page needs nothing else."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+def data_uri(folder: str, name: str) -> str:
+    """A figure of `reports/` as a data URI, so that the page needs nothing else."""
+    svg = (REPORTS / folder / f"{name}.svg").read_text("utf-8")
+    return "data:image/svg+xml," + quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n")  # shorter than base64
 
 
 def interval(entry: Mapping[str, Any]) -> str:
@@ -189,39 +105,79 @@ def shown(value: Any) -> Any:
 def render(**content: Any) -> str:
     """The page from its template; everything shown is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+        loader=FileSystemLoader(PAGE),
         autoescape=True,
         finalize=shown,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.globals.update(
-        interval=interval, data_uri=lambda figure: data_uri(figure.folder / f"{figure.name}.svg")
+    environment.globals.update(content, data_uri=data_uri, interval=interval, vega=vega)
+    return environment.get_template("page.html.j2").render()
+
+
+def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension: int) -> dict[str, Any]:
+    """The interactive charts by name.
+
+    Args:
+        run: the training whose snapshots are shown.
+        ablations: what the ablations found.
+        dimension: that the articles look at.
+    """
+
+    def table(name: str) -> Any:
+        return tables.read(files.DATA / f"{name}.parquet", name)
+
+    cells = table("goldilocks")
+    trained_with = tables.parameters(run / "histograms.parquet")["train"]
+    labels = {name: condition.label for name, condition in CONDITIONS.items()}
+    found = (
+        scaling.growth(table("sweep")),
+        scaling.one_query(root_seed),
+        scaling.by_scaling(cells),
+        scaling.zone_map(cells),
+        scaling.jacobians(cells, dimension),
+        trained.norms(table("layernorm"), pd.read_parquet(KEPT)),
+        trained.movement(table("dynamics")),
+        trained.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
+        trained.outcomes(ablations["conditions"], labels, ARTICLES),
     )
-    return environment.get_template(TEMPLATE.name).render(**content)
+    return {each.name: each for each in found}
 
 
 def main() -> None:
     parser = cli.parser(__doc__, "stages.report")
-    parser.add_argument("model5", type=Path, help="the run of Model 5 whose text samples are shown")
-    shown = parser.parse_args().model5
-    settings, _ = params.load("report", Settings, Run)
+    parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
+    run = parser.parse_args().model5
+    settings, shared = params.load("report", Settings, Run)
     judged = files.read_json(files.DATA / "claims.json")
-    claims = judged["claims"]
+    provenance = files.read_json(files.DATA / "inputs" / "provenance.json")
+    ablations = files.read_json(ABLATIONS / "metrics.json")
+    metrics = {name: files.read_metrics(name) for name in METRICS}
+    made_with = tables.parameters(run / "histograms.parquet")
+    mapped = tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]
+    lengths = sorted(mapped["lengths"])
     page = render(
         title=settings.title,
-        provenance=files.read_json(files.DATA / "inputs" / "provenance.json"),
-        claims=claims,
-        verdicts={claim["id"]: claim["verdict"] for claim in claims},
+        style=(PAGE / "style.css").read_text("utf-8"),
+        script=(PAGE / "explore.js").read_text("utf-8"),
+        headings=HEADINGS,
+        provenance=provenance,
+        source_in_words=SOURCES.get(provenance["source"], "those of a folder"),
+        claims=judged["claims"],
+        by_id={claim["id"]: claim for claim in judged["claims"]},
         family=judged["family"],
         counts=files.read_metrics("claims")["count"],
-        ablations=files.read_json(ABLATIONS / "metrics.json"),
+        metrics=metrics,
+        middle=f"length_{lengths[len(lengths) // 2]}",
+        lowest=next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
+        widest_dimension=mapped["widest"],
+        ablations=ablations,
         labels={name: condition.label for name, condition in CONDITIONS.items()},
-        metrics={
-            name: files.read_metrics(name) for name in ("sweep", "softmax", "layernorm", "dynamics", "logits", "tokens")
-        },
-        sections=SECTIONS,
-        samples=files.read_json(shown / "samples.json"),
+        explorers=explorers(shared.root_seed, run, ablations, metrics["sweep"]["one_pair"]["dimension"]),
+        packed=lambda of: Markup(explorer.packed(of)),  # noqa: S704  which escapes what it holds
+        start=made_with["train"]["linear_std"],
+        seed=made_with["seed"],
+        samples=files.read_json(run / "samples.json"),
         parameters=flat(params.read()),
         versions=versions(LOCK.read_text("utf-8")),
     )

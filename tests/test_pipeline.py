@@ -122,7 +122,7 @@ SLOW = {
     "the palette in stages/drawing/style.py": (
         lambda project: edit(project, "stages/drawing/style.py", "#0072B2", "#0072B3"), {"check"} | SHOWN
     ),
-    "stages/report.html.j2": (comment("stages/report.html.j2", "<!-- x -->"), {"check", "report"}),
+    "stages/page/story.html.j2": (comment("stages/page/story.html.j2", "<!-- x -->"), {"check", "report"}),
     "stages/sources/hub.py": (comment("stages/sources/hub.py"), {"check", "inputs"}),
     "requirements.lock": (comment("requirements.lock"), EVERYTHING),
     "README.md": (comment("README.md"), set()),

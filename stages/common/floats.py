@@ -68,3 +68,8 @@ def last_representable(holds: Callable[[float], bool], number_format: Format) ->
         middle = (low + high) // 2
         low, high = (middle, high) if holds(representable(middle, number_format)) else (low, middle)
     return representable(low, number_format)
+
+
+def from_bf16_bits(bits: np.ndarray) -> np.ndarray:
+    """The float32 values of bfloat16 numbers, given as their bits (uint16): they are the upper halves of them."""
+    return (bits.astype("<u4") << 16).view("<f4")
