@@ -14,8 +14,10 @@ from stages.page.explorer import Control, Explorer
 
 
 def frames(explored):
-    """An explorer as the page's script gets it."""
-    return json.loads(explorer.packed(explored))
+    """An explorer as the page's script gets it, its frames one by one."""
+    found = json.loads(explorer.packed(explored))
+    number = max((len(columns) for columns in found["frames"].values()), default=1)
+    return found | {"frames": [{name: columns[i] for name, columns in found["frames"].items()} for i in range(number)]}
 
 
 def position(explored, **chosen):

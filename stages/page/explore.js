@@ -110,7 +110,9 @@ class Explorer {
     this.contents.controls.forEach(({ name, sets, values: choices }, i) => {
       if (!sets) index = index * choices.length + (fixed[name] ?? Number(this.inputs[i].value));
     });
-    return rowsOf({ ...this.contents.shared, ...this.contents.frames[index] });
+    const { frames, shared } = this.contents;
+    const chosen = Object.entries(frames).map(([name, columns]) => [name, columns[index]]);
+    return rowsOf({ ...shared, ...Object.fromEntries(chosen) });
   }
 
   // What the charts show now: the rows as the controls choose them, and those to compare with.

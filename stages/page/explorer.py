@@ -140,7 +140,7 @@ def packed(explorer: Explorer) -> str:
             {"name": control.name, "sets": control.sets, "values": list(control.values)}
             for control in explorer.controls
         ],
-        "frames": [{name: column for name, column in frame.items() if name not in shared} for frame in frames],
+        "frames": {name: [frame[name] for frame in frames] for name in sorted(frames[0].keys() - shared)},
         "name": explorer.name,
         "reference": dict(explorer.reference) or None,
         "shared": {name: frames[0][name] for name in sorted(shared)},

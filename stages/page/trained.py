@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from safetensors import deserialize
 
-from stages.common import floats
+from stages.common import files, floats
 from stages.page.explorer import (
     BLUE,
     GREEN,
@@ -29,6 +29,7 @@ from stages.page.explorer import (
 PARTS = {"q": "Q", "k": "K", "v": "V"}
 AFTER, BEFORE = -1, -2  # the blocks, as the table of norms has it
 BINS = 50
+MOST_HISTOGRAMS = 4000
 PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
 QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
 OUTCOMES = {
@@ -124,12 +125,17 @@ def snapshot(path: Path) -> list[np.ndarray]:
 def histograms(run: Path, limit: float, heads: int) -> Explorer:
     """Histograms of the QKV weights at every snapshot, by block, part and head.
 
+    Of large models only as many snapshots as the page can hold, evenly chosen, the first and the last among them.
+
     Args:
         run: the outputs of one training of Model 5.
         limit: the histograms' range is ±limit.
         heads: of each block.
     """
     paths = sorted((run / "qkv").glob("step-*.safetensors"))
+    by_step = len(snapshot(paths[0])) * len(PARTS) * (heads + 1)
+    kept = np.linspace(0, len(paths) - 1, min(len(paths), max(2, MOST_HISTOGRAMS // by_step)))
+    paths = [paths[i] for i in dict.fromkeys(kept.round().astype(int))]
     steps = [int(path.stem.removeprefix("step-")) for path in paths]
     edges = np.linspace(-limit, limit, BINS + 1)
     counts = np.stack([_counts(path, edges, heads) for path in paths])  # (steps, blocks, parts, heads + 1, BINS + 2)
@@ -144,9 +150,9 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
             "left": edges[:-1],
             "right": edges[1:],
             "share": eight_bits(100 * found[1:-1] / found.sum()),
-            "beyond": 100 * (found[0] + found[-1]) / found.sum(),
-            "sigma": facts["std"],
-            "kurtosis": facts["excess_kurtosis"],
+            "beyond": files.significant(100 * (found[0] + found[-1]) / found.sum(), 4),
+            "sigma": files.significant(facts["std"], 4),
+            "kurtosis": files.significant(facts["excess_kurtosis"], 4),
         }
 
     x = field("left", "weight", scale={"domain": [-limit, limit], "nice": False}, axis={"grid": False})
