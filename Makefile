@@ -58,7 +58,7 @@ chaos: ## inject faults into rebuilds for ten minutes; all have to heal (CHAOS="
 	@$(ready) && python -m chaos $(CHAOS)
 
 lint: ## check style and types
-	@$(developing) && ruff check . && ruff format --check . && mypy
+	@$(developing) && ruff check . && ruff format --check . && mypy && lint-imports --no-cache --no-logo
 
 format: ## bring the sources into the project's format
 	@$(developing) && { ruff check --fix . ; ruff format . ; }
