@@ -1,9 +1,11 @@
 """What README.md and docs/ say is current: generated sections, links, targets of make."""
 
 import re
+import tomllib
 
 import pytest
 from closure import ROOT
+from ruamel.yaml import YAML
 
 from stages import readme
 
@@ -93,3 +95,21 @@ def test_the_readme_links_to_every_page_and_stays_a_front_page():
 def test_make_targets_it_names_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE)) <= targets
+
+
+def test_changelog_and_citation_are_of_this_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    released = re.findall(
+        r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    citation = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert str(citation["version"]) == released[0] == version
+    assert (citation["cff-version"], citation["license"]) == ("1.2.0", "MIT")
+    assert {"message", "title", "authors"} <= set(citation)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_it_names_exist(page):
+    """Paths in backticks that begin with a folder of sources; capitals and stars stand for something."""
+    named = re.findall(r"`((?:stages|tests|benchmarks|chaos|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []
