@@ -57,8 +57,8 @@ bench: ## time Model 5, the survey of norms, and their peers on this machine (BE
 chaos: ## inject faults into rebuilds for ten minutes; all have to heal (CHAOS="--only kill": options)
 	@$(ready) && python -m chaos $(CHAOS)
 
-lint: ## check style and types
-	@$(developing) && ruff check . && ruff format --check . && mypy
+lint: ## check style, types and imports
+	@$(developing) && ruff check . && ruff format --check . && mypy && lint-imports --no-cache --no-logo
 
 format: ## bring the sources into the project's format
 	@$(developing) && { ruff check --fix . ; ruff format . ; }

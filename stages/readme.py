@@ -1,15 +1,20 @@
-"""Write the generated sections of README.md anew: what was found, the pipeline's graph, tables' columns, the kept run.
+"""Write the generated sections of README.md and docs/ anew: what was found, the graph, tables' columns, the kept run.
 
 A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
 
-example: python -m stages.readme
+Reads:  dvc.yaml, reports/metrics/, reports/ablations/metrics.json and reports/paper/
+Writes: the pages of PAGES; with --check nothing
+
+examples:
+  python -m stages.readme            write them
+  python -m stages.readme --check    only say whether they are what they would be now
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,14 @@ from jinja2 import StrictUndefined, Template
 from stages.common import cli, files, params, schemas
 from stages.evidence.criteria import Known
 
-README = Path("README.md")
+PAGES = {
+    Path("README.md"): "findings",
+    Path("docs/architecture.md"): "pipeline",
+    Path("docs/tables.md"): "tables",
+    Path("docs/training.md"): "kept run",
+}
+"""Each page and its generated section."""
+
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
 FINDINGS = Path(__file__).with_name("findings.md.j2")
@@ -47,9 +59,22 @@ def edges(stages: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from sorted((e for e in found if e[0] != "check"), key=lambda e: (order.index(e[0]), order.index(e[1])))
 
 
+def without_detours(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The edges of an acyclic graph but for those between stages that other edges join already, in the same order."""
+    edges = list(edges)
+    following: dict[str, set[str]] = {}
+    for maker, user in edges:
+        following.setdefault(maker, set()).add(user)
+
+    def reached(start: str) -> set[str]:
+        return {end for user in following.get(start, ()) for end in {user} | reached(user)}
+
+    return [(m, u) for m, u in edges if not any(u in reached(between) for between in following[m])]
+
+
 def graph(stages: dict[str, Any]) -> str:
-    """The pipeline as a Mermaid flow chart."""
-    lines = [f"    {maker} --> {user}" for maker, user in edges(stages)]
+    """The pipeline as a Mermaid flow chart, of edges that say something new."""
+    lines = [f"    {maker} --> {user}" for maker, user in without_detours(edges(stages))]
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
@@ -118,33 +143,42 @@ def findings(reports: Path) -> str:
     return str(template.render(at=known.at, told=told, added=added, fold=fold))
 
 
-def sections() -> dict[str, str]:
-    """The generated sections by name."""
-    return {
-        "findings": findings(REPORTS),
-        "pipeline": graph(params.read(PIPELINE)["stages"]),
-        "tables": schemas.markdown(),
-        "kept run": kept_run(KEPT),
-    }
+MAKERS: dict[str, Callable[[], str]] = {
+    "findings": lambda: findings(REPORTS),
+    "pipeline": lambda: graph(params.read(PIPELINE)["stages"]),
+    "tables": schemas.markdown,
+    "kept run": lambda: kept_run(KEPT),
+}
+"""What writes each section."""
 
 
-def updated(text: str) -> str:
-    """README text with its generated sections made anew.
+def updated(page: Path) -> str:
+    """A page's text with its generated section made anew.
 
     Raises:
-        UserError: if a section's marks are missing.
+        UserError: if the section's marks are missing.
     """
-    for name, contents in sections().items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(\n?<!-- end of {name} -->)", re.DOTALL)
-        if not marked.search(text):
-            raise cli.UserError(f"{README}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
-        text = marked.sub(lambda match, new=contents: match[1] + new + match[2].strip("\n"), text)  # type: ignore[misc]
-    return text
+    name, text = PAGES[page], page.read_text("utf-8")
+    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    if not marked.search(text):
+        raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
+    new = MAKERS[name]().strip("\n") + "\n"
+    return marked.sub(lambda match: match[1] + new + match[2], text)
 
 
 def main() -> None:
-    cli.no_arguments(__doc__, "stages.readme")
-    files.write_text(README, updated(README.read_text("utf-8")))
+    parser = cli.parser(__doc__, "stages.readme")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a page is out of date")
+    check = parser.parse_args().check
+    made = {page: updated(page) for page in PAGES}
+    differing = [page for page, text in made.items() if text != page.read_text("utf-8")]
+    if check and differing:
+        raise cli.UserError(
+            *(f"{page}: its section {PAGES[page]!r} is out of date; run make docs" for page in differing)
+        )
+    for page in differing:
+        files.write_text(page, made[page])
+        print(f"{page}: written anew")
 
 
 if __name__ == "__main__":

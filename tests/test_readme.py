@@ -1,22 +1,64 @@
+"""What README.md and docs/ say is current: generated sections, links, targets of make."""
+
 import re
+import tomllib
 
 import pytest
 from closure import ROOT
+from ruamel.yaml import YAML
 
 from stages import readme
 
-TEXT = (ROOT / "README.md").read_text("utf-8")
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
+LONGEST_README = 260  # lines: a front page
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """What the headings of a page are called in links, as GitHub does it."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """The pages that hold generated sections and what these are made from, in a folder to work in."""
+    for name in ("reports", "dvc.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for page in readme.PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text((ROOT / page).read_text("utf-8"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["readme", *arguments])
+    readme.main()
 
 
 def test_generated_sections_are_what_they_would_be_now(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert readme.updated(TEXT) == TEXT, "run `make docs`"
+    check(monkeypatch, "--check")
 
 
-def test_a_missing_mark_is_told(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_a_page_that_is_out_of_date_is_told_and_written_anew(copy, monkeypatch):
+    page = copy / "docs" / "tables.md"
+    current = page.read_text("utf-8")
+    page.write_text(current.replace("int32", "int33"), "utf-8")
+    with pytest.raises(readme.cli.UserError) as told:
+        check(monkeypatch, "--check")
+    assert told.value.problems == ("docs/tables.md: its section 'tables' is out of date; run make docs",)
+    assert page.read_text("utf-8") != current
+    check(monkeypatch)
+    assert page.read_text("utf-8") == current
+
+
+def test_a_missing_mark_is_told(copy):
+    page = copy / "README.md"
+    page.write_text("no marks", "utf-8")
     with pytest.raises(readme.cli.UserError, match="<!-- findings -->"):
-        readme.updated("no marks")
+        readme.updated(page.relative_to(copy))
 
 
 def test_the_graph_holds_every_stage_and_the_right_edges():
@@ -25,16 +67,49 @@ def test_the_graph_holds_every_stage_and_the_right_edges():
     assert {name for edge in edges for name in edge} == set(stages) - {"check"}
     assert {("inputs", "tokens"), ("train", "dynamics"), ("train", "layernorm"), ("figures", "report")} <= edges
     assert ("dynamics", "train") not in edges
+    drawn = set(readme.without_detours(edges))
+    assert ("inputs", "train") in edges - drawn, "inputs, tokens, train says it"
+    assert {name for edge in drawn for name in edge} == set(stages) - {"check"}
 
 
-def test_what_it_links_to_exists():
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
-    assert links
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_it_links_to_exists(page):
+    links = re.findall(r"\]\(([^)]+)\)", FENCED.sub("", page.read_text("utf-8")))
     for link in links:
         if not link.startswith("http"):
-            assert (ROOT / link).exists(), link
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
-def test_make_targets_it_names_exist():
+def test_the_readme_links_to_every_page_and_stays_a_front_page():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert set(re.findall(r"\]\((docs/[a-z-]+\.md)\)", text)) == {
+        page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/*.md")
+    }
+    assert len(text.splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_it_names_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z-]+)", TEXT)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE)) <= targets
+
+
+def test_changelog_and_citation_are_of_this_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    released = re.findall(
+        r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    citation = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert str(citation["version"]) == released[0] == version
+    assert (citation["cff-version"], citation["license"]) == ("1.2.0", "MIT")
+    assert {"message", "title", "authors"} <= set(citation)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_it_names_exist(page):
+    """Paths in backticks that begin with a folder of sources; capitals and stars stand for something."""
+    named = re.findall(r"`((?:stages|tests|benchmarks|chaos|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -1,0 +1,42 @@
+"""The hooks of pre-commit are the checks of `make lint`, run without a network, and fail where something is off."""
+
+import re
+import shlex
+
+import pytest
+from closure import ROOT
+from ruamel.yaml import YAML
+
+REPOSITORIES = YAML(typ="safe").load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+HOOKS = {hook["id"]: hook for repository in REPOSITORIES for hook in repository["hooks"]}
+OFF = {
+    "ruff-check": ("stages/tidy.py", "import os"),
+    "ruff-format": ("stages/tidy.py", "x = {  }"),
+    "lint-imports": ("stages/tidy.py", "import chaos.campaign"),
+    "generated": ("docs/tables.md", "<!-- tables -->\n<!-- end of tables -->"),
+}
+"""A line that each hook must refuse, by the file it is added to; mypy takes too long here."""
+
+
+def test_they_are_the_checks_of_make_lint():
+    recipe = re.search(r"^lint:.*\n(.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
+    checks = [shlex.split(command.replace(" .", "")) for command in recipe.split(" && ")[1:]]
+    hooks = [shlex.split(hook["entry"].replace(" --force-exclude", "")) for hook in HOOKS.values()]
+    assert hooks == [*checks, ["python", "-m", "stages.readme", "--check"]]
+
+
+def test_they_need_no_network():
+    assert {repository["repo"] for repository in REPOSITORIES} == {"local"}
+    assert {hook["language"] for hook in HOOKS.values()} == {"system"}
+
+
+@pytest.mark.parametrize("hook", OFF)
+def test_a_hook_passes_and_fails_where_something_is_off(project, tmp_path, hook):
+    command = ["pre-commit", "run", hook, "--all-files"]
+    home = {"PRE_COMMIT_HOME": str(tmp_path / "home")}
+    assert "Passed" in project.check(*command, **home)
+    path, line = OFF[hook]
+    project.append(path, f"\n{line}\n")
+    done = project.run(*command, **home)
+    assert done.returncode == 1
+    assert "Failed" in done.stdout
