@@ -10,7 +10,10 @@ from closure import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test adds it")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Chromium (Debian: apt install chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Chromium (Debian: apt install chromium)"),
+]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 WIDTHS = (360, 820, 1440)
 SHOTS = ROOT / ".screenshots"
