@@ -152,7 +152,7 @@ def _distance(point: Point, start: Point, end: Point) -> float:
 
 def _runs(found: Iterable[Segment]) -> Iterator[Segment]:
     """The segments with each run of straight lines as one that has all of its points, straightened."""
-    at: Point = (0.0, 0.0)
+    at = start = (0.0, 0.0)
     line: list[Point] = []
     for letter, points in (*found, ("", [])):
         if letter == "L":
@@ -162,7 +162,8 @@ def _runs(found: Iterable[Segment]) -> Iterator[Segment]:
             line = []
         if letter and letter != "L":
             yield letter, points
-        at = points[-1] if points else at
+        start = points[0] if letter == "M" else start
+        at = points[-1] if points else start
 
 
 def path(d: str, scale: float, units: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -26,9 +27,9 @@ from stages.drawing.compact import compact
 
 Colour = tuple[float, float, float]
 
-# Okabe & Ito's palette and two of Tol's; which of them stand beside each other, TOGETHER says.
+# Okabe & Ito's palette, its orange a little lighter, and two of Tol's; TOGETHER says which stand side by side.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
+    "#0072B2", "#EBA900", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
 )  # fmt: skip
 INDIGO, WINE = "#332288", "#882255"
 GREY, PALE = "#767676", "#E4E4E4"
@@ -42,12 +43,13 @@ FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
 LOSSES = {"train": GREY, "test": BLUE}
 CHANGES = {"xavier": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "head_unscaled": BLACK}
 PLACES = {
-    "attention input": BLUE, "mlp input": ORANGE, "attention output": GREEN, "mlp output": PURPLE, "final": BLACK,
+    "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": SKY, "final": BLACK,
 }  # fmt: skip
 ENDS = (ORANGE, BLUE)  # the first and the last step
 TOGETHER = (
     (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
-    tuple(LOSSES.values()), (*CHANGES.values(), BLUE), (BLUE, ORANGE, BLACK), (*ENDS, BLACK), (RED, GREY), (BLUE, GREY),
+    tuple(LOSSES.values()), (*CHANGES.values(), BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
+    (RED, GREY), (BLUE, GREY),
 )  # fmt: skip
 ORDERED = "viridis"
 
@@ -229,8 +231,10 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
     """Write an SVG, without minor ticks: to lay them out takes longest of all."""
     for axes in figure.axes:
         axes.minorticks_off()
+    figure.set_dpi(dpi)
     drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+    canvas = FigureCanvasSVG(figure)  # savefig would draw it all twice
+    canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     title = figure.get_suptitle().replace("\n", " ")
     with files.atomic_file(path) as temporary:
         temporary.write_text(compact(drawn.getvalue(), title, str(figure.get_label())), "utf-8")
