@@ -9,12 +9,17 @@ example: python -m stages.figures data/model5/seed-0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from stages.common import cli, files, params, tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OUTPUT = Path("reports/figures")
 
@@ -31,13 +36,14 @@ class Run(params.Section):
     """This stage sees nothing of `run:`."""
 
 
-def main() -> None:
-    parser = cli.parser(__doc__, "stages.figures")
-    parser.add_argument("model5", type=Path, help="the run of Model 5 whose histograms and heads are shown")
-    shown = parser.parse_args().model5
-    settings, _ = params.load("figures", Settings, Run)
+def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure, by name.
 
-    from stages.drawing import formats, goldilocks, logits, model5, norms, scaling, style
+    Args:
+        shown: the run of Model 5 whose histograms and heads are shown.
+        width: in inches.
+    """
+    from stages.drawing import formats, goldilocks, logits, model5, norms, scaling
 
     pair = files.read_tensors(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
@@ -55,72 +61,79 @@ def main() -> None:
     attention = tables.read(shown / "attention.parquet", "attention").query("scaling == 'scaled'")
     vocabulary = files.read_json(files.DATA / "tokens" / "description.json")["vocabulary"]
     linear_std = tables.parameters(shown / "histograms.parquet")["train"]["linear_std"]
-    width = settings.width
+    return {
+        "one_pair": lambda: scaling.one_pair(q, k, width),
+        "sweep": lambda: scaling.sweep(sweep, width),
+        "sweep_ratio": lambda: scaling.sweep_ratio(sweep, width),
+        "softmax": lambda: scaling.softmax(softmax, width),
+        "goldilocks_map": lambda: goldilocks.heat_maps(scales, zone, width),
+        "goldilocks_zone": lambda: goldilocks.zones(
+            zone, width, least["least_gradient"], least["least_discrimination"]
+        ),
+        "formats": lambda: formats.formats(by_format, width),
+        "first_failures": lambda: formats.first_failures(by_format, first, width),
+        "layernorm_histograms": lambda: norms.histograms(layernorm, width),
+        "layernorm_by_block": lambda: norms.by_block(layernorm, width),
+        "layernorm_by_model": lambda: norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),
+        "losses": lambda: model5.losses(dynamics, float(np.log(vocabulary)), width),
+        "std_by_block": lambda: model5.by_block(
+            dynamics, {"std": "σ of the QKV weights"}, "σ of the QKV weights", width
+        ),
+        "std_by_part": lambda: model5.std_by_part(dynamics, width),
+        "kurtosis_by_block": lambda: model5.by_block(
+            dynamics, {"excess_kurtosis": "excess kurtosis"}, "Excess kurtosis of the QKV weights", width
+        ),
+        "norms_by_block": lambda: model5.by_block(
+            dynamics,
+            {"spectral_norm": "spectral norm ‖W‖₂", "stable_rank": "stable rank ‖W‖²/‖W‖₂²"},
+            "Spectral norm of the QKV weights",
+            width,
+            early=True,
+        ),
+        "cosine_to_initial": lambda: model5.by_block(
+            dynamics,
+            {"cosine_to_initial": "cosine to initial weights"},
+            "Cosine to the initial QKV weights",
+            width,
+            early=True,
+        ),
+        "updates_by_block": lambda: model5.by_block(
+            dynamics,
+            {"update_ratio": "‖update‖ / ‖W‖", "gradient_norm": "gradient norm (nats/token)"},
+            "Relative update of the QKV weights",
+            width,
+            early=True,
+            log=True,
+        ),
+        "attention_entropy": lambda: model5.by_block(
+            dynamics,
+            {"normalised_entropy": "entropy / its maximum"},
+            "Attention entropy",
+            width,
+            early=True,
+        ),
+        "entropy_by_head": lambda: model5.by_head(attention, "normalised_entropy", "entropy / max", True, width),
+        "logits_by_head": lambda: model5.by_head(attention, "largest_logit", "largest |logit|", False, width),
+        "logits_by_scaling": lambda: logits.by_scaling(by_scaling, width),
+        "logit_distribution": lambda: logits.distribution(
+            tables.read(shown / "logit_histograms.parquet", "logit_histograms"), width
+        ),
+        "qkv_histograms": lambda: model5.histograms(
+            tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
+        ),
+    }
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.figures")
+    parser.add_argument("model5", type=Path, help="the run of Model 5 whose histograms and heads are shown")
+    shown = parser.parse_args().model5
+    settings, _ = params.load("figures", Settings, Run)
+
+    from stages.drawing import style
+
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
-        figures = {
-            "one_pair": lambda: scaling.one_pair(q, k, width),
-            "sweep": lambda: scaling.sweep(sweep, width),
-            "sweep_ratio": lambda: scaling.sweep_ratio(sweep, width),
-            "softmax": lambda: scaling.softmax(softmax, width),
-            "goldilocks_map": lambda: goldilocks.heat_maps(scales, zone, width),
-            "goldilocks_zone": lambda: goldilocks.zones(
-                zone, width, least["least_gradient"], least["least_discrimination"]
-            ),
-            "formats": lambda: formats.formats(by_format, width),
-            "first_failures": lambda: formats.first_failures(by_format, first, width),
-            "layernorm_histograms": lambda: norms.histograms(layernorm, width),
-            "layernorm_by_block": lambda: norms.by_block(layernorm, width),
-            "layernorm_by_model": lambda: norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),
-            "losses": lambda: model5.losses(dynamics, float(np.log(vocabulary)), width),
-            "std_by_block": lambda: model5.by_block(
-                dynamics, {"std": "standard deviation of QKV weights"}, "QKV weights widen", width
-            ),
-            "std_by_part": lambda: model5.std_by_part(dynamics, width),
-            "kurtosis_by_block": lambda: model5.by_block(
-                dynamics, {"excess_kurtosis": "excess kurtosis of QKV weights"}, "Shape of their distribution", width
-            ),
-            "norms_by_block": lambda: model5.by_block(
-                dynamics,
-                {"spectral_norm": "spectral norm ‖W‖₂", "stable_rank": "stable rank ‖W‖_F²/‖W‖₂²"},
-                "A few directions grow most",
-                width,
-                early=True,
-            ),
-            "cosine_to_initial": lambda: model5.by_block(
-                dynamics,
-                {"cosine_to_initial": "cosine to the initial weights"},
-                "QKV weights turn away from their start",
-                width,
-                early=True,
-            ),
-            "updates_by_block": lambda: model5.by_block(
-                dynamics,
-                {"update_ratio": "‖update‖_F / ‖W‖_F", "gradient_norm": "gradient norm (nats/token)"},
-                "Updates of the QKV weights",
-                width,
-                early=True,
-                log=True,
-            ),
-            "attention_entropy": lambda: model5.by_block(
-                dynamics,
-                {"normalised_entropy": "attention entropy / its maximum"},
-                "Attention sharpens",
-                width,
-                early=True,
-            ),
-            "entropy_by_head": lambda: model5.by_head(
-                attention, "normalised_entropy", "entropy / maximum", True, width
-            ),
-            "logits_by_head": lambda: model5.by_head(attention, "largest_logit", "largest |logit|", False, width),
-            "logits_by_scaling": lambda: logits.by_scaling(by_scaling, width),
-            "logit_distribution": lambda: logits.distribution(
-                tables.read(shown / "logit_histograms.parquet", "logit_histograms"), width
-            ),
-            "qkv_histograms": lambda: model5.histograms(
-                tables.read(shown / "histograms.parquet", "histograms"), linear_std, width
-            ),
-        }
-        style.draw_all(figures, folder, settings.dpi)
+        style.draw_all(drawings(shown, settings.width), folder, settings.dpi)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def test_the_map_has_a_panel_each_and_edges_only_where_they_are_known():
         figure = drawing.heat_maps(table, edges, 7)
     panels = figure.axes[:4]
     assert panels[1].get_title() == "largest probability · n"
-    assert "n = 9 keys, ρ = 0;" in figure.get_suptitle()
+    assert "n = 9 keys, ρ = 0" in figure.get_suptitle()
     *scales, lower, upper = panels[0].lines
     assert [line.get_ydata()[-1] for line in scales] == pytest.approx([1, 1 / 8, 1 / 64])
     shown = edges.query("length == 9 and correlation == 0")
@@ -216,7 +216,20 @@ def test_the_zone_has_a_panel_for_each_length_and_correlation_and_is_shaded_betw
         for d, lower, upper in zip(part["dimension"], part["lower"], part["upper"], strict=True):
             at = outline[outline[:, 0] == d][:, 1]
             assert (at.min(), at.max()) == pytest.approx((lower, max(lower, upper)))
-    assert "0.5 of an even softmax's, largest probability at least 2/n" in figure.legends[1].get_texts()[0].get_text()
+    note = figure.get_supxlabel().replace("\n", " ")
+    assert "0.5 of an even softmax's, largest probability at least 2/n" in note
+
+
+def test_the_zones_title_says_which_scales_it_holds_at_the_largest_dimension():
+    table = pd.DataFrame(
+        {"dimension": d, "length": n, "correlation": rho, "lower": lower, "upper": upper}
+        for n in (4, 8)
+        for rho, lower, upper in ((0.0, 0.2, 1.0), (0.5, 0.1 if n == 4 else 0.3, 1.0), (1.0, 0.05, 0.2))
+        for d in (2, 16)
+    )
+    with style.applied():
+        figure = drawing.zones(table, 7, 0.5, 2.0)
+    assert figure.get_suptitle() == "At d = 16 the zone holds 1/√d for ρ = 0 and 1/d for ρ = 1"
 
 
 def at_length(gradient, outside=0, rho=0.0, halves=0):

@@ -7,14 +7,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stages.ablation.conditions import ARTICLES, CONDITIONS, GRID, NO_LAYERNORM
 from stages.ablation.summary import chosen
 from stages.common import statistics
-from stages.drawing.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, small_multiples
+from stages.drawing.style import (
+    CHANGES,
+    GREY,
+    SCALINGS,
+    headline,
+    ink,
+    key,
+    label_edges,
+    small_multiples,
+)
 
-EXPONENTS = {0.0: ("no scaling", RED), 0.5: ("1/√d", BLUE), 1.0: ("1/d", GREEN)}
+STARTS = ("", "_narrow", "_wide")  # what follows a scaling in a condition's name
+COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
+LOSS = "test loss (nats/token)"
+OVER_SEEDS = "Means over seeds; bands: 95 % intervals."
 
 
 def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
@@ -33,53 +47,67 @@ def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str
 def test_loss(conditions: dict[str, Any], width: float) -> Figure:
     """The last test loss of each condition with its interval over seeds, and beside it less the articles', by pairs."""
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
-    figure = Figure(figsize=(width, 0.12 * width + 0.27 * len(names)), layout="constrained")
+    figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     order = sorted(names, key=lambda name: -conditions[name]["last_test_loss"]["value"])
     for axes, quantity in zip(panels, ("last_test_loss", "added_loss"), strict=True):
         for y, name in enumerate(order):
             e = conditions[name][quantity]
-            colour = BLACK if name == ARTICLES else BLUE
-            axes.plot([e["low"], e["high"]], [y, y], color=colour, lw=2, alpha=0.6)
-            axes.plot(e["value"], y, "o", ms=4.5, color=colour)
+            axes.plot([e["low"], e["high"]], [y, y], color=COLOURS[name], lw=2)
+            axes.plot(e["value"], y, "o", ms=5, color=COLOURS[name])
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     labels = [CONDITIONS[n].label + (f" ({d} diverged)" if (d := conditions[n]["diverged"]) else "") for n in order]
-    panels[0].set_yticks(range(len(order)), labels, fontsize=8)
-    panels[0].set_xlabel("last test loss (nats/token)")
+    panels[0].set_yticks(range(len(order)), labels)
+    panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
-    panels[1].set_xlabel("less the articles' model (nats/token)")
-    figure.suptitle("Test loss by condition, mean and 95 % interval over seeds", fontsize=10)
+    panels[1].set_xlabel("less the articles' model")
+    worst, best = (CONDITIONS[order[end]].label for end in (0, -1))
+    headline(
+        figure,
+        f"Test loss ends lowest with {best}, highest with {worst}" if order else "No test loss was kept",
+        f"Means over seeds and their 95 % intervals. The articles' model: {CONDITIONS[ARTICLES].label}.",
+        "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
+    )
     return figure
 
 
 def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
     """Test loss over steps: a panel for each width of the start, and one for single choices taken back."""
     starts = sorted({std for name in conditions if name in GRID and (std := GRID[name].linear_std)})
-    single = [name for name in conditions if name not in GRID]
-    figure, grid = small_multiples(len(starts) + bool(single), width, columns=2)
     panels = [
-        (f"start: σ = {std}", [name for name in conditions if name in GRID and GRID[name].linear_std == std])
+        (f"start σ = {std}", [name for name in conditions if name in GRID and GRID[name].linear_std == std])
         for std in starts
     ]
-    if single:
-        panels.append(("single choices, start: σ = 0.02", [ARTICLES, *single]))
+    if single := [name for name in conditions if name not in GRID]:
+        panels.append(("one change", [ARTICLES, *single]))
+    figure, grid = small_multiples(len(panels), width, columns=2)
     for axes, (title, names) in zip(grid.flat, panels, strict=False):
-        for name, colour in zip(names, (BLUE, RED, GREEN, ORANGE, BLACK, GREY), strict=False):
+        named = {}
+        for name in names:
             label = CONDITIONS[name].label.split(", ")[0]
-            if name in GRID and title.startswith("start"):
-                label, colour = EXPONENTS[GRID[name].variant["attention_exponent"]]
             by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
-            mean = by_seed.mean(axis=1)
-            half = [statistics.mean_interval(row.dropna()).high - row.mean() for _, row in by_seed.iterrows()]
-            axes.plot(mean.index, mean, color=colour, lw=1.3, label=label)
-            axes.fill_between(mean.index, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
-        axes.set_title(title, fontsize=8)
-        axes.legend(fontsize=7)
-    for axes in grid[-1]:
-        axes.set_xlabel("step (updates)")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("test loss (nats/token)")
-    figure.suptitle("Test loss over training, mean over seeds with the 95 % band", fontsize=10)
+            _mean_and_band(axes, by_seed, COLOURS[name])
+            named[label] = (float(by_seed.mean(axis=1).iloc[-1]), COLOURS[name])
+        axes.set_title(title)
+        key(axes, {label: named[label][1] for label in sorted(named, key=lambda label: -named[label][0])})
+    low, high = grid[0, 0].get_ylim()
+    grid[0, 0].set_ylim(low, high + 0.3 * (high - low))  # room for the names
+    label_edges(grid, "step (updates)", LOSS)
+    headline(
+        figure,
+        "Test loss over training, by start and scaling, and with one change",
+        f"{OVER_SEEDS} In each panel, in order of the last loss.",
+        "Panels for each width of the start with a line for each scaling, and one with other changes.",
+    )
     return figure
+
+
+def _mean_and_band(axes: Axes, by_seed: pd.DataFrame, colour: str, least: float = -np.inf) -> None:
+    """The mean over seeds (columns) by step or block (rows), and the 95 % band, cut off at `least`."""
+    estimates = [statistics.mean_interval(row.dropna()) for _, row in by_seed.iterrows()]
+    axes.plot(by_seed.index, [e.value for e in estimates], color=colour, lw=1.5)
+    low = np.maximum([e.low for e in estimates], least)
+    axes.fill_between(by_seed.index, low, [e.high for e in estimates], color=colour, alpha=0.15, lw=0)
 
 
 def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
@@ -87,67 +115,68 @@ def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
 
     A line joins the starts of one scaling.
     """
-    figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
+    figure = Figure(figsize=(width, 0.65 * width), layout="constrained")
     axes = figure.subplots()
-    for name, found in conditions.items():
-        if "last_test_loss" not in found:
-            continue
-        x, y = found["initial_attention_entropy"], found["last_test_loss"]
-        colour = EXPONENTS[GRID[name].variant["attention_exponent"]][1] if name in GRID else GREY
-        axes.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, lw=1.5, alpha=0.6)
-        axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=1.5, alpha=0.6)
-        axes.plot(x["value"], y["value"], "o", ms=4.5, color=colour)
+    shown = {name: found for name, found in conditions.items() if "last_test_loss" in found}
+    for name, found in shown.items():
+        x, y, colour = found["initial_attention_entropy"], found["last_test_loss"], COLOURS[name]
+        axes.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, lw=1.5)
+        axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=1.5)
+        axes.plot(x["value"], y["value"], "o", ms=5, color=colour)
         if x["value"] < 0.98 or abs(found["added_loss"]["value"]) > 0.05:
-            left = x["value"] > 0.5
+            left, above = x["value"] > 0.5, found["added_loss"]["value"] > 0
             axes.annotate(
-                CONDITIONS[name].label,
-                (x["value"], y["value"]),
-                xytext=(-6 if left else 6, 5),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                fontsize=8,
-                color=colour,
-            )
-    for exponent, (label, colour) in EXPONENTS.items():
+                CONDITIONS[name].label, (x["value"], y["value"]), xytext=(-6 if left else 6, 12 if above else -12),
+                textcoords="offset points", ha="right" if left else "left", va="center", color=ink(colour),
+            )  # fmt: skip
+    for scaling, colour in SCALINGS.items():
         line = sorted(
-            (found["initial_attention_entropy"]["value"], found["last_test_loss"]["value"])
-            for name, found in conditions.items()
-            if name in GRID and GRID[name].variant["attention_exponent"] == exponent and "last_test_loss" in found
+            (shown[name]["initial_attention_entropy"]["value"], shown[name]["last_test_loss"]["value"])
+            for name in (f"{scaling}{start}" for start in STARTS)
+            if name in shown
         )
-        axes.plot(*zip(*line, strict=True), ls=":", lw=1, color=colour)
-        axes.plot([], [], "o:", lw=1, color=colour, label=f"{label}, start 0.002 to 0.2")
-    axes.plot([], [], "o", color=GREY, label="other changes, 1/√d")
-    axes.legend(fontsize=8)
-    axes.set(xlabel="attention entropy before training / its maximum", ylabel="last test loss (nats/token)")
-    axes.set_title("From where softmax starts to where the loss ends")
+        axes.plot([x for x, _ in line], [y for _, y in line], ls=":", lw=1.2, color=colour)
+    axes.set(xlabel="attention entropy before training / its maximum", ylabel=f"last {LOSS}")
+    headline(
+        figure,
+        "Where softmax starts, and where the test loss ends",
+        "Means over seeds and their 95 % intervals. Dotted: the starts of one scaling, from narrow to wide; "
+        "no name: less than 0.05 from the articles' model.",
+    )
     return figure
 
 
 def layernorm(runs: pd.DataFrame, width: float) -> Figure:
     """With and without LayerNorm, mean over seeds with the 95 % band: gradients and activations by block."""
-    figure = Figure(figsize=(width, 0.75 * width), layout="constrained")
+    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
     panels = figure.subplots(2, 2)
     shown = (
-        ("gradient_log_mean", "mean ln ‖gradient‖ over steps"),
-        ("gradient_log_jump", "σ of its change, step to step"),
-        ("residual_rms", "RMS entering the block, at the end"),
-        ("input_rms", "RMS that attention sees, at the end"),
+        ("gradient_log_mean", "mean ln ‖gradient‖"),
+        ("gradient_log_jump", "σ of its change by step"),
+        ("residual_rms", "RMS entering a block"),
+        ("input_rms", "RMS attention sees"),
     )
+    names = {ARTICLES: "with LayerNorm", NO_LAYERNORM: "without"}
     for axes, (quantity, label) in zip(panels.flat, shown, strict=True):
-        for name, colour in ((ARTICLES, BLUE), (NO_LAYERNORM, RED)):
+        for name in names:
             found = chosen(runs, name, quantity)
             found = found[found["step"] == found.groupby("seed")["step"].transform("max")]
             by_seed = found.pivot(index="block", columns="seed", values="value")
-            estimates = [statistics.mean_interval(row.dropna()) for _, row in by_seed.iterrows()]
-            low, high = ([getattr(e, end) for e in estimates] for end in ("low", "high"))
-            axes.plot(by_seed.index, [e.value for e in estimates], "o-", ms=4, color=colour, label=name)
-            axes.fill_between(by_seed.index, np.maximum(low, 1e-3) if "rms" in quantity else low, high, color=colour,
-                              alpha=0.15, lw=0)  # fmt: skip
+            _mean_and_band(axes, by_seed, COLOURS[name], 1e-3 if "rms" in quantity else -np.inf)
         axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if "rms" in quantity:
             axes.set_yscale("log")
     for axes in panels[1]:
         axes.set_xlabel("block")
-    panels[0, 0].legend(panels[0, 0].lines, ["with LayerNorm", "without"], fontsize=8)
-    figure.suptitle("What LayerNorm does, mean over seeds with the 95 % band", fontsize=10)
+    low, high = panels[0, 0].get_ylim()
+    panels[0, 0].set_ylim(low, high + 0.35 * (high - low))
+    key(panels[0, 0], {label: COLOURS[name] for name, label in names.items()}, "upper left")
+    headline(
+        figure,
+        "What LayerNorm does to gradients (above) and activations (below)",
+        f"{OVER_SEEDS} RMS: at the end of training.",
+        "Logarithm of the gradient's norm, how it jumps from step to step, the size of what enters each block "
+        "and of what its attention sees, by block.",
+    )
     return figure

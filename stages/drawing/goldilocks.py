@@ -8,12 +8,11 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from stages.drawing.style import BLACK, BLUE, ORDERED, RED, SKY
+from stages.drawing.style import BLACK, ORDERED, SCALING_NAMES, SCALINGS, headline, ink, label_edges
 
-SCALES = (("1", 0.0, BLACK, "-"), ("1/√d", 0.5, BLUE, "-"), ("1/d", 1.0, RED, "--"))  # name, exponent, colour, dashes
+EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
+ZONE = "#BFBFBF"
 
 
 def corners(dimensions: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,79 +36,101 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame, width: float) -> Figure:
     n, rho = lengths[len(lengths) // 2], cells["correlation"].min()
     shown, edges = (t[(t["length"] == n) & (t["correlation"] == rho)] for t in (cells, zone))
     panels = (
-        ("relative_gradient", "gradient / that of an even softmax", Normalize(0, 1)),
+        ("relative_gradient", "gradient / an even softmax's", Normalize(0, 1)),
         ("discrimination", "largest probability · n", LogNorm(1, n)),
         ("normalised_entropy", "entropy / ln n", Normalize(0, 1)),
         ("jacobian_norm", "‖softmax Jacobian‖", Normalize(0, shown["jacobian_norm"].max())),
     )
-    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
+    figure = Figure(figsize=(width, 0.95 * width), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for axes, (name, title, norm) in zip(grid.flat, panels, strict=True):
         values = shown.pivot(index="exponent", columns="dimension", values=name).sort_index(ascending=False)
         x, y = corners(values.columns.to_numpy(), values.index.to_numpy())
         image = axes.pcolormesh(x, y, values.to_numpy(), norm=norm, cmap=ORDERED, rasterized=True)
-        figure.colorbar(image, ax=axes, pad=0.02)
+        bar = figure.colorbar(image, ax=axes, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.ax.grid(visible=False)
         _scales(axes, edges["dimension"].to_numpy(), outlined="white")
         _name_scales(axes, int(edges["dimension"].max()))
         for edge in ("lower", "upper"):
             known = edges[edge].where(~edges[f"{edge}_beyond"])
-            axes.plot(edges["dimension"], known, color="white", lw=1.8, path_effects=_outline(BLACK))
-        axes.set_title(title, fontsize=10)
-    _label_edges(grid, 2 * ["logit scale s"])
-    figure.suptitle(f"softmax(s·qKᵀ), n = {n} keys, ρ = {rho:g}; white: edges of the zone", fontsize=10)
+            axes.plot(edges["dimension"], known, color="white", lw=2, path_effects=_outline(BLACK))
+        axes.set_title(title)
+    label_edges(grid, "dimension d", "logit scale s (no unit)")
+    headline(
+        figure,
+        f"Where softmax learns and tells entries apart: n = {n} keys, ρ = {rho:g}",
+        "Of softmax(s·qKᵀ). White lines: the edges of the Goldilocks zone.",
+        "Four heat maps over dimension d and logit scale s with the scales 1, 1/√d and 1/d as lines.",
+    )
     return figure
 
 
 def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrimination: float) -> Figure:
     """The zone over d and s, a row of panels for each length and a column for each correlation."""
     lengths, correlations = (list(dict.fromkeys(zone[name])) for name in ("length", "correlation"))
-    figure = Figure(figsize=(width, 0.24 * width * len(lengths) + 0.9), layout="constrained")
+    figure = Figure(figsize=(width, 0.26 * width * len(lengths) + 1.6), layout="constrained")
     grid = figure.subplots(len(lengths), len(correlations), sharex=True, sharey=True, squeeze=False)
     for row, n in zip(grid, lengths, strict=True):
         for axes, rho in zip(row, correlations, strict=True):
             part = zone[(zone["length"] == n) & (zone["correlation"] == rho)]
             top = np.maximum(part["lower"], part["upper"])  # where there is no zone, nothing is shaded
-            axes.fill_between(part["dimension"], part["lower"], top, color=SKY, alpha=0.5, lw=0)
-            _scales(axes, part["dimension"].to_numpy())
+            axes.fill_between(part["dimension"], part["lower"], top, color=ZONE, lw=0)
+            _scales(axes, part["dimension"].to_numpy(), labels=2)
+        _name_scales(row[-1], int(zone["dimension"].max()))
     for axes, rho in zip(grid[0], correlations, strict=True):
-        axes.set_title(f"ρ = {rho:g}", fontsize=10)
-    _label_edges(grid, [f"n = {n} keys\nlogit scale s" for n in lengths])
+        axes.set_title(f"ρ = {rho:g}")
+    label_edges(grid, "dimension d", "logit scale s")
+    for axes, n in zip(grid[:, 0], lengths, strict=True):
+        axes.set_ylabel(f"n = {n} keys\nlogit scale s")
     learns = f"gradient at least {least_gradient:g} of an even softmax's"
-    label = f"{learns}, largest probability at least {least_discrimination:g}/n"
-    lines = [Line2D([], [], color=colour, ls=dashes, label=f"s = {name}") for name, _, colour, dashes in SCALES]
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9)
-    figure.legend(handles=[Patch(color=SKY, alpha=0.5, lw=0, label=label)], loc="outside upper center", fontsize=9)
+    headline(
+        figure,
+        _held(zone),
+        f"Grey, the zone: {learns}, largest probability at least {least_discrimination:g}/n. "
+        "ρ: correlation of the query with the key at its own position.",
+        "Panels over d and s, a row for each number of keys n and a column for each correlation ρ.",
+    )
     return figure
 
 
-def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None) -> None:
-    """Both axes logarithmic, with the scales 1, 1/√d and 1/d as lines."""
+def _held(zone: pd.DataFrame) -> str:
+    """At which correlations the zone of every length has 1/√d and 1/d in it, at the largest dimension."""
+    widest = zone[zone["dimension"] == zone["dimension"].max()]
+    d = float(widest["dimension"].iloc[0])
+    said = []
+    for name in ("scaled", "scaled_by_d"):
+        scale = d ** -EXPONENTS[name]
+        inside = (widest["lower"] <= scale) & (scale <= widest["upper"])
+        held = [f"{rho:g}" for rho, all_lengths in inside.groupby(widest["correlation"]).all().items() if all_lengths]
+        said.append(f"{SCALING_NAMES[name]} for {'ρ = ' + ', '.join(held) if held else 'no ρ'}")
+    return f"At d = {d:,.0f} the zone holds {' and '.join(said)}"
+
+
+def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, labels: int = 3) -> None:
+    """Both axes logarithmic, with the scales 1, 1/√d and 1/d as lines, and so many dimensions labelled."""
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(0.7 / dimensions[-1], 1.4)
     axes.grid(visible=False)
-    ticks = dimensions[:: max(1, dimensions.size // 4)]
-    axes.set_xticks(ticks, [str(d) for d in ticks])
-    for _, exponent, colour, dashes in SCALES:
+    axes.tick_params(bottom=True, left=True)
+    ticks = dimensions[np.linspace(0, dimensions.size - 1, min(labels, dimensions.size)).round().astype(int)]
+    axes.set_xticks(ticks, [f"{d:,}" for d in ticks])
+    axes.set_xticks([], minor=True)
+    for name, exponent in EXPONENTS.items():
         effects = _outline(outlined) if outlined else []
-        axes.plot(dimensions, dimensions**-exponent, dashes, color=colour, lw=1.2, path_effects=effects)
+        axes.plot(dimensions, dimensions**-exponent, color=SCALINGS[name], lw=1.5, path_effects=effects)
 
 
 def _name_scales(axes: Axes, widest: int) -> None:
     """Name the lines of the scales to the right of the map."""
-    for name, exponent, colour, _ in SCALES:
+    for name, exponent in EXPONENTS.items():
         axes.annotate(
-            name, (1.5 * widest, widest**-exponent), color=colour, va="center", fontsize=9, annotation_clip=False
-        )
+            SCALING_NAMES[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
+            color=ink(SCALINGS[name]), va="center", annotation_clip=False,
+        )  # fmt: skip
 
 
 def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:
     """What lets a line stand out from any colour of a heat map."""
-    return [patheffects.withStroke(linewidth=3, foreground=colour)]
-
-
-def _label_edges(grid: np.ndarray, ylabels: list[str]) -> None:
-    for axes in grid[-1]:
-        axes.set_xlabel("dimension d")
-    for axes, label in zip(grid[:, 0], ylabels, strict=True):
-        axes.set_ylabel(label)
+    return [patheffects.withStroke(linewidth=3.5, foreground=colour)]

@@ -6,39 +6,63 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.drawing.style import BLACK, BLUE, GREEN, ORANGE, RED, early_steps, small_multiples
+from stages.drawing.style import (
+    BLACK,
+    ENDS,
+    SCALING_NAMES,
+    SCALINGS,
+    early_steps,
+    headline,
+    key,
+    label_edges,
+    name_ends,
+    small_multiples,
+    tall,
+)
 
 OWN = "scaled"
-SCALINGS = {"unscaled": ("unscaled", RED), OWN: ("over √d, as trained", BLUE), "scaled_by_d": ("over d", GREEN)}
 PANELS = {
-    "effective_share": "effective share of the entries",
-    "share_holding_half": "share holding half of the probability",
+    "effective_share": "effective share",
+    "share_holding_half": "share holding half",
     "jacobian_norm": "‖softmax Jacobian‖",
-    "loss": "cross-entropy less that as trained (nats/token)",
+    "loss": "added loss (nats/token)",
 }
 
 
 def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
     """What softmax does with logits scaled otherwise at inference, over steps, mean over blocks and seeds."""
-    figure = Figure(figsize=(width, 0.75 * width), layout="constrained")
+    figure = Figure(figsize=(width, 0.8 * width), layout="constrained")
+    last = int(logits["step"].max())
     for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
         chosen = logits[logits["quantity"] == quantity]
         lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean()
-        for scaling, (name, colour) in SCALINGS.items():
+        added = quantity == "loss"
+        ends = {}
+        for scaling, colour in SCALINGS.items():
             line = lines.loc[scaling]
-            if quantity == "loss":
-                axes.plot(line.index, line["mean"] - lines.loc[OWN]["mean"], ".-", ms=4, lw=1.3, color=colour)
-                continue
-            axes.plot(line.index, line["mean"], ".-", ms=4, lw=1.3, color=colour, label=name)
-            axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
-        if quantity != "loss":
+            mean = line["mean"] - lines.loc[OWN]["mean"] if added else line["mean"]
+            axes.plot(line.index, mean, lw=1.5, color=colour)
+            if not added:
+                axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            ends[SCALING_NAMES[scaling]] = (float(mean.iloc[-1]), colour)
+        if not added:
             axes.set_ylim(bottom=0)
-        early_steps(axes, int(logits["step"].max()), digits=(1,))
-        axes.set_title(label, fontsize=9)
+        early_steps(axes, last, digits=(1,))
+        axes.set_ylabel(label)
+        name_ends(axes, ends, tall(figure, 2))
     for axes in figure.axes[2:]:
         axes.set_xlabel("step (updates)")
-    figure.axes[0].legend(fontsize=8)
-    figure.suptitle("Model 5's attention with its logits scaled otherwise at inference", fontsize=10)
+    half = logits[(logits["quantity"] == "share_holding_half") & (logits["step"] == last)]
+    share = half.groupby("scaling", observed=True)["mean"].mean()
+    headline(
+        figure,
+        f"Half of the attention ends in {100 * share[OWN]:.0f} % of the entries, "
+        f"unscaled in {100 * share['unscaled']:.0f} %",
+        "Model 5, trained with 1/√d; its logits times 1, 1/√d or 1/d at inference. Mean of blocks and seeds; "
+        "bands: 95 % intervals over seeds.",
+        "Effective share of the entries, share that holds half of the probability, norm of softmax's Jacobian and "
+        "cross-entropy less that as trained, over steps.",
+    )
     return figure
 
 
@@ -48,20 +72,23 @@ def distribution(histograms: pd.DataFrame, width: float) -> Figure:
     figure, grid = small_multiples(len(blocks), width)
     first, last = histograms["step"].min(), histograms["step"].max()
     for axes, block in zip(grid.flat, blocks, strict=False):
-        for step, colour in ((first, ORANGE), (last, BLUE)):
+        for step, colour in zip((first, last), ENDS, strict=True):
             part = histograms[(histograms["block"] == block) & (histograms["step"] == step)]
             inner = part[np.isfinite(part["left"]) & np.isfinite(part["right"])]
             middle, size = (inner["left"] + inner["right"]) / 2, inner["right"] - inner["left"]
             density = inner["count"] / part["count"].sum() / size
             shown = density > 0
-            axes.plot(middle[shown], density[shown], color=colour, lw=1.2, label=f"step {step}")
-        axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color=BLACK, lw=0.8, ls="--", label="normal")
+            axes.plot(middle[shown], density[shown], color=colour, lw=1.2)
+        axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color=BLACK, lw=0.8, ls="--")
         axes.set(yscale="log", ylim=(1e-5, 2))
-        axes.set_title(f"block {block}", fontsize=8)
-    for axes in grid[-1]:
-        axes.set_xlabel("logit - mean, in σ")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("density (log)")
-    grid[0, 0].legend(fontsize=7)
-    figure.suptitle("Attention's logits beside the normal distribution, one seed's run", fontsize=10)
+        axes.set_title(f"block {block}")
+    label_edges(grid, "(logit - mean) / σ", "density (per σ)")
+    names = {f"— step {first}": ENDS[0], f"— step {last}": ENDS[1], "-- normal": BLACK}
+    grid[0, 0].set_ylim(1e-5, 200)
+    key(grid[0, 0], names, "upper left")
+    headline(
+        figure,
+        f"Attention's logits at step {first} and step {last} beside the normal distribution",
+        "One seed's run; logits of all heads of a block, each in its own mean and σ.",
+    )
     return figure

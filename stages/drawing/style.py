@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,30 +16,66 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from stages.common import files
 from stages.common.cli import UserError
 from stages.common.progress import Progress
+from stages.drawing.compact import compact
 
-# Okabe & Ito's palette, which readers with any colour vision can tell apart.
+Colour = tuple[float, float, float]
+
+# Okabe & Ito's palette, its orange a little lighter, and two of Tol's; TOGETHER says which stand side by side.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
+    "#0072B2", "#EBA900", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
 )  # fmt: skip
-GREY = "#777777"
-SEQUENCE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
+INDIGO, WINE = "#332288", "#882255"
+GREY, PALE = "#767676", "#E4E4E4"
+
+# The same colour for the same thing, wherever it is drawn.
+SCALINGS = {"unscaled": RED, "scaled": BLUE, "scaled_by_d": GREEN}
+SCALING_NAMES = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}  # what the logits are multiplied with
+MATRICES = {"q": SKY, "k": ORANGE, "v": PURPLE}
+KINDS = {"gamma": INDIGO, "beta": WINE}
+FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
+LOSSES = {"train": GREY, "test": BLUE}
+CHANGES = {"xavier": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "head_unscaled": BLACK}
+PLACES = {
+    "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": SKY, "final": BLACK,
+}  # fmt: skip
+ENDS = (ORANGE, BLUE)  # the first and the last step
+TOGETHER = (
+    (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
+    tuple(LOSSES.values()), (*CHANGES.values(), BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
+    (RED, GREY), (BLUE, GREY),
+)  # fmt: skip
 ORDERED = "viridis"
+
+TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
+CHARACTER = 0.54  # of the size of a text, what its characters take on average
 
 SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
     "axes.grid": True,
+    "axes.labelsize": TEXT,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.size": 10,
-    "grid.alpha": 0.25,
+    "axes.titlesize": TEXT,
+    "figure.titlesize": TITLE,
+    "font.size": SMALL,
+    "grid.color": PALE,
+    "legend.fontsize": SMALL,
     "legend.frameon": False,
+    "lines.solid_capstyle": "butt",
     "svg.fonttype": "path",
     "svg.hashsalt": "goldilocks",
+    "xtick.bottom": False,  # lines of the grid are enough
+    "xtick.labelsize": SMALL,
+    "ytick.left": False,
+    "ytick.labelsize": SMALL,
 }
 
 
@@ -51,14 +90,106 @@ def applied() -> Iterator[None]:
         yield
 
 
-def ordered_colours(n: int) -> list[tuple[float, ...]]:
+def ordered_colours(n: int) -> list[Colour]:
     """n colours for an ordered quantity, dark to light, the palest left out."""
-    return [tuple(colour) for colour in mpl.colormaps[ORDERED](np.linspace(0, 0.88, n))]
+    return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, 0.85, n))]
 
 
-def label_line(axes: Axes, x: float, y: float, text: str, colour: str | tuple[float, ...]) -> None:
-    """Name a line at its right end, in its colour."""
-    axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", color=colour, va="center", fontsize=9)
+def ink(colour: str | Colour) -> Colour:
+    """A colour as dark as text needs on white: a contrast of 4.5 to 1."""
+    r, g, b = to_rgb(colour)
+    while luminance(np.array([r, g, b])) > 1.05 / 4.5 - 0.05:
+        r, g, b = 0.95 * r, 0.95 * g, 0.95 * b
+    return r, g, b
+
+
+def linear(colour: np.ndarray) -> np.ndarray:
+    """Amounts of light, from 0 to 1, of red, green and blue as sRGB encodes them."""
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colour: np.ndarray) -> float:
+    return float(linear(colour) @ (0.2126, 0.7152, 0.0722))
+
+
+def headline(figure: Figure, title: str, note: str = "", description: str = "") -> None:
+    """Say above a figure what is seen, below it how to read it, and to who can not see it what it shows.
+
+    Args:
+        description: of what is drawn, in a sentence or two; the title and the note are said before it.
+    """
+    width = 72 * figure.get_figwidth() / CHARACTER
+    title, note = (re.sub(r"(\d) %", "\\1\u00a0%", text) for text in (title, note))  # stay on one line
+    figure.suptitle(textwrap.fill(title, int(width / TITLE)), x=0.01, ha="left")
+    if note:
+        wrapped = textwrap.fill(note, int(width / SMALL))
+        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=SMALL, color=ink(GREY))
+    figure.set_label(" ".join(part for part in (note, description) if part))
+
+
+def name_ends(axes: Axes, ends: Mapping[str, tuple[float, str | Colour]], tall: float) -> None:
+    """Name lines beside the right edge of their axes, in their colours, pushed apart where they end close together.
+
+    Of more lines than there is room for only some are named, evenly.
+
+    Args:
+        ends: of each line its last value, finite and on the axis, and its colour.
+        tall: how tall the axes are about, in points.
+    """
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    fit = max(1, int(tall / (1.25 * SMALL)))
+    names = sorted(list(ends)[:: -(-len(ends) // fit)], key=lambda name: ends[name][0])
+    found = scale.transform(np.array([ends[name][0] for name in names]))
+    heights = apart((found - low) / (high - low), 1.25 * SMALL / tall)
+    for name, height in zip(names, heights, strict=True):
+        beside(axes, name, (1, height), ends[name][1])
+
+
+def beside(axes: Axes, text: str, at: tuple[float, float], colour: str | Colour) -> None:
+    """A name in its colour, right of a place in the axes, which is in parts of their width and height."""
+    axes.annotate(
+        text, at, xycoords="axes fraction", xytext=(4, 0), textcoords="offset points", color=ink(colour), va="center"
+    )
+
+
+def apart(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Ascending heights, moved as little as possible so that neighbours are a gap apart; in 0 to 1 if they fit."""
+    groups: list[tuple[float, int]] = []  # the mean of heights less their gaps, and how many they are
+    for i, height in enumerate(heights):
+        mean, size = float(height) - i * gap, 1
+        while groups and groups[-1][0] >= mean:
+            before, more = groups.pop()
+            mean, size = (mean * size + before * more) / (size + more), size + more
+        groups.append((mean, size))
+    moved: np.ndarray = np.repeat([mean for mean, _ in groups], [size for _, size in groups])
+    free = max(0.0, 1 - gap * (len(heights) - 1))
+    placed: np.ndarray = np.clip(moved, 0, free) + gap * np.arange(len(heights))
+    return placed
+
+
+def said(value: float) -> str:
+    """A number as a title says it."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
+
+
+def key(axes: Axes, colours: Mapping[str, str | Colour], corner: str = "upper right") -> None:
+    """Names in their colours, one below the other, in a corner of the axes that nothing is drawn in, or beside it."""
+    vertical, side = corner.split()
+    right, outside = float(side != "left"), side == "outside"
+    names = list(colours)
+    for i, name in enumerate(names):
+        down = 2 + 1.3 * SMALL * (i if vertical == "upper" else len(names) - 1 - i)
+        axes.annotate(
+            name, (right, float(vertical == "upper")), xycoords="axes fraction", ha="left" if outside else side,
+            xytext=(-3 if side == "right" else 4, -down if vertical == "upper" else down), textcoords="offset points",
+            va="top" if vertical == "upper" else "bottom", color=ink(colours[name]),
+        )  # fmt: skip
+
+
+def tall(figure: Figure, rows: int = 1) -> float:
+    """How tall each of the rows of panels is about, in points."""
+    return (72 * figure.get_figheight() - 5 * TITLE) / rows - 3.5 * TEXT
 
 
 def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> None:
@@ -79,19 +210,34 @@ def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.
     """A figure of n panels, at most so many in a row, that share their axes, and its grid; the rest is hidden."""
     columns = min(columns, n)
     rows = -(-n // columns)
-    figure = Figure(figsize=(width, 0.9 / columns * width * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(width, min(0.9 / columns, 0.5) * width * rows + 0.8), layout="constrained")
     grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[n:]:
         axes.set_visible(False)
+    for axes in grid[-2, n - (rows - 1) * columns :] if rows > 1 else ():
+        axes.tick_params(labelbottom=True)  # nothing stands below it
     return figure, grid
 
 
+def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
+    """Label the axes of a grid where they show: below the lowest panels of each column and left of the first column."""
+    for column in grid.T:
+        [axes for axes in column if axes.get_visible()][-1].set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+
+
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write an SVG without date or creator's version, and without minor ticks: to lay them out takes longest of all."""
+    """Write an SVG, without minor ticks: to lay them out takes longest of all."""
     for axes in figure.axes:
         axes.minorticks_off()
+    figure.set_dpi(dpi)
+    drawn = io.StringIO()
+    canvas = FigureCanvasSVG(figure)  # savefig would draw it all twice
+    canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    title = figure.get_suptitle().replace("\n", " ")
     with files.atomic_file(path) as temporary:
-        figure.savefig(temporary, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+        temporary.write_text(compact(drawn.getvalue(), title, str(figure.get_label())), "utf-8")
 
 
 def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:

@@ -1,0 +1,185 @@
+"""What every figure has in common: labels, sizes of texts, texts apart, colours that anyone can tell apart."""
+
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from closure import ROOT
+from drawn import troubles
+from matplotlib.colors import to_rgb
+from test_figures import NAMES, dynamics
+
+from stages import ablations, figures
+from stages.ablation.conditions import CONDITIONS
+from stages.ablation.figures import COLOURS
+from stages.ablation.figures import figures as of_ablations
+from stages.ablation.summary import summary
+from stages.common import tables
+from stages.drawing import model5, style
+
+KEPT = ROOT / "reports" / "paper" / "tables"
+WIDTH = 7.0
+
+
+def wrong(drawn):
+    with style.applied():
+        return {name: found for name, draw in drawn.items() if (found := troubles(draw()))}
+
+
+def test_small_figures_are_sound(smoke, monkeypatch):
+    monkeypatch.chdir(smoke.folder)
+    drawn = figures.drawings(Path("data/model5/seed-0"), WIDTH)
+    assert set(drawn) == NAMES
+    assert not wrong(drawn)
+
+
+def test_figures_of_the_ablations_are_sound(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runs, _ = ablations.gather(ablations.Settings(conditions=list(CONDITIONS), seeds=[0, 1, 2]))
+    assert not wrong(of_ablations(runs, summary(runs), WIDTH))
+    few = runs[runs["condition"].isin(["scaled", "scaled_wide", "no_layernorm"])]
+    assert not wrong(of_ablations(few, summary(few), WIDTH))
+
+
+def test_figures_of_twelve_blocks_and_heads_are_sound():
+    kept = tables.read(KEPT / "dynamics.parquet", "dynamics")
+    heads = pd.read_parquet(KEPT / "model5/seed-0/attention.parquet")
+    histograms = pd.read_parquet(KEPT / "model5/seed-0/histograms.parquet")
+    assert kept["block"].max() == heads["block"].max() == heads["head"].max() == 11
+    two = {"update_ratio": "‖update‖ / ‖W‖", "gradient_norm": "gradient norm (nats/token)"}
+    assert not wrong(
+        {
+            "losses": lambda: model5.losses(kept, 10.8, WIDTH),
+            "std": lambda: model5.by_block(kept, {"std": "σ"}, "σ", WIDTH),
+            "updates": lambda: model5.by_block(kept, two, "Updates", WIDTH, early=True, log=True),
+            "parts": lambda: model5.std_by_part(kept, WIDTH),
+            "heads": lambda: model5.by_head(heads, "largest_logit", "largest |logit|", False, WIDTH),
+            "histograms": lambda: model5.histograms(histograms, 0.02, WIDTH),
+        }
+    )
+
+
+def test_of_many_blocks_as_many_are_named_as_fit():
+    draw = partial(model5.by_block, dynamics(48), {"std_q": "y"}, "Title", WIDTH)
+    assert not wrong({"many": draw})
+    with style.applied():
+        named = [text.get_text() for text in draw().axes[0].texts]
+    assert 8 <= len(named) < 20
+    assert "block 0" in named
+
+
+def broken(**changes):
+    figure = model5.by_block(dynamics(), {"std_q": "first", "std_k": "second"}, "Title", WIDTH)
+    axes = figure.axes[1]
+    for name, change in changes.items():
+        getattr(axes, name)(**change)
+    return figure
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"set_xlabel": {"xlabel": ""}}, "no label on x of "),
+        ({"set_ylabel": {"ylabel": ""}}, "no label on y of "),
+        ({"text": {"x": 50, "y": 50, "s": "tiny", "fontsize": 6.5}}, "small: tiny"),
+        ({"annotate": {"text": "here", "xy": (0.99, 0.5), "xycoords": "figure fraction", "in_layout": False}},
+         "cut off: here"),
+        ({"set_xlabel": {"xlabel": "step (updates)", "labelpad": -14}}, "one over the other: "),
+        ({"set_xticks": {"ticks": range(0, 100, 3), "labels": [1000] * 34}}, "one over the other: 1000 | 1000"),
+    ],
+)  # fmt: skip
+def test_a_figure_that_is_not_sound_is_told(changes, told):
+    with style.applied():
+        assert troubles(broken()) == []
+        found = troubles(broken(**changes))
+    assert [one for one in found if one.startswith(told)], found
+
+
+def test_a_long_legend_is_told():
+    with style.applied():
+        figure = broken()
+        for name in "abcde":
+            figure.axes[0].plot([0], [0], label=name)
+        figure.axes[0].legend()
+        assert "too long a legend" in troubles(figure)
+
+
+# Amounts of light that eyes without one kind of cone see instead (Machado, Oliveira and Fernandes, 2009).
+SIGHT = {
+    "usual": np.eye(3),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+}
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+APART = 20  # in CIELAB; 2.3 is what can just be told apart side by side, thin lines need far more
+
+
+def cielab(colour, sight):
+    light = np.clip(SIGHT[sight] @ style.linear(np.array(to_rgb(colour))), 0, 1)
+    ratio = XYZ @ light / XYZ.sum(axis=1)
+    f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def too_near(colours):
+    """Pairs that are hard to tell apart: for whom, which, and their distance."""
+    return [
+        (sight, a, b, round(distance))
+        for sight in SIGHT
+        for a, b in combinations(dict.fromkeys(colours), 2)
+        if (distance := float(np.linalg.norm(cielab(a, sight) - cielab(b, sight)))) < APART
+    ]
+
+
+def test_distances_of_colours_are_those_of_cielab():
+    assert cielab("#ffffff", "usual") == pytest.approx([100, 0, 0], abs=0.01)
+    assert cielab("#ff0000", "usual") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
+    assert ("deuteranopia", "#ff0000", "#8f7c00") in [found[:3] for found in too_near(["#ff0000", "#8f7c00"])]
+
+
+@pytest.mark.parametrize("colours", style.TOGETHER)
+def test_colours_that_stand_beside_each_other_can_be_told_apart_by_anyone(colours):
+    assert not too_near(colours)
+
+
+def test_every_set_of_colours_is_among_those():
+    sets = (style.SCALINGS, style.MATRICES, style.KINDS, style.FORMATS, style.LOSSES, style.CHANGES, style.PLACES)
+    together = [set(some) for some in style.TOGETHER]
+    for colours in sets:
+        assert any(set(colours.values()) <= some for some in together), colours
+    assert any(set(style.ENDS) <= some for some in together)
+    assert COLOURS.keys() == CONDITIONS.keys()
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_ordered_colours_get_lighter_for_anyone(sight):
+    lightness = [cielab(colour, sight)[0] for colour in style.ordered_colours(12)]
+    assert (np.diff(lightness) > 2).all()
+
+
+@pytest.mark.parametrize("colour", [style.ORANGE, style.SKY, style.BLACK, "#ffff00", *style.ordered_colours(3)])
+def test_text_is_dark_enough_on_white(colour):
+    assert 1.05 / (style.luminance(np.array(style.ink(colour))) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("heights", "gap", "moved"),
+    [
+        ([0.1, 0.5], 0.1, [0.1, 0.5]),
+        ([0.5, 0.5], 0.1, [0.45, 0.55]),
+        ([0.0, 0.0], 0.1, [0.0, 0.1]),
+        ([0.2, 1.0, 1.0], 0.1, [0.2, 0.9, 1.0]),
+        ([0.5, 0.5, 0.55], 0.1, [0.41667, 0.51667, 0.61667]),
+    ],
+)
+def test_names_are_pushed_apart_as_little_as_possible(heights, gap, moved):
+    assert style.apart(np.array(heights), gap) == pytest.approx(moved, abs=1e-4)
