@@ -17,7 +17,7 @@ from stages.ablation.conditions import CONDITIONS
 from stages.ablation.figures import COLOURS
 from stages.ablation.figures import figures as of_ablations
 from stages.ablation.summary import summary
-from stages.common import tables
+from stages.common import palette, tables
 from stages.drawing import model5, style
 
 KEPT = ROOT / "reports" / "paper" / "tables"
@@ -146,17 +146,25 @@ def test_distances_of_colours_are_those_of_cielab():
     assert ("deuteranopia", "#ff0000", "#8f7c00") in [found[:3] for found in too_near(["#ff0000", "#8f7c00"])]
 
 
-@pytest.mark.parametrize("colours", style.TOGETHER)
+@pytest.mark.parametrize("colours", palette.TOGETHER)
 def test_colours_that_stand_beside_each_other_can_be_told_apart_by_anyone(colours):
     assert not too_near(colours)
 
 
 def test_every_set_of_colours_is_among_those():
-    sets = (style.SCALINGS, style.MATRICES, style.KINDS, style.FORMATS, style.LOSSES, style.CHANGES, style.PLACES)
-    together = [set(some) for some in style.TOGETHER]
+    sets = (
+        palette.SCALINGS,
+        palette.MATRICES,
+        palette.KINDS,
+        palette.FORMATS,
+        palette.LOSSES,
+        palette.CHANGES,
+        palette.PLACES,
+    )
+    together = [set(some) for some in palette.TOGETHER]
     for colours in sets:
         assert any(set(colours.values()) <= some for some in together), colours
-    assert any(set(style.ENDS) <= some for some in together)
+    assert any(set(palette.ENDS) <= some for some in together)
     assert COLOURS.keys() == CONDITIONS.keys()
 
 
@@ -166,7 +174,7 @@ def test_ordered_colours_get_lighter_for_anyone(sight):
     assert (np.diff(lightness) > 2).all()
 
 
-@pytest.mark.parametrize("colour", [style.ORANGE, style.SKY, style.BLACK, "#ffff00", *style.ordered_colours(3)])
+@pytest.mark.parametrize("colour", [palette.ORANGE, palette.SKY, palette.BLACK, "#ffff00", *style.ordered_colours(3)])
 def test_text_is_dark_enough_on_white(colour):
     assert 1.05 / (style.luminance(np.array(style.ink(colour))) + 0.05) >= 4.5
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from stages import formats as stage
+from stages.common import palette
 from stages.drawing import formats, model5, norms, style
 
 NAMES = {
@@ -128,7 +129,7 @@ def test_heads_have_a_line_each_and_the_most_extreme_is_named(lowest, named):
         figure = model5.by_head(table, "largest_logit", "y", lowest, 7)
     for block, axes in enumerate(figure.axes):
         assert axes.get_title() == f"block {block}: head {named}"
-        assert [line.get_color() == style.RED for line in axes.lines] == [head == named for head in range(3)]
+        assert [line.get_color() == palette.RED for line in axes.lines] == [head == named for head in range(3)]
     said = "lowest of all heads: 10" if lowest else "highest of all heads: 30"
     assert figure.get_suptitle() == f"Block 0, head {named} ends {said} (y)"
 
@@ -155,10 +156,10 @@ def test_a_panel_of_the_formats_has_a_line_for_each_format_and_softmax():
         axes = formats.formats(table, 7).axes
     assert [panel.get_title() for panel in axes[:2]] == ["softmax of q·k", "softmax of q·k/√d"]
     for panel, (quantity, scaling) in zip(axes, product(formats.QUANTITIES, formats.SCALINGS), strict=True):
-        for line, (name, way) in zip(panel.lines, product(style.FORMATS, formats.STYLES), strict=True):
+        for line, (name, way) in zip(panel.lines, product(palette.FORMATS, formats.STYLES), strict=True):
             here = {"keys": "independent", "scaling": scaling, "format": name, "softmax": way}
             chosen = table[np.logical_and.reduce([table[column] == value for column, value in here.items()])]
-            assert line.get_color() == style.FORMATS[name]
+            assert line.get_color() == palette.FORMATS[name]
             assert line.get_linestyle() == formats.STYLES[way]
             np.testing.assert_array_equal(line.get_xydata(), chosen[["dimension", quantity]])
 
@@ -171,7 +172,7 @@ def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite():
     first["fp16"]["scaled"]["naive"]["aligned"] |= {"first_not_finite": 16, "first_zero_exp": 32}
     with style.applied():
         independent, aligned = formats.first_failures(table, first, 7).axes
-    third = 2 * (len(style.FORMATS) + formats.HEADER)  # the row where the third group of bars starts
+    third = 2 * (len(palette.FORMATS) + formats.HEADER)  # the row where the third group of bars starts
     assert [text.get_text() for text in independent.texts][2:3] == ["scaled, naive"]
     assert len(independent.texts) == 4, "names of groups, no numbers"
     assert [(text.get_text(), text.xy) for text in aligned.texts] == [("32", (32, third + 1)), ("16", (16, third + 2))]

@@ -14,16 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from stages.ablation.conditions import ARTICLES, CONDITIONS, GRID, NO_LAYERNORM
 from stages.ablation.summary import chosen
 from stages.common import statistics
-from stages.drawing.style import (
-    CHANGES,
-    GREY,
-    SCALINGS,
-    headline,
-    ink,
-    key,
-    label_edges,
-    small_multiples,
-)
+from stages.common.palette import CHANGES, GREY, SCALINGS
+from stages.drawing.style import headline, ink, key, label_edges, small_multiples
 
 STARTS = ("", "_narrow", "_wide")  # what follows a scaling in a condition's name
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}

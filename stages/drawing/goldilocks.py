@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from stages.drawing.style import BLACK, ORDERED, SCALING_NAMES, SCALINGS, headline, ink, label_edges
+from stages.common.palette import BLACK, ORDERED, SCALING_NAMES, SCALINGS
+from stages.drawing.style import headline, ink, label_edges
 
 EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
 ZONE = "#BFBFBF"

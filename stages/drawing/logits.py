@@ -6,19 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.drawing.style import (
-    BLACK,
-    ENDS,
-    SCALING_NAMES,
-    SCALINGS,
-    early_steps,
-    headline,
-    key,
-    label_edges,
-    name_ends,
-    small_multiples,
-    tall,
-)
+from stages.common.palette import BLACK, ENDS, SCALING_NAMES, SCALINGS
+from stages.drawing.style import early_steps, headline, key, label_edges, name_ends, small_multiples, tall
 
 OWN = "scaled"
 PANELS = {

@@ -7,12 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.common.palette import BLACK, GREY, LOSSES, MATRICES, RED
 from stages.drawing.style import (
-    BLACK,
-    GREY,
-    LOSSES,
-    MATRICES,
-    RED,
     early_steps,
     headline,
     key,

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.drawing.style import GREY, KINDS, PALE, PLACES, RED, headline, ink, key
+from stages.common.palette import GREY, KINDS, PALE, PLACES, RED
+from stages.drawing.style import headline, ink, key
 
 FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.drawing.style import BLACK, BLUE, GREY, MATRICES, RED, SCALINGS, beside, headline, key
+from stages.common.palette import BLACK, BLUE, GREY, MATRICES, RED, SCALINGS
+from stages.drawing.style import beside, headline, key
 
 
 def one_pair(q: np.ndarray, k: np.ndarray, width: float) -> Figure:

@@ -21,10 +21,7 @@ from stages.common import files
 Spec = dict[str, Any]
 Columns = Mapping[str, Any]
 
-# Okabe & Ito's palette as in the figures; what is not scaled is in the colour of the text.
-INK, BLUE, RED, GREEN, ORANGE, PURPLE, SKY = (
-    "currentColor", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9",
-)  # fmt: skip
+INK = "currentColor"  # of the page's text, in what is black in the figures, too
 LABELS = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 LINES = {"labelColor": INK, "titleColor": INK, "tickColor": INK, "domainColor": INK, "gridColor": INK}
 CONFIG: Spec = {

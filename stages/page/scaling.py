@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from stages.common import streams
-from stages.page.explorer import BLUE, INK, RED, Columns, Control, Explorer, Spec, chart, field, told, words
+from stages.common.palette import BLUE, ORANGE, PURPLE, RED, SKY
+from stages.common.palette import SCALINGS as COLOURS
+from stages.page.explorer import INK, Columns, Control, Explorer, Spec, chart, field, told, words
 
 KEYS = 16
 QUARTER_OCTAVES = range(4, 49)  # d = 2 to 4,096, four of them for each doubling
 SCALINGS = {"unscaled": 0.0, "1/√d": 0.5, "1/d": 1.0}
-COLOURS = {"domain": list(SCALINGS), "range": [INK, BLUE, RED]}
 QUANTITIES = {
     "relative_gradient": "gradient / that of an even softmax",
     "largest_probability": "largest probability",
@@ -78,8 +79,8 @@ def one_query(root_seed: int) -> Explorer:
     widest = float(np.ceil(np.abs(products[:, [d - 1 for d in dimensions]]).max()))
     charts = (
         bars("logit", "logit z", INK, {"constant": 1, "domain": [-widest, widest], "type": "symlog"}),
-        bars("probability", "softmax p", BLUE, {"domain": [0, 1]}),
-        bars("gradient", "gradient ∂p/∂z = p (1 - p)", RED, {"domain": [0, 0.25]}),
+        bars("probability", "softmax p", SKY, {"domain": [0, 1]}),
+        bars("gradient", "gradient ∂p/∂z = p (1 - p)", ORANGE, {"domain": [0, 0.25]}),
     )
     controls = (
         Control("dimension", "dimension d", [f"{d:,}" for d in dimensions], dimensions.index(54), slider=True),
@@ -107,7 +108,7 @@ def by_scaling(cells: pd.DataFrame) -> Explorer:
             "high": rows[f"{name}_high"].to_numpy(),
         }
 
-    colour = field("scaling", None, "nominal", scale=COLOURS)
+    colour = field("scaling", None, "nominal", scale={"domain": list(SCALINGS), "range": list(COLOURS.values())})
     y = field("value", None, scale={"domain": [0, 1]})
     hover = told(scaling="scaling", dimension="d", value="mean#", low="from#", high="to#")
     spec = chart(
@@ -210,7 +211,7 @@ def jacobians(cells: pd.DataFrame, at: int) -> Explorer:
         }
 
     domain = [f"{n:,} keys" for n in sorted(cells["length"].unique())]
-    colour = field("keys", None, "nominal", scale={"domain": domain, "range": [BLUE, RED, INK][: len(domain)]})
+    colour = field("keys", None, "nominal", scale={"domain": domain, "range": [SKY, ORANGE, PURPLE]})
     y = field("ratio", "‖Jacobian‖, unscaled / scaled by 1/√d", scale={"type": "symlog", "constant": 0.1})
     hover = told(keys="row of", dimension="d", ratio="ratio#")
     spec = chart(

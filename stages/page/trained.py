@@ -12,11 +12,10 @@ import pandas as pd
 from safetensors import deserialize
 
 from stages.common import files, floats
+from stages.common.palette import BLACK, BLUE, GREY
+from stages.common.palette import PLACES as COLOURS
 from stages.page.explorer import (
-    BLUE,
-    GREEN,
     INK,
-    RED,
     Columns,
     Control,
     Explorer,
@@ -65,6 +64,8 @@ def norms(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
         for model, of in table.groupby("model", observed=True, sort=False)
     }
     models = list(of_model)
+    places = sorted({str(place) for table in of_model.values() for place in table["place"].unique()})
+    colours = [INK if (colour := COLOURS.get(place, GREY)) == BLACK else colour for place in places]
 
     def frame(model: int, kind: int) -> Columns:
         table = of_model[models[model]]
@@ -83,7 +84,7 @@ def norms(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
 
     x = field("block", "block", "ordinal", axis={"labelAngle": 0}, sort={"field": "order"})
     shared = {
-        "color": field("place", None, "nominal", scale={"range": [BLUE, RED, GREEN, INK]}),
+        "color": field("place", None, "nominal", scale={"domain": places, "range": colours}),
         "tooltip": told(
             block="block", place="before", n="values", lowest="lowest#", q05="5 %#", q25="25 %#", median="median#",
             q75="75 %#", q95="95 %#", highest="highest#",

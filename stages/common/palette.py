@@ -1,0 +1,29 @@
+"""The same colour for the same thing, in every figure and on the page."""
+
+from __future__ import annotations
+
+# Okabe & Ito's palette, its orange a little lighter, and two of Tol's; TOGETHER says which stand side by side.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
+    "#0072B2", "#EBA900", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
+)  # fmt: skip
+INDIGO, WINE = "#332288", "#882255"
+GREY, PALE = "#767676", "#E4E4E4"
+
+# The same colour for the same thing, wherever it is drawn.
+SCALINGS = {"unscaled": RED, "scaled": BLUE, "scaled_by_d": GREEN}
+SCALING_NAMES = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}  # what the logits are multiplied with
+MATRICES = {"q": SKY, "k": ORANGE, "v": PURPLE}
+KINDS = {"gamma": INDIGO, "beta": WINE}
+FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
+LOSSES = {"train": GREY, "test": BLUE}
+CHANGES = {"xavier": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "head_unscaled": BLACK}
+PLACES = {
+    "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": SKY, "final": BLACK,
+}  # fmt: skip
+ENDS = (ORANGE, BLUE)  # the first and the last step
+TOGETHER = (
+    (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
+    tuple(LOSSES.values()), (*CHANGES.values(), BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
+    (RED, GREY), (BLUE, GREY),
+)  # fmt: skip
+ORDERED = "viridis"
