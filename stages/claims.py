@@ -11,6 +11,8 @@ Reads:  reports/metrics/, reports/ablations/metrics.json, and of the kept run re
         reports/paper/tables/layernorm.parquet
 Writes: data/claims.json (everything), reports/metrics/claims.json (verdicts and estimates), and
         reports/metrics/headlines.json (the few numbers that `dvc metrics` and `dvc exp show` show)
+
+example: python -m stages.claims
 """
 
 from __future__ import annotations
