@@ -12,10 +12,13 @@ BENCH ?=
 CHAOS ?=
 VERIFY ?=
 
-# PRESET and SET reach `stages.configure` as they were typed: neither make nor a shell finds commands in them.
-unexport PRESET SET
+# They reach Python as they were typed, words quoted as in a shell: neither make nor a shell finds commands in them.
+unexport PRESET SET BENCH CHAOS VERIFY
 export GIVEN_PRESET := $(value PRESET)
 export GIVEN_SET := $(value SET)
+export GIVEN_BENCH := $(value BENCH)
+export GIVEN_CHAOS := $(value CHAOS)
+export GIVEN_VERIFY := $(value VERIFY)
 
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
@@ -25,25 +28,36 @@ configured := $(ready) && python -m stages.configure --preset="$$GIVEN_PRESET" -
 	&& python -m stages.repair && python -m stages.check
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro ablations verify test test-all bench chaos lint format docs lock clean
+.PHONY: help env repro report ablations verify test test-all bench chaos lint format docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' "$(here)/Makefile"
+	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
+		"$(here)/Makefile"
 	@echo
-	@echo '  make repro PRESET=smoke                      apply presets/smoke.yaml to params.yaml, then rebuild'
-	@echo '  make repro SET="run.seeds=[0] sweep.trials=50"   set single parameters, then rebuild'
+	@echo 'For example'
+	@echo '  make repro PRESET=smoke                          the whole pipeline in seconds, by presets/smoke.yaml'
+	@echo '  make repro SET="run.seeds=[0] sweep.trials=50"   other parameters'
+	@echo '  make verify VERIFY="--stages sweep,softmax"      part of it; make verify VERIFY=--help lists the options'
+	@echo
+	@echo 'docs/cookbook.md has recipes, and what to do if something does not start.'
 
-env: ## make .venv and install what requirements.lock pins
-	@$(ready)
+## Every day
 
-repro: ## rebuild whatever is out of date, after applying PRESET= and SET= to params.yaml
-	@$(configured) && dvc repro && python -m stages.tidy && echo "done: open reports/index.html"
+repro: ## rebuild whatever is out of date; PRESET= and SET= are applied to params.yaml first
+	@$(configured) && dvc repro && python -m stages.tidy && echo "done: make report opens the page"
+
+report: ## open the report in the browser, and say where it is
+	@echo "$(here)/reports/index.html"
+	@[ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}$${BROWSER:-}" ] && [ "$$(uname)" != Darwin ] \
+		|| $(PYTHON) -m webbrowser "file://$$(printf '%s' "$(here)" | sed 's/%/%25/g; s/ /%20/g')/reports/index.html" > /dev/null
 
 ablations: ## train a small Model 5 with its choices taken back, in each condition and seed; takes PRESET= and SET= too
 	@$(configured) && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro && python -m stages.tidy
 
-verify: ## rebuild what is committed in a clone, and compare (VERIFY="--stages sweep": part of it; see docs/verification.md)
-	@$(ready) && python -m stages.verify $(VERIFY)
+## Does it hold?
+
+verify: ## rebuild what is committed in a clone, and compare; VERIFY="..." are options, docs/verification.md says more
+	@$(ready) && printf '%s\n' stages.verify "$$GIVEN_VERIFY" | xargs python -m
 
 test: ## run the tests (four minutes)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 2
@@ -51,11 +65,16 @@ test: ## run the tests (four minutes)
 test-all: test ## run all tests, the long ones too (half an hour)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
-bench: ## time Model 5, the survey of norms, and their peers on this machine (BENCH="--size small": only at the small size)
-	@$(ready) && python -m benchmarks $(BENCH) && echo && python -m benchmarks.norms
+chaos: ## inject faults into rebuilds for ten minutes, and see that all heal; CHAOS="--only kill" are options
+	@$(ready) && printf '%s\n' chaos "$$GIVEN_CHAOS" | xargs python -m
 
-chaos: ## inject faults into rebuilds for ten minutes; all have to heal (CHAOS="--only kill": options)
-	@$(ready) && python -m chaos $(CHAOS)
+bench: ## time Model 5, the survey of norms, and their peers on this machine; BENCH="--size small" are options
+	@$(ready) && printf '%s\n' benchmarks "$$GIVEN_BENCH" | xargs python -m && echo && python -m benchmarks.norms
+
+## Working on it
+
+env: ## make .venv and install what requirements.lock pins; all other targets that need it do so, too
+	@$(ready)
 
 lint: ## check style, types and imports
 	@$(developing) && ruff check . && ruff format --check . && mypy && lint-imports --no-cache --no-logo

@@ -10,6 +10,8 @@ a device or precision that this machine does not have, and committed results of 
 Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and of `inputs.checkpoints` those on this
         machine, whose paths DVC is not told
 Writes: data/checked (a constant), data/local.json (a hash of each of those, on which `inputs` depends)
+
+example: python -m stages.check
 """
 
 from __future__ import annotations

@@ -9,11 +9,15 @@ The same is asked of a kept run at the articles' own size, from its metrics.
 
 Reads:  reports/metrics/, reports/ablations/metrics.json, and of the kept run reports/paper/metrics/ and
         reports/paper/tables/layernorm.parquet
-Writes: data/claims.json (everything), reports/metrics/claims.json (what diffs well)
+Writes: data/claims.json (everything), reports/metrics/claims.json (verdicts and estimates), and
+        reports/metrics/headlines.json (the few numbers that `dvc metrics` and `dvc exp show` show)
+
+example: python -m stages.claims
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,16 @@ STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
 LAYERNORM = "layernorm.parquet"
 GPT2 = "gpt2"
 REFERENCES = {"gamma_in_range": {"gpt2-medium": 0.247768, "gpt2-large": 0.0489191, "gpt2-xl": 0.0160374}}
+HEADLINES = {
+    "claims that reproduce": ("claims.count.reproduced", 1),
+    "growth exponent of QK": ("sweep.monte_carlo.slope.value", 1),
+    "gradient at root d": ("goldilocks.independent.lowest_gradient_by_root_d.value", 1),
+    "widening of QKV in %": ("dynamics.growth_of_std.value", 100),
+    "q-k cosine over chance": ("logits.last.scaled.alignment.value", 1),
+    "least attention entropy": ("dynamics.lowest_early_attention_entropy.value", 1),
+    "last test loss": ("dynamics.last_test_loss.value", 1),
+}
+"""What a run comes to: a metric and a factor, by the name that heads a column of DVC's tables. All fit on a screen."""
 
 
 class Settings(params.Section):
@@ -92,6 +106,15 @@ def family(entries: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def headlines(known: Known) -> dict[str, float]:
+    """The headlines of a run; what it did not measure is left out."""
+    found = {}
+    for name, (path, factor) in HEADLINES.items():
+        with contextlib.suppress(KeyError):
+            found[name] = factor * known.at(path)
+    return found
+
+
 def main() -> None:
     cli.no_arguments(__doc__, "stages.claims")
     settings, run = params.load("claims", Settings, Run)
@@ -102,12 +125,13 @@ def main() -> None:
     for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):
         entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
-    files.write_metrics(
-        "claims",
+    found = (
         {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
         | {"family": family(entries)}
-        | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries},
+        | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries}
     )
+    files.write_metrics("claims", found)
+    files.write_metrics("headlines", headlines(Known(here | {"claims": found}, margins)))
 
 
 if __name__ == "__main__":

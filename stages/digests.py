@@ -5,6 +5,8 @@ the last digits of a training differ; then rows, means, deviations and extremes 
 
 Reads:  every output under data/, as told on the command line
 Writes: reports/digests.json: for each file its MD5, as in dvc.lock, its size and what `verification.contents` gives
+
+example: python -m stages.digests data/tokens data/sweep.parquet
 """
 
 from __future__ import annotations

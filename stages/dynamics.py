@@ -6,6 +6,8 @@ last snapshot.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
 Writes: data/dynamics.parquet, reports/metrics/dynamics.json, reports/plots/{train_loss,test_loss,std_by_block}.csv
+
+example: python -m stages.dynamics
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ which grows as √d where nothing is scaled.
 
 Reads:  parameters only.
 Writes: data/formats.parquet, reports/metrics/formats.json
+
+example: python -m stages.formats
 """
 
 from __future__ import annotations

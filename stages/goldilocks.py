@@ -10,6 +10,8 @@ running means and variances are kept, so that memory does not grow with them.
 
 Reads:  parameters only.
 Writes: data/goldilocks.parquet, data/goldilocks_zone.parquet, reports/metrics/goldilocks.json
+
+example: python -m stages.goldilocks
 """
 
 from __future__ import annotations

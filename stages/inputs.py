@@ -5,6 +5,8 @@ only stage that may use the network, and it brings of a checkpoint its LayerNorm
 
 Reads:  what `inputs.source` and `inputs.checkpoints` name; data/local.json, which changes as those on this machine do
 Writes: data/inputs/ with corpus.txt, tokenizer/, checkpoints/NAME/ for each checkpoint, and provenance.json
+
+example: python -m stages.inputs
 """
 
 from __future__ import annotations

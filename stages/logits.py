@@ -11,6 +11,8 @@ that it grows as d.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
 Writes: data/logits.parquet, reports/metrics/logits.json
+
+example: python -m stages.logits
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ matrix that stays as it was.
 
 Reads:  parameters only.
 Writes: data/matrices/experiment-{1,2,3}.safetensors with float64 tensors `Q.<n>` and `K.<n>` of shape (rows, n).
+
+example: python -m stages.matrices
 """
 
 from __future__ import annotations

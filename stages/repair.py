@@ -12,6 +12,8 @@ What is sound is not touched, and nothing is printed then. What is not is mended
 work is not disturbed, and what was done is told in one line. A damaged `dvc.lock` is kept as `dvc.lock.damaged.tmp`;
 the committed one takes its place, and DVC's run cache gives back the results since (not those of ablations, which are
 in git and not in the cache: runs since the last commit are made again).
+
+example: python -m stages.repair
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ probabilities raised to 1/T and renormalised, and the frequencies of draws by th
 
 Reads:  data/matrices/experiment-3.safetensors
 Writes: data/softmax.parquet, reports/metrics/softmax.json, reports/plots/softmax.csv
+
+example: python -m stages.softmax
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ with one stream for each n on its own thread, since drawing is what takes the ti
 
 Reads:  data/matrices/
 Writes: data/sweep.parquet, reports/metrics/sweep.json, reports/plots/sweep.csv
+
+example: python -m stages.sweep
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ unsigned type that holds the vocabulary.
 Reads:  data/inputs/corpus.txt, data/inputs/tokenizer/
 Writes: data/tokens/tokens.safetensors with tensors `train` and `test`, data/tokens/description.json,
         reports/metrics/tokens.json
+
+example: python -m stages.tokens
 """
 
 from __future__ import annotations

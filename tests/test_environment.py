@@ -84,6 +84,38 @@ def test_repro_applies_a_preset_and_values_and_refuses_bad_ones(rebuilt):
     assert "setting up" not in again.stdout
 
 
+def test_help_is_in_groups_and_fits_on_a_screen(spaced):
+    lines = make(spaced, "--no-print-directory", "help").stdout.splitlines()
+    assert [line for line in lines if line and not line.startswith(" ")][:4] == [
+        "Every day", "Does it hold?", "Working on it", "For example",
+    ]  # fmt: skip
+    assert max(map(len, lines)) <= 130
+
+
+def test_report_says_where_it_is_and_opens_it_where_there_is_a_browser(spaced, tmp_path):
+    nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
+    page = spaced.folder / "reports" / "index.html"
+    done = make(spaced, "-s", "report", **nowhere)
+    assert (done.returncode, done.stdout) == (0, f"{page}\n")
+    browser = script(tmp_path / "browser", f'echo "$1" > "{tmp_path}/seen"')
+    assert make(spaced, "-s", "report", **nowhere | {"BROWSER": f"{browser} %s"}).stdout == f"{page}\n"
+    assert (tmp_path / "seen").read_text().strip() == page.as_uri()
+
+
+@pytest.mark.parametrize(
+    ("target", "module"), [("verify", "stages.verify"), ("chaos", "chaos"), ("bench", "benchmarks")]
+)
+def test_options_reach_a_command_as_they_were_typed(project, target, module):
+    lend_environment(project)
+    script(project.folder / ".venv" / "bin" / "python", "printf '<%s>' \"$@\"; exit 3")
+    typed = "--only 'a  b' $(touch pwned) `touch pwned`;touch pwned"
+    done = make(project, target, f"{target.upper()}={typed}")
+    assert f"<-m><{module}><--only><a  b><$(touch><pwned)><`touch><pwned`;touch><pwned>" in done.stdout
+    assert done.returncode != 0
+    assert make(project, "-s", target).stdout == f"<-m><{module}>"
+    assert not list(project.folder.rglob("pwned"))
+
+
 def test_clean_removes_only_what_can_be_remade(spaced):
     lend_environment(spaced)
     (spaced.folder / "data").mkdir(exist_ok=True)
@@ -163,15 +195,29 @@ def test_the_lock_satisfies_what_pyproject_declares():
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
 
 
-COMMANDS = [path.stem for path in sorted((ROOT / "stages").glob("*.py")) if "__main__" in path.read_text()]
+NOT_FOR_PEOPLE = {"benchmarks.child"}
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("stages", "benchmarks", "chaos")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if 'if __name__ == "__main__":' in path.read_text("utf-8")
+]
+COMMANDS = {module.removesuffix(".__main__"): module for module in MODULES}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name, monkeypatch, capsys):
+def test_the_commands_are_found():
+    assert {"stages.verify", "stages.ablation.code", "stages.verification.spread", "benchmarks", "chaos"} < set(
+        COMMANDS
+    )
+    assert set(COMMANDS) > NOT_FOR_PEOPLE
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - NOT_FOR_PEOPLE))
+def test_every_command_has_help_with_an_example(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"stages.{name}").main()
+        importlib.import_module(COMMANDS[name]).main()
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"usage: python -m stages.{name}")
-    assert len(printed.splitlines()) > 5
+    assert printed.startswith(f"usage: python -m {name}")
+    assert re.search(rf"(example|command).*:\s.*python -m {re.escape(name)}", printed, re.DOTALL)

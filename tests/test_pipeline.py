@@ -12,7 +12,10 @@ from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 from test_inputs import TEXT, gpt2_tensors, local_source
 
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+from stages import claims
+
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))
+STAGES = PIPELINE["stages"]
 MODEL5 = {"train@0", "train@1"}
 SHOWN = {"figures", "report"}
 CLAIMED = {"claims", "digests"} | SHOWN
@@ -223,19 +226,64 @@ def test_what_is_accepted_runs_through_to_the_report(rebuilt, assignments):
     rebuilt.configure(*assignments)
     assert "report" in rebuilt.repro()
     assert "W5" in rebuilt.read("reports/index.html")
-    claims = json.loads(rebuilt.read("reports/metrics/claims.json"))
-    assert claims["W5"]["verdict"] == claims["W8"]["verdict"] == "not measured here"
+    found = json.loads(rebuilt.read("reports/metrics/claims.json"))
+    assert found["W5"]["verdict"] == found["W8"]["verdict"] == "not measured here"
 
 
-def test_metrics_and_plots_are_shown_by_dvc(smoke):
-    shown = smoke.check("dvc", "metrics", "show", "--json")
-    assert "growth_of_std" in shown
+def test_the_headlines_are_the_one_metric_and_fit_on_a_screen(smoke):
+    declared = [next(iter(entry)) for stage in STAGES.values() for entry in stage.get("metrics", [])]
+    assert declared == ["reports/metrics/headlines.json"]
+    table = smoke.check("dvc", "metrics", "show")
+    assert max(len(line) for line in table.splitlines()) <= 200
+    found = json.loads(smoke.read("reports/metrics/headlines.json"))
+    assert set(found) == set(claims.HEADLINES)
+    for name in found:
+        assert name.isascii()
+        assert len(name) <= 24
+        assert name in table
+    assert (
+        found["claims that reproduce"] == json.loads(smoke.read("reports/metrics/claims.json"))["count"]["reproduced"]
+    )
+    growth = json.loads(smoke.read("reports/metrics/dynamics.json"))["growth_of_std"]["value"]
+    assert found["widening of QKV in %"] == pytest.approx(100 * growth, rel=1e-5)
+
+
+def test_of_what_was_not_measured_there_is_no_headline():
+    known = claims.Known({"claims": {"count": {"reproduced": 3}}, "dynamics": {"last_snapshot": 0}}, {})
+    assert claims.headlines(known) == {"claims that reproduce": 3}
+
+
+def specifications(printed):
+    """Title and Vega specification of each plot in the JSON that DVC prints."""
+    shown = json.loads(printed)
+    assert not shown.get("errors")
+    return {title: of["content"] for title, (of, *_) in shown["data"].items() if of["type"] == "vega"}
+
+
+def test_plots_are_complete_specifications(smoke):
+    found = specifications(smoke.check("dvc", "plots", "show", "--json", "-o", "plots"))
+    assert list(found) == [next(iter(plot)) for plot in PIPELINE["plots"]]
+    for (title, spec), plot in zip(found.items(), PIPELINE["plots"], strict=True):
+        assert "<DVC" not in json.dumps(spec)
+        assert spec["title"]["text"] == title
+        scale = "log" if "softmax" in title else None
+        for axis in ("x", "y"):
+            encoding = spec["encoding"][axis]
+            assert encoding["title"] == plot[title][f"{axis}_label"]
+            assert encoding["scale"].get("type") == scale
+            assert all(float(row[encoding["field"]]) >= 0 for row in spec["data"]["values"])
+    series = {title: {row.get("field") or row.get("filename") for row in spec["data"]["values"]}
+              for title, spec in found.items()}  # fmt: skip
+    assert series["σ(QKᵀ) grows as √n"] == {"sigma", "mean", "theory"}
+    assert series["loss of Model 5, mean over seeds"] == {"train_loss.csv", "test_loss.csv"}
+    assert {row["block"] for row in found["QKV weights widen, by block"]["data"]["values"]} == {"0", "1"}
+
+
+def test_plots_become_a_page_with_the_figures(smoke):
     plots = smoke.run("dvc", "plots", "show", "-o", "plots")
     assert plots.returncode == 0
     assert "failed" not in plots.stdout + plots.stderr
-    page = smoke.read("plots/index.html")
-    for title in ("QKᵀ", "largest probabilities", "loss of Model 5", "QKV weights, by block"):
-        assert title in page or title.encode("unicode_escape").decode() in page, title
+    assert "reports_figures_losses.svg" in smoke.read("plots/index.html")
 
 
 def test_a_changed_parameter_shows_in_the_diffs(rebuilt):
@@ -243,5 +291,13 @@ def test_a_changed_parameter_shows_in_the_diffs(rebuilt):
     rebuilt.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "rebuilt")
     rebuilt.configure("sweep.trials=25")
     assert "sweep.trials" in rebuilt.check("dvc", "params", "diff")
-    rebuilt.check("dvc", "repro", "sweep")
-    assert "monte_carlo" in rebuilt.check("dvc", "metrics", "diff")
+    rebuilt.check("dvc", "repro", "claims")
+    (line,) = rebuilt.check("dvc", "metrics", "diff").splitlines()[1:]
+    assert "growth exponent of QK" in line
+    assert "monte_carlo" in rebuilt.check("dvc", "metrics", "diff", "--targets", "reports/metrics/sweep.json")
+    revisions = {
+        row["rev"]
+        for spec in specifications(rebuilt.check("dvc", "plots", "diff", "--json", "-o", "plots", "HEAD")).values()
+        for row in spec["data"]["values"]
+    }
+    assert revisions == {"HEAD", "workspace"}
