@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import importlib
+import io
 import os
 import shutil
 import signal
@@ -11,11 +14,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from closure import ROOT
 
-import stages  # noqa: F401  before any numerical library: it says how they wait and share work
+from stages.common import cli  # and so `stages`, before any numerical library: it says how they wait and share work
 
 
 def pytest_configure() -> None:
@@ -57,9 +61,27 @@ class Project:
         """Run one stage's module."""
         return self.run("python", "-m", f"stages.{name}", *arguments, **extra)
 
+    def here(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one stage's module in this process, which saves the imports; its code is the tests', not the copy's."""
+        said = io.StringIO(), io.StringIO()
+        code: object = 0
+        with (
+            contextlib.chdir(self.folder),
+            mock.patch.object(sys, "argv", [name, *arguments]),
+            mock.patch.object(signal, "signal"),
+            contextlib.redirect_stdout(said[0]),
+            contextlib.redirect_stderr(said[1]),
+        ):
+            try:
+                cli.run(importlib.import_module(f"stages.{name}").main)
+            except SystemExit as ended:
+                code = ended.code or 0
+        return subprocess.CompletedProcess([name, *arguments], code, said[0].getvalue(), said[1].getvalue())
+
     def configure(self, *assignments: str, preset: str | None = None) -> None:
         chosen = ["--preset", preset] if preset else []
-        self.check("python", "-m", "stages.configure", *chosen, *assignments)
+        done = self.here("configure", *chosen, *assignments)
+        assert done.returncode == 0, done.stderr
 
     def repro(self) -> set[str]:
         """Run `dvc repro` and return the names of the stages that ran."""
@@ -129,6 +151,15 @@ def _fresh(shared: Shared) -> Project:
 def project(_fresh: Project, tmp_path: Path) -> Project:
     """A fresh copy of the project, nothing run in it."""
     return _fresh.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Project:
+    """A folder with the project's parameters and nothing else, for what looks no further: sooner made than a copy."""
+    folder = tmp_path / "bare"
+    shutil.copytree(ROOT / "presets", folder / "presets")
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    return Project(folder)
 
 
 @pytest.fixture

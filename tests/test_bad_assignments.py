@@ -53,19 +53,19 @@ PRESETS = {
 
 
 @pytest.mark.parametrize("contents", [*PRESETS.values(), None], ids=[*PRESETS, "a pipe"])
-def test_a_preset_that_is_none_is_refused(project, monkeypatch, contents):
-    path, before = project.folder / "presets" / "mine.yaml", project.read("params.yaml")
+def test_a_preset_that_is_none_is_refused(bare, monkeypatch, contents):
+    path, before = bare.folder / "presets" / "mine.yaml", bare.read("params.yaml")
     path.write_bytes(contents.encode("utf-8", "surrogateescape")) if contents is not None else os.mkfifo(path)
-    monkeypatch.chdir(project.folder)
+    monkeypatch.chdir(bare.folder)
     monkeypatch.setattr("sys.argv", ["configure", "--preset", "mine"])
     with pytest.raises(UserError):
         configure.main()
-    assert project.read("params.yaml") == before
-    assert not (project.folder / "pwned").exists()
+    assert bare.read("params.yaml") == before
+    assert not (bare.folder / "pwned").exists()
 
 
 @pytest.mark.parametrize("name", ["../params", "/etc/passwd", "smoke.yaml", "$(touch pwned)", "sm*", "a\0b", "."])
-def test_a_presets_name_is_one_of_those_there_are(project, monkeypatch, name):
-    monkeypatch.chdir(project.folder)
+def test_a_presets_name_is_one_of_those_there_are(bare, monkeypatch, name):
+    monkeypatch.chdir(bare.folder)
     with pytest.raises(UserError, match="no such preset; there are: paper, smoke"):
         configure.preset(name)

@@ -65,9 +65,9 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("spoil", "said"), SPOILT.values(), ids=SPOILT)
-def test_a_folder_that_cant_be_read_is_refused_before_dvc_sees_it(project, source, monkeypatch, spoil, said):
-    point_at(project, source)
-    monkeypatch.chdir(project.folder)
+def test_a_folder_that_cant_be_read_is_refused_before_dvc_sees_it(bare, source, monkeypatch, spoil, said):
+    point_at(bare, source)
+    monkeypatch.chdir(bare.folder)
     assert check.validated().inputs.source == str(source)
     spoil(source)
     with pytest.raises(UserError) as raised:

@@ -48,12 +48,12 @@ def workers(project):
     return found
 
 
-def test_two_processes_train_as_one(longer):
-    _, alone = trained(longer)
-    longer.configure("train.processes=2", "train.accumulate=2")
-    _, together = trained(longer)
+def test_two_processes_train_as_one(rebuilt):
+    alone = tables.read(rebuilt.folder / LOSSES, "losses")
+    rebuilt.configure("train.processes=2", "train.accumulate=2")
+    _, together = trained(rebuilt)
     assert (alone["step"] == together["step"]).all()
-    assert len(alone) > 51
+    assert len(alone) > 21
     difference = ((alone["loss"] - together["loss"]) / alone["loss"]).abs().max()
     assert difference < 1e-4
 
@@ -146,12 +146,12 @@ def test_several_processes_fail_and_stop_as_one_does(longer):
     assert "Traceback" not in done.stderr
 
 
-def test_another_number_of_processes_than_the_parameters_say_is_refused(longer):
-    done = longer.run(*TORCHRUN, "--standalone", "--nproc-per-node", "3", "-m", "stages.train", "0")
+def test_another_number_of_processes_than_the_parameters_say_is_refused(project):
+    done = project.run(*STANDALONE, "-m", "stages.train", "0")
     assert done.returncode != 0
-    problem = "params.yaml: train.processes = 1, and torchrun started 3; set it to 3"
+    problem = "params.yaml: train.processes = 1, and torchrun started 2; set it to 2"
     told = {line for line in done.stderr.splitlines() if line.startswith("error: ")}
-    possible = {f"error: {problem}", *(f"error: process {rank}: {problem}" for rank in (1, 2))}
+    possible = {f"error: {problem}", f"error: process 1: {problem}"}
     assert told
     assert told <= possible, "the first one to say so may be the last, for torchrun ends the others"
 

@@ -54,12 +54,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_check_refuses_before_anything_is_deleted(rebuilt):
-    rebuilt.configure("train.device=cuda")
-    done = rebuilt.run("dvc", "repro")
-    assert done.returncode != 0
+def test_check_refuses_a_gpu_that_is_not_there(project):
+    project.configure("train.device=cuda")
+    done = project.here("check")
+    assert done.returncode == 2
     assert "error: params.yaml: train.device = cuda: torch sees no GPU here" in done.stderr
-    assert (rebuilt.folder / "data/model5/seed-0/losses.parquet").is_file()
 
 
 def test_capability_tells_processors_apart():
@@ -68,29 +67,23 @@ def test_capability_tells_processors_apart():
     assert all(isinstance(value, bool | str) for value in found.values())
 
 
-def test_every_thread_takes_denormal_numbers_for_zero():
-    code = """import torch
-from stages.model5 import hardware
-hardware.flush_denormals()
-hardware.prepare(2)
-tiny = torch.full((2**22,), 1e-30) * 1e-9
-print(int(tiny.count_nonzero()))"""
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert said == "0\n"
-
-
 def test_the_rate_of_products_is_plausible():
     assert 0.1 < hardware.product_rate(torch.float32, 256) < 1e6
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_large_memory_is_kept_and_not_mapped_anew():
+def test_every_thread_takes_denormal_numbers_for_zero_and_large_memory_is_not_mapped_anew():
     code = """import resource, stages, torch
 from stages.model5 import hardware
-hardware.prepare(1)
+hardware.flush_denormals()
+hardware.prepare(2)
+tiny = torch.full((2**22,), 1e-30) * 1e-9
+print(int(tiny.count_nonzero()))
 for _ in range(10): torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10): torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"""
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert int(said) < 1000, "64 MB are 16,384 pages, each time"
+    denormal, pages = map(int, said.split())
+    assert denormal == 0
+    if platform.libc_ver()[0] == "glibc":
+        assert pages < 1000, "64 MB are 16,384, each time"

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from stages import inputs
-from stages.common import bpe, cli, files
+from stages.common import bpe, files
 from stages.common.cli import UserError
 from stages.sources import embedded
 
@@ -130,24 +129,18 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("spoil", "said"), SPOILT.values(), ids=SPOILT)
-def test_what_is_missing_or_damaged_is_told_and_nothing_is_left_behind(
-    project, tmp_path, monkeypatch, capsys, spoil, said
-):
+def test_what_is_missing_or_damaged_is_told_and_nothing_is_left_behind(bare, tmp_path, spoil, said):
     source = local_source(tmp_path / "source")
     spoil(source)
-    point_at(project, source)
-    monkeypatch.chdir(project.folder)
-    monkeypatch.setattr("sys.argv", ["inputs"])
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    with pytest.raises(SystemExit) as ended:
-        cli.run(inputs.main)
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
-    assert list((project.folder / "data").glob("**/*")) == []
+    point_at(bare, source)
+    done = bare.here("inputs")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert list((bare.folder / "data").glob("**/*")) == []
 
 
-def test_every_missing_file_is_named(project, tmp_path):
+def test_every_missing_file_is_named(bare, tmp_path):
     (tmp_path / "empty").mkdir()
-    point_at(project, tmp_path / "empty")
-    done = project.stage("inputs")
+    point_at(bare, tmp_path / "empty")
+    done = bare.here("inputs")
     assert done.stderr.count("error: ") == 4

@@ -6,7 +6,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from closure import ROOT
+from conftest import Project
 from hub_server import PLAIN, serving
 from safetensors import TensorSpec, serialize_file
 from safetensors.numpy import save, save_file
@@ -59,8 +60,8 @@ def test_values_that_are_not_finite_are_counted_and_left_out():
     assert summary.statistics(np.array([np.nan]), *THRESHOLDS) == {"n": 1, "not_finite": 1}
 
 
-def run(project, *arguments):
-    return project.stage("layernorm", *map(str, arguments))
+def run(folder, *arguments):
+    return Project(folder).here("layernorm", *map(str, arguments))
 
 
 def test_as_a_tool(project, tmp_path):
@@ -70,7 +71,7 @@ def test_as_a_tool(project, tmp_path):
     (tmp_path / "a=b").mkdir()
     save_file(gpt2_tensors(blocks=1), str(tmp_path / "a=b" / "three.safetensors"))
     checkpoints = [tmp_path / "one.safetensors", f"named={tmp_path / 'two'}", tmp_path / "a=b" / "three.safetensors"]
-    done = run(project, *checkpoints, "--out", tmp_path / "n.parquet")
+    done = project.stage("layernorm", *map(str, checkpoints), "--out", str(tmp_path / "n.parquet"))
     assert done.returncode == 0, done.stderr
     frame = tables.read(tmp_path / "n.parquet", "layernorm")
     assert frame.groupby("model", observed=True).size().to_dict() == {"one": 80, "named": 48, "three": 48}
@@ -78,19 +79,19 @@ def test_as_a_tool(project, tmp_path):
     assert [line.split()[0] for line in lines] == ["model", "one", "one", "named", "named", "three", "three"]
     assert "h.0.ln_1.weight" not in done.stdout
     assert "requests" in done.stderr.splitlines()[-1]
-    assert "h.0.ln_1.weight" in run(project, *checkpoints, "--tensors").stdout
-    assert "h.0.ln_1.weight" in run(project, checkpoints[0]).stdout
+    assert "h.0.ln_1.weight" in run(tmp_path, *checkpoints, "--tensors").stdout
+    assert "h.0.ln_1.weight" in run(tmp_path, checkpoints[0]).stdout
     assert not (project.folder / "data").exists()
     assert "usage: python -m stages.layernorm" in project.check("python", "-m", "stages.layernorm", "--help")
 
 
-def test_json_for_machines(project, tmp_path):
+def test_json_for_machines(tmp_path):
     tensors = gpt2_tensors(blocks=1) | {
         "ln_f.weight": np.array([np.nan, np.inf, 1.0], np.float32),
         "x.norm": np.ones(3),
     }
     save_file(tensors, str(tmp_path / "m.safetensors"))
-    done = run(project, tmp_path / "m.safetensors", "--json")
+    done = run(tmp_path, tmp_path / "m.safetensors", "--json")
     found = json.loads(done.stdout)
     (one,) = found["checkpoints"]
     assert (one["model"], one["family"], one["unrecognised"]) == ("m", "GPT-2", ["x.norm"])
@@ -114,13 +115,13 @@ print(*({{"torch", "transformers", "dvc", "pandas", "matplotlib"}} & set(sys.mod
     assert (tmp_path / "n.parquet").is_file()
 
 
-def test_what_it_refuses(project, tmp_path):
+def test_what_it_refuses(tmp_path):
     path = tmp_path / "m.safetensors"
     save_file(gpt2_tensors(), str(path))
     out = tmp_path / "n.parquet"
 
     def refused(*arguments):
-        done = run(project, *arguments, "--out", out)
+        done = run(tmp_path, *arguments, "--out", out)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
@@ -144,42 +145,42 @@ def test_what_it_refuses(project, tmp_path):
     assert "neither a safetensors file" in refused(tmp_path / "x.gguf")
 
 
-def test_what_others_wrote_does_not_reach_the_terminal_as_it_is(project, tmp_path):
+def test_what_others_wrote_does_not_reach_the_terminal_as_it_is(tmp_path):
     hostile = "x\n\x1b[31m\r\u202e.norm"
     folder = tmp_path / hostile
     folder.mkdir()
     save_file(gpt2_tensors(blocks=1) | {hostile: np.ones(3, np.float32)}, str(folder / "model.safetensors"))
-    done = run(project, folder, "--out", tmp_path / "n.parquet")
+    done = run(tmp_path, folder, "--out", tmp_path / "n.parquet")
     assert done.returncode == 0, done.stderr
     assert r"unrecognised, not counted above: x\n\x1b[31m\r\u202e.norm" in done.stdout
     assert set(tables.read(tmp_path / "n.parquet", "layernorm")["model"]) == {"x??[31m??.norm"}
     save_file({hostile: np.ones(3, np.float32)}, str(folder / "model.safetensors"))
-    refused = run(project, folder)
+    refused = run(tmp_path, folder)
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     for text in (done.stdout, done.stderr, refused.stderr):
         assert all(c.isprintable() or c == "\n" for c in text)
-    long = run(project, "x" * 100_000)
+    long = run(tmp_path, "x" * 100_000)
     assert (long.returncode, len(long.stderr.splitlines())) == (2, 1)
     assert len(long.stderr) < 5000
 
 
-def test_only_a_table_is_replaced_by_the_table(project, tmp_path):
+def test_only_a_table_is_replaced_by_the_table(tmp_path):
     path, out = tmp_path / "m.safetensors", tmp_path / "new" / "n.parquet"
     save_file(gpt2_tensors(), str(path))
     for _ in range(2):
-        assert run(project, path, "--out", out).returncode == 0
+        assert run(tmp_path, path, "--out", out).returncode == 0
     out.write_bytes(b"")
-    assert run(project, path, "--out", out).returncode == 0
+    assert run(tmp_path, path, "--out", out).returncode == 0
     os.mkfifo(tmp_path / "pipe")
     for occupied in (path, tmp_path, tmp_path / "pipe"):
-        done = run(project, path, "--out", occupied)
+        done = run(tmp_path, path, "--out", occupied)
         assert done.returncode == 2
         assert done.stderr == f"error: --out {occupied}: exists and is no Parquet file; name another one\n"
     assert (tmp_path / "pipe").is_fifo()
     assert survey(path).tensors
     for nothing in ("", ".", "..", "/", "file:///x.parquet", "s3://bucket/x.parquet"):
-        done = run(project, path, "--out", nothing)
+        done = run(tmp_path, path, "--out", nothing)
         assert (done.returncode, done.stderr.splitlines()[-1][-22:]) == (2, "not the name of a file")
 
 
@@ -260,10 +261,10 @@ def test_a_table_of_many_norms_takes_little_more_memory_than_it_has(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(project, tmp_path):
+def test_a_file_that_may_not_be_read_is_told(tmp_path):
     save_file(gpt2_tensors(), str(tmp_path / "m.safetensors"))
     (tmp_path / "m.safetensors").chmod(0)
-    done = run(project, tmp_path / "m.safetensors")
+    done = run(tmp_path, tmp_path / "m.safetensors")
     assert (done.returncode, done.stderr) == (2, f"error: {tmp_path / 'm.safetensors'}: Permission denied\n")
 
 
@@ -277,14 +278,14 @@ def test_a_file_that_is_replaced_meanwhile_is_noticed(tmp_path):
         source.read([Span(0, 8)])
 
 
-def test_another_gpt2_than_openais_is_told_loudly(project, tmp_path):
+def test_another_gpt2_than_openais_is_told_loudly(tmp_path):
     (tmp_path / "gpt2").mkdir()
     save_file(gpt2_tensors(), str(tmp_path / "gpt2" / "model.safetensors"))
     assert (
         "gpt2: WARNING: these are not the LayerNorms of OpenAI's gpt2: gamma n 40"
-        in run(project, tmp_path / "gpt2").stderr
+        in run(tmp_path, tmp_path / "gpt2").stderr
     )
-    assert "WARNING" not in run(project, f"mine={tmp_path / 'gpt2'}").stderr
+    assert "WARNING" not in run(tmp_path, f"mine={tmp_path / 'gpt2'}").stderr
 
 
 def test_the_reference_figures_are_met_to_their_last_digit_or_not(tmp_path):
@@ -326,7 +327,7 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path):
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["gpt2", "mine", "other"]
     assert {tensor.stored for tensor in survey(folder / "checkpoints" / "mine").tensors} == {"F16"}
     save_file(gpt2_tensors(), tmp_path / "five.safetensors")
-    assert project.stage("layernorm", "--stage", str(tmp_path / "five.safetensors")).returncode == 0
+    assert project.here("layernorm", "--stage", str(tmp_path / "five.safetensors")).returncode == 0
     table = tables.read(project.folder / "data" / "layernorm.parquet", "layernorm")
     assert {str(r) for r in table["revision"][table["model"] == "other"]} == {"as found"}, "as provenance says"
     metrics = json.loads(project.read("reports/metrics/layernorm.json"))
@@ -338,9 +339,10 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path):
     assert origins["checkpoints/mine"] == "norms of a file of this machine"
     assert origins["checkpoints/other"] == f"norms of {server.address}{PLAIN}/other.safetensors"
     save_file(gpt2_tensors(blocks=2), mine / "model.safetensors")
-    project.check("python", "-m", "stages.check")
-    assert "data/local.json" in project.run("dvc", "status").stdout, "an edited checkpoint is noticed"
+    before = project.read("data/local.json")
+    assert project.here("check").returncode == 0
+    assert project.read("data/local.json") != before, "an edited checkpoint is noticed, for `inputs` depends on this"
     project.configure(f"inputs.checkpoints=[{mine},mine={mine}]")
-    done = project.stage("inputs")
+    done = project.here("inputs")
     assert done.returncode == 2
     assert "a second mine; write NAME=" in done.stderr

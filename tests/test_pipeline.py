@@ -87,11 +87,9 @@ def own_checkpoint(project):
 
 
 EVERYTHING = set(STAGES) - {"train"} | MODEL5
-QUICK = {
-    "report.title": (param("report.title=Other"), {"check", "report"}),
+CHANGES = {
     "a comment in stages/softmax.py": (comment("stages/softmax.py"), {"check", "softmax"}),
-}
-SLOW = {
+    "report.title": (param("report.title=Other"), {"check", "report"}),
     "a comment in params.yaml": (comment("params.yaml"), {"check", "report"}),
     "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
     "claims.about": (param("claims.about=0.06"), {"check", "claims", "digests", "report"}),
@@ -134,22 +132,19 @@ SLOW = {
 }  # fmt: skip
 
 
-def reruns(project, change, expected):
-    change(project)
-    assert project.repro() == expected
-    assert project.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
-    assert project.repro() == set()
-
-
-@pytest.mark.parametrize(("change", "expected"), QUICK.values(), ids=QUICK)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(*each, marks=[pytest.mark.slow] if n else [], id=name)
+        for n, (name, each) in enumerate(CHANGES.items())
+    ],
+)
 def test_an_edit_reruns_exactly_what_it_should(rebuilt, change, expected):
-    reruns(rebuilt, change, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("change", "expected"), SLOW.values(), ids=SLOW)
-def test_an_edit_reruns_exactly_what_it_should_long_table(rebuilt, change, expected):
-    reruns(rebuilt, change, expected)
+    """The first edit of the table is tried among the quick tests."""
+    change(rebuilt)
+    assert rebuilt.repro() == expected
+    assert rebuilt.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
+    assert rebuilt.repro() == set()
 
 
 @pytest.mark.slow

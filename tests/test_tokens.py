@@ -29,23 +29,23 @@ def test_a_context_longer_than_the_text_is_refused():
         tokens.split(np.arange(100), 0.9, 10)
 
 
-def test_tokens_decode_to_the_text(project, tmp_path):
-    point_at(project, local_source(tmp_path / "source"))
-    project.configure("tokens.context_length=16")
-    project.check("python", "-m", "stages.inputs")
-    project.check("python", "-m", "stages.tokens")
-    found = files.read_tensors(project.folder / "data" / "tokens" / "tokens.safetensors")
+def test_tokens_decode_to_the_text(bare, tmp_path):
+    point_at(bare, local_source(tmp_path / "source"))
+    bare.configure("tokens.context_length=16")
+    assert bare.here("inputs").returncode == 0
+    assert bare.here("tokens").returncode == 0
+    found = files.read_tensors(bare.folder / "data" / "tokens" / "tokens.safetensors")
     assert found["train"].dtype == np.uint16
     from stages.common import bpe
 
     ids = np.concatenate([found["train"], found["test"]]).tolist()
-    text = (project.folder / "data" / "inputs" / "corpus.txt").read_text()
-    assert bpe.load(project.folder / "data" / "inputs" / "tokenizer").decode(ids) == text
-    metrics = json.loads(project.read("reports/metrics/tokens.json"))
+    text = (bare.folder / "data" / "inputs" / "corpus.txt").read_text()
+    assert bpe.load(bare.folder / "data" / "inputs" / "tokenizer").decode(ids) == text
+    metrics = json.loads(bare.read("reports/metrics/tokens.json"))
     assert metrics["train_tokens"] + metrics["test_tokens"] == len(ids)
-    project.configure("tokens.context_length=60000")
-    before = project.read("data/tokens/description.json")
-    refused = project.stage("tokens")
+    bare.configure("tokens.context_length=60000")
+    before = bare.read("data/tokens/description.json")
+    refused = bare.here("tokens")
     assert refused.returncode == 2
     assert "lower it, or give a longer text" in refused.stderr
-    assert project.read("data/tokens/description.json") == before
+    assert bare.read("data/tokens/description.json") == before
