@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 
 from stages.ablation.conditions import ARTICLES, CONDITIONS
 from stages.common import cli, files, params, tables
-from stages.page import explorer, scaling, trained, vega
+from stages.page import choices, explorer, norms, scaling, vega, weights
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
@@ -136,10 +136,10 @@ def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension
         scaling.by_scaling(cells),
         scaling.zone_map(cells),
         scaling.jacobians(cells, dimension),
-        trained.norms(table("layernorm"), pd.read_parquet(KEPT)),
-        trained.movement(table("dynamics")),
-        trained.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
-        trained.outcomes(ablations["conditions"], labels, ARTICLES),
+        norms.by_block(table("layernorm"), pd.read_parquet(KEPT)),
+        weights.movement(table("dynamics")),
+        weights.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
+        choices.outcomes(ablations["conditions"], labels, ARTICLES),
     )
     return {each.name: each for each in found}
 

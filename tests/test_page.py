@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 from stages.common import tables
-from stages.page import explorer, scaling, trained, vega
+from stages.page import explorer, norms, scaling, vega, weights
 from stages.page.explorer import Control, Explorer
 
 
@@ -115,29 +115,29 @@ def test_the_ratio_of_jacobians_is_that_of_the_table(cells):
 def test_histograms_by_head_add_up_to_the_tables(smoke):
     run = smoke.folder / "data/model5/seed-0"
     made_with = tables.parameters(run / "histograms.parquet")["train"]
-    explored = trained.histograms(run, made_with["histogram_limit"], made_with["heads"])
+    explored = weights.histograms(run, made_with["histogram_limit"], made_with["heads"])
     found = frames(explored)
     table = tables.read(run / "histograms.parquet", "histograms")
     steps = sorted(table["step"].unique())
     last = table[(table["step"] == steps[-1]) & (table["block"] == 1) & (table["part"] == "k")]
     counts = last[np.isfinite(last["left"]) & np.isfinite(last["right"])]["count"].to_numpy()
-    coarse = counts.reshape(trained.BINS, -1).sum(axis=1) / last["count"].sum() * 100
+    coarse = counts.reshape(weights.BINS, -1).sum(axis=1) / last["count"].sum() * 100
     frame = found["shared"] | found["frames"][position(explored, step=len(steps) - 1, block=1, part=1, head=0)]
     shares = np.frombuffer(base64.b64decode(frame["share"]["bytes"]), np.uint8) * frame["share"]["unit"]
     np.testing.assert_allclose(shares, coarse, atol=coarse.max() / 500)
     assert frame["beyond"] == pytest.approx(100 - coarse.sum(), abs=1e-3)
     heads = [found["frames"][position(explored, step=0, block=0, part=0, head=h)]["sigma"] for h in (1, 2)]
-    weights = pd.read_parquet(run / "weights.parquet").query("step == 0 and block == 0 and part == 'q'")
-    assert heads == pytest.approx(weights.set_index("head").loc[[0, 1], "std"].tolist(), rel=1e-5)
+    noted = pd.read_parquet(run / "weights.parquet").query("step == 0 and block == 0 and part == 'q'")
+    assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=1e-5)
 
 
 def test_snapshots_in_bf16_are_read(tmp_path):
-    weights = torch.randn(6, 2)
-    save_torch({"blocks.0.attn.qkv.weight": weights.bfloat16()}, tmp_path / "low.safetensors")
-    save_file({f"blocks.{i}.attn.qkv.weight": weights.numpy() + i for i in (10, 2)}, tmp_path / "full.safetensors")
-    (low,) = trained.snapshot(tmp_path / "low.safetensors")
-    np.testing.assert_array_equal(low, weights.bfloat16().float().numpy())
-    assert [float(of[0, 0] - weights[0, 0]) for of in trained.snapshot(tmp_path / "full.safetensors")] == pytest.approx(
+    drawn = torch.randn(6, 2)
+    save_torch({"blocks.0.attn.qkv.weight": drawn.bfloat16()}, tmp_path / "low.safetensors")
+    save_file({f"blocks.{i}.attn.qkv.weight": drawn.numpy() + i for i in (10, 2)}, tmp_path / "full.safetensors")
+    (low,) = weights.snapshot(tmp_path / "low.safetensors")
+    np.testing.assert_array_equal(low, drawn.bfloat16().float().numpy())
+    assert [float(of[0, 0] - drawn[0, 0]) for of in weights.snapshot(tmp_path / "full.safetensors")] == pytest.approx(
         [2, 10]
     )
 
@@ -147,7 +147,7 @@ def test_norms_of_a_kept_run_stand_beside_those_surveyed():
         return pd.DataFrame({"model": model, "block": [0, 0, -1], "kind": "gamma", "value": [1.0, 3.0, 5.0]} | more)
 
     kept = table("gpt2", norm=["ln_1", "ln_1", "ln_f"])
-    explored = trained.norms(table("mine", place=["attention input", "attention input", "final"]), kept)
+    explored = norms.by_block(table("mine", place=["attention input", "attention input", "final"]), kept)
     assert list(explored.controls[0].values) == ["mine", "gpt2, in the kept run"]
     found = frames(explored)
     frame = found["shared"] | found["frames"][position(explored, model=1, kind=0)]

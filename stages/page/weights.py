@@ -1,34 +1,22 @@
-"""The interactive charts of trained models: LayerNorms, Model 5's weights, and what its choices are worth."""
+"""The interactive charts of Model 5's QKV weights: how they move, and their histograms at every snapshot."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from safetensors import deserialize
 
 from stages.common import files, floats
-from stages.common.palette import BLACK, BLUE, GREY
-from stages.common.palette import PLACES as COLOURS
-from stages.page.explorer import (
-    INK,
-    Columns,
-    Control,
-    Explorer,
-    chart,
-    eight_bits,
-    field,
-    told,
-)
+from stages.common.palette import BLUE
+from stages.page.explorer import INK, Columns, Control, Explorer, chart, eight_bits, field, told
 
 PARTS = {"q": "Q", "k": "K", "v": "V"}
 AFTER, BEFORE = -1, -2  # the blocks, as the table of norms has it
 BINS = 50
-MOST_HISTOGRAMS = 4000
+MOST_HISTOGRAMS = 4000  # some 400 KB of the page
 PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
 QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
 OUTCOMES = {
@@ -38,6 +26,8 @@ OUTCOMES = {
     "final_attention_entropy": "attention entropy at the end, of its maximum",
     "widening": "widening of the QKV weights",
 }
+BINS = 50
+MOST_HISTOGRAMS = 4000  # some 400 KB of the page
 WATCHED = {
     "std": "standard deviation",
     "excess_kurtosis": "excess kurtosis",
@@ -45,71 +35,6 @@ WATCHED = {
     "cosine_to_initial": "cosine to the initial weights",
     "normalised_entropy": "attention entropy, of its maximum",
 }
-
-
-def norms(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
-    """γ and β by model, kind, block and place: quantiles of each vector.
-
-    Args:
-        layernorm: the models surveyed.
-        kept: those that the kept run surveyed; its columns may be an older version's.
-    """
-    if "norm" in kept:
-        kept = kept.assign(place=kept["norm"].map(PLACES))
-    kinds = {"gamma": "γ", "beta": "β"}
-    surveyed = [layernorm, kept.assign(model=kept["model"].astype(str) + ", in the kept run")]
-    of_model = {
-        str(model): of[np.isfinite(of["value"])]
-        for table in surveyed
-        for model, of in table.groupby("model", observed=True, sort=False)
-    }
-    models = list(of_model)
-    places = sorted({str(place) for table in of_model.values() for place in table["place"].unique()})
-    colours = [INK if (colour := COLOURS.get(place, GREY)) == BLACK else colour for place in places]
-
-    def frame(model: int, kind: int) -> Columns:
-        table = of_model[models[model]]
-        table = table[table["kind"] == list(kinds)[kind]]
-        blocks = int(table["block"].max()) + 1 if len(table) else 0
-        found: dict[str, list[Any]] = {name: [] for name in ("block", "order", "place", "n", *QUANTILES)}
-        table = table.assign(order=table["block"].replace({AFTER: blocks, BEFORE: -1}))
-        for (order, place), values in table.groupby(["order", "place"], observed=True)["value"]:
-            found["block"].append({blocks: "after", -1: "before"}.get(order, str(order)))
-            found["order"].append(order)
-            found["place"].append(place)
-            found["n"].append(len(values))
-            for name, share in QUANTILES.items():
-                found[name].append(float(np.quantile(values, share)))
-        return found
-
-    x = field("block", "block", "ordinal", axis={"labelAngle": 0}, sort={"field": "order"})
-    shared = {
-        "color": field("place", None, "nominal", scale={"domain": places, "range": colours}),
-        "tooltip": told(
-            block="block", place="before", n="values", lowest="lowest#", q05="5 %#", q25="25 %#", median="median#",
-            q75="75 %#", q95="95 %#", highest="highest#",
-        ),
-        "x": x,
-        "xOffset": {"field": "place"},
-    }  # fmt: skip
-    spec = chart(
-        300,
-        {
-            "mark": {"opacity": 0.7, "type": "rule"},
-            "encoding": {**shared, "y": field("lowest", "value", scale={"zero": False}), "y2": {"field": "highest"}},
-        },
-        {
-            "mark": {"opacity": 0.4, "strokeWidth": 12, "type": "rule"},
-            "encoding": {**shared, "y": field("q05", None), "y2": {"field": "q95"}},
-        },
-        {
-            "mark": {"filled": True, "opacity": 1, "size": 60, "type": "point"},
-            "encoding": {**shared, "y": field("median", None)},
-        },
-    )
-    controls = (Control("model", "model", models), Control("kind", "parameter", list(kinds.values())))
-    about = "Values of the LayerNorms by block: median, the range of 90 % and of all."
-    return Explorer("layernorm_by_block", "Choose a model, and γ or β", controls, frame, (spec,), (about,), told=True)
 
 
 def snapshot(path: Path) -> list[np.ndarray]:
@@ -241,48 +166,3 @@ def movement(dynamics: pd.DataFrame) -> Explorer:
     controls = (Control("quantity", "QKV weights'", list(shown.values())),)
     about = "How the QKV weights change over the steps of training, a line for each block."
     return Explorer("std_by_block", "Choose what to follow", controls, frame, (spec,), (about,))
-
-
-def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: str) -> Explorer:
-    """What each ablation ended with, with its interval over seeds.
-
-    Args:
-        conditions: what was found, by condition.
-        labels: the conditions' names for people.
-        usual: the articles' condition.
-    """
-    shown = {name: label for name, label in OUTCOMES.items() if any(name in found for found in conditions.values())}
-
-    def frame(outcome: int) -> Columns:
-        name = list(shown)[outcome]
-        found = {condition: found[name] for condition, found in conditions.items() if name in found}
-        ordered = sorted(found, key=lambda condition: float(found[condition]["value"]))
-        return {
-            "condition": [labels[condition] for condition in ordered],
-            "value": [found[condition]["value"] for condition in ordered],
-            "low": [found[condition]["low"] for condition in ordered],
-            "high": [found[condition]["high"] for condition in ordered],
-        }
-
-    colour = {"condition": {"test": f"datum.condition == '{labels[usual]}'", "value": INK}, "value": BLUE}
-    y = field("condition", None, "nominal", sort=None, axis={"grid": False, "labelLimit": 240})
-    hover = told(condition="condition", value="mean#", low="from#", high="to#")
-    shared = {"color": colour, "tooltip": hover, "y": y}
-    spec = chart(
-        26 * len(conditions),
-        {
-            "mark": {"opacity": 0.6, "strokeWidth": 3, "type": "rule"},
-            "encoding": {
-                **shared,
-                "x": field("low", None, axis={"tickCount": 6}, scale={"zero": False}),
-                "x2": {"field": "high"},
-            },
-        },
-        {
-            "mark": {"filled": True, "opacity": 1, "size": 70, "type": "point"},
-            "encoding": {**shared, "x": field("value", None)},
-        },
-    )
-    controls = (Control("outcome", "compare by", list(shown.values())),)
-    about = "What training ended with in each condition, mean and interval over seeds."
-    return Explorer("test_loss", "Choose what to compare by", controls, frame, (spec,), (about,))

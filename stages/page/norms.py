@@ -1,0 +1,96 @@
+"""The interactive chart of LayerNorms: γ and β by model and block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.common.palette import BLACK, GREY
+from stages.common.palette import PLACES as COLOURS
+from stages.page.explorer import INK, Columns, Control, Explorer, chart, field, told
+
+AFTER, BEFORE = -1, -2  # the blocks, as the table of norms has it
+PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
+QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
+OUTCOMES = {
+    "last_test_loss": "last test loss (nats/token)",
+    "added_loss": "loss less that of the articles' model (nats/token)",
+    "initial_attention_entropy": "attention entropy at the start, of its maximum",
+    "final_attention_entropy": "attention entropy at the end, of its maximum",
+    "widening": "widening of the QKV weights",
+}
+QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
+OUTCOMES = {
+    "last_test_loss": "last test loss (nats/token)",
+    "added_loss": "loss less that of the articles' model (nats/token)",
+    "initial_attention_entropy": "attention entropy at the start, of its maximum",
+    "final_attention_entropy": "attention entropy at the end, of its maximum",
+    "widening": "widening of the QKV weights",
+}
+
+
+def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
+    """γ and β by model, kind, block and place: quantiles of each vector.
+
+    Args:
+        layernorm: the models surveyed.
+        kept: those that the kept run surveyed; its columns may be an older version's.
+    """
+    if "norm" in kept:
+        kept = kept.assign(place=kept["norm"].map(PLACES))
+    kinds = {"gamma": "γ", "beta": "β"}
+    surveyed = [layernorm, kept.assign(model=kept["model"].astype(str) + ", in the kept run")]
+    of_model = {
+        str(model): of[np.isfinite(of["value"])]
+        for table in surveyed
+        for model, of in table.groupby("model", observed=True, sort=False)
+    }
+    models = list(of_model)
+    places = sorted({str(place) for table in of_model.values() for place in table["place"].unique()})
+    colours = [INK if (colour := COLOURS.get(place, GREY)) == BLACK else colour for place in places]
+
+    def frame(model: int, kind: int) -> Columns:
+        table = of_model[models[model]]
+        table = table[table["kind"] == list(kinds)[kind]]
+        blocks = int(table["block"].max()) + 1 if len(table) else 0
+        found: dict[str, list[Any]] = {name: [] for name in ("block", "order", "place", "n", *QUANTILES)}
+        table = table.assign(order=table["block"].replace({AFTER: blocks, BEFORE: -1}))
+        for (order, place), values in table.groupby(["order", "place"], observed=True)["value"]:
+            found["block"].append({blocks: "after", -1: "before"}.get(order, str(order)))
+            found["order"].append(order)
+            found["place"].append(place)
+            found["n"].append(len(values))
+            for name, share in QUANTILES.items():
+                found[name].append(float(np.quantile(values, share)))
+        return found
+
+    x = field("block", "block", "ordinal", axis={"labelAngle": 0}, sort={"field": "order"})
+    shared = {
+        "color": field("place", None, "nominal", scale={"domain": places, "range": colours}),
+        "tooltip": told(
+            block="block", place="before", n="values", lowest="lowest#", q05="5 %#", q25="25 %#", median="median#",
+            q75="75 %#", q95="95 %#", highest="highest#",
+        ),
+        "x": x,
+        "xOffset": {"field": "place"},
+    }  # fmt: skip
+    spec = chart(
+        300,
+        {
+            "mark": {"opacity": 0.7, "type": "rule"},
+            "encoding": {**shared, "y": field("lowest", "value", scale={"zero": False}), "y2": {"field": "highest"}},
+        },
+        {
+            "mark": {"opacity": 0.4, "strokeWidth": 12, "type": "rule"},
+            "encoding": {**shared, "y": field("q05", None), "y2": {"field": "q95"}},
+        },
+        {
+            "mark": {"filled": True, "opacity": 1, "size": 60, "type": "point"},
+            "encoding": {**shared, "y": field("median", None)},
+        },
+    )
+    controls = (Control("model", "model", models), Control("kind", "parameter", list(kinds.values())))
+    about = "Values of the LayerNorms by block: median, the range of 90 % and of all."
+    return Explorer("layernorm_by_block", "Choose a model, and γ or β", controls, frame, (spec,), (about,), told=True)
