@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ CONFIG = {
     "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": BLOCKS, "n_embd": WIDTH, "n_head": 12,
     "n_positions": CONTEXT, "vocab_size": VOCABULARY,
 }  # fmt: skip
+AnyServer = TypeVar("AnyServer", bound=ThreadingHTTPServer)
 LOAD = "import sys; from transformers import GPT2Model; GPT2Model.from_pretrained(sys.argv[1])"
 
 
@@ -87,6 +88,12 @@ def write_model(folder: Path, vocabulary: int) -> int:
     return start + offset
 
 
+def span(asked: str, size: int) -> tuple[int, int] | None:
+    """The first byte and the one after the last that a `Range:` header asks for of so many; None if it is none."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
+    return (int(found[1]), min(int(found[2]) + 1, size)) if found else None
+
+
 class Server(ThreadingHTTPServer):
     """Serves a folder by ranges, counts, and answers `delay` seconds late."""
 
@@ -114,8 +121,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay)
         path = self.server.folder / Path(self.path).name
         size = path.stat().st_size
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        start, stop = (int(wanted[1]), min(int(wanted[2]) + 1, size)) if wanted else (0, size)
+        wanted = span(self.headers.get("Range", ""), size)
+        start, stop = wanted or (0, size)
         with path.open("rb") as handle:
             handle.seek(start)
             contents = handle.read(stop - start)
@@ -131,9 +138,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path, delay: float) -> Iterator[Server]:
-    """A server on loopback, stopped at the end."""
-    server = Server(folder, delay)
+def running(server: AnyServer) -> Iterator[AnyServer]:
+    """Let a server answer until the end of the block."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -141,6 +147,7 @@ def serving(folder: Path, delay: float) -> Iterator[Server]:
     finally:
         server.shutdown()
         server.server_close()
+        thread.join()
 
 
 def cost(*command: str) -> Cost:
@@ -182,7 +189,7 @@ def rows(folder: Path, repeats: int) -> Iterator[str]:
     for delay in (0.0, DELAY):
         costs, found = [], set()
         for _ in range(repeats):
-            with serving(folder / "small", delay) as server:
+            with running(Server(folder / "small", delay)) as server:
                 where = f"gpt2-small=http://127.0.0.1:{server.server_port}/model.safetensors"
                 costs.append(cost("-m", "stages.layernorm", where))
                 found.add(f"{server.requests} requests, {server.sent:,} bytes")

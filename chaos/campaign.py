@@ -13,9 +13,10 @@ from random import Random
 from chaos import mounts
 from chaos.faults import contents, disks, processes, repository, surroundings
 from chaos.faults.fault import Fault
-from chaos.project import Project, fresh_copy, remove, results, succeeded
+from chaos.project import Project, fresh_copy, results, succeeded
 from chaos.verdicts import FAILURES, Outcome, Verdict, differences, judge, some
 from stages.common.cli import UserError
+from stages.common.files import remove
 
 FAULTS = (*processes.FAULTS, *disks.FAULTS, *contents.FAULTS, *repository.FAULTS, *surroundings.FAULTS)
 STAGE = re.compile(r"^Running stage '(.+)':$", re.MULTILINE)

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from chaos.verdicts import Ending
 from stages.common.cli import UserError
+from stages.common.files import remove
+from stages.verification.pipeline import Recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30  # times as long as a rebuild with nothing to do: then a run counts as one that never ends
@@ -48,15 +50,6 @@ def entries(lock: str) -> dict[str, str]:
     """The text of each stage's entry in a `dvc.lock`, by its name, in the file's order."""
     _, *parts = re.split(r"^(?=  \S)", lock, flags=re.MULTILINE)
     return {part.split(":\n", 1)[0].strip(): part for part in parts}
-
-
-def outs(lock: str) -> list[Out]:
-    """Every output in a `dvc.lock`."""
-    recorded = re.compile(r"- path: (.+)\n +hash: md5\n +md5: '?(\w+(?:\.dir)?)")
-    found = []
-    for stage, entry in entries(lock).items():
-        found += [Out(stage, path, md5) for path, md5 in recorded.findall(entry.partition("\n    outs:\n")[2])]
-    return found
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -173,7 +166,7 @@ class Project:
         return path.relative_to(self.folder).as_posix()
 
     def outs(self) -> list[Out]:
-        return outs((self.folder / LOCK).read_text("utf-8"))
+        return [Out(*entry) for entry in Recorded(self.folder / LOCK).hashes("outs")]
 
     def settle(self) -> None:
         """Let the project's own notes and DVC's know all files as they are now: a copy has other ones."""
@@ -211,13 +204,6 @@ def succeeded(what: str, ending: Ending) -> str:
     if ending.code != 0:
         raise UserError(f"could not run: {what} ended with exit code {ending.code}", *ending.said.splitlines()[-8:])
     return ending.said
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def fresh_copy(folder: Path) -> Project:

@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 from closure import ROOT
 
+from chaos import project as copies
 from stages.common import cli  # and so `stages`, before any numerical library: it says how they wait and share work
 
 
@@ -102,22 +103,7 @@ class Project:
 
 def fresh_copy(folder: Path) -> Project:
     """The project's files as they are now, tracked or new, in a git repository of their own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, target)
-    project = Project(folder)
-    project.check("git", "init", "-q")
-    project.check("git", "add", "-A")
-    project.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "as it is")
-    return project
+    return Project(copies.fresh_copy(folder).folder)
 
 
 Shared = Callable[[str, Callable[[Path], object]], Path]

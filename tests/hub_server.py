@@ -7,10 +7,10 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from benchmarks.norms import running, span
 from stages.survey.folders import git_blob_hash
 
 BOOK = "/cache/pg829.txt"
@@ -161,21 +161,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_contents(self, contents: bytes, headers: dict[str, str], body: bool) -> None:
         hub = self.server
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        wanted = span(self.headers.get("Range", ""), len(contents))
         if body and hub.faults.get("other bytes"):
             contents = bytes([contents[0] ^ 1]) + contents[1:]
         if not wanted or hub.faults.get("ranges ignored"):
             self.respond(200, contents, headers, body)
             return
-        start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(contents))
+        start, stop = wanted
         if start >= len(contents):
             self.respond(416, b"", {"Content-Range": f"bytes */{len(contents)}"}, body)
             return
         if start and hub.takes_place("another range"):
             start, stop = start - 1, stop - 1
-        span = "nonsense" if hub.faults.get("no size") else f"bytes {start}-{stop - 1}/{len(contents)}"
+        told = "nonsense" if hub.faults.get("no size") else f"bytes {start}-{stop - 1}/{len(contents)}"
         longer = b"more" if hub.faults.get("too much") else b""
-        self.respond(206, contents[start:stop] + longer, headers | {"Content-Range": span}, body)
+        self.respond(206, contents[start:stop] + longer, headers | {"Content-Range": told}, body)
 
     def respond(self, status: int, contents: bytes, headers: dict[str, str], body: bool) -> None:
         hub = self.server
@@ -198,15 +198,6 @@ class Handler(BaseHTTPRequestHandler):
                 hub.bytes_sent += len(contents)
 
 
-@contextmanager
-def serving(files: dict[str, bytes], book: bytes, repository: str, commit: str) -> Iterator[Hub]:
+def serving(files: dict[str, bytes], book: bytes, repository: str, commit: str) -> AbstractContextManager[Hub]:
     """A running hub, stopped at the end of the block."""
-    hub = Hub(files, book, repository, commit)
-    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+    return running(Hub(files, book, repository, commit))

@@ -19,7 +19,7 @@ from chaos import mounts
 from chaos.campaign import FAULTS, Campaign
 from chaos.faults import contents, surroundings
 from chaos.faults.fault import Fault, Injection
-from chaos.project import Project, entries, outs, results
+from chaos.project import Project, entries, results
 from chaos.verdicts import HEADER, Ending, Outcome, differences, judge, table, untidiness
 
 WELL = Ending(0, "done\n")
@@ -87,13 +87,12 @@ def test_the_lock_file_is_read_in_whatever_order():
     lock = (ROOT / "dvc.lock").read_text()
     head, *parts = re.split(r"^(?=  \S)", lock, flags=re.MULTILINE)
     assert entries(head + "".join(reversed(parts))) == entries(lock)
-    (sweep,) = (out for out in outs(lock) if out.path == "data/sweep.parquet")
-    assert sweep.stage == "sweep"
-    assert f"md5: {sweep.md5}\n" in lock
-    (training,) = (out for out in outs(lock) if out.path == "data/model5/seed-0")
-    assert training.object.endswith(".dir")
-    assert {out.path for out in outs(lock)} >= {"reports/index.html", "reports/figures", "data/checked"}
-    assert not [out for out in outs(lock) if out.path.startswith("stages")]
+    outs = {out.path: out for out in Project(ROOT).outs()}
+    assert outs["data/sweep.parquet"].stage == "sweep"
+    assert f"md5: {outs['data/sweep.parquet'].md5}\n" in lock
+    assert outs["data/model5/seed-0"].object.endswith(".dir")
+    assert outs.keys() >= {"reports/index.html", "reports/figures", "data/checked"}
+    assert not [path for path in outs if path.startswith("stages")]
 
 
 def test_half_written_files_and_checkpoints_are_no_results(tmp_path):

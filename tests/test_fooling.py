@@ -193,20 +193,25 @@ def test_a_dependency_that_is_not_declared_is_told_by_the_rebuild(honest):
     assert re.search(r"reports/metrics/sweep.json: \S*high +off", printed)
 
 
-def test_a_stage_that_ignores_its_parameter_is_told(honest):
-    edit(honest, "stages/softmax.py", "settings.samples", "1000")
-    rebuilt_and_committed(honest)
-    fine, printed = verified(honest, "--stages", "softmax")
-    assert not fine
-    assert "softmax: softmax.samples = 1100 instead of 1000: no result differs; the stage ignores it" in printed
+IGNORED = {
+    "a parameter": (
+        replaced("stages/softmax.py", "settings.samples", "1000"),
+        "softmax: softmax.samples = 1100 instead of 1000: no result differs; the stage ignores it",
+    ),
+    "a seed": (
+        replaced("stages/model5/session.py", '"initialisation", seed)', '"initialisation", 0)'),
+        "train@1: made the same initialisation.parquet as train@0; it ignores its seed or condition",
+    ),
+}
 
 
-def test_a_seed_that_is_ignored_is_told(honest):
-    edit(honest, "stages/model5/session.py", '"initialisation", seed)', '"initialisation", 0)')
+@pytest.mark.parametrize(("change", "told"), IGNORED.values(), ids=IGNORED)
+def test_what_a_stage_ignores_is_told(honest, change, told):
+    change(honest)
     rebuilt_and_committed(honest)
-    fine, printed = verified(honest, "--stages", "train")
+    fine, printed = verified(honest, "--stages", told.partition(":")[0].partition("@")[0])
     assert not fine
-    assert "train@1: made the same initialisation.parquet as train@0; it ignores its seed or condition" in printed
+    assert told in printed
 
 
 def test_an_emptied_file_of_tolerances_allows_nothing(honest):

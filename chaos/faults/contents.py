@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 
 from chaos.faults.fault import Fault, Injection
-from chaos.project import CACHE, Out, Project, remove
+from chaos.project import CACHE, Out, Project
+from stages.common.files import remove
 
 INPUTS = ("reports/ablations", "reports/paper/metrics", "reports/paper/tables/layernorm.parquet")
 """Committed results of other runs, of which this one makes its claims and its report, too."""

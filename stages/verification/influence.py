@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import itertools
 import json
 import os
 import shutil
@@ -20,7 +19,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from stages.common import cli, files, params
 from stages.common.progress import Progress
 from stages.verification.changes import INFLUENTIAL, NEUTRAL, PASSED_ON, UNTRIED
 from stages.verification.contents import DATA, Contents, below, contents
+from stages.verification.pipeline import Stage, stages_here
 from stages.verification.rebuild import Clone
 
 SMALL = [
@@ -36,54 +35,6 @@ SMALL = [
     "train.processes=1", "train.accumulate=1", "layernorm.gamma_to=1.0",  # of γ near 1 some lie in the range
 ]  # fmt: skip
 AT_ONCE = 2
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of the pipeline, its parameters put in place."""
-
-    name: str
-    folder: Path
-    arguments: list[str]
-    sections: list[str]
-    dependencies: list[Path]
-    outputs: list[Path]
-
-    @property
-    def group(self) -> str:
-        """Its name without the instance of a matrix."""
-        return self.name.split("@")[0]
-
-    def declares(self, key: str) -> bool:
-        """Whether it is given a parameter, alone or with its whole section."""
-        return key in self.sections or key.split(".")[0] in self.sections
-
-    def needs(self, other: Stage) -> bool:
-        """Whether it depends on an output of another stage, or something in one, or around it."""
-        pairs = itertools.product(self.dependencies, other.outputs)
-        return any(one.is_relative_to(made) or made.is_relative_to(one) for one, made in pairs)
-
-
-def stages_here() -> list[Stage]:
-    """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
-    from dvc.repo import Repo
-
-    here, found = Path.cwd(), []
-    with Repo() as repo:
-        stages = list(repo.index.stages)
-        for stage in sorted(stages, key=lambda stage: str(stage.wdir) != str(here)):
-            words = stage.cmd.split()
-            found.append(
-                Stage(
-                    name=stage.name,
-                    folder=Path(stage.wdir).relative_to(here),
-                    arguments=words[words.index("-m") + 1 :],
-                    sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
-                    dependencies=[Path(os.path.relpath(dependency.fs_path, here)) for dependency in stage.deps],
-                    outputs=[Path(out.fs_path).relative_to(here) for out in stage.outs],
-                )
-            )
-    return found
 
 
 def run(stage: Stage, folder: Path) -> str:

@@ -57,16 +57,6 @@ def allowed(tolerance: Tolerance) -> str:
     return ", ".join(parts) or "none"
 
 
-def too_wide(tolerance: Tolerance, spreads: Mapping[str, Mapping[str, float | None]], most: float = 10) -> bool:
-    """Whether a tolerance is more than `most` times the largest spread; one unit of the sixth digit never is."""
-    for name, given in (("relative", tolerance.rtol), ("difference", tolerance.atol)):
-        measured = [of[name] for of in spreads.values()]
-        largest = max((value for value in measured if value is not None), default=0.0)
-        if given > most * largest and None not in measured:
-            return True
-    return False
-
-
 def markdown(spread: Spread, environments: list[str], tolerances: Tolerances) -> str:
     """The table: for each line what is allowed, why, and the largest difference in each environment."""
 

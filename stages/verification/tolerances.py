@@ -78,7 +78,6 @@ class Tolerances:
             (re.compile(fnmatch.translate(file)), re.compile(fnmatch.translate(name)), (file, name))
             for file, name in self.lines
         ]
-        self.used: set[tuple[str, str]] = set()
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019  one object for a run of the command
     def _of_file(self, file: str) -> list[tuple[re.Pattern[str], tuple[str, str]]]:
@@ -86,17 +85,7 @@ class Tolerances:
 
     def find(self, file: str, name: str) -> tuple[str, str] | None:
         """The patterns of the line that holds for a value of a file, None if there is none."""
-        for pattern, line in self._of_file(file):
-            if pattern.match(name):
-                self.used.add(line)
-                return line
-        return None
-
-    def unused(self) -> list[str]:
-        """A line for each that no value was found for."""
-        return [
-            f"{self.path}: {file}: {name}: fits no value" for file, name in self.lines if (file, name) not in self.used
-        ]
+        return next((line for pattern, line in self._of_file(file) if pattern.match(name)), None)
 
 
 def difference(value: Value, committed: Value) -> np.ndarray | None:
