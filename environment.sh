@@ -5,7 +5,8 @@
 set -eu
 cd "$(dirname "$0")"
 python=${PYTHON:-python3}
-stamp=.venv/installed
+stamp=.venv/installed # what the packages were installed for, as are those for the project itself and for developers
+project_stamp=.venv/installed-project
 dev_stamp=.venv/installed-dev
 
 fail() {
@@ -30,7 +31,7 @@ install_lock() {
         fail "installing $1 failed: check the connection to the package index (proxy?) and the disk, then run make again"
 }
 
-wanted="$(cat requirements.lock pyproject.toml environment.sh | cksum) $python $(pwd -P)"
+wanted="$(cat requirements.lock environment.sh | cksum) $python $(pwd -P)"
 if ! stamped "$stamp" "$wanted"; then
     command -v "$python" >/dev/null 2>&1 || fail "$python not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -40,15 +41,20 @@ if ! stamped "$stamp" "$wanted"; then
     command -v git >/dev/null 2>&1 || fail "git not found: install git"
 
     echo "setting up .venv (a minute or two, only this once)"
-    rm -f "$stamp" "$dev_stamp"
+    rm -f "$stamp" "$project_stamp" "$dev_stamp"
     "$python" -m venv --clear .venv || fail "the environment could not be made in $PWD/.venv: see the lines above"
     install_lock requirements.lock
-    install --no-deps --no-build-isolation --editable . || fail "installing the project itself failed: see the lines above"
     echo "$wanted" > "$stamp"
 fi
 
+project="$(cksum < pyproject.toml)"
+if ! stamped "$project_stamp" "$project"; then
+    install --no-deps --no-build-isolation --editable . || fail "installing the project itself failed: see the lines above"
+    echo "$project" > "$project_stamp"
+fi
+
 if [ "${1:-}" = dev ]; then
-    wanted="$wanted $(cksum < requirements-dev.lock)"
+    wanted="$(cksum < requirements-dev.lock)"
     stamped "$dev_stamp" "$wanted" && exit 0
     echo "adding what tests and linters need to .venv (only this once)"
     install_lock requirements-dev.lock

@@ -158,7 +158,8 @@ class Project:
         python = venv / "bin" / "python"
         python.write_text(f'#!/bin/sh\nexec "{own}" "$@"\n', "utf-8")
         python.chmod(0o755)
-        sums = self.check("sh", "-c", "cat requirements.lock pyproject.toml environment.sh | cksum").strip()
+        sums = self.check("sh", "-c", "cat requirements.lock environment.sh | cksum").strip()
+        (venv / "installed-project").write_text(self.check("sh", "-c", "cksum < pyproject.toml"), "utf-8")
         (venv / "installed").write_text(f"{sums} python3 {self.folder.resolve()}\n", "utf-8")
 
     def name(self, path: Path) -> str:

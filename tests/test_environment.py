@@ -42,11 +42,10 @@ def lend_environment(project):
             if tool.name in ("dvc", "ruff", "mypy", "pip-compile"):
                 (venv / "bin" / tool.name).symlink_to(tool)
         script(venv / "bin" / "python", f'exec "{sys.executable}" "$@"')
-        sums = project.check("sh", "-c", "cat requirements.lock pyproject.toml environment.sh | cksum").strip()
-        installed = f"{sums} python3 {project.folder.resolve()}"
-        (venv / "installed").write_text(f"{installed}\n")
-        added = project.check("sh", "-c", "cksum < requirements-dev.lock").strip()
-        (venv / "installed-dev").write_text(f"{installed} {added}\n")
+        sums = project.check("sh", "-c", "cat requirements.lock environment.sh | cksum").strip()
+        (venv / "installed").write_text(f"{sums} python3 {project.folder.resolve()}\n")
+        for stamp, file in (("installed-project", "pyproject.toml"), ("installed-dev", "requirements-dev.lock")):
+            (venv / stamp).write_text(project.check("sh", "-c", f"cksum < {file}"))
 
 
 def test_help_lists_every_target(spaced):
