@@ -70,6 +70,7 @@ def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
         "goldilocks_zone": lambda: goldilocks.zones(
             zone, width, least["least_gradient"], least["least_discrimination"]
         ),
+        "jacobians": lambda: goldilocks.jacobians(scales, q.shape[1], width),
         "formats": lambda: formats.formats(by_format, width),
         "first_failures": lambda: formats.first_failures(by_format, first, width),
         "layernorm_histograms": lambda: norms.histograms(layernorm, width),

@@ -265,3 +265,14 @@ def test_over_lengths_the_worst_counts():
     assert found["by_root_d_outside_from_dimension"] == {"rho_0": 0, "rho_0_3": 128}
     assert found["jacobian_halves_from_dimension"] == {"length_8": 64, "length_32": 0}
     assert "independent" not in zone.over_lengths({"length_8": at_length(0.9, rho=0.3)})
+
+
+def test_the_ratio_of_jacobians_is_drawn_for_each_number_of_keys():
+    table = goldilocks.table(goldilocks.monte_carlo(1, SMALL, 1), SMALL)
+    (axes,) = drawing.jacobians(table, 4, 7).axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    assert len(lines) == table["length"].nunique()
+    rows = table[(table["length"] == table["length"].min()) & (table["correlation"] == table["correlation"].min())]
+    norms = rows.set_index(["exponent", "dimension"])["jacobian_norm"]
+    np.testing.assert_allclose(lines[0].get_ydata(), norms[0.0] / norms[0.5], rtol=1e-9)
+    assert f"{table['length'].max():,} keys" in [text.get_text() for text in axes.texts]

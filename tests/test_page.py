@@ -128,7 +128,7 @@ def test_histograms_by_head_add_up_to_the_tables(smoke):
     assert frame["beyond"] == pytest.approx(100 - coarse.sum(), abs=1e-3)
     heads = [found["frames"][position(explored, step=0, block=0, part=0, head=h)]["sigma"] for h in (1, 2)]
     noted = pd.read_parquet(run / "weights.parquet").query("step == 0 and block == 0 and part == 'q'")
-    assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=1e-5)
+    assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=1e-3)
 
 
 def test_snapshots_in_bf16_are_read(tmp_path):

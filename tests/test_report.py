@@ -51,7 +51,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(smoke):
     assert len(inside) > 30
     assert all(a[1:] in page.ids for a in inside)
     assert {tag for tag, a in page.addresses} == {"a", "img"}
-    assert all((smoke.folder / "reports" / a).resolve().is_file() for a in outside), "tables and code"
+    assert [a for a in outside if not (smoke.folder / "reports" / a).resolve().is_file()] == [], "tables and code"
     assert str(smoke.folder) not in html
     assert "default-src 'none'" in html
     assert "unsafe-eval" not in html
@@ -69,7 +69,7 @@ def test_it_shows_inputs_claims_figures_parameters_and_versions(smoke):
         assert f'<tr id="{claim["id"]}">' in html
     assert "<code>train.width</code></td><td>32</td>" in html
     assert "torch 2." in html
-    assert html.index("claims on this") < html.index("Where the inputs came from") < html.index("Products of random")
+    assert html.index("claims on this") < html.index("Where the inputs came from") < html.index('<h2 id="growth">')
 
 
 def test_every_figure_drawn_is_shown_once(smoke):

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from stages.common.palette import BLACK, ORDERED, SCALING_NAMES, SCALINGS
-from stages.drawing.style import headline, ink, label_edges
+from stages.common.palette import BLACK, GREY, ORDERED, SCALING_NAMES, SCALINGS
+from stages.drawing.style import headline, ink, label_edges, name_ends, ordered_colours, tall
 
 EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
 ZONE = "#BFBFBF"
@@ -91,6 +91,41 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
         f"Grey, the zone: {learns}, largest probability at least {least_discrimination:g}/n. "
         "ρ: correlation of the query with the key at its own position.",
         "Panels over d and s, a row for each number of keys n and a column for each correlation ρ.",
+    )
+    return figure
+
+
+def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
+    """Softmax's Jacobian without scaling over that with 1/√d, by d and number of keys, at the lowest correlation.
+
+    Args:
+        at: the dimension that the articles look at.
+    """
+    shown = cells[cells["correlation"] == cells["correlation"].min()]
+    norms = shown.pivot(index="dimension", columns=["exponent", "length"], values="jacobian_norm")
+    ratios = (norms[EXPONENTS["unscaled"]] / norms[EXPONENTS["scaled"]]).clip(lower=1e-3)  # for the logarithmic axis
+    figure = Figure(figsize=(width, 0.6 * width), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(1, color=GREY, lw=1)
+    axes.axvline(at, color=GREY, lw=1, ls=":")
+    colours = dict(zip(ratios, ordered_colours(ratios.shape[1]), strict=True))
+    for n, colour in colours.items():
+        axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(ratios.index[::2], [f"{d:,}" for d in ratios.index[::2]])
+    ticks = [tick for tick in (0.01, 0.1, 0.5, 1, 2, 5, 10, 100) if ratios.min().min() <= tick <= ratios.max().max()]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel("dimension d")
+    axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
+    name_ends(axes, {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()}, tall(figure))
+    vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
+    headline(
+        figure,
+        f"Softmax's gradient halves without scaling in rows of {' and '.join(vanish) or 'no'} keys",
+        f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}; "
+        f"dotted: the articles' d = {at}.",
+        "A line for each number of keys.",
     )
     return figure
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common import streams
-from stages.common.palette import BLUE, ORANGE, PURPLE, RED, SKY
+from stages.common.palette import BLUE, ORANGE, RED, SKY
 from stages.common.palette import SCALINGS as COLOURS
 from stages.page.explorer import INK, Columns, Control, Explorer, Spec, chart, field, told, words
 
@@ -211,7 +211,7 @@ def jacobians(cells: pd.DataFrame, at: int) -> Explorer:
         }
 
     domain = [f"{n:,} keys" for n in sorted(cells["length"].unique())]
-    colour = field("keys", None, "nominal", scale={"domain": domain, "range": [SKY, ORANGE, PURPLE]})
+    colour = field("keys", None, "ordinal", scale={"domain": domain, "scheme": "viridis"})
     y = field("ratio", "‖Jacobian‖, unscaled / scaled by 1/√d", scale={"type": "symlog", "constant": 0.1})
     hover = told(keys="row of", dimension="d", ratio="ratio#")
     spec = chart(
