@@ -13,8 +13,9 @@ from stages.drawing import formats, model5, norms, style
 NAMES = {
     "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "jacobians", "formats",
     "first_failures", "layernorm_histograms", "layernorm_by_block", "layernorm_by_model", "losses", "std_by_block",
-    "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial", "updates_by_block", "attention_entropy", "entropy_by_head", "logits_by_head",
-    "qkv_histograms", "logits_by_scaling", "logit_distribution",
+    "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial", "updates_by_block",
+    "attention_entropy", "entropy_by_head", "logits_by_head", "qkv_histograms", "logits_by_scaling",
+    "logit_distribution",
 }  # fmt: skip
 
 
