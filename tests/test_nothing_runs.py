@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pickle
+import re
 
 import pytest
 from closure import ROOT
@@ -89,10 +90,15 @@ def test_what_would_be_found(bad):
     assert list(offences(bad))
 
 
+UNESCAPED = {"style | safe", "script | safe", "vega.runtime() | safe"}  # files of ours, and of a pinned library
+MARKED = "Markup(explorer.packed(of))"  # JSON in which < is escaped
+
+
 def test_templates_escape_by_themselves():
     for path in (ROOT / "stages").rglob("*.j2"):
-        assert "safe" not in path.read_text("utf-8")
-    assert all("Markup" not in path.read_text("utf-8") for path in SOURCES)
+        assert set(re.findall(r"\S+ *\| *safe\b|autoescape", path.read_text("utf-8"))) <= UNESCAPED
+    for path in SOURCES:
+        assert "Markup(" not in path.read_text("utf-8").replace(MARKED, "")
 
 
 class Trap:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from safetensors import deserialize
@@ -28,7 +29,7 @@ DATA = "data"
 MOST_LEAVES = 2000  # of a JSON file; one with more, such as a vocabulary, is known by its hash alone
 NUMBER = re.compile(r"(?<![\w#.&-])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w;])", re.ASCII)
 IDENTIFIER = re.compile(r'(?<=[#"])[a-z][0-9a-f]{10}(?=[")])')  # Matplotlib's, hashes of what is drawn
-IMAGE = re.compile(r"data:image/(png|svg\+xml);base64,([A-Za-z0-9+/=\s]+)")
+IMAGE = re.compile(r"data:image/(?:(png|svg\+xml);base64,([A-Za-z0-9+/=\s]+)|svg\+xml,([^\"]+))")
 SAMPLES = re.compile(r"<pre>.*?</pre>", re.DOTALL)
 
 
@@ -145,6 +146,8 @@ def of_page(path: Path) -> Contents:
     pixels: list[float] = []
 
     def embedded(found: re.Match[str]) -> str:
+        if found[3]:
+            return IMAGE.sub(embedded, unquote(found[3]))
         contents = base64.b64decode(found[2])
         if found[1] == "png":
             pixels.extend(_pixels(contents))
