@@ -159,6 +159,19 @@ def test_hashes_must_lead_from_stage_to_stage(recorded):
     ]
 
 
+def test_a_stage_needs_whoever_makes_what_it_reads_or_a_part_of_it(tmp_path):
+    (tmp_path / "dvc.lock").write_text(
+        "stages:\n"
+        "  a: {outs: [{path: data/a, md5: '1'}]}\n"
+        "  b: {deps: [{path: data/a/x.json, md5: '2'}], outs: [{path: reports/b, md5: '3'}]}\n"
+        "  c: {deps: [{path: reports, md5: '4'}]}\n"
+        "  d: {deps: [{path: data/ab, md5: '5'}]}\n"
+    )
+    found = Recorded(tmp_path / "dvc.lock")
+    assert found.needed(["c"]) == ["a", "b", "c"]
+    assert found.needed(["d"]) == ["d"]
+
+
 def test_the_committed_state_belongs_together_as_far_as_hashes_tell():
     recorded = Recorded(ROOT / LOCK)
     digests = json.loads((ROOT / DIGESTS).read_text("utf-8"))
