@@ -20,11 +20,15 @@ export GIVEN_BENCH := $(value BENCH)
 export GIVEN_CHAOS := $(value CHAOS)
 export GIVEN_VERIFY := $(value VERIFY)
 
+# DVC and verification need a history; a downloaded archive has none.
+recorded := { git rev-parse --git-dir > /dev/null || { echo "error: no git repository here (a downloaded archive?): git clone it," \
+	"or make one: git init && git add --all && git commit -m downloaded" >&2; exit 2; }; }
+
 # Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(enter)
-configured := $(ready) && python -m stages.configure --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" \
+configured := $(ready) && $(recorded) && python -m stages.configure --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" \
 	&& python -m stages.repair && python -m stages.check
 
 .DEFAULT_GOAL := help
@@ -57,7 +61,7 @@ ablations: ## train a small Model 5 with its choices taken back, in each conditi
 ## Does it hold?
 
 verify: ## rebuild what is committed in a clone, and compare; VERIFY="..." are options, docs/verification.md says more
-	@$(ready) && printf '%s\n' stages.verify "$$GIVEN_VERIFY" | xargs python -m
+	@$(ready) && $(recorded) && printf '%s\n' stages.verify "$$GIVEN_VERIFY" | xargs python -m
 
 test: ## run the tests (four minutes)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 2
