@@ -153,15 +153,14 @@ def stale(folder: Path, seeds: list[int]) -> list[Path]:
 
 
 def forget_other_seeds(seeds: list[int]) -> None:
-    """Remove data, metrics and `dvc.lock` entries of seeds that are not asked for.
+    """Remove data and `dvc.lock` entries of seeds that are not asked for.
 
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
     recorded.forget()  # while dvc.lock still tells of them
-    for folder in (train.OUTPUT, files.METRICS / "train"):
-        for path in stale(folder, seeds):
-            files.remove(path)
-            print(f"{path}: removed, its seed is not in run.seeds")
+    for path in stale(train.OUTPUT, seeds):
+        files.remove(path)
+        print(f"{path}: removed, its seed is not in run.seeds")
     if not DVC_LOCK.is_file():
         return
     instances = set(re.findall(r"^  train@(\d+):$", DVC_LOCK.read_text("utf-8"), re.MULTILINE))

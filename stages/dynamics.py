@@ -5,13 +5,16 @@ every number is a mean over them with Student's t interval. Growth is measured f
 last snapshot.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
-Writes: data/dynamics.parquet, reports/metrics/dynamics.json, reports/plots/{train_loss,test_loss,std_by_block}.csv
+Writes: data/dynamics.parquet, reports/metrics/dynamics.json, of each run reports/metrics/train/seed-<s>.json, and
+        reports/plots/{train_loss,test_loss,std_by_block}.csv
 
 example: python -m stages.dynamics
 """
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,6 +168,25 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
     return result
 
 
+def of_run(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
+    """What a single training came to.
+
+    Args:
+        run: its outputs.
+        losses, checks: its tables `losses` and `initialisation`.
+    """
+    with files.open_tensors(run / "export" / "model.safetensors") as tensors:
+        sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    by_split = {split: losses.loc[losses["split"] == split, "loss"] for split in ("train", "test")}
+    return {
+        "parameters": sum(sizes.values()) - sizes["lm_head.weight"],  # which is tied, but in the export
+        "initial_checks_passed": bool((abs(checks["measured"] - checks["expected"]) <= checks["tolerance"]).all()),
+        "loss_of_guessing": math.log(tables.parameters(run / "losses.parquet")["tokens"]["vocabulary"]),
+        **{f"first_{split}_loss": loss.iloc[0] for split, loss in by_split.items()},
+        **{f"last_{split}_loss": loss.iloc[-1] for split, loss in by_split.items()},
+    }
+
+
 def main() -> None:
     cli.no_arguments(__doc__, "stages.dynamics")
     settings, run = params.load("dynamics", Settings, Run)
@@ -198,6 +220,11 @@ def main() -> None:
         | final
         | (growth_metrics(std[0], std[last]) | matrix_metrics(values, last) if last > 0 else {}),
     )
+    with files.atomic_directory(files.METRICS / "train") as folder:
+        for seed in run.seeds:
+            own = (table[table["seed"] == seed] for table in (losses, checks))
+            found = of_run(replicates.MODEL5 / f"seed-{seed}", *own)
+            files.write_json(folder / f"seed-{seed}.json", files.rounded(found))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),
         ("test_loss", "test_loss", "loss"),

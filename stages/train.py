@@ -6,8 +6,7 @@ checkpoint and ends with the same bytes.
 
 Reads:  data/tokens/, data/inputs/tokenizer/
 Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention, inference and
-        logit_histograms (.parquet), qkv/step-<n>.safetensors, samples.json and export/, and
-        reports/metrics/train/seed-<s>.json; on the way data/checkpoints/
+        logit_histograms (.parquet), qkv/step-<n>.safetensors, samples.json and export/; on the way data/checkpoints/
 
 examples:
   python -m stages.train 0
@@ -142,10 +141,8 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
             return
         output = OUTPUT / f"seed-{seed}"
         with files.atomic_directory(output) as folder:
-            metrics = training.write(folder)
-        name = f"train/seed-{seed}"
-        files.write_metrics(name, metrics)
-        recorded.note(training.checkpoints.folder, [output, files.METRICS / f"{name}.json"])
+            training.write(folder)
+        recorded.note(training.checkpoints.folder, [output])
 
 
 def main() -> None:

@@ -65,11 +65,13 @@ def test_dvc_stops_at_what_is_left_and_goes_on_when_it_is_mended(rebuilt):
 def test_the_run_cache_gives_back_what_the_committed_dvc_lock_does_not_know(rebuilt):
     before = rebuilt.read("dvc.lock")
     (rebuilt.folder / "dvc.lock").write_text("")
-    waiting = next(path for path in rebuilt.folder.glob(".dvc/cache/runs/*/*") if "stages.sweep" in text_of(path))
+    waiting = next(path for path in rebuilt.folder.glob(".dvc/cache/runs/*/*") if "stages.matrices" in text_of(path))
     for path in waiting.iterdir():
         path.unlink()
     assert rebuilt.stage("repair").stderr.count("repaired") == 2
-    assert rebuilt.repro() == {"check", "sweep", "digests", "report"}
+    ran = rebuilt.repro()
+    assert "matrices" in ran
+    assert not ran & {"inputs", "train@0", "train@1", "figures"}
     assert rebuilt.read("dvc.lock") == before
 
 

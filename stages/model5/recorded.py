@@ -43,12 +43,12 @@ def _noted(path: Path) -> set[str]:
 
 
 def _in_cache(hashes: Iterable[str]) -> bool:
-    """Whether DVC's cache holds every folder among these outputs (metrics are not cached)."""
+    """Whether DVC's cache holds all of these outputs."""
     from dvc.repo import Repo
 
     with Repo() as repo:
         cache = Path(repo.cache.local.path)
-    return all((cache / md5[:2] / md5[2:]).is_file() for md5 in hashes if md5.endswith(".dir"))
+    return all((cache / md5[:2] / md5[2:]).is_file() for md5 in hashes)
 
 
 def forget() -> list[Path]:

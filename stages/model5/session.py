@@ -185,8 +185,8 @@ class Training:
                     print(f"{self.label}: stopped after step {done}; run it again to go on from there", file=sys.stderr)
                 sys.exit(128 + (stop.signal or signal.SIGTERM))
 
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Fill `folder` with the outputs; returns the metrics."""
+    def write(self, folder: Path) -> None:
+        """Fill `folder` with the outputs."""
         made_by = {
             "train": determining(self.settings),
             "run": self.run.model_dump(),
@@ -200,13 +200,3 @@ class Training:
         files.write_json(folder / "samples.json", self.samples)
         files.link_all(self.checkpoints.snapshots_before(self.settings.steps), folder / "qkv")
         export.export(self.model, TOKENIZER, folder / "export")
-        loss = self.recorder.loss
-        return {
-            "parameters": self.shape.parameters,
-            "initial_checks_passed": all(abs(c["measured"] - c["expected"]) <= c["tolerance"] for c in self.checks),
-            "loss_of_guessing": math.log(self.shape.vocabulary),
-            "first_train_loss": loss("train", 0),
-            "last_train_loss": loss("train", -1),
-            "first_test_loss": loss("test", 0),
-            "last_test_loss": loss("test", -1),
-        }
