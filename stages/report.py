@@ -144,11 +144,12 @@ def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension
     return {each.name: each for each in found}
 
 
-def main() -> None:
-    parser = cli.parser(__doc__, "stages.report")
-    parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
-    run = parser.parse_args().model5
-    settings, shared = params.load("report", Settings, Run)
+def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
+    """Everything the page shows, by the names its templates know it by.
+
+    Args:
+        run: the training whose snapshots and text samples are shown.
+    """
     judged = files.read_json(files.DATA / "claims.json")
     provenance = files.read_json(files.DATA / "inputs" / "provenance.json")
     ablations = files.read_json(ABLATIONS / "metrics.json")
@@ -156,32 +157,40 @@ def main() -> None:
     made_with = tables.parameters(run / "histograms.parquet")
     mapped = tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]
     lengths = sorted(mapped["lengths"])
-    page = render(
-        title=settings.title,
-        style=(PAGE / "style.css").read_text("utf-8"),
-        script=(PAGE / "explore.js").read_text("utf-8"),
-        headings=HEADINGS,
-        provenance=provenance,
-        source_in_words=SOURCES.get(provenance["source"], "those of a folder"),
-        claims=judged["claims"],
-        by_id={claim["id"]: claim for claim in judged["claims"]},
-        family=judged["family"],
-        counts=files.read_metrics("claims")["count"],
-        metrics=metrics,
-        middle=f"length_{lengths[len(lengths) // 2]}",
-        lowest=next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
-        widest_dimension=mapped["widest"],
-        ablations=ablations,
-        labels={name: condition.label for name, condition in CONDITIONS.items()},
-        explorers=explorers(shared.root_seed, run, ablations, metrics["sweep"]["one_pair"]["dimension"]),
-        packed=lambda of: Markup(explorer.packed(of)),  # noqa: S704  which escapes what it holds
-        start=made_with["train"]["linear_std"],
-        seed=made_with["seed"],
-        samples=files.read_json(run / "samples.json"),
-        parameters=flat(params.read()),
-        versions=versions(LOCK.read_text("utf-8")),
-    )
-    files.write_text(OUTPUT, page)
+    return {
+        "title": settings.title,
+        "style": (PAGE / "style.css").read_text("utf-8"),
+        "script": (PAGE / "explore.js").read_text("utf-8"),
+        "runtime": vega.runtime(),
+        "headings": HEADINGS,
+        "provenance": provenance,
+        "source_in_words": SOURCES.get(provenance["source"], "those of a folder"),
+        "claims": judged["claims"],
+        "by_id": {claim["id"]: claim for claim in judged["claims"]},
+        "family": judged["family"],
+        "counts": files.read_metrics("claims")["count"],
+        "metrics": metrics,
+        "middle": f"length_{lengths[len(lengths) // 2]}",
+        "lowest": next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
+        "widest_dimension": mapped["widest"],
+        "ablations": ablations,
+        "labels": {name: condition.label for name, condition in CONDITIONS.items()},
+        "explorers": explorers(shared.root_seed, run, ablations, metrics["sweep"]["one_pair"]["dimension"]),
+        "packed": lambda of: Markup(explorer.packed(of)),  # noqa: S704  which escapes what it holds
+        "start": made_with["train"]["linear_std"],
+        "seed": made_with["seed"],
+        "samples": files.read_json(run / "samples.json"),
+        "parameters": flat(params.read()),
+        "versions": versions(LOCK.read_text("utf-8")),
+    }
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.report")
+    parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
+    run = parser.parse_args().model5
+    settings, shared = params.load("report", Settings, Run)
+    files.write_text(OUTPUT, render(**contents(settings, shared, run)))
 
 
 if __name__ == "__main__":
