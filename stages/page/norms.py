@@ -14,21 +14,6 @@ from stages.page.explorer import INK, Columns, Control, Explorer, chart, field, 
 AFTER, BEFORE = -1, -2  # the blocks, as the table of norms has it
 PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
 QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
-OUTCOMES = {
-    "last_test_loss": "last test loss (nats/token)",
-    "added_loss": "loss less that of the articles' model (nats/token)",
-    "initial_attention_entropy": "attention entropy at the start, of its maximum",
-    "final_attention_entropy": "attention entropy at the end, of its maximum",
-    "widening": "widening of the QKV weights",
-}
-QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
-OUTCOMES = {
-    "last_test_loss": "last test loss (nats/token)",
-    "added_loss": "loss less that of the articles' model (nats/token)",
-    "initial_attention_entropy": "attention entropy at the start, of its maximum",
-    "final_attention_entropy": "attention entropy at the end, of its maximum",
-    "widening": "widening of the QKV weights",
-}
 
 
 def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:

@@ -14,18 +14,6 @@ from stages.common.palette import BLUE
 from stages.page.explorer import INK, Columns, Control, Explorer, chart, eight_bits, field, told
 
 PARTS = {"q": "Q", "k": "K", "v": "V"}
-AFTER, BEFORE = -1, -2  # the blocks, as the table of norms has it
-BINS = 50
-MOST_HISTOGRAMS = 4000  # some 400 KB of the page
-PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
-QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
-OUTCOMES = {
-    "last_test_loss": "last test loss (nats/token)",
-    "added_loss": "loss less that of the articles' model (nats/token)",
-    "initial_attention_entropy": "attention entropy at the start, of its maximum",
-    "final_attention_entropy": "attention entropy at the end, of its maximum",
-    "widening": "widening of the QKV weights",
-}
 BINS = 50
 MOST_HISTOGRAMS = 4000  # some 400 KB of the page
 WATCHED = {
