@@ -1,7 +1,8 @@
 """The page that shows it all: the question, the answer, a story of interactive charts, the claims, the parameters.
 
 Reads:  data/inputs/provenance.json, data/claims.json, tables and one seed's snapshots in data/, reports/figures/,
-        reports/metrics/, reports/ablations/, params.yaml (all of it, since the page shows it) and requirements.lock
+        reports/metrics/, reports/ablations/, the kept run's norms in reports/paper/tables/layernorm.parquet,
+        params.yaml (all of it, since the page shows it) and requirements.lock
 Writes: reports/index.html, self-contained
 
 example: python -m stages.report data/model5/seed-0

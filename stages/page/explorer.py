@@ -33,7 +33,6 @@ CONFIG: Spec = {
     "title": {"anchor": "start", "color": INK, "fontSize": 13, "fontWeight": "normal"},
     "view": {"stroke": None},
 }
-FRAME = "frame"
 
 
 class Control(NamedTuple):
@@ -81,13 +80,13 @@ class Explorer(NamedTuple):
     told: bool = False
 
 
-def chart(height: int, *layers: Spec, data: str = FRAME, **more: Any) -> Spec:
+def chart(height: int, *layers: Spec, **more: Any) -> Spec:
     """A Vega-Lite specification of layers over the frame, as wide as what holds it."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "autosize": {"contains": "padding", "type": "fit-x"},
         "config": CONFIG,
-        "data": {"name": data},
+        "data": {"name": "frame"},
         "height": height,
         "layer": list(layers),
         "width": "container",
