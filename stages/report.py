@@ -46,7 +46,7 @@ HEADINGS = {
     "layernorms": "What LayerNorms learned",
     "weights": "How Model 5's weights move",
     "downstream": "Does it matter downstream?",
-    "not-reproduced": "What did not reproduce",
+    "not-reproduced": "What did not reproduce, or is open",
     "claims": "Every claim",
     "parameters": "Parameters",
 }
@@ -135,7 +135,7 @@ def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension
         scaling.growth(table("sweep")),
         scaling.one_query(root_seed),
         scaling.by_scaling(cells),
-        scaling.zone_map(cells),
+        scaling.zone_map(cells, tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]),
         scaling.jacobians(cells, dimension),
         norms.by_block(table("layernorm"), pd.read_parquet(KEPT)),
         weights.movement(table("dynamics")),

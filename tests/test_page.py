@@ -80,7 +80,7 @@ def cells(smoke):
 
 
 def test_the_map_shows_the_tables_cells(cells):
-    explored = scaling.zone_map(cells)
+    explored = scaling.zone_map(cells, {"least_gradient": 0.5, "least_discrimination": 2.0})
     found = frames(explored)
     n, rho = cells["length"].max(), cells["correlation"].max()
     last = len(explored.controls[1].values) - 1, len(explored.controls[2].values) - 1

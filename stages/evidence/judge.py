@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from stages.common.statistics import Estimate, widened
@@ -64,6 +65,19 @@ def written(e: Estimate) -> str:
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
+def said(name: str) -> str:
+    """The name of a metric as a sentence has it: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
+    quantity, _, value = name.partition("_")
+    if quantity == "length":
+        return f"{value} keys:"
+    return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
+
+
+def natural(name: str) -> list[str | int]:
+    """A key that sorts names with numbers in them by the numbers: text and numbers in turn."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
 def told(remark: Remark, known: Known) -> str:
     """A remark as text, empty if there is nothing at its path."""
     try:
@@ -72,7 +86,7 @@ def told(remark: Remark, known: Known) -> str:
         return ""
     if not remark.every:
         return f"{remark.text} {written(as_estimate(found))}"
-    parts = [f"{name} {written(as_estimate(found[name]))}" for name in sorted(found)]
+    parts = [f"{said(name)} {written(as_estimate(found[name]))}" for name in sorted(found, key=natural)]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 

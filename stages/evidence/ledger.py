@@ -87,7 +87,7 @@ CLAIMS: tuple[Claim, ...] = (
             Remark("in Model 5 after training: scaled", f"{LAST}.scaled.jacobian_norm"),
             Remark("unscaled", f"{LAST}.unscaled.jacobian_norm"),
         ),
-        figure="softmax",
+        figure="jacobians",
     ),
     _claim(
         "S8", "a Goldilocks zone of logits, kept by scaling and normalisation", "5.1",
@@ -103,7 +103,7 @@ CLAIMS: tuple[Claim, ...] = (
         remarks=(Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
                         "goldilocks.by_root_d_outside_from_dimension",
                         every=True),),
-        figure="goldilocks_zone",
+        figure="goldilocks_map",
     ),
     _claim(
         "S9", "scaling acts like sampling temperature T = √d", "5.3",

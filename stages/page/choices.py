@@ -58,5 +58,5 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         },
     )
     controls = (Control("outcome", "compare by", list(shown.values())),)
-    about = "What training ended with in each condition, mean and interval over seeds."
-    return Explorer("test_loss", "Choose what to compare by", controls, frame, (spec,), (about,))
+    about = "What training ended with in each condition, mean and interval over seeds"
+    return Explorer("test_loss", "With one choice taken back", controls, frame, (spec,), (about,))

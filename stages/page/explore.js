@@ -35,7 +35,7 @@ const say = {
   goldilocks_map(rows) {
     const row = rows.find((cell) => cell.read);
     const where = row.zone === "undecided" ? "at the edge of" : row.zone;
-    return `At d = ${row.dimension}, logits times d^-${row.exponent.toFixed(2)}: ${text(row.value)}, ${where} the Goldilocks zone.`;
+    return `At d = ${row.dimension}, logits times d^-${row.exponent.toFixed(2)}: ${row.quantity} ${text(row.value)}, ${where} the Goldilocks zone.`;
   },
   qkv_histograms([row]) {
     return `σ = ${text(row.sigma)}, excess kurtosis ${text(row.kurtosis)}; ${text(row.beyond)} % of the weights lie beyond the axis.`;

@@ -68,6 +68,7 @@ class Explorer(NamedTuple):
         about: what screen readers are told each chart shows.
         reference: the position of each control that chooses a frame to compare with; the charts have it as `reference`.
         told: whether `explore.js` has something to say of the rows shown.
+        note: how to read the charts; what screen readers are told, if empty.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Explorer(NamedTuple):
     about: tuple[str, ...]
     reference: Mapping[str, int] = {}
     told: bool = False
+    note: str = ""
 
 
 def chart(height: int, *layers: Spec, **more: Any) -> Spec:

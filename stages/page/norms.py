@@ -77,5 +77,7 @@ def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
         },
     )
     controls = (Control("model", "model", models), Control("kind", "parameter", list(kinds.values())))
-    about = "Values of the LayerNorms by block: median, the range of 90 % and of all."
-    return Explorer("layernorm_by_block", "Choose a model, and γ or β", controls, frame, (spec,), (about,), told=True)
+    about = "Values of the LayerNorms by block: median, the range of 90 % and of all"
+    return Explorer(
+        "layernorm_by_block", "γ and β of each model, block by block", controls, frame, (spec,), (about,), told=True
+    )

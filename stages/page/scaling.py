@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -50,8 +52,10 @@ def growth(sweep: pd.DataFrame) -> Explorer:
             "transform": [{"filter": f"datum.dimension == {int(sweep['dimension'].max())}"}],
         },
     )
-    about = "Standard deviation of the product of two random matrices by their dimension, beside the square root of it."
-    return Explorer("sweep", "Point at a dot for its numbers", (), lambda: columns, (spec,), (about,))
+    about = "Standard deviation of the product of two random matrices by their dimension, beside the square root of it"
+    return Explorer(
+        "sweep", "σ of QKᵀ by dimension: point at a dot for its numbers", (), lambda: columns, (spec,), (about,)
+    )
 
 
 def one_query(root_seed: int) -> Explorer:
@@ -87,7 +91,7 @@ def one_query(root_seed: int) -> Explorer:
         Control("exponent", "scaling", list(SCALINGS), sets=list(SCALINGS.values())),
     )
     about = tuple(f"{what} of each of {KEYS} keys" for what in ("Logit", "Softmax", "Gradient of softmax by the logit"))
-    title = f"Make a query and its {KEYS} keys longer, and see what softmax makes of them"
+    title = f"Raise the dimension of a query and its {KEYS} keys, and see what softmax makes of them"
     return Explorer("softmax", title, controls, frame, charts, about, told=True)
 
 
@@ -128,12 +132,16 @@ def by_scaling(cells: pd.DataFrame) -> Explorer:
         Control("length", "keys n", [f"{n:,}" for n in lengths]),
         Control("correlation", "correlation ρ of q with one k", [f"{rho:g}" for rho in correlations]),
     )
-    about = "What softmax does by dimension, a line for each scaling of the logits."
-    return Explorer("goldilocks_zone", "Compare the three scalings", controls, frame, (spec,), (about,))
+    about = "What softmax does by dimension, a line for each scaling of the logits"
+    return Explorer("goldilocks_zone", "The three scalings", controls, frame, (spec,), (about,))
 
 
-def zone_map(cells: pd.DataFrame) -> Explorer:
-    """The map over dimension and logit scale, with a read-out of one cell."""
+def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
+    """The map over dimension and logit scale, with a read-out of one cell.
+
+    Args:
+        thresholds: of the zone, as the section `goldilocks` has them.
+    """
     lengths, correlations = sorted(cells["length"].unique()), sorted(cells["correlation"].unique())
     dimensions, exponents = sorted(cells["dimension"].unique()), sorted(cells["exponent"].unique())
 
@@ -143,6 +151,7 @@ def zone_map(cells: pd.DataFrame) -> Explorer:
         return {
             "dimension": rows["dimension"].to_numpy(),
             "exponent": rows["exponent"].to_numpy(),
+            "quantity": list(QUANTITIES.values())[quantity],
             "value": rows[list(QUANTITIES)[quantity]].to_numpy(),
             "zone": words(rows["zone"].astype(str).tolist()),
         }
@@ -188,8 +197,13 @@ def zone_map(cells: pd.DataFrame) -> Explorer:
             [float(e) for e in exponents],
         ),
     )  # fmt: skip
-    about = "Map of what softmax does, over dimension and logit scale; what lies outside the Goldilocks zone is paler."
-    return Explorer("goldilocks_map", "Walk over the map", controls, frame, (spec,), (about,), told=True)
+    about = "Map of what softmax does, over dimension and logit scale; what lies outside the Goldilocks zone is paler"
+    note = (
+        "Pale: outside the Goldilocks zone. In it the gradient of -ln p, for a key drawn by p, is at least "
+        f"{thresholds['least_gradient']:g} of an even softmax's, and the largest probability at least "
+        f"{thresholds['least_discrimination']:g}/n."
+    )
+    return Explorer("goldilocks_map", "Walk over the map", controls, frame, (spec,), (about,), told=True, note=note)
 
 
 def jacobians(cells: pd.DataFrame, at: int) -> Explorer:
@@ -228,5 +242,5 @@ def jacobians(cells: pd.DataFrame, at: int) -> Explorer:
         },
     )
     controls = (Control("correlation", "correlation ρ of q with one k", [f"{rho:g}" for rho in correlations]),)
-    about = f"Ratio of softmax's gradients without and with scaling, by dimension; a dashed line marks d = {at}."
-    return Explorer("jacobians", "Where does the gradient vanish?", controls, frame, (spec,), (about,))
+    about = f"Ratio of softmax's gradients without and with scaling, by dimension; a dashed line marks d = {at}"
+    return Explorer("jacobians", "Where the gradient vanishes", controls, frame, (spec,), (about,))

@@ -95,7 +95,7 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
         Control("part", "matrix", list(PARTS.values())),
         Control("head", "head", ["all heads", *map(str, range(heads))]),
     )
-    about = "Histogram of the weights at the chosen step; a dashed line shows them before training."
+    about = "Histogram of the weights at the chosen step; a dashed line shows them before training"
     title = "Slide through training; dashed: before the first update"
     reference = {"step": 0}
     return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), reference, told=True)
@@ -152,5 +152,5 @@ def movement(dynamics: pd.DataFrame) -> Explorer:
         },
     )
     controls = (Control("quantity", "QKV weights'", list(shown.values())),)
-    about = "How the QKV weights change over the steps of training, a line for each block."
-    return Explorer("std_by_block", "Choose what to follow", controls, frame, (spec,), (about,))
+    about = "How the QKV weights change over the steps of training, a line for each block"
+    return Explorer("std_by_block", "How the weights of each block move", controls, frame, (spec,), (about,))
