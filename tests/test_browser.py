@@ -153,7 +153,7 @@ def test_the_map_reads_out_the_cell_that_was_walked_to(page):
     choose(explorer, "exponent", 0)
     assert drawn(explorer) != before
     told = explorer.locator("[aria-live]").inner_text()
-    value = float(re.match(r"At d = 8, logits times d\^-0.00: (\S+), .* the Goldilocks zone\.$", told)[1])
+    value = float(re.match(r"At d = 8, logits times d\^-0.00: largest probability (\S+), .* the Goldilocks zone\.$", told)[1])
     shown = numbers(explorer)
     cells = zip(shown["value"], shown["dimension"], shown["exponent"], strict=True)
     (expected,) = [float(shown) for shown, d, exponent in cells if (d, exponent) == ("8", "0")]
