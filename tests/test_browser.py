@@ -153,11 +153,11 @@ def test_the_map_reads_out_the_cell_that_was_walked_to(page):
     choose(explorer, "exponent", 0)
     assert drawn(explorer) != before
     told = explorer.locator("[aria-live]").inner_text()
-    value = float(re.match(r"At d = 8, logits times d\^-0.00: largest probability (\S+), .* the Goldilocks zone\.$", told)[1])
+    read = re.match(r"At d = 8, logits times d\^-0.00: largest probability (\S+), .* the Goldilocks zone\.$", told)
     shown = numbers(explorer)
     cells = zip(shown["value"], shown["dimension"], shown["exponent"], strict=True)
     (expected,) = [float(shown) for shown, d, exponent in cells if (d, exponent) == ("8", "0")]
-    assert value == pytest.approx(expected, rel=1e-2)
+    assert float(read[1]) == pytest.approx(expected, rel=1e-2)
 
 
 def test_norms_are_shown_by_model_and_parameter(page):

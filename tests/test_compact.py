@@ -152,3 +152,8 @@ def test_a_picture_looks_the_same_in_few_colours():
     with Image.open(io.BytesIO(base64.b64decode(short.removeprefix(compact.PICTURE)))) as image:
         found = np.asarray(image.convert("RGBA")).astype(int)
     assert np.abs(found - pixels).max() <= 8
+
+
+def test_a_path_without_points_stays_without():
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><defs/><g>{}</g></svg>'
+    assert "<path" in compact.compact(svg.format('<path style="fill: none"/>'), "title", "description")

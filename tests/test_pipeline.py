@@ -120,8 +120,8 @@ CHANGES = {
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), {"check"} | MODEL5),
     "stages/verification/contents.py": (comment("stages/verification/contents.py"), {"check", "digests"}),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"check", "figures"}),
-    "the palette in stages/drawing/style.py": (
-        lambda project: edit(project, "stages/drawing/style.py", "#0072B2", "#0072B3"), {"check"} | SHOWN
+    "the palette in stages/common/palette.py": (
+        lambda project: edit(project, "stages/common/palette.py", "#0072B2", "#0072B3"), {"check"} | SHOWN
     ),
     "stages/page/story.html.j2": (comment("stages/page/story.html.j2", "<!-- x -->"), {"check", "report"}),
     "stages/sources/hub.py": (comment("stages/sources/hub.py"), {"check", "inputs"}),

@@ -88,7 +88,7 @@ def _shorten(node: Node) -> None:
         if found.get("transform") == "scale(0.015625)":  # a letter
             found["transform"] = GLYPH
             found["d"] = path(found["d"], 1 / 8, 1)
-        else:
+        elif "d" in found:  # of what has no points there is none
             found["d"] = path(found["d"], UNITS, UNITS)
     elif name == "image":
         found[HREF] = picture(found[HREF])
