@@ -93,5 +93,5 @@ lock: ## resolve both lock files anew from pyproject.toml, keeping pins that sti
 	@$(developing) && sh lock.sh
 
 clean: ## remove half-written files, caches and .venv; data, reports and DVC's cache stay
-	@cd "$(here)" && rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache dvc_plots *.egg-info \
+	@cd "$(here)" && rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .screenshots dvc_plots *.egg-info \
 		&& find . -name .git -prune -o \( -name '*.tmp' -o -name __pycache__ \) -prune -exec rm -rf {} +
