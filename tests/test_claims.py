@@ -8,7 +8,7 @@ import pytest
 from stages import claims
 from stages.common.statistics import Estimate, widened
 from stages.evidence.criteria import About, Above, Below, Exactly, Known, Outcome
-from stages.evidence.judge import NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Remark, ledger, told
+from stages.evidence.judge import NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, ledger
 from stages.evidence.ledger import CLAIMS
 from stages.evidence.tensors import shares
 
@@ -342,11 +342,3 @@ def test_in_the_pipeline(smoke):
     assert counted["W5"]["kept"]["verdict"] == UNDECIDED
     assert all(entry["note"] for entry in full if entry["verdict"] == NOT_MEASURED)
     assert all(entry["figure"] or entry["id"] in ("W1", "W3", "W4") for entry in full)
-
-
-def test_a_remark_names_lengths_and_correlations_in_the_order_of_their_numbers():
-    tree = {"a": {"length_1024": 0, "length_16": 128, "length_128": 2048}, "b": {"rho_1": 32, "rho_0_3": 256, "x": 1}}
-    assert told(Remark("halves at", "a", every=True), Known(tree, {})) == (
-        "halves at 16 keys: 128, 128 keys: 2048, 1024 keys: 0"
-    )
-    assert told(Remark("by", "b", every=True), Known(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"

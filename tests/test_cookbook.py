@@ -71,7 +71,7 @@ RECIPES = {
     "Train on your own text": Recipe(prepare=own_inputs),
     "Train on a GPU": Recipe(prepare=without_a_gpu, fails=True, slow=False),
     "Add a stage": Recipe(slow=False),
-    "Share a cache": Recipe({"/mnt/shared/goldilocks": "../shared"}),
+    "Share a cache": Recipe({"/mnt/shared/goldilocks": "../a-remote"}),
     "Read the tables in pandas, or ask them in SQL": Recipe(slow=False),
     "Load the trained model in transformers": Recipe(),
     "Verify in your own CI": Recipe({'"--markdown': '"--static --markdown'}, ablations_as_committed),
