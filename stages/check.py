@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages import (
+from stages.common import cli, document, files, params, sealed
+from stages.config import (
     ablate,
     ablations,
     claims,
@@ -35,32 +36,26 @@ from stages import (
     layernorm,
     matrices,
     report,
+    run,
     softmax,
     sweep,
     tokens,
     train,
 )
-from stages.common import cli, document, files, params, sealed
 from stages.model5 import recorded
-from stages.sources import directory
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import is_elsewhere, is_here, locate
-from stages.survey.ranges import Tally
-from stages.survey.visit import fingerprint, is_local
 
 OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
 DVC_LOCK = Path("dvc.lock")
 LOCK = Path("requirements.lock")
-BUILT_ON = (ablations.OUTPUT, claims.KEPT)
+BUILT_ON = (files.ABLATIONS, files.KEPT)
 """Committed results that the claims and the report are made from, too."""
 
 
 class Params(params.Section):
     """The whole of `params.yaml`."""
 
-    run: params.Run
+    run: run.Run
     inputs: inputs.Settings
     matrices: matrices.Settings
     sweep: sweep.Settings
@@ -101,6 +96,9 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
     """A line for each thing that is known to be wrong with what `inputs:` names, without a look into any file."""
     source = settings.source
     if source not in ("embedded", "hub"):
+        from stages.sources import directory
+        from stages.survey.locate import is_here
+
         where, here = Path(source), Path.cwd()
         if not is_here(source) or not where.is_dir():
             yield f"inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
@@ -110,6 +108,9 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
             yield f"inputs.source = {source!r}: must not hold the project's folder nor lie in data/ or reports/"
         else:
             yield from (f"inputs.source = {source!r}: {problem}" for problem in directory.problems(where))
+    if settings.checkpoints:
+        from stages.survey.locate import is_elsewhere
+        from stages.survey.visit import is_local
     for argument in settings.checkpoints:
         if not is_local(argument) and not is_elsewhere(argument):
             yield f"inputs.checkpoints: {argument!r}: no such file or folder, and no address or repository's name"
@@ -158,7 +159,7 @@ def forget_other_seeds(seeds: list[int]) -> None:
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
     recorded.forget()  # while dvc.lock still tells of them
-    for path in stale(train.OUTPUT, seeds):
+    for path in stale(files.MODEL5, seeds):
         files.remove(path)
         print(f"{path}: removed, its seed is not in run.seeds")
     if not DVC_LOCK.is_file():
@@ -183,8 +184,16 @@ def let_hold(path: Path, text: str) -> None:
 
 def note_local(checkpoints: list[str]) -> None:
     """Write down what the norms of the checkpoints on this machine are."""
-    local = [argument for argument in checkpoints if is_local(argument)]
-    found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
+    found = []
+    if checkpoints:
+        from stages.survey.client import Client
+        from stages.survey.extract import extract
+        from stages.survey.locate import locate
+        from stages.survey.ranges import Tally
+        from stages.survey.visit import fingerprint, is_local
+
+        local = [argument for argument in checkpoints if is_local(argument)]
+        found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
     let_hold(LOCAL, json.dumps(found, indent=2) + "\n")
 
 
