@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stages.common import document
 from stages.common.cli import UserError
 
 PARAMS = Path("params.yaml")
-UNREADABLE = (YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what bad YAML can raise
 
 
 class Section(BaseModel):
@@ -55,21 +54,28 @@ SectionT = TypeVar("SectionT", bound=Section)
 RunT = TypeVar("RunT", bound=Section)
 
 
-def read(path: Path = PARAMS) -> dict[str, Any]:
-    """The parameter file as plain nested dictionaries.
+def read(path: Path = PARAMS, largest: int = document.LARGEST) -> dict[str, Any]:
+    """The parameter file, or another YAML file of the project, as plain nested dictionaries, whatever lies there.
+
+    Args:
+        largest: bytes that it may have, and characters of its values with every alias written out.
 
     Raises:
-        UserError: if it can't be read, is not YAML, repeats a key, or is not a mapping.
+        UserError: if it can't be read, is not YAML, repeats a key, is not a mapping, or is too large.
     """
     try:
-        contents = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file")
+        if path.stat().st_size > largest:
+            raise UserError(f"{path}: more than {largest:,} bytes")
+        contents = document.load(path.read_text("utf-8"), largest)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except UNREADABLE as error:
+    except YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(contents, dict):
         raise UserError(f"{path}: must be a mapping of sections, got {_shown(contents)}")
