@@ -236,7 +236,7 @@ WHOLE: dict[str, tuple[Change, str | None]] = {
     "another encoding": (lambda t, draw: t.encode(draw.choice(["utf-16", "utf-16-le", "utf-16-be", "utf-32"])), ""),
     "Latin-1": (inside("é".encode("latin-1")), "not UTF-8"),
     "half a character": (inside(b"\xed\xa0\x80", b"\xc0\x80", b"\xf8"), "not UTF-8"),
-    "a control character": (inside(b"\0", b"\a", b"\x1b", b"\x7f"), "special characters are not allowed"),
+    "a control character": (inside(b"\0", b"\a", b"\x1b", b"\x7f"), "control characters are not allowed"),
     "any bytes": (lambda _, draw: b"\xff" + draw.randbytes(draw.randint(1, 5000)), "not UTF-8"),
     "too large": (after("# " + "x" * 2**15), "more than 32,768 bytes"),
     "two documents": (after("---\na: 1\n", "...\n---\na: 1\n", "---\n"), "single document"),
