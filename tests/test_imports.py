@@ -20,6 +20,7 @@ FORBIDDEN = {
     "a stage imports another inside a function": ("stages/logits.py", "def f(): import stages.dynamics", {"layers"}),
     "a stage imports check": ("stages/sweep.py", "from stages.check import validated", {"layers", "without-torch"}),
     "common imports a package": ("stages/common/files.py", "import stages.landscape.zone", {"layers"}),
+    "settings import their stage": ("stages/config/sweep.py", "from stages import sweep", {"layers"}),
     "a package imports a stage": ("stages/evidence/judge.py", "from stages.claims import told", {"layers"}),
     "two packages side by side": ("stages/landscape/rows.py", "import stages.evidence.judge", {"layers"}),
     "a module that has no place": ("stages/new.py", "import math", {"layers"}),
