@@ -100,7 +100,7 @@ class Training:
         self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where))
         stream = streams.generator(run.root_seed, "train/evaluation")
         windows = training.batch(self.tokens["test"], settings.evaluation_windows, self.context_length, stream)
-        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots, run.threads)
+        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots)
         self.samples: dict[str, str] = {}
 
     def windows(self, step: int) -> Tensor:
@@ -110,8 +110,8 @@ class Training:
 
     def text(self, when: str) -> str:
         """A sample of what the model writes."""
-        seed = training.torch_seed(self.run.root_seed, f"sample-{when}", self.seed)
-        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, seed)))
+        stream = streams.generator(self.run.root_seed, f"train/sample-{when}", self.seed)
+        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, stream)))
 
     def resume(self, any_world_size: bool) -> int:
         """Take over the newest checkpoint, if there is one; returns the step to go on from.
