@@ -5,7 +5,8 @@ computed or deleted. It also clears away what seeds that are no longer asked for
 all of data/model5/ sees exactly the seeds of `run.seeds`.
 
 It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
-a device or precision that this machine does not have, and committed results of other runs that have been damaged.
+a device or precision that this machine does not have, and committed results of other runs that have been damaged. It
+says what keeps this machine from making the committed bytes, if something does, and goes on.
 
 Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and of `inputs.checkpoints` those on this
         machine, whose paths DVC is not told
@@ -19,11 +20,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages import (
+from stages.common import arithmetic, cli, document, files, params, sealed
+from stages.config import (
     ablate,
     ablations,
     claims,
@@ -35,32 +38,26 @@ from stages import (
     layernorm,
     matrices,
     report,
+    run,
     softmax,
     sweep,
     tokens,
     train,
 )
-from stages.common import cli, document, files, params, sealed
 from stages.model5 import recorded
-from stages.sources import directory
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import is_elsewhere, is_here, locate
-from stages.survey.ranges import Tally
-from stages.survey.visit import fingerprint, is_local
 
 OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
 DVC_LOCK = Path("dvc.lock")
 LOCK = Path("requirements.lock")
-BUILT_ON = (ablations.OUTPUT, claims.KEPT)
+BUILT_ON = (files.ABLATIONS, files.KEPT)
 """Committed results that the claims and the report are made from, too."""
 
 
 class Params(params.Section):
     """The whole of `params.yaml`."""
 
-    run: params.Run
+    run: run.Run
     inputs: inputs.Settings
     matrices: matrices.Settings
     sweep: sweep.Settings
@@ -101,6 +98,9 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
     """A line for each thing that is known to be wrong with what `inputs:` names, without a look into any file."""
     source = settings.source
     if source not in ("embedded", "hub"):
+        from stages.sources import directory
+        from stages.survey.locate import is_here
+
         where, here = Path(source), Path.cwd()
         if not is_here(source) or not where.is_dir():
             yield f"inputs.source = {source!r}: neither 'embedded' nor 'hub' nor an existing directory"
@@ -110,6 +110,9 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
             yield f"inputs.source = {source!r}: must not hold the project's folder nor lie in data/ or reports/"
         else:
             yield from (f"inputs.source = {source!r}: {problem}" for problem in directory.problems(where))
+    if settings.checkpoints:
+        from stages.survey.locate import is_elsewhere
+        from stages.survey.visit import is_local
     for argument in settings.checkpoints:
         if not is_local(argument) and not is_elsewhere(argument):
             yield f"inputs.checkpoints: {argument!r}: no such file or folder, and no address or repository's name"
@@ -126,9 +129,12 @@ def validated(path: Path = params.PARAMS) -> Params:
     if not params.problems(inputs.Settings, contents.get("inputs")):
         settings = inputs.Settings.model_validate(contents["inputs"])
         found += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
+    if not found:
+        settled = Params.model_validate(contents)
+        found = [f"{path}: {problem}" for problem in train.native_only(settled.train, settled.run)]
     if found:
         raise cli.UserError(*found)
-    return Params.model_validate(contents)
+    return settled
 
 
 def installed_versions(lock: str) -> Iterator[str]:
@@ -158,7 +164,7 @@ def forget_other_seeds(seeds: list[int]) -> None:
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
     recorded.forget()  # while dvc.lock still tells of them
-    for path in stale(train.OUTPUT, seeds):
+    for path in stale(files.MODEL5, seeds):
         files.remove(path)
         print(f"{path}: removed, its seed is not in run.seeds")
     if not DVC_LOCK.is_file():
@@ -183,8 +189,16 @@ def let_hold(path: Path, text: str) -> None:
 
 def note_local(checkpoints: list[str]) -> None:
     """Write down what the norms of the checkpoints on this machine are."""
-    local = [argument for argument in checkpoints if is_local(argument)]
-    found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
+    found = []
+    if checkpoints:
+        from stages.survey.client import Client
+        from stages.survey.extract import extract
+        from stages.survey.locate import locate
+        from stages.survey.ranges import Tally
+        from stages.survey.visit import fingerprint, is_local
+
+        local = [argument for argument in checkpoints if is_local(argument)]
+        found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
     let_hold(LOCAL, json.dumps(found, indent=2) + "\n")
 
 
@@ -197,7 +211,10 @@ def main() -> None:
     damaged = [problem for folder in BUILT_ON if folder.is_dir() for problem in sealed.problems(folder)]
     if damaged:
         raise cli.UserError(*damaged)
-    if (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
+    if settings.run.arithmetic == "portable":
+        if reasons := arithmetic.unpromised():
+            print(f"note: the committed bytes are not promised here: {'; '.join(reasons)}", file=sys.stderr)
+    elif (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
         from stages.model5 import hardware  # imports torch, which takes a second
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))

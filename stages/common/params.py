@@ -1,7 +1,7 @@
 """The one reader of `params.yaml`: typed, strict sections, and problems told one line each.
 
-A stage declares its section as a subclass of `Section` and what it needs of the shared section `run:` by combining
-`RootSeed`, `Seeds` and `Threads`; it gets exactly that.
+Each section is declared in `stages/config/` as a subclass of `Section`, with what its stage needs of the shared section
+`run:`; the stage gets exactly that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -25,9 +25,7 @@ UNREADABLE = (YAMLError, ValueError, KeyError, TypeError, AttributeError, Recurs
 class Section(BaseModel):
     """A section of `params.yaml`: strict types, no unknown keys, finite numbers, immutable."""
 
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def divides(value: int, info: ValidationInfo, of: str) -> int:
@@ -51,34 +49,6 @@ def power_of_two(value: int) -> int:
     if value & (value - 1):
         raise ValueError("must be a power of two")
     return value
-
-
-class RootSeed(Section):
-    root_seed: int = Field(ge=0, lt=2**63)
-    """The number every random stream of the project is derived from."""
-
-
-class Seeds(Section):
-    seeds: list[int] = Field(min_length=1, max_length=1000)
-    """Model 5 is trained once for each of these; they are the replicates of every statement about training."""
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_and_natural(cls, seeds: list[int]) -> list[int]:
-        if any(not 0 <= seed < 2**31 for seed in seeds):
-            raise ValueError("every seed must lie in 0 … 2147483647")
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("no seed may stand twice")
-        return seeds
-
-
-class Threads(Section):
-    threads: int = Field(ge=1, le=1024)
-    """Threads for the numerical work. The last digits of some results depend on it."""
-
-
-class Run(RootSeed, Seeds, Threads):
-    """The whole shared section `run:`."""
 
 
 SectionT = TypeVar("SectionT", bound=Section)

@@ -83,7 +83,7 @@ class _CausalAttention(torch.autograd.Function):
         q, k, v = split_heads(qkv, heads)
         of_qkv = torch.empty_like(qkv)
         of_q, of_k, of_v = split_heads(of_qkv, heads)
-        of_y = gradient.unflatten(2, (heads, -1)).transpose(1, 2)  # (B, H, T, d)
+        of_y = gradient.reshape(*gradient.shape[:2], heads, -1).transpose(1, 2)  # (B, H, T, d)
         multiply(p.mT, of_y, out=of_v)
         of_logits = torch._softmax_backward_data(multiply(of_y, v.mT), p, -1, p.dtype).mul_(ctx.scale)
         multiply(of_logits, k, out=of_q)
@@ -93,7 +93,7 @@ class _CausalAttention(torch.autograd.Function):
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views q, k, v, each (B, H, T, d), of (B, T, 3 · H · d)."""
-    q, k, v = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.view(*qkv.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4)
     return q, k, v
 
 
