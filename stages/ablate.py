@@ -66,7 +66,7 @@ def train_one(settings: Settings, run: Run, condition: Condition, seed: int, tok
     stream = streams.generator(run.root_seed, "train/evaluation")
     windows = training.batch(tokens.test, settings.evaluation_windows, length, stream)
     looks = set(snapshots.snapshot_steps(settings.steps, settings.look_every))
-    watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks, run.threads)
+    watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks)
     trainer = training.Trainer(objective, settings.learning_rate, settings.weight_decay)
 
     def batch(step: int) -> Tensor:
@@ -98,7 +98,7 @@ def main() -> None:
     from stages.model5 import hardware
 
     hardware.flush_denormals()
-    hardware.prepare(run.threads)
+    hardware.prepare(1)
     name, seed = arguments.condition, arguments.seed
     rows = train_one(settings, run, CONDITIONS[name], seed, Tokens.read(), f"{name}, seed {seed}")
     columns = {column: [row[column] for row in rows] for column in rows[0]}

@@ -108,7 +108,7 @@ def test_xavier_reaches_every_linear_weight():
 
 def test_the_watch_notes_gradients_of_whole_blocks_and_the_spread_of_their_logarithms():
     found = model()
-    watch = Watch(training.Objective(found), windows(), 2, 2, {0, 2}, 1)
+    watch = Watch(training.Objective(found), windows(), 2, 2, {0, 2})
     watch.before(1)
     assert watch.rows == []
     norms = []
@@ -137,7 +137,7 @@ def test_the_stage_declares_what_it_depends_on_and_seeds_are_not_among_it():
     assert "requirements.lock" in CODE["deps"]
     assert CODE["outs"] == [{str(code.OUTPUT): {"cache": False}}]
     assert json.loads((ROOT / code.OUTPUT).read_text()) == {path: files.sha256(ROOT / path) for path in CODE["deps"]}
-    assert sorted(STAGE["params"]) == ["ablate", "run.root_seed", "run.threads"]
+    assert sorted(STAGE["params"]) == ["ablate", "run.root_seed"]
     assert STAGE["deps"] == [str(code.OUTPUT), "data/checked", "data/tokens"]
     assert STAGE["outs"] == [{f"{ablate.OUTPUT}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}]
 

@@ -48,7 +48,7 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
         "code": {path.relative_to(here).as_posix(): files.sha256(path) for path in sorted(code)},
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         "python": platform.python_version(),
-        "processor": hardware.capability(where),
+        "processor": hardware.capability(where) if run.arithmetic == "native" else None,
     }
 
 
@@ -73,7 +73,7 @@ class Training:
     """
 
     def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
-        hardware.prepare(max(1, run.threads // world.local_size))  # the threads of a machine are shared
+        hardware.prepare(max(1, settings.threads // world.local_size))  # the threads of a machine are shared
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
         self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
@@ -99,7 +99,7 @@ class Training:
         self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where))
         stream = streams.generator(run.root_seed, "train/evaluation")
         windows = training.batch(self.tokens["test"], settings.evaluation_windows, self.context_length, stream)
-        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots, run.threads)
+        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots)
         self.samples: dict[str, str] = {}
 
     def windows(self, step: int) -> Tensor:
@@ -109,8 +109,8 @@ class Training:
 
     def text(self, when: str) -> str:
         """A sample of what the model writes."""
-        seed = training.torch_seed(self.run.root_seed, f"sample-{when}", self.seed)
-        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, seed)))
+        stream = streams.generator(self.run.root_seed, f"train/sample-{when}", self.seed)
+        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, stream)))
 
     def resume(self, any_world_size: bool) -> int:
         """Take over the newest checkpoint, if there is one; returns the step to go on from.
