@@ -207,7 +207,7 @@ EXTREMES = {
         "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
         "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
         "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.probe_windows=1",
-        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",
+        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]",
     ],
     "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=1"],
 }  # fmt: skip
