@@ -31,7 +31,7 @@ def windows(size=TINY):
 
 
 @pytest.fixture
-def in_process(monkeypatch, native):
+def in_process(monkeypatch, native):  # noqa: ARG001
     """Jobs are done here, so that nothing is imported anew."""
 
     class Here:
