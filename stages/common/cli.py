@@ -69,8 +69,8 @@ def run_unchanged(main: Callable[[], None]) -> None:
     if made_from and (changed := made_from.changed()):
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise UserError(
-            f"{changed[0]}{more}: changed while {made_from.stage} ran, so its result is of neither version and does not "
-            "count; run it again (make repro)"
+            f"{changed[0]}{more}: changed while {made_from.stage} ran, so its result is of neither version and is not "
+            "recorded; run it again (make repro)"
         )
 
 

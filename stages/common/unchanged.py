@@ -1,9 +1,9 @@
 """Whether what a run is made from stays as it is while it runs.
 
 DVC hashes the dependencies and the parameters of a stage after its command. An edit during the run would therefore be
-recorded as what the result was made from, and nothing would ever run the stage again. So a stage that DVC runs compares
-its dependencies at the end with what they were at the start, and refuses its own result if they differ. DVC then records
-nothing, and the next `repro` runs the stage again.
+recorded as what the result was made from, and nothing would ever run the stage again. So a stage that DVC runs
+compares its dependencies at the end with what they were at the start, and refuses its own result if they differ. DVC
+then records nothing, and the next `repro` runs the stage again.
 
 Files are compared by inode, size and time, which takes milliseconds however large they are. Code is compared with what
 it was before Python loaded it: `stages/__init__.py` imports this module before any other.
@@ -65,7 +65,7 @@ def differing(before: Marks, now: Marks) -> list[str]:
 
 
 def changed_code(paths: Iterable[str]) -> list[str]:
-    """Which of these files, as far as they lie below `stages/`, changed since this process loaded the project's code."""
+    """Which of these files, as far as they lie below `stages/`, changed since this process loaded the code."""
     paths = [path for path in paths if _within(path, [CODE])]
     return differing({path: mark for path, mark in _LOADED.items() if _within(path, paths)}, marks(paths, _PROJECT))
 
@@ -92,7 +92,7 @@ def _parsed(contents: bytes) -> Any:
 
 
 def definition(stage: str) -> dict[str, Any]:
-    """What `dvc.yaml`, or that of a folder, says of a stage; DVC names it as in `ablations/dvc.yaml:ablate@scaled-0`."""
+    """What `dvc.yaml`, or that of a folder, says of a stage; DVC's name may be `ablations/dvc.yaml:ablate@scaled-0`."""
     name = stage.split("@")[0].rpartition(":")[2]
     for path in (Path(PIPELINE), *sorted(Path().glob(f"*/{PIPELINE}"))):
         stages: dict[str, dict[str, Any]] = entry(_parsed(path.read_bytes()), "stages") or {}
