@@ -199,7 +199,7 @@ def test_a_hash_edited_wherever_it_stands_is_told_by_the_rebuild(honest):
 def test_data_edited_with_its_hashes_and_every_cache_is_told_by_the_rebuild(honest):
     """The committed configuration names a cache, whose cached runs say that the edited data are what is made."""
     honest.check("dvc", "config", "cache.dir", str(honest.folder / ".dvc/cache"))
-    made = honest.folder / "data/matrices/one_pair.safetensors"
+    made = honest.folder / "data/matrices/experiment-1.safetensors"
     contents = made.read_bytes()
     made.unlink()  # a link to the cache
     made.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
@@ -207,7 +207,7 @@ def test_data_edited_with_its_hashes_and_every_cache_is_told_by_the_rebuild(hone
     rebuilt_and_committed(honest)
     fine, printed = verified(honest, "--stages", "matrices")
     assert not fine
-    assert row(printed, "data/matrices: one_pair.safetensors")[0] == "matrices"
+    assert row(printed, "data/matrices: experiment-1.safetensors")[0] == "matrices"
     assert "1 difference in " in printed
 
 
@@ -223,7 +223,7 @@ def test_a_dependency_that_is_not_declared_is_told_by_the_rebuild(honest):
     commit(honest)
     fine, printed = verified(honest, "--stages", "sweep")
     assert not fine
-    stage, name, rebuilt, committed, by = row(printed, "reports/metrics/sweep.json")
+    stage, name, rebuilt, committed, _ = row(printed, "reports/metrics/sweep.json")
     assert (stage, name) == ("sweep", "monte_carlo.sigma_QKt.high")
     assert float(rebuilt) < float(committed)
     assert row(printed, "data/sweep.parquet")[1].endswith("[0]"), "the committed table is read from the cache"
