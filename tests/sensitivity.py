@@ -21,6 +21,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON
 
 from stages import configure
@@ -115,12 +116,17 @@ def in_forks(jobs, at_once=AT_ONCE):
         return [line for path in told for line in json.loads(path.read_text("utf-8"))]
 
 
+def digest(column):
+    """A hash of several values."""
+    array = np.asarray(column)
+    data = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
+    return hashlib.sha256(data).hexdigest()
+
+
 def contents(path):
-    """What a file holds by name: single values as they are, of several the hash."""
-    return {
-        name: of[0] if len(of) == 1 else hashlib.sha256(repr(list(of)).encode()).hexdigest()
-        for name, of in values(path.name, path.read_bytes()).items()
-    }
+    """What a file holds by name: each value of JSON as it is, of columns, tensors and lines a hash."""
+    found = values(path.name, path.read_bytes())
+    return {name: digest(of) if isinstance(of, np.ndarray) or len(of) > 1 else of[0] for name, of in found.items()}
 
 
 def results(stage, folder):

@@ -67,7 +67,7 @@ MUTANTS = {
     ),
     "a stage that fails with a value": (
         "stages/softmax.py", "settings.trials", "(20 // (settings.trials == 20))", "softmax",
-        "softmax: softmax.trials = 23 instead of 20: ZeroDivisionError: ",
+        "ZeroDivisionError: integer division",
     ),
 }  # fmt: skip
 
@@ -79,4 +79,4 @@ def test_a_mutant_is_caught(project, path, old, new, stage, told):
     assert old in text
     (project.folder / path).write_text(text.replace(old, new), "utf-8")
     _, problems = tried(project, stage)
-    assert any(problem.startswith(told) for problem in problems), problems
+    assert any(told in problem for problem in problems), problems

@@ -93,7 +93,7 @@ FILES = {
     "CSV": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n3,5\n", ("y[1]", "4", "5", "1")),
     "fewer rows": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n", ("x: number of entries", "2", "1", "")),
     "a table": ("a.parquet", table(x=[math.nan, 1.0]), table(x=[math.nan, 1.125]), ("x[1]", "1.0", "1.125", "0.125")),
-    "a number that is missing": ("a.parquet", table(x=[1, math.nan]), table(x=[1, 2.0]), ("x[1]", "None", "2.0", "")),
+    "a number that is missing": ("a.parquet", table(x=[1, math.nan]), table(x=[1, 2.0]), ("x[1]", "nan", "2.0", "nan")),
     "other bytes": ("a.parquet", table(x=[math.nan]), table(x=[math.nan]), ("the same values, stored otherwise",
                     "", "", "")),
     "tensors": ("a.safetensors", save({"b": np.ones(2, "f4"), "a": np.ones(1)}),
@@ -234,44 +234,47 @@ def off(path, here, there):
     return [name for name, _ in approximate.of_file(path, here, there)]
 
 
-def test_words_whole_numbers_and_what_no_rule_fits_must_be_equal(monkeypatch):
-    there = {"x.verdict": "reproduced", "x.n": 5, "x.on": True, "x.value": 1.0}
-    for name, value in (("x.verdict", "undecided"), ("x.n", 6), ("x.on", False)):
+def test_words_and_whole_numbers_must_be_equal():
+    there = {"W1.verdict": "reproduced", "W1.n": 500_000, "W1.on": True, "W1.value": 1.0}
+    assert off("claims.json", there, there) == []
+    for name, value in (("W1.verdict", "undecided"), ("W1.n", 500_001), ("W1.on", False), ("W1.on", 1)):
         assert off("claims.json", there | {name: value}, there) == [name]
-    assert off("another.json", there | {"x.value": 1.0 + 1e-15}, there) == ["x.value"]
+    assert off("claims.json", there | {"W1.value": math.nan}, there) == ["W1.value"]
     assert off("claims.json", {}, there) == off("claims.json", there, {}) == list(there)
-    assert off("claims.json", there | {"x.value": math.nan}, there) == ["x.value"]
+
+
+def test_without_a_rule_nothing_may_differ(monkeypatch):
     monkeypatch.setattr(approximate, "RULES", ())
     for path, found in metrics().items():
-        nudged = {name: value * (1 + 1e-9) if isinstance(value, float) else value for name, value in found.items()}
-        changed = [name for name, value in found.items() if nudged[name] != value]
-        assert off(path, nudged, found) == changed, "without rules nothing is allowed"
+        moved = {name: value * (1 + 1e-9) for name, value in found.items() if isinstance(value, float) and value}
+        assert off(path, found | moved, found) == list(moved)
 
 
 def test_rules_are_few_have_reasons_and_all_are_needed():
-    assert len(approximate.RULES) <= 12
-    used = set()
-    for path, found in metrics().items():
-        for name, value in found.items():
-            if isinstance(value, float):
-                used |= {approximate.rule(path, name)} - {None}
+    used = {approximate.rule(path, name) for path, found in metrics().items() for name in found}
     assert used == set(approximate.RULES)
-    assert all(len(rule.why) > 30 for rule in approximate.RULES)
+    assert len(approximate.RULES) <= 10
+    assert all(len(rule.why) > 20 for rule in approximate.RULES)
+
+
+INTERVAL = {"x.value": 1.0, "x.low": 0.9, "x.high": 1.1, "growth_of_std_by_part.q": 0.4}
 
 
 @pytest.mark.parametrize(
     ("path", "name", "value", "within"),
     [
-        ("sweep.json", "s.value", 1.00001, True),
-        ("sweep.json", "s.value", 1.0001, False),
-        ("dynamics.json", "s.value", 1.19, True),
-        ("dynamics.json", "s.low", 0.7, True),
-        ("dynamics.json", "s.value", 1.5, False),
+        ("sweep.json", "x.value", 1.00001, True),
+        ("sweep.json", "x.value", 1.00002, False),
+        ("dynamics.json", "x.value", 0.6, True),
+        ("dynamics.json", "x.value", 1.41, False),
+        ("logits.json", "x.low", 1.9, True),
+        ("logits.json", "x.high", 2.11, False),
+        ("dynamics.json", "growth_of_std_by_part.q", 0.48, True),
+        ("dynamics.json", "growth_of_std_by_part.q", 0.481, False),
     ],
 )
 def test_how_far_a_metric_may_lie_off(path, name, value, within):
-    there = {"s.value": 1.0, "s.low": 0.9, "s.high": 1.1}
-    assert (off(path, there | {name: value}, there) == []) is within
+    assert (off(path, INTERVAL | {name: value}, INTERVAL) == []) is within
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def _of_csv(contents: bytes) -> Values:
 
 def _of_table(contents: bytes) -> Values:
     table = pq.read_table(io.BytesIO(contents))
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 def _of_tensors(contents: bytes) -> Values:
