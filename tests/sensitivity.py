@@ -116,17 +116,15 @@ def in_forks(jobs, at_once=AT_ONCE):
         return [line for path in told for line in json.loads(path.read_text("utf-8"))]
 
 
-def digest(column):
-    """A hash of several values."""
-    array = np.asarray(column)
-    data = repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
-    return hashlib.sha256(data).hexdigest()
-
-
 def contents(path):
     """What a file holds by name: each value of JSON as it is, of columns, tensors and lines a hash."""
     found = values(path.name, path.read_bytes())
-    return {name: digest(of) if isinstance(of, np.ndarray) or len(of) > 1 else of[0] for name, of in found.items()}
+    return {name: of[0] if isinstance(of, list) and len(of) == 1 else digest(of) for name, of in found.items()}
+
+
+def digest(column):
+    numbers = isinstance(column, np.ndarray) and not column.dtype.hasobject
+    return hashlib.sha256(column.tobytes() if numbers else repr(list(column)).encode()).hexdigest()
 
 
 def results(stage, folder):
