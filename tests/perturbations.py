@@ -1,13 +1,9 @@
 """For each parameter, a change that must show in what its stages make; or that must not; or why none is tried.
 
-The values are for the preset `smoke`, where the others stand.
+`test_sensitivity.py` tries them at the size of the preset `smoke`.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
-INFLUENTIAL: dict[str, Any] = {
+INFLUENTIAL = {
     "run.root_seed": 7,
     "run.seeds": [0],
     "inputs.subpackages": ["linalg"],
@@ -74,7 +70,7 @@ INFLUENTIAL: dict[str, Any] = {
     "report.title": "Another title",
 }
 
-NEUTRAL: dict[str, Any] = {
+NEUTRAL = {
     "inputs.text_url": "https://example.org/another.txt",  # of the source `hub`
     "inputs.repository": "another/model",
     "inputs.revision": "0" * 40,
