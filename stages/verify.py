@@ -26,7 +26,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages import ablations
 from stages.common import cli, files, machine, params
 from stages.verification import approximate, compare, consistency, report
 from stages.verification.clone import Clone, output_of
@@ -50,7 +49,7 @@ def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> 
 
     The commit decides which, so that over time each has its turn.
     """
-    summary, folders = str(ablations.OUTPUT), (rebuilt.folder, committed.folder)
+    summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
     trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if name.startswith("ablate@")]
     rebuilt.run("python", "-m", "stages.ablations")
     rebuilt.rebuild_ablation(trainings[int(commit, 16) % len(trainings)])
