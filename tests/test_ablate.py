@@ -20,7 +20,7 @@ SETTINGS = ablate.Settings(
     width=16, heads=2, blocks=3, batch_size=2, steps=5, learning_rate=1e-2, weight_decay=0.01, look_every=4,
     evaluation_windows=3, probe_windows=2,
 )  # fmt: skip
-RUN = ablate.Run(root_seed=5, threads=1)
+RUN = ablate.Run(root_seed=5)
 IDS = np.random.default_rng(0).zipf(1.5, 900) % 50
 TOKENS = ablate.Tokens(IDS[:700], IDS[700:], vocabulary=50, context_length=12)
 STAGES = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]

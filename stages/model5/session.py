@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import stages
-from stages.common import arrays, bpe, cli, files, streams, tables
+from stages.common import arrays, bpe, cli, files, streams, tables, unchanged
 from stages.common.processes import StopRequest
 from stages.config.train import Run, Settings
 from stages.model5 import export, hardware, initialisation, training
@@ -27,6 +27,7 @@ from stages.model5.recorder import SNAPSHOT_TYPES, Recorder, columns
 
 TOKENS = files.DATA / "tokens"
 TOKENIZER = files.DATA / "inputs" / "tokenizer"
+DATA = TOKENS.as_posix(), TOKENIZER.as_posix()
 
 
 def determining(settings: Settings) -> dict[str, Any]:
@@ -34,13 +35,20 @@ def determining(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(exclude={"checkpoint_every", "processes"})
 
 
-def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
-    """Everything that determines the bytes of the outputs, but for how the processes are laid out."""
+def identity(settings: Settings, run: Run, seed: int, where: torch.device, before: unchanged.Marks) -> dict[str, Any]:
+    """Everything that determines the bytes of the outputs, but for how the processes are laid out.
+
+    Args:
+        before: the marks of the data before it was read.
+
+    Raises:
+        UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
+    """
     here = Path(stages.__file__).parent
     code = [here / name for name in ("__init__.py", "train.py", "config/run.py", "config/train.py")]
     code += [path for folder in ("common", "model5") for path in (here / folder).glob("*.py")]
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
-    return {
+    found = {
         "train": determining(settings),
         "run": run.model_dump(),
         "seed": seed,
@@ -50,6 +58,10 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
         "python": platform.python_version(),
         "processor": hardware.capability(where) if run.arithmetic == "native" else None,
     }
+    changed = unchanged.changed_code(path.relative_to(here.parent).as_posix() for path in code)
+    if changed := changed + unchanged.differing(before, unchanged.marks(DATA)):
+        raise cli.UserError(f"{changed[0]}: changed while the training of seed {seed} began; start it again")
+    return found
 
 
 def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
@@ -77,6 +89,7 @@ class Training:
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
         self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
+        before = unchanged.marks(DATA)
         self.description = files.read_json(TOKENS / "description.json")
         self.tokens = arrays.read(TOKENS / "tokens.safetensors")
         self.context_length = self.description["context_length"]
@@ -96,7 +109,7 @@ class Training:
         self.trainer = training.Trainer(
             objective, settings.learning_rate, settings.weight_decay, settings.accumulate, settings.compile, world
         )
-        self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where))
+        self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where, before))
         stream = streams.generator(run.root_seed, "train/evaluation")
         windows = training.batch(self.tokens["test"], settings.evaluation_windows, self.context_length, stream)
         self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots)
