@@ -247,12 +247,12 @@ def test_only_where_bytes_are_not_promised_are_metrics_compared_by_rules_and_tha
     fine, printed = verified(honest, "--stages", "sweep")
     assert not fine
     assert row(printed, "reports/metrics/sweep.json")[1] == "monte_carlo.mean_ratio"
-    honest.configure("train.device=auto")
+    honest.configure("run.arithmetic=native")
     rebuilt_and_committed(honest)
     fine, printed = verified(honest, "--stages", "sweep,claims", "--markdown", "told.md")
     assert fine, printed
     for told in (printed, honest.read("told.md")):
-        assert "the weaker check, as the same bytes are not promised:\n* train.device is auto: " in told
+        assert "the weaker check, as the same bytes are not promised:\n* run.arithmetic is native\n" in told
         assert re.search(r"verified: commit \w+: the \d+ metrics that were made again fit, by the weaker check", told)
     edited_metrics(honest, "sweep", monte_carlo__mean_ratio=lambda value: value * (1 + 1e-3))
     edited_metrics(honest, "claims", S1__verdict=lambda _: "undecided")

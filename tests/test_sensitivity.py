@@ -13,8 +13,9 @@ from stages.common import params
 from stages.configure import leaves
 
 SMALL = [
-    "run.seeds=[0,1]", "run.threads=1", "train.device=cpu", "train.precision=fp32", "train.compile=false",
-    "train.processes=1", "train.accumulate=1", "layernorm.gamma_to=1.0",  # of γ near 1 some lie in the range
+    "run.seeds=[0,1]", "run.arithmetic=portable", "train.threads=1", "train.device=cpu", "train.precision=fp32",
+    "train.compile=false", "train.processes=1", "train.accumulate=1",
+    "layernorm.gamma_to=1.0",  # of γ near 1 some lie in the range
 ]  # fmt: skip
 
 

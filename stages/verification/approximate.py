@@ -52,14 +52,9 @@ What moved how far was measured at the default size: made with AVX-512, made aga
 
 def unpromised(parameters: Mapping[str, Any]) -> list[str]:
     """Why the same bytes are not promised for these parameters on this machine: a line each, none if they are."""
-    kind = parameters.get("run", {}).get("arithmetic", "portable")
-    device = parameters.get("train", {}).get("device", "cpu")
-    found = []
-    if kind != "portable":
-        found.append(f"run.arithmetic is {kind}: the same bytes are promised for portable")
-    if device != "cpu":
-        found.append(f"train.device is {device}: the same bytes are promised for cpu")
-    return found + arithmetic.unpromised()
+    run = parameters.get("run")
+    native = isinstance(run, Mapping) and run.get("arithmetic") == "native"
+    return ["run.arithmetic is native"] * native + arithmetic.unpromised()
 
 
 def rule(path: str, name: str) -> Rule | None:
