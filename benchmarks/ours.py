@@ -18,10 +18,10 @@ from torch import Tensor
 
 from benchmarks.sizes import LEARNING_RATE, LINEAR_STD, WEIGHT_DECAY, Size
 from stages.common import params
+from stages.config.train import Run, Settings
 from stages.model5 import hardware, initialisation, training
 from stages.model5.model import Model5, Shape
 from stages.model5.recorder import Recorder
-from stages.train import Run, Settings
 
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WATCHED = 3  # snapshots that are timed

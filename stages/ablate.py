@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
 
 from stages.ablation.conditions import CONDITIONS, Condition
-from stages.common import cli, files, params, processes, streams, tables
+from stages.common import arrays, cli, files, params, processes, streams, tables
+from stages.config.ablate import Run, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,52 +35,6 @@ if TYPE_CHECKING:
 
 TOKENS = files.DATA / "tokens"
 OUTPUT = Path("ablations/runs")
-
-
-class Settings(params.Section):
-    width: int = Field(ge=2, le=16_384)
-    """Width of the embeddings and of the residual stream."""
-
-    heads: int = Field(ge=1, le=256)
-    """Attention heads in each block; must divide the width."""
-
-    blocks: int = Field(ge=2, le=256)
-    """Number of Transformer blocks."""
-
-    batch_size: int = Field(ge=1, le=65_536)
-    """Windows in a batch."""
-
-    steps: int = Field(ge=1, le=10_000_000)
-    """Updates."""
-
-    learning_rate: float = Field(gt=0, le=10)
-    """AdamW's learning rate, constant."""
-
-    weight_decay: float = Field(ge=0, le=10)
-    """AdamW's decoupled weight decay, on every parameter."""
-
-    look_every: int = Field(ge=1, le=10_000_000)
-    """Steps between looks at the model; before the first of them, they are at 0, 1, 2, 4, 8, …."""
-
-    evaluation_windows: int = Field(ge=1, le=1_000_000)
-    """Fixed windows of the test text behind each test loss."""
-
-    probe_windows: int = Field(ge=1, le=65_536)
-    """How many of them attention and activations are looked at on."""
-
-    @field_validator("heads")
-    @classmethod
-    def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
-        return params.divides(heads, info, "ablate.width")
-
-    @field_validator("probe_windows")
-    @classmethod
-    def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
-        return params.at_most(probes, info, "ablate.evaluation_windows")
-
-
-class Run(params.RootSeed, params.Threads):
-    """What this stage sees of `run:`."""
 
 
 class Tokens(NamedTuple):
@@ -93,7 +47,7 @@ class Tokens(NamedTuple):
 
     @classmethod
     def read(cls) -> Tokens:
-        tensors = files.read_tensors(TOKENS / "tokens.safetensors")
+        tensors = arrays.read(TOKENS / "tokens.safetensors")
         return cls(tensors["train"], tensors["test"], **files.read_json(TOKENS / "description.json"))
 
 

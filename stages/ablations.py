@@ -11,39 +11,15 @@ example: python -m stages.ablations
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import Field, field_validator
 
 from stages.ablate import OUTPUT as RUNS
-from stages.ablation.conditions import ARTICLES, CONDITIONS
 from stages.common import cli, files, params, sealed, tables
+from stages.config.ablations import Run, Settings
 
-OUTPUT = Path("reports/ablations")
 WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch: `make repro` must not have to draw them anew
-
-
-class Settings(params.Seeds):
-    conditions: list[str] = Field(min_length=1)
-    """What is trained, by names in `stages/ablation/conditions.py`."""
-
-    @field_validator("conditions")
-    @classmethod
-    def _known_and_distinct(cls, conditions: list[str]) -> list[str]:
-        unknown = sorted(set(conditions) - set(CONDITIONS))
-        if unknown:
-            raise ValueError(f"no such condition: {', '.join(unknown)}; there are: {', '.join(CONDITIONS)}")
-        if ARTICLES not in conditions:
-            raise ValueError(f"must hold {ARTICLES!r}, which the others are compared with")
-        if len(set(conditions)) < len(conditions):
-            raise ValueError("no condition may stand twice")
-        return conditions
-
-
-class Run(params.Section):
-    """This command sees nothing of `run:`."""
 
 
 def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -76,7 +52,7 @@ def main() -> None:
     from stages.drawing import style
 
     found = summary(runs) | {"made_with": made_with | {"seeds": len(settings.seeds)}}
-    with style.applied(), files.atomic_directory(OUTPUT) as folder:
+    with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(found))
         style.draw_all(figures(runs, found, WIDTH), folder, DPI)
         sealed.seal(folder)

@@ -23,17 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import Field
 
 from stages.common import cli, files, params, tables
+from stages.config.claims import Run, Settings
 from stages.evidence.criteria import Known
 from stages.evidence.judge import VERDICTS, ledger
 from stages.evidence.ledger import CLAIMS
 from stages.evidence.tensors import shares
 
 OUTPUT = files.DATA / "claims.json"
-ABLATIONS = Path("reports/ablations/metrics.json")
-KEPT = Path("reports/paper")
 STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
 LAYERNORM = "layernorm.parquet"
 GPT2 = "gpt2"
@@ -48,21 +46,6 @@ HEADLINES = {
     "last test loss": ("dynamics.last_test_loss.value", 1),
 }
 """What a run comes to: a metric and a factor, by the name that heads a column of DVC's tables. All fit on a screen."""
-
-
-class Settings(params.Section):
-    about: float = Field(gt=0, lt=1)
-    """"About x": the interval lies within this relative margin of x."""
-
-    overlap: float = Field(gt=0, lt=1)
-    """"Almost perfectly": relative distance from the theory, at every dimension."""
-
-    few: float = Field(gt=0, lt=1)
-    """"A few entries": at most this share of them holds half of the probability."""
-
-
-class Run(params.RootSeed):
-    """What this stage sees of `run:`."""
 
 
 def with_shares(metrics: dict[str, Any], layernorm: Path, root_seed: int) -> dict[str, Any]:
@@ -119,9 +102,11 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.claims")
     settings, run = params.load("claims", Settings, Run)
     margins = settings.model_dump()
-    here = {name: files.read_metrics(name) for name in STAGES} | {"ablations": files.read_json(ABLATIONS)}
+    here = {name: files.read_metrics(name) for name in STAGES} | {
+        "ablations": files.read_json(files.ABLATIONS / "metrics.json")
+    }
     entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM, run.root_seed), margins))
-    kept = with_shares(measured(KEPT), KEPT / "tables" / LAYERNORM, run.root_seed)
+    kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM, run.root_seed)
     for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):
         entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages import check
 from stages.common import cli, document, files, params
@@ -34,7 +35,7 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
             yield key.split("."), document.load(value)
-        except params.UNREADABLE as error:
+        except YAMLError as error:
             reason = " ".join(str(error).split())
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
 
@@ -119,18 +120,18 @@ def preset(name: str) -> list[tuple[list[str], Any]]:
     known = sorted(found.stem for found in PRESETS.glob("*.yaml"))
     if name not in known:
         raise cli.UserError(f"preset {name!r}: no such preset; there are: {', '.join(known)}")
-    return list(leaves(check.read(path)))
+    return list(leaves(params.read(path)))
 
 
-def main() -> None:
-    parser = cli.parser(__doc__, "stages.configure")
-    parser.add_argument("--preset", help="name of a file in presets/; empty for none")
-    parser.add_argument("--set", default="", metavar="WORDS", help="more assignments, all in one text")
-    parser.add_argument("assignment", nargs="*", help="section.key=value; the value is YAML")
-    arguments = parser.parse_args()
-    changes = preset(arguments.preset) if arguments.preset else []
-    changes += assignments([*arguments.assignment, *words(arguments.set)])
-    check.read()  # says clearly if the file as it stands can't be read
+def apply(name: str, texts: list[str]) -> None:
+    """Apply the preset of that name (empty: none), then `section.key=value` texts, to `params.yaml`.
+
+    Raises:
+        UserError: if one can't be applied, or the result would not be sound; nothing is written then.
+    """
+    changes = preset(name) if name else []
+    changes += assignments(texts)
+    params.read()  # says clearly if the file as it stands can't be read
     if not changes:
         return
     before = params.PARAMS.read_text("utf-8")
@@ -150,6 +151,15 @@ def main() -> None:
                 "params.yaml is left as it was",
             ) from None
     print("params.yaml: edited; `git diff params.yaml` shows how")
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.configure")
+    parser.add_argument("--preset", default="", help="name of a file in presets/; empty for none")
+    parser.add_argument("--set", default="", metavar="WORDS", help="more assignments, all in one text")
+    parser.add_argument("assignment", nargs="*", help="section.key=value; the value is YAML")
+    arguments = parser.parse_args()
+    apply(arguments.preset, [*arguments.assignment, *words(arguments.set)])
 
 
 if __name__ == "__main__":

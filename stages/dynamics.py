@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from stages.common import cli, files, params, replicates, statistics, tables
+from stages.common import arrays, cli, files, params, replicates, statistics, tables
 from stages.common.statistics import Estimate
+from stages.config.dynamics import Run, Settings
 
 OUTPUT = files.DATA / "dynamics.parquet"
 WHOLE_MODEL = -1
@@ -40,15 +40,6 @@ BOUNDS = {  # where their intervals end
     **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *OF_UPDATES, "largest_logit"), (0.0, np.inf)),
     **dict.fromkeys(("tail_mass", "normalised_entropy", "lowest_head_entropy", "largest_probability"), (0.0, 1.0)),
 }
-
-
-class Settings(params.Section):
-    early_share: float = Field(gt=0, le=1)
-    """Share of the steps, from the front, that counts as early in training."""
-
-
-class Run(params.Seeds):
-    """What this stage sees of `run:`."""
 
 
 def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +166,7 @@ def of_run(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, A
         run: its outputs.
         losses, checks: its tables `losses` and `initialisation`.
     """
-    with files.open_tensors(run / "export" / "model.safetensors") as tensors:
+    with arrays.opened(run / "export" / "model.safetensors") as tensors:
         sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     by_split = {split: losses.loc[losses["split"] == split, "loss"] for split in ("train", "test")}
     return {
@@ -223,7 +214,7 @@ def main() -> None:
     with files.atomic_directory(files.METRICS / "train") as folder:
         for seed in run.seeds:
             own = (table[table["seed"] == seed] for table in (losses, checks))
-            found = of_run(replicates.MODEL5 / f"seed-{seed}", *own)
+            found = of_run(files.MODEL5 / f"seed-{seed}", *own)
             files.write_json(folder / f"seed-{seed}.json", files.rounded(found))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),

@@ -14,26 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
-from stages.common import cli, files, params, tables
+from stages.common import arrays, cli, files, params, tables
+from stages.config.figures import Run, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OUTPUT = Path("reports/figures")
-
-
-class Settings(params.Section):
-    width: float = Field(ge=4, le=30)
-    """Width of the figures in inches."""
-
-    dpi: int = Field(ge=30, le=1200)
-    """Resolution of the point clouds and heat maps, which are rasterised."""
-
-
-class Run(params.Section):
-    """This stage sees nothing of `run:`."""
 
 
 def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
@@ -45,7 +33,7 @@ def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
     """
     from stages.drawing import formats, goldilocks, logits, model5, norms, scaling
 
-    pair = files.read_tensors(files.DATA / "matrices" / "experiment-1.safetensors")
+    pair = arrays.read(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
     sweep = tables.read(files.DATA / "sweep.parquet", "sweep")
     layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")

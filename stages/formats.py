@@ -38,38 +38,15 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from stages.common import cli, files, params, streams, tables
 from stages.common.floats import FLOAT64, FORMATS, Format, last_representable, rounded_to
 from stages.common.progress import Progress
+from stages.config.formats import Run, Settings
 
 OUTPUT = files.DATA / "formats.parquet"
 CHUNK_ELEMENTS = 2**14  # of vectors, so that a processor's caches hold them
 SHOWN_DIMENSION = 16_384  # where the metrics tell how large dot products of independent vectors get
-
-
-class Settings(params.Section):
-    widest: int = Field(ge=2, le=2**20)
-    """Largest dimension d, a power of two; every power of two from 2 on is measured."""
-
-    rows: int = Field(ge=1, le=10_000)
-    """Queries q at each d."""
-
-    keys: int = Field(ge=2, le=1_000)
-    """Keys k at each d, over which softmax is taken."""
-
-    appears: float = Field(gt=0, le=1)
-    """A failure appears at the first d at which this share of the rows has it."""
-
-    @field_validator("widest")
-    @classmethod
-    def _power_of_two(cls, widest: int) -> int:
-        return params.power_of_two(widest)
-
-
-class Run(params.RootSeed):
-    """What this stage sees of `run:`."""
 
 
 REFERENCE = "float64"

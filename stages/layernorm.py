@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
 
 from stages.common import cli, files, params
+from stages.config.layernorm import Run, Settings
 from stages.survey import summary
 from stages.survey.client import Client
 from stages.survey.extract import Extraction
@@ -41,29 +41,6 @@ OUTPUT = files.DATA / "layernorm.parquet"
 CHECKPOINTS = files.DATA / "inputs" / "checkpoints"
 PROVENANCE = files.DATA / "inputs" / "provenance.json"
 GAMMA_FROM, GAMMA_TO, NEAR_ZERO = 0.2, 0.4, 0.1  # the articles'; the stage takes params.yaml's
-
-
-class Settings(params.Section):
-    gamma_from: float
-    """Lower end of the range that the articles name for γ."""
-
-    gamma_to: float
-    """Upper end of that range."""
-
-    beta_near_zero: float = Field(gt=0)
-    """|β| below this counts as concentrated around 0."""
-
-    @field_validator("gamma_to")
-    @classmethod
-    def _forwards(cls, end: float, info: ValidationInfo) -> float:
-        start = info.data.get("gamma_from", -np.inf)
-        if end <= start:
-            raise ValueError(f"must be greater than layernorm.gamma_from = {start}")
-        return end
-
-
-class Run(params.Section):
-    """This stage sees nothing of `run:`."""
 
 
 def columns(extractions: Iterable[Extraction]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common import cli, files, params, replicates, statistics, tables
+from stages.config.run import Seeds
 
 OUTPUT = files.DATA / "logits.parquet"
 WHOLE_MODEL = -1
@@ -39,7 +40,7 @@ class Settings(params.Section):
     """This stage has no parameters of its own."""
 
 
-class Run(params.Seeds):
+class Run(Seeds):
     """What this stage sees of `run:`."""
 
 
@@ -100,7 +101,7 @@ def main() -> None:
     attention, losses, histograms = (
         replicates.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
     )
-    model = tables.parameters(replicates.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
+    model = tables.parameters(files.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
     values = tidy(attention, losses, histograms, model["width"] // model["heads"])
     summary = replicates.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
     columns = {str(name): column.to_numpy() for name, column in summary.items()}

@@ -13,37 +13,11 @@ example: python -m stages.matrices
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
 
-from stages.common import cli, files, params, streams
+from stages.common import arrays, cli, files, params, streams
+from stages.config.matrices import Run, Settings
 
 OUTPUT = files.DATA / "matrices"
-
-
-class Settings(params.Section):
-    rows: int = Field(ge=2, le=10_000)
-    """Rows of Q and of K: QKᵀ is rows x rows."""
-
-    dimension: int = Field(ge=1, le=100_000)
-    """Columns of Q and K in experiments 1 and 3."""
-
-    first_dimension: int = Field(ge=1, le=100_000)
-    """First n of experiment 2."""
-
-    last_dimension: int = Field(ge=1, le=100_000)
-    """Last n of experiment 2, included."""
-
-    @field_validator("last_dimension")
-    @classmethod
-    def _forwards(cls, last: int, info: ValidationInfo) -> int:
-        first = info.data.get("first_dimension", last)
-        if last <= first:
-            raise ValueError(f"must be greater than matrices.first_dimension = {first}: a slope needs two dimensions")
-        return last
-
-
-class Run(params.RootSeed):
-    """What this stage sees of `run:`."""
 
 
 def draw_pair(root_seed: int, experiment: int, rows: int, dimension: int) -> dict[str, np.ndarray]:
@@ -69,7 +43,7 @@ def main() -> None:
             pairs: dict[str, np.ndarray] = {}
             for n in sizes:
                 pairs |= draw_pair(run.root_seed, experiment, settings.rows, n)
-            files.write_tensors(folder / f"experiment-{experiment}.safetensors", pairs)
+            arrays.write(folder / f"experiment-{experiment}.safetensors", pairs)
 
 
 if __name__ == "__main__":

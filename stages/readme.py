@@ -34,7 +34,6 @@ PAGES = {
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
 FINDINGS = Path(__file__).with_name("findings.md.j2")
-KEPT = Path("reports/paper")  # a run at the articles' own size, see stages/keep.py
 
 
 def _paths(entries: list[Any]) -> Iterator[str]:
@@ -147,7 +146,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "findings": lambda: findings(REPORTS),
     "pipeline": lambda: graph(params.read(PIPELINE)["stages"]),
     "tables": schemas.markdown,
-    "kept run": lambda: kept_run(KEPT),
+    "kept run": lambda: kept_run(files.KEPT),
 }
 """What writes each section."""
 

@@ -257,13 +257,22 @@ def refuse_damaged_index() -> None:
     )
 
 
-def main() -> None:
-    cli.no_arguments(__doc__, "stages.repair")
+def mend() -> None:
+    """Mend whatever is to be mended.
+
+    Raises:
+        UserError: if only the user can.
+    """
     refuse_damaged_index()
     mend_register()
     for lock in LOCKS:
         mend_dvc_lock(lock)
     mend_cache()
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.repair")
+    mend()
 
 
 if __name__ == "__main__":

@@ -19,16 +19,14 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import Field, field_validator
 
 from stages.ablation.conditions import ARTICLES, CONDITIONS
 from stages.common import cli, files, params, tables
+from stages.config.report import Run, Settings
 from stages.page import choices, explorer, norms, scaling, vega, weights
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
-ABLATIONS = REPORTS / "ablations"
-KEPT = REPORTS / "paper" / "tables" / "layernorm.parquet"
 LOCK = Path("requirements.lock")
 PAGE = Path(__file__).with_name("page")
 METRICS = ("sweep", "softmax", "goldilocks", "layernorm", "dynamics", "logits", "tokens")
@@ -50,22 +48,6 @@ HEADINGS = {
     "claims": "Every claim",
     "parameters": "Parameters",
 }
-
-
-class Settings(params.Section):
-    title: str = Field(min_length=1, max_length=200)
-    """Title of the page."""
-
-    @field_validator("title")
-    @classmethod
-    def _one_line(cls, title: str) -> str:
-        if not title.isprintable() or not title.strip():
-            raise ValueError("must be one line of printable characters")
-        return title
-
-
-class Run(params.RootSeed):
-    """What this stage sees of `run:`."""
 
 
 def flat(parameters: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -137,7 +119,7 @@ def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension
         scaling.by_scaling(cells),
         scaling.zone_map(cells, tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]),
         scaling.jacobians(cells, dimension),
-        norms.by_block(table("layernorm"), pd.read_parquet(KEPT)),
+        norms.by_block(table("layernorm"), pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
         weights.movement(table("dynamics")),
         weights.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
         choices.outcomes(ablations["conditions"], labels, ARTICLES),
@@ -153,7 +135,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
     """
     judged = files.read_json(files.DATA / "claims.json")
     provenance = files.read_json(files.DATA / "inputs" / "provenance.json")
-    ablations = files.read_json(ABLATIONS / "metrics.json")
+    ablations = files.read_json(files.ABLATIONS / "metrics.json")
     metrics = {name: files.read_metrics(name) for name in METRICS}
     made_with = tables.parameters(run / "histograms.parquet")
     mapped = tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]

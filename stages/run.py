@@ -1,4 +1,4 @@
-"""Bring the pipeline up to date, as many stages at once as there are cores: what `make repro` and `make ablations` call.
+"""Bring the pipeline up to date, with as many stages at once as there are cores: `make repro` and `make ablations`.
 
 In one process: a preset and single values are applied to `params.yaml` (`configure`), what a kill left behind is mended
 (`repair`), `params.yaml` is checked (`check`), what is out of date is run, trainings first, and checkpoints that are of
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from stages import check, configure, repair, tidy
-from stages.common import cli, machine
+from stages.common import cli, files, machine
 from stages.scheduling import pipeline, resources
 from stages.scheduling.runner import Limits, rebuild
 from stages.scheduling.schedule import short_name
@@ -37,8 +37,6 @@ def is_training(stage: str) -> bool:
 
 def training(settings: check.Params, stage: str) -> resources.Training:
     """The size of what a stage trains."""
-    from stages.common import files
-
     description = files.read_json(files.DATA / "tokens" / "description.json")
     section = settings.train if short_name(stage).startswith("train@") else settings.ablate
     return resources.Training(

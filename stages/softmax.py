@@ -19,25 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from pydantic import Field
 
-from stages.common import cli, files, params, statistics, streams, tables
+from stages.common import arrays, cli, files, params, statistics, streams, tables
+from stages.config.softmax import Run, Settings
 
 MATRIX = files.DATA / "matrices" / "experiment-3.safetensors"
 OUTPUT = files.DATA / "softmax.parquet"
 NEGLIGIBLE = 1e-6
-
-
-class Settings(params.Section):
-    trials: int = Field(ge=2, le=1_000_000)
-    """Fresh draws of Q and K behind the intervals."""
-
-    samples: int = Field(ge=1_000, le=10_000_000)
-    """Draws for each row in the test of the sampling temperature."""
-
-
-class Run(params.RootSeed):
-    """What this stage sees of `run:`."""
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
@@ -153,7 +141,7 @@ def reduced_chi_square(counts: np.ndarray, p: np.ndarray) -> tuple[float, int]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.softmax")
     settings, run = params.load("softmax", Settings, Run)
-    pair = files.read_tensors(MATRIX)
+    pair = arrays.read(MATRIX)
     k, q = (pair[name] for name in sorted(pair))
     rows, d = q.shape
     logits = q @ k.T

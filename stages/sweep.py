@@ -20,24 +20,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field
 
-from stages.common import cli, files, params, statistics, streams, tables
+from stages.common import arrays, cli, files, params, statistics, streams, tables
 from stages.common.progress import Progress
 from stages.common.statistics import Estimate
+from stages.config.sweep import Run, Settings
 
 MATRICES = files.DATA / "matrices"
 OUTPUT = files.DATA / "sweep.parquet"
 CHUNK_ELEMENTS = 2**17
-
-
-class Settings(params.Section):
-    trials: int = Field(ge=2, le=10_000_000)
-    """Fresh draws of Q and K for each n."""
-
-
-class Run(params.RootSeed, params.Threads):
-    """What this stage sees of `run:`."""
 
 
 class Moments(NamedTuple):
@@ -152,8 +143,8 @@ def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.sweep")
     settings, run = params.load("sweep", Settings, Run)
-    first = files.read_tensors(MATRICES / "experiment-1.safetensors")
-    saved = files.read_tensors(MATRICES / "experiment-2.safetensors")
+    first = arrays.read(MATRICES / "experiment-1.safetensors")
+    saved = arrays.read(MATRICES / "experiment-2.safetensors")
     dimensions = sorted(int(name.removeprefix("Q.")) for name in saved if name.startswith("Q."))
     k, q = (first[name] for name in sorted(first))
     rows, d = q.shape

@@ -16,28 +16,16 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-from pydantic import Field
 from tokenizers import Tokenizer
 
-from stages.common import bpe, cli, files, params
+from stages.common import arrays, bpe, cli, files, params
+from stages.config.tokens import Run, Settings
 
 INPUTS = files.DATA / "inputs"
 OUTPUT = files.DATA / "tokens"
 PIECE = 2**20  # characters encoded at once: the tokenizer takes 200 bytes of memory for each
 LONGEST = 2**24  # characters that may follow each other without a place to cut
 CUT = re.compile(r"(?<=\S)[ \n]")  # no token of GPT-2's reaches from what is not blank into what is
-
-
-class Settings(params.Section):
-    train_share: float = Field(gt=0, lt=1)
-    """Share of the tokens, from the front, that Model 5 trains on."""
-
-    context_length: int = Field(ge=2, le=65_536)
-    """Tokens Model 5 sees at once; a window is one longer, since its targets are shifted by one."""
-
-
-class Run(params.Section):
-    """This stage sees nothing of `run:`."""
 
 
 def smallest_unsigned(vocabulary: int) -> np.dtype:
@@ -96,7 +84,7 @@ def main() -> None:
     ids = encoded(text, tokenizer)
     train, test = split(ids, settings.train_share, settings.context_length)
     with files.atomic_directory(OUTPUT) as folder:
-        files.write_tensors(folder / "tokens.safetensors", {"train": train, "test": test})
+        arrays.write(folder / "tokens.safetensors", {"train": train, "test": test})
         files.write_json(
             folder / "description.json", {"context_length": settings.context_length, "vocabulary": vocabulary}
         )

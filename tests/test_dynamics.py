@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from stages import dynamics
-from stages.common import files, replicates, tables
+from stages.common import arrays, replicates, tables
 
 
 def over_seeds(values):
@@ -185,7 +185,7 @@ def test_snapshots_hold_the_weights_that_the_tables_describe(smoke):
         f"step-{n:06d}.safetensors" for n in (0, 1, 2, 4, 8, 10, 20)
     ]
     for step in (0, 20):
-        for name, weight in files.read_tensors(run / "qkv" / f"step-{step:06d}.safetensors").items():
+        for name, weight in arrays.read(run / "qkv" / f"step-{step:06d}.safetensors").items():
             of_block = table[(table["step"] == step) & (table["block"] == int(name.split(".")[1]))]
             row = of_block[of_block["part"] == "qkv"]
             assert row["std"].item() == pytest.approx(weight.std(), rel=1e-5)
@@ -201,7 +201,7 @@ def test_updates_are_those_that_the_snapshots_show(smoke):
     key = ["step", "block", "part", "head"]
     assert updates[key].equals(weights[key])
     assert (updates[["gradient_norm", "update_ratio"]] > 0).all(axis=None)
-    before, after = (files.read_tensors(run / "qkv" / f"step-{step:06d}.safetensors") for step in (1, 2))
+    before, after = (arrays.read(run / "qkv" / f"step-{step:06d}.safetensors") for step in (1, 2))
     for block, (name, weight) in enumerate(before.items()):
         row = updates[(updates["step"] == 1) & (updates["block"] == block) & (updates["part"] == "qkv")]
         expected = np.linalg.norm(after[name] - weight) / np.linalg.norm(weight)

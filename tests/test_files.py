@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.common import files
+from stages.common import arrays, files
 from stages.common.cli import UserError
 
 
@@ -69,20 +69,20 @@ def test_json_has_the_same_bytes_for_the_same_content(tmp_path):
 
 
 def test_tensors_have_the_same_bytes_and_come_back(tmp_path):
-    arrays = {"b": np.arange(6.0).reshape(2, 3).T, "a": np.arange(3, dtype=np.uint16)}
-    files.write_tensors(tmp_path / "1", arrays)
-    files.write_tensors(tmp_path / "2", dict(reversed(arrays.items())))
+    some = {"b": np.arange(6.0).reshape(2, 3).T, "a": np.arange(3, dtype=np.uint16)}
+    arrays.write(tmp_path / "1", some)
+    arrays.write(tmp_path / "2", dict(reversed(some.items())))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
-    for name, array in files.read_tensors(tmp_path / "1").items():
-        np.testing.assert_array_equal(array, arrays[name])
-        assert array.dtype == arrays[name].dtype
+    for name, array in arrays.read(tmp_path / "1").items():
+        np.testing.assert_array_equal(array, some[name])
+        assert array.dtype == some[name].dtype
 
 
 def test_missing_and_damaged_tensors_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        files.read_tensors(tmp_path / "none")
+        arrays.read(tmp_path / "none")
     path = tmp_path / "damaged"
-    files.write_tensors(path, {"a": np.zeros(100)})
+    arrays.write(path, {"a": np.zeros(100)})
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="damaged: not a sound safetensors file"):
-        files.read_tensors(path)
+        arrays.read(path)

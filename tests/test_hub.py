@@ -6,7 +6,7 @@ from hub_server import BOOK, serving
 from safetensors.numpy import save
 from test_inputs import TEXT, gpt2_tensors
 
-from stages.common import files
+from stages.common import arrays
 from stages.common.cli import UserError
 from stages.sources import embedded, hub
 from stages.survey import client as requests
@@ -60,7 +60,7 @@ def test_hub_brings_text_tokenizer_and_norms_and_says_where_from(project, server
     assert (inputs / "corpus.txt").read_text() == TEXT.strip() + "\n"
     for name in ("vocab.json", "merges.txt"):
         assert (inputs / "tokenizer" / name).read_bytes() == repository[name]
-    tensors = files.read_tensors(inputs / "checkpoints" / "gpt2" / "model.safetensors")
+    tensors = arrays.read(inputs / "checkpoints" / "gpt2" / "model.safetensors")
     assert set(tensors) == {name for name in gpt2_tensors() if "ln_" in name}
     for name, array in tensors.items():
         np.testing.assert_array_equal(array, gpt2_tensors()[name])

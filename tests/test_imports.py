@@ -18,7 +18,7 @@ TORCHED = {"check", "train", "ablate"}  # check asks the hardware, where a GPU o
 FORBIDDEN = {
     "a stage imports another": ("stages/sweep.py", "from stages import softmax", {"layers"}),
     "a stage imports another inside a function": ("stages/logits.py", "def f(): import stages.dynamics", {"layers"}),
-    "a stage imports check": ("stages/sweep.py", "from stages.check import read", {"layers", "without-torch"}),
+    "a stage imports check": ("stages/sweep.py", "from stages.check import validated", {"layers", "without-torch"}),
     "common imports a package": ("stages/common/files.py", "import stages.landscape.zone", {"layers"}),
     "a package imports a stage": ("stages/evidence/judge.py", "from stages.claims import told", {"layers"}),
     "two packages side by side": ("stages/landscape/rows.py", "import stages.evidence.judge", {"layers"}),

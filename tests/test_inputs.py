@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from stages.common import bpe, files
+from stages.common import arrays, bpe
 from stages.common.cli import UserError
 from stages.sources import embedded
 
@@ -82,7 +82,7 @@ def test_a_directory_is_copied_and_its_path_is_no_provenance(project, tmp_path):
     inputs = project.folder / "data" / "inputs"
     assert (inputs / "corpus.txt").read_bytes() == TEXT.encode()
     assert (inputs / "tokenizer" / "merges.txt").read_bytes() == (source / "gpt2" / "merges.txt").read_bytes()
-    kept = files.read_tensors(inputs / "checkpoints" / "gpt2" / "model.safetensors")
+    kept = arrays.read(inputs / "checkpoints" / "gpt2" / "model.safetensors")
     expected = {name: array for name, array in gpt2_tensors().items() if "ln_" in name}
     assert set(kept) == set(expected)
     for name, array in expected.items():

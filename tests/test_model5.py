@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_inputs import TEXT
 
-from stages.common import files, streams
+from stages.common import arrays, streams
 from stages.common.cli import UserError
 from stages.common.statistics import excess_kurtosis
 from stages.model5 import export, initialisation, training
@@ -66,7 +66,7 @@ def test_the_export_gives_our_logits(exported):
 
 def test_the_export_leaves_layernorms_untouched_and_divides_the_head(exported):
     model, _, folder = exported
-    tensors = files.read_tensors(folder / "model.safetensors")
+    tensors = arrays.read(folder / "model.safetensors")
     np.testing.assert_array_equal(tensors["transformer.h.1.ln_2.weight"], model.blocks[1].ln_2.weight.detach().numpy())
     np.testing.assert_array_equal(tensors["transformer.ln_f.bias"], model.ln_f.bias.detach().numpy())
     np.testing.assert_allclose(tensors["lm_head.weight"] * math.sqrt(32), tensors["transformer.wte.weight"], rtol=1e-6)

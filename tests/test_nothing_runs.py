@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from test_environment import lend_environment, make, script
 from test_inputs import gpt2_tensors, local_source
 
-from stages.common import bpe, document, files
+from stages.common import arrays, bpe, document
 from stages.common.cli import UserError
 from stages.configure import assignments, words
 from stages.model5.checkpoints import STATE, Checkpoints
@@ -147,7 +147,7 @@ def test_a_pickle_is_no_config_no_tokenizer_and_no_table(tmp_path, trap):
             bpe.load(tmp_path)
         (tmp_path / "x.safetensors").write_bytes(contents)
         with pytest.raises(UserError, match="not a sound safetensors file"):
-            files.read_tensors(tmp_path / "x.safetensors")
+            arrays.read(tmp_path / "x.safetensors")
 
 
 def test_a_pickle_is_no_state_of_a_training_even_with_the_right_checksum(tmp_path, trap, capsys):

@@ -5,7 +5,7 @@ import pytest
 from test_inputs import local_source, point_at
 
 from stages import tokens
-from stages.common import files
+from stages.common import arrays
 from stages.common.cli import UserError
 
 
@@ -34,7 +34,7 @@ def test_tokens_decode_to_the_text(bare, tmp_path):
     bare.configure("tokens.context_length=16")
     assert bare.here("inputs").returncode == 0
     assert bare.here("tokens").returncode == 0
-    found = files.read_tensors(bare.folder / "data" / "tokens" / "tokens.safetensors")
+    found = arrays.read(bare.folder / "data" / "tokens" / "tokens.safetensors")
     assert found["train"].dtype == np.uint16
     from stages.common import bpe
 

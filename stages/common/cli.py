@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -28,6 +29,11 @@ class UserError(Exception):
 def plain(text: str) -> str:
     """Text of others as one line that a terminal shows and does not obey: what is not printable, escaped; no tabs."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.expandtabs())
+
+
+def redacted(url: str) -> str:
+    """An address as messages and tables show it: without password, and without what follows ? or #."""
+    return re.sub("(?<=//)[^/]*@", "", re.split("[?#]", url)[0])
 
 
 def parser(module_doc: str | None, prog: str) -> argparse.ArgumentParser:

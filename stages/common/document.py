@@ -2,6 +2,8 @@
 
 Aliases let a kilobyte stand for gigabytes, and ten thousand brackets fill any stack. The parser's events show both at
 once and at no cost. What can't be built, such as the 31st of February, says where it stands.
+
+The parser is the one that DVC uses, so both read a file alike: libyaml's.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
-from ruamel.yaml.error import StringMark
+from ruamel.yaml.error import StringMark, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 LARGEST = 2**15  # bytes of a text, and characters of its values with every alias written out; params.yaml has 7,000
 DEEPEST = 32  # collections in each other
+UNBUILDABLE = (ValueError, KeyError, TypeError, AttributeError, AssertionError)  # what bad values raise in ruamel.yaml
 
 
 class _Located(SafeConstructor):
@@ -23,7 +26,7 @@ class _Located(SafeConstructor):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep=deep)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNBUILDABLE as error:
             _refuse(f"a value that can't be ({error})", node.start_mark)
 
 
@@ -31,12 +34,12 @@ def _refuse(problem: str, mark: StringMark) -> NoReturn:
     raise ConstructorError(None, None, problem, mark)
 
 
-def _look(text: str) -> None:
+def _look(text: str, largest: int) -> None:
     """Refuse what would take more than its share of memory or stack."""
     weights: dict[str, int] = {}  # of what has an anchor
     opened: list[tuple[str | None, int]] = []  # anchors, and the weight when they began
     weight = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for event in YAML(typ="safe").parse(text):
         if isinstance(event, CollectionStartEvent):
             opened.append((event.anchor, weight))
             if len(opened) > DEEPEST:
@@ -51,17 +54,23 @@ def _look(text: str) -> None:
             if event.anchor in {anchor for anchor, _ in opened}:
                 _refuse("a collection that holds itself", event.start_mark)
             weight += weights.get(event.anchor, 0)
-        if weight > LARGEST:
-            _refuse(f"values of more than {LARGEST:,} characters, aliases written out", event.start_mark)
+        if weight > largest:
+            _refuse(f"values of more than {largest:,} characters, aliases written out", event.start_mark)
 
 
-def load(text: str) -> Any:
+def load(text: str, largest: int = LARGEST) -> Any:
     """The plain values that a YAML text stands for.
 
+    Args:
+        largest: characters that its values may have, with every alias written out.
+
     Raises:
-        YAMLError: if it is not YAML, or too large or too deep with its aliases written out.
+        YAMLError: if it is not YAML, repeats a key, or is too large or too deep.
     """
-    _look(text)
-    yaml = YAML(typ="safe", pure=True)
+    yaml = YAML(typ="safe")
     yaml.Constructor = _Located
-    return yaml.load(text)
+    try:
+        _look(text, largest)
+        return yaml.load(text)
+    except UNBUILDABLE as error:  # somewhere
+        raise YAMLError(f"a value that can't be ({str(error) or type(error).__name__})") from None

@@ -17,15 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as tensors_to_bytes
-
-from stages.common.cli import UserError
-
 DATA = Path("data")
+MODEL5 = DATA / "model5"  # a folder for each seed
 METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")
+ABLATIONS = Path("reports/ablations")  # what `make ablations` found last
+KEPT = Path("reports/paper")  # a run at the articles' own size, see stages/keep.py
 SIGNIFICANT_DIGITS = 6
 
 
@@ -143,13 +140,8 @@ def rounded(value: Any) -> Any:
         return {str(key): rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(entry) for entry in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return significant(float(value))
-    return value
+    value = value.item() if hasattr(value, "item") else value  # of NumPy
+    return significant(value) if isinstance(value, float) else value
 
 
 def write_metrics(name: str, metrics: Mapping[str, Any]) -> None:
@@ -162,46 +154,10 @@ def read_metrics(name: str) -> Any:
 
 
 def write_plot(name: str, columns: Mapping[str, Any]) -> None:
-    """Write a stage's plot data to `reports/plots/NAME.csv`, floats to six significant digits."""
-    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
-    lines = [",".join(columns)]
-    lines += [",".join(str(rounded(value)) for value in row) for row in rows]
+    """Write columns of a stage's plot to `reports/plots/NAME.csv`, floats to six significant digits."""
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(str(rounded(value)) for value in row) for row in rows)]
     write_text(PLOTS / f"{name}.csv", "\n".join(lines) + "\n")
-
-
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays as one safetensors file; the library orders tensors, but metadata of one entry only."""
-    contents = tensors_to_bytes(
-        {name: np.ascontiguousarray(array) for name, array in tensors.items()},
-        metadata=dict(metadata) if metadata else None,
-    )
-    write_bytes(path, contents)
-
-
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of a safetensors file.
-
-    Raises:
-        UserError: if it is missing or damaged.
-    """
-    with open_tensors(path) as handle:
-        return {name: handle.get_tensor(name) for name in sorted(handle.keys())}
-
-
-@contextmanager
-def open_tensors(path: Path) -> Iterator[Any]:
-    """Open a safetensors file for reading tensor by tensor.
-
-    Raises:
-        UserError: if it is missing or damaged.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that makes it, or check the path")
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            yield handle
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a sound safetensors file ({error}); fetch or make it again") from error
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The one reader of `params.yaml`: typed, strict sections, and problems told one line each.
 
-A stage declares its section as a subclass of `Section` and what it needs of the shared section `run:` by combining
-`RootSeed`, `Seeds` and `Threads`; it gets exactly that.
+Each section is declared in `stages/config/` as a subclass of `Section`, with what its stage needs of the shared section
+`run:`; the stage gets exactly that.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from ruamel.yaml import YAML
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
 from ruamel.yaml.error import YAMLError
 
+from stages.common import document
 from stages.common.cli import UserError
 
 PARAMS = Path("params.yaml")
-UNREADABLE = (YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what bad YAML can raise
 
 
 class Section(BaseModel):
     """A section of `params.yaml`: strict types, no unknown keys, finite numbers, immutable."""
 
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def divides(value: int, info: ValidationInfo, of: str) -> int:
@@ -53,53 +50,32 @@ def power_of_two(value: int) -> int:
     return value
 
 
-class RootSeed(Section):
-    root_seed: int = Field(ge=0, lt=2**63)
-    """The number every random stream of the project is derived from."""
-
-
-class Seeds(Section):
-    seeds: list[int] = Field(min_length=1, max_length=1000)
-    """Model 5 is trained once for each of these; they are the replicates of every statement about training."""
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_and_natural(cls, seeds: list[int]) -> list[int]:
-        if any(not 0 <= seed < 2**31 for seed in seeds):
-            raise ValueError("every seed must lie in 0 … 2147483647")
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("no seed may stand twice")
-        return seeds
-
-
-class Threads(Section):
-    threads: int = Field(ge=1, le=1024)
-    """Threads for the numerical work. The last digits of some results depend on it."""
-
-
-class Run(RootSeed, Seeds, Threads):
-    """The whole shared section `run:`."""
-
-
 SectionT = TypeVar("SectionT", bound=Section)
 RunT = TypeVar("RunT", bound=Section)
 
 
-def read(path: Path = PARAMS) -> dict[str, Any]:
-    """The parameter file as plain nested dictionaries.
+def read(path: Path = PARAMS, largest: int = document.LARGEST) -> dict[str, Any]:
+    """The parameter file, or another YAML file of the project, as plain nested dictionaries, whatever lies there.
+
+    Args:
+        largest: bytes that it may have, and characters of its values with every alias written out.
 
     Raises:
-        UserError: if it can't be read, is not YAML, repeats a key, or is not a mapping.
+        UserError: if it can't be read, is not YAML, repeats a key, is not a mapping, or is too large.
     """
     try:
-        contents = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file")
+        if path.stat().st_size > largest:
+            raise UserError(f"{path}: more than {largest:,} bytes")
+        contents = document.load(path.read_text("utf-8"), largest)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except UNREADABLE as error:
+    except YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(contents, dict):
         raise UserError(f"{path}: must be a mapping of sections, got {_shown(contents)}")

@@ -9,13 +9,12 @@ import pandas as pd
 
 from stages.common import files, statistics, tables
 
-MODEL5 = files.DATA / "model5"
 OWN_SCALING = "scaled"  # of attention's logits: the one that Model 5 is trained with
 
 
 def gather(table: str, seeds: list[int]) -> pd.DataFrame:
     """One table of every seed's run, with a column `seed`."""
-    runs = ((seed, MODEL5 / f"seed-{seed}" / f"{table}.parquet") for seed in seeds)
+    runs = ((seed, files.MODEL5 / f"seed-{seed}" / f"{table}.parquet") for seed in seeds)
     return pd.concat([tables.read(path, table).assign(seed=seed) for seed, path in runs], ignore_index=True)
 
 

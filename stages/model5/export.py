@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stages.common import files
+from stages.common import arrays, files
 from stages.model5.model import LAYERNORM_EPS, Model5
 
 RENAMED = {"attn.qkv": "attn.c_attn", "attn.output": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}
@@ -66,6 +66,6 @@ def export(model: Model5, tokenizer: Path, folder: Path) -> None:
     """Write config.json, model.safetensors and the tokenizer's two files to `folder` (made if it is not there)."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "config.json", gpt2_config(model))
-    files.write_tensors(folder / "model.safetensors", gpt2_tensors(model), {"format": "pt"})
+    arrays.write(folder / "model.safetensors", gpt2_tensors(model), {"format": "pt"})
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(tokenizer / name, folder / name)

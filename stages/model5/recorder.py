@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +11,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stages.common import files
+from stages.config.train import Settings
 from stages.model5 import attention, snapshots, training
 from stages.model5.snapshots import Row
-
-if TYPE_CHECKING:
-    from stages.train import Settings
 
 SNAPSHOT_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

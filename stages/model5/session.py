@@ -9,23 +9,21 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import stages
-from stages.common import bpe, cli, files, streams, tables
+from stages.common import arrays, bpe, cli, files, streams, tables
 from stages.common.processes import StopRequest
+from stages.config.train import Run, Settings
 from stages.model5 import export, hardware, initialisation, training
 from stages.model5.checkpoints import Checkpoints
 from stages.model5.distributed import World
 from stages.model5.model import Model5, Shape
 from stages.model5.recorded import CHECKPOINTS
 from stages.model5.recorder import SNAPSHOT_TYPES, Recorder, columns
-
-if TYPE_CHECKING:
-    from stages.train import Run, Settings
 
 TOKENS = files.DATA / "tokens"
 TOKENIZER = files.DATA / "inputs" / "tokenizer"
@@ -39,7 +37,8 @@ def determining(settings: Settings) -> dict[str, Any]:
 def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
     """Everything that determines the bytes of the outputs, but for how the processes are laid out."""
     here = Path(stages.__file__).parent
-    code = [here / "__init__.py", here / "train.py", *(here / "common").glob("*.py"), *(here / "model5").glob("*.py")]
+    code = [here / name for name in ("__init__.py", "train.py", "config/run.py", "config/train.py")]
+    code += [path for folder in ("common", "model5") for path in (here / folder).glob("*.py")]
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
     return {
         "train": determining(settings),
@@ -79,7 +78,7 @@ class Training:
         self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
         self.description = files.read_json(TOKENS / "description.json")
-        self.tokens = files.read_tensors(TOKENS / "tokens.safetensors")
+        self.tokens = arrays.read(TOKENS / "tokens.safetensors")
         self.context_length = self.description["context_length"]
         self.tokenizer = bpe.load(TOKENIZER)
         self.prompt = self.tokenizer.encode(settings.prompt).ids

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.common import files
 from stages.scheduling.schedule import Graph, short_name
 
 PIPELINE = "dvc.yaml"
@@ -53,8 +54,6 @@ def sort_lock(lock: Path, names: Sequence[str]) -> None:
     entries.sort(key=lambda entry: places.get(entry.split(":\n", 1)[0].strip(" '\""), len(places)))
     ordered = head[0] + "".join(entries)
     if ordered != text:
-        from stages.common import files  # which imports NumPy
-
         files.write_text(lock, ordered)
 
 

@@ -7,7 +7,6 @@ each time, or as long as the server asks.
 from __future__ import annotations
 
 import random
-import re
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import TypeVar
 
 import httpx2
 
-from stages.common.cli import UserError, plain
+from stages.common.cli import UserError, plain, redacted
 from stages.survey.ranges import Bar, MissingError, Tally, no_bar
 from stages.survey.threads import AT_ONCE, begin
 
@@ -50,11 +49,6 @@ class TransientError(Exception):
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.wait = wait
-
-
-def redacted(url: str) -> str:
-    """An address as messages and tables show it: without password, and without what follows ? or #."""
-    return re.sub("(?<=//)[^/]*@", "", re.split("[?#]", url)[0])
 
 
 class Client:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx2
 
-from stages.common.cli import UserError
-from stages.survey.client import Client, RefusedError, TransientError, redacted
+from stages.common.cli import UserError, redacted
+from stages.survey.client import Client, RefusedError, TransientError
 from stages.survey.ranges import HEAD, Advance, LocalFile, MissingError, Span, Tally, changed, ignore
 from stages.survey.threads import each
 

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from stages.common.cli import UserError
-from stages.survey.client import Client, redacted
+from stages.common.cli import UserError, redacted
+from stages.survey.client import Client
 from stages.survey.folders import INDEX, Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
 
 SAFETENSORS = ".safetensors"

@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 
-from stages.common.cli import plain
+from stages.common.cli import plain, redacted
 from stages.survey import gpt2
-from stages.survey.client import Client, redacted
+from stages.survey.client import Client
 from stages.survey.extract import Extraction, extract
 from stages.survey.locate import is_here, locate, where
 from stages.survey.ranges import Advance, ignore

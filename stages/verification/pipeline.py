@@ -76,7 +76,7 @@ class Recorded:
 
     def __init__(self, lock: Path) -> None:
         self.path = lock
-        stages = params.read(lock).get("stages")
+        stages = params.read(lock, largest=2**24).get("stages")
         if not isinstance(stages, dict):
             raise cli.UserError(f"{lock}: names no stages; run make repro and commit it")
         self.stages: dict[str, dict[str, Any]] = stages

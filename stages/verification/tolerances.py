@@ -66,7 +66,7 @@ class Tolerances:
     def __init__(self, path: Path = TOLERANCES, exact: bool = False) -> None:
         self.path = Path(path.name)
         try:
-            parsed = _Lines.model_validate(params.read(path)).root
+            parsed = _Lines.model_validate(params.read(path, largest=2**20)).root
         except ValidationError as error:
             raise cli.UserError(
                 *(f"{self.path}: {': '.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())

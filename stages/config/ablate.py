@@ -1,0 +1,55 @@
+"""The section `ablate` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from stages.common import params
+from stages.common.params import Section
+from stages.config.run import RootSeed, Threads
+
+
+class Settings(Section):
+    width: int = Field(ge=2, le=16_384)
+    """Width of the embeddings and of the residual stream."""
+
+    heads: int = Field(ge=1, le=256)
+    """Attention heads in each block; must divide the width."""
+
+    blocks: int = Field(ge=2, le=256)
+    """Number of Transformer blocks."""
+
+    batch_size: int = Field(ge=1, le=65_536)
+    """Windows in a batch."""
+
+    steps: int = Field(ge=1, le=10_000_000)
+    """Updates."""
+
+    learning_rate: float = Field(gt=0, le=10)
+    """AdamW's learning rate, constant."""
+
+    weight_decay: float = Field(ge=0, le=10)
+    """AdamW's decoupled weight decay, on every parameter."""
+
+    look_every: int = Field(ge=1, le=10_000_000)
+    """Steps between looks at the model; before the first of them, they are at 0, 1, 2, 4, 8, …."""
+
+    evaluation_windows: int = Field(ge=1, le=1_000_000)
+    """Fixed windows of the test text behind each test loss."""
+
+    probe_windows: int = Field(ge=1, le=65_536)
+    """How many of them attention and activations are looked at on."""
+
+    @field_validator("heads")
+    @classmethod
+    def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
+        return params.divides(heads, info, "ablate.width")
+
+    @field_validator("probe_windows")
+    @classmethod
+    def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
+        return params.at_most(probes, info, "ablate.evaluation_windows")
+
+
+class Run(RootSeed, Threads):
+    """What this stage sees of `run:`."""

@@ -1,0 +1,23 @@
+"""The section `claims` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stages.common.params import Section
+from stages.config.run import RootSeed
+
+
+class Settings(Section):
+    about: float = Field(gt=0, lt=1)
+    """"About x": the interval lies within this relative margin of x."""
+
+    overlap: float = Field(gt=0, lt=1)
+    """"Almost perfectly": relative distance from the theory, at every dimension."""
+
+    few: float = Field(gt=0, lt=1)
+    """"A few entries": at most this share of them holds half of the probability."""
+
+
+class Run(RootSeed):
+    """What this stage sees of `run:`."""

@@ -1,0 +1,32 @@
+"""The section `formats` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from stages.common import params
+from stages.common.params import Section
+from stages.config.run import RootSeed
+
+
+class Settings(Section):
+    widest: int = Field(ge=2, le=2**20)
+    """Largest dimension d, a power of two; every power of two from 2 on is measured."""
+
+    rows: int = Field(ge=1, le=10_000)
+    """Queries q at each d."""
+
+    keys: int = Field(ge=2, le=1_000)
+    """Keys k at each d, over which softmax is taken."""
+
+    appears: float = Field(gt=0, le=1)
+    """A failure appears at the first d at which this share of the rows has it."""
+
+    @field_validator("widest")
+    @classmethod
+    def _power_of_two(cls, widest: int) -> int:
+        return params.power_of_two(widest)
+
+
+class Run(RootSeed):
+    """What this stage sees of `run:`."""

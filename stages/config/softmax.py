@@ -1,0 +1,20 @@
+"""The section `softmax` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stages.common.params import Section
+from stages.config.run import RootSeed
+
+
+class Settings(Section):
+    trials: int = Field(ge=2, le=1_000_000)
+    """Fresh draws of Q and K behind the intervals."""
+
+    samples: int = Field(ge=1_000, le=10_000_000)
+    """Draws for each row in the test of the sampling temperature."""
+
+
+class Run(RootSeed):
+    """What this stage sees of `run:`."""

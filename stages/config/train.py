@@ -1,0 +1,106 @@
+"""The section `train` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from stages.common import params
+from stages.common.params import Section
+from stages.config.run import RootSeed, Threads
+
+
+class Settings(Section):
+    width: int = Field(ge=2, le=16_384)
+    """Width of the embeddings and of the residual stream."""
+
+    heads: int = Field(ge=1, le=256)
+    """Attention heads in each block; must divide the width."""
+
+    blocks: int = Field(ge=1, le=256)
+    """Number of Transformer blocks."""
+
+    batch_size: int = Field(ge=1, le=65_536)
+    """Windows in a batch, over all processes."""
+
+    accumulate: int = Field(ge=1, le=65_536)
+    """Parts that each process takes its share of a batch in, one after another, to save memory."""
+
+    processes: int = Field(ge=1, le=65_536)
+    """Processes that share each batch; the stage starts them on this machine, torchrun on several."""
+
+    device: Literal["cpu", "cuda", "auto"]
+    """Where to train; `auto` is a GPU if there is one."""
+
+    precision: Literal["fp32", "bf16", "bf16_anyway"]
+    """Type of the matrix products; bf16 (autocast) is refused on a processor that lacks it, bf16_anyway is not."""
+
+    compile: bool
+    """Whether torch.compile makes the model faster first; needs a C++ compiler, pays off on GPUs."""
+
+    steps: int = Field(ge=1, le=10_000_000)
+    """Updates; what the articles call epochs."""
+
+    learning_rate: float = Field(gt=0, le=10)
+    """AdamW's learning rate, constant."""
+
+    weight_decay: float = Field(ge=0, le=10)
+    """AdamW's decoupled weight decay, on every parameter."""
+
+    linear_std: float = Field(ge=1e-6, le=10)
+    """Standard deviation of the Linear weights at the start."""
+
+    snapshot_every: int = Field(ge=1, le=10_000_000)
+    """Steps between snapshots of the weights; before the first of them, snapshots are at 0, 1, 2, 4, 8, …."""
+
+    snapshot_precision: Literal["fp32", "bf16"]
+    """Type of the QKV weights in the snapshots' files; the tables are made from the weights as they are."""
+
+    checkpoint_every: int = Field(ge=1, le=10_000_000)
+    """Steps between checkpoints; what a kill costs at most. No result depends on it."""
+
+    evaluate_every: int = Field(ge=1, le=10_000_000)
+    """Steps between test losses; step 0 is always one."""
+
+    evaluation_windows: int = Field(ge=1, le=1_000_000)
+    """Fixed windows of the test text behind each test loss."""
+
+    probe_windows: int = Field(ge=1, le=65_536)
+    """How many of them the attention statistics look at."""
+
+    histogram_edges: int = Field(ge=2, le=10_000)
+    """Edges of the weights' histogram, evenly over ±histogram_limit; beyond lie an under- and an overflow bin."""
+
+    histogram_limit: float = Field(ge=1e-6, le=1e6)
+    """Outermost edges of the histogram."""
+
+    tail_sigmas: float = Field(gt=0)
+    """A weight beyond this many initial standard deviations lies in the tail."""
+
+    prompt: str = Field(min_length=1)
+    """What the text samples start from."""
+
+    sample_tokens: int = Field(ge=1, le=100_000)
+    """Tokens generated before and after training."""
+
+    @field_validator("heads")
+    @classmethod
+    def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
+        return params.divides(heads, info, "train.width")
+
+    @model_validator(mode="after")
+    def _equal_shares(self) -> Settings:
+        shares = self.processes * self.accumulate
+        if self.batch_size % shares:
+            raise ValueError(f"batch_size = {self.batch_size} must be a multiple of processes × accumulate = {shares}")
+        return self
+
+    @field_validator("probe_windows")
+    @classmethod
+    def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
+        return params.at_most(probes, info, "train.evaluation_windows")
+
+
+class Run(RootSeed, Threads):
+    """What this stage sees of `run:`; its own seed comes on the command line."""
