@@ -15,6 +15,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 FAILED = 1
 RUNNING = "Running stage '%s':"
 RESTORED = "Stage '%s' is cached - skipping run, checking out outputs"
+GAVE_UP = "gave up: "  # begins the line that says why DVC did
 LONGEST_LINE = 2**16  # characters that are held until a line ends
 
 
@@ -30,8 +31,8 @@ def _end_with(parent: int) -> None:
         os._exit(FAILED)
 
 
-def _reproduce(stage: str, force: bool) -> int:
-    """What `dvc repro --single-item STAGE` does; returns an exit code."""
+def _reproduce(stage: str, force: bool) -> str:
+    """What `dvc repro --single-item STAGE` does; returns why it failed, or nothing."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -41,13 +42,11 @@ def _reproduce(stage: str, force: bool) -> int:
         with Repo(_wait_for_lock=True) as repo:
             repo.reproduce(stage, single_item=True, force=force, run_cache=not force)
     except DvcException as error:
-        causes, cause = [str(error)], error.__cause__
-        while cause:
-            causes.append(str(cause))
-            cause = cause.__cause__
-        print("error:", ": ".join(filter(None, causes)), file=sys.stderr)
-        return FAILED
-    return 0
+        causes: list[BaseException | None] = [error]
+        while causes[-1]:
+            causes.append(causes[-1].__cause__)
+        return ": ".join(filter(None, map(str, causes[:-1]))) or type(error).__name__
+    return ""
 
 
 class Child:
@@ -84,7 +83,10 @@ class Child:
             if captured:
                 os.dup2(theirs, sys.stdout.fileno())
                 os.dup2(theirs, sys.stderr.fileno())
-            code = _reproduce(self.stage, force)
+            if reason := _reproduce(self.stage, force):
+                os.write(theirs, f"{GAVE_UP}{reason}\n".encode())
+            else:
+                code = 0
         except BaseException:  # a defect; nothing of the parent's may go on here
             traceback.print_exc()
         finally:

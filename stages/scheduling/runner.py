@@ -15,7 +15,7 @@ import psutil
 from stages.common import cli
 from stages.common.processes import SHELLS, StopRequest
 from stages.scheduling import pipeline
-from stages.scheduling.child import Child
+from stages.scheduling.child import GAVE_UP, Child
 from stages.scheduling.schedule import Schedule, short_name
 
 TICK = 0.5  # seconds between looks at whether the user wants to stop
@@ -117,7 +117,7 @@ class Runner:
         for line in child.lines():
             if NEWS.match(line):
                 print(line, flush=True)
-            elif line.strip():
+            elif line.strip() and not line.startswith(GAVE_UP):
                 print(f"{short_name(child.stage)}: {line}", file=sys.stderr, flush=True)
             self.said[child.stage] = [*self.said[child.stage], line][-100:]
         if child.ended:
@@ -142,11 +142,12 @@ class Runner:
 
     def _failure(self, name: str, code: int) -> str:
         """What went wrong in a stage, in one line."""
-        lines = self.said[name]
-        errors = [ERROR.sub("", line) for line in lines if ERROR.match(line)]
+        lines = [line for line in self.said[name] if line.strip()]
+        told = [ERROR.sub("", line) for line in lines if ERROR.match(line)]
+        told = told or [line.removeprefix(GAVE_UP) for line in lines if line.startswith(GAVE_UP)]
         if code < 0:
-            errors.append(f"DVC was ended by {signal.Signals(-code).name}")
-        return f"{short_name(name)} failed: {'; '.join(errors or lines[-LAST_LINES:]) or 'see above'}"
+            told.append(f"DVC was ended by {signal.Signals(-code).name}")
+        return f"{short_name(name)} failed: {'; '.join(told or lines[-LAST_LINES:])}"
 
     def _stop_all(self) -> None:
         """Ask what the children run to stop; DVC itself then notes how that ended, and ends."""
