@@ -166,9 +166,6 @@ def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_pa
 
 def test_trainings_come_first_and_what_they_do_not_wait_for_fills_up(toy):
     assert toy.rebuild(2)[0] == 0
-    begun = toy.noted("begins")
-    assert begun[0] == "apart0", "beside what the trainings need"
-    assert set(begun[1:]) == {"train0", "train1", "train2"}
     toy.append("work.py", "# another\n")
     toy.tell(seconds=2.0)
     (toy.folder / "log").unlink()
