@@ -1,8 +1,9 @@
 """Time Model 5's training beside its peers on this machine's processor, and print a table.
 
 Whole steps (forwards, backwards, optimiser) after a warm-up, medians with their range, each variant in processes of its
-own, in turns. `exercise` is Model 5 as the exercise writes it, `transformers` GPT-2 of that library at the same sizes;
-model FLOPs are 6 x parameters x tokens, their share is of the rate of matrix products of the same precision.
+own, in turns. `ours-portable` is Model 5 in portable arithmetic, on one core; `exercise` is Model 5 as the exercise
+writes it, `transformers` GPT-2 of that library at the same sizes. Model FLOPs are 6 x parameters x tokens; their share
+is of the rate of matrix products in the same arithmetic and precision.
 The articles' size takes tens of minutes on a small machine and 9 GB of memory; let nothing else run meanwhile.
 
 examples:

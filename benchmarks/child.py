@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from benchmarks.peers import Step
 
 
+PORTABLE = "ours-portable"
+
+
 def made(variant: str, size: Size) -> Step:
     """The training step of a variant, named WHOSE-PRECISION."""
     whose, precision = variant.rsplit("-", 1)
@@ -50,7 +53,7 @@ def train(variant: str, size: Size, steps: int, threads: int) -> dict[str, Any]:
     step = made(variant, size)
     import torch  # after `stages`, where that is needed
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1 if variant == PORTABLE else threads)
     generator = torch.Generator().manual_seed(0)
     shape = size.batch_size, size.context_length + 1
     seconds, loss = [], 0.0
@@ -64,18 +67,28 @@ def train(variant: str, size: Size, steps: int, threads: int) -> dict[str, Any]:
     return {"seconds": seconds[size.warm_up :], "loss": loss, "peak": peak_memory(), "ours": "stages" in sys.modules}
 
 
+def is_native(job: dict[str, Any]) -> bool:
+    """Whether a job is of the project's own code in native arithmetic."""
+    variant: str = job.get("variant", f"ours-{job.get('precision')}")
+    return variant.startswith("ours-") and variant != PORTABLE
+
+
 def do(job: dict[str, Any]) -> dict[str, Any]:
     kind = job["kind"]
+    if is_native(job):
+        from stages.common import arithmetic
+
+        arithmetic.restart_native()
     if kind == "train":
         return train(job["variant"], Size(**job["size"]), job["steps"], job["threads"])
     from benchmarks import ours
 
     if kind == "machine":
         return ours.machine()
-    ours.use_threads(job["threads"])
+    ours.use_threads(1 if job["precision"] == "portable" else job["threads"])
     if kind == "rates":
-        return ours.product_rates(job["precisions"], job["side"])
-    return ours.watching(Size(**job["size"]), job["precision"], job["threads"])
+        return ours.product_rate(job["precision"], job["side"])
+    return ours.watching(Size(**job["size"]), job["precision"])
 
 
 if __name__ == "__main__":

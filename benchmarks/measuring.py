@@ -23,7 +23,7 @@ from stages.common import machine
 from stages.common.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-VARIANTS = ("ours-fp32", "ours-bf16", "exercise-fp32", "transformers-fp32", "transformers-bf16")
+VARIANTS = ("ours-portable", "ours-fp32", "ours-bf16", "exercise-fp32", "transformers-fp32", "transformers-bf16")
 PAIR, WATCHING = "two-at-once", "watching"
 NAMES = (*VARIANTS, PAIR, WATCHING)
 COMPARED = (
@@ -121,7 +121,7 @@ class Measuring:
         self.loads = [machine.load()]
         with child("machine", kind="machine") as process:
             self.machine = machine.describe() | process.result() | {"threads": plan.threads}
-        self.precisions = ["fp32", "bf16"] if self.machine["bf16"] else ["fp32"]
+        self.precisions = ["portable", "fp32", *(["bf16"] if self.machine["bf16"] else [])]
         self.rates: list[dict[str, float]] = []
 
     def everything(self, sizes: list[Size]) -> dict[str, Any]:
@@ -181,9 +181,11 @@ class Measuring:
         return found
 
     def product_rates(self) -> dict[str, float]:
-        job = {"precisions": self.precisions, "side": self.plan.side, "threads": self.plan.threads}
-        with child("matrix products", kind="rates", **job) as process:
-            found = process.result()
+        found: dict[str, float] = {}
+        for precision in self.precisions:
+            job = {"precision": precision, "side": self.plan.side, "threads": self.plan.threads}
+            with child("matrix products", kind="rates", **job) as process:
+                found |= process.result()
         self.rates.append(found)
         told = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in found.items())
         say(f"matrix products: {told}; load average {machine.load():.2f}")
@@ -199,8 +201,8 @@ class Measuring:
         return {"steps": steps, "alone": alone, "together": both, "ratios": [s / mean(alone) for s in both]}
 
     def watching(self, size: Size) -> dict[str, Any]:
-        """What recording costs, in the precision one would train in: the small size in fp32."""
-        precision = "fp32" if size.width < 512 else self.precisions[-1]
+        """What recording costs, in the precision one would train in: the small size in portable arithmetic."""
+        precision = "portable" if size.width < 512 else self.precisions[-1]
         say(f"{size.name}: what is recorded at a snapshot, {precision}")
         job = {"size": size._asdict(), "precision": precision, "threads": self.plan.threads}
         with child(f"{size.name}, watching", kind="watching", **job) as process:

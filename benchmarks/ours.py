@@ -23,7 +23,7 @@ from stages.model5 import hardware, initialisation, training
 from stages.model5.model import Model5, Shape
 from stages.model5.recorder import Recorder
 
-KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+KINDS = {"portable": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 WATCHED = 3  # snapshots that are timed
 
 
@@ -33,7 +33,8 @@ def trainer(size: Size, precision: str) -> training.Trainer:
     hardware.prepare(torch.get_num_threads())
     model = Model5(Shape(size.vocabulary, size.context_length, size.width, size.heads, size.blocks))
     initialisation.initialise(model, LINEAR_STD, 0)
-    return training.Trainer(training.Objective(model, precision), LEARNING_RATE, WEIGHT_DECAY)
+    autocast = "bf16" if precision == "bf16" else "fp32"
+    return training.Trainer(training.Objective(model, autocast), LEARNING_RATE, WEIGHT_DECAY)
 
 
 def ours(size: Size, precision: str) -> Callable[[Tensor], float]:
@@ -62,16 +63,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def product_rates(precisions: list[str], side: int) -> dict[str, float]:
-    """Rate of square matrix products in FLOP/s by precision: what a step could reach at best."""
-    return {name: 1e9 * hardware.product_rate(KINDS[name], side, repeats=3) for name in precisions}
+def product_rate(precision: str, side: int) -> dict[str, float]:
+    """Rate of square matrix products in FLOP/s in a precision: what a step could reach at best."""
+    return {precision: 1e9 * hardware.product_rate(KINDS[precision], side, repeats=3)}
 
 
-def _settings(size: Size, precision: str) -> Settings:
+def _settings(size: Size) -> Settings:
     """params.yaml's, at this size."""
     changed = {name: getattr(size, name) for name in ("blocks", "width", "heads", "batch_size")}
     found, _ = params.load("train", Settings, Run)
-    return found.model_copy(update=changed | {"precision": precision, "accumulate": 1, "linear_std": LINEAR_STD})
+    return found.model_copy(update=changed | {"accumulate": 1, "linear_std": LINEAR_STD})
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -80,12 +81,12 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def watching(size: Size, precision: str, threads: int) -> dict[str, Any]:
+def watching(size: Size, precision: str) -> dict[str, Any]:
     """What recording costs a training of params.yaml's length.
 
     Snapshots are timed where no test loss is due, test losses by themselves, and the training's steps between them.
     """
-    settings, made = _settings(size, precision), trainer(size, precision)
+    settings, made = _settings(size), trainer(size, precision)
     generator = torch.Generator().manual_seed(1)
     windows = torch.randint(0, size.vocabulary, (settings.evaluation_windows, size.context_length + 1),
                             generator=generator)  # fmt: skip
@@ -100,7 +101,7 @@ def watching(size: Size, precision: str, threads: int) -> dict[str, Any]:
         update()
         made.optimizer.zero_grad()
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(settings, made.objective, windows, Path(folder), threads)
+        recorder = Recorder(settings, made.objective, windows, Path(folder))
         due = [step for step in sorted(recorder.steps) if step % settings.evaluate_every] or sorted(recorder.steps)
         for step in due[:WATCHED]:
             before = _seconds(lambda step=step: recorder.before(step))  # type: ignore[misc]

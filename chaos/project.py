@@ -20,7 +20,7 @@ from typing import NamedTuple
 from chaos.verdicts import Ending
 from stages.common.cli import UserError
 from stages.common.files import remove
-from stages.verification.pipeline import Recorded
+from stages.verification.dvc_files import DvcLock
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30  # times as long as a rebuild with nothing to do: then a run counts as one that never ends
@@ -28,7 +28,7 @@ MOST_SAID = 2**24  # bytes
 LOCK = "dvc.lock"
 CACHE = ".dvc/cache/files/md5"
 RUNS = ".dvc/cache/runs"
-NOT_RESULTS = ("data/checkpoints/", "data/verification.json")
+NOT_RESULTS = ("data/checkpoints/",)
 FOREIGN = ("MAKE", "MFLAGS", "GIT_", "DVC_")  # settings of whatever started this
 IDENTITY = ("-c", "user.name=chaos", "-c", "user.email=chaos@example.org", "-c", "commit.gpgsign=false")
 
@@ -167,7 +167,7 @@ class Project:
         return path.relative_to(self.folder).as_posix()
 
     def outs(self) -> list[Out]:
-        return [Out(*entry) for entry in Recorded(self.folder / LOCK).hashes("outs")]
+        return [Out(*entry) for entry in DvcLock(self.folder / LOCK).entries("outs")]
 
     def settle(self) -> None:
         """Let the project's own notes and DVC's know all files as they are now: a copy has other ones."""

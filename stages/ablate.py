@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stages.ablation.conditions import CONDITIONS, Condition
-from stages.common import arrays, cli, files, params, processes, streams, tables
+from stages.common import arrays, cli, files, params, processes, streams, tables, unchanged
 from stages.config.ablate import Run, Settings
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TOKENS = files.DATA / "tokens"
 OUTPUT = Path("ablations/runs")
+CODE = Path("ablations/code.json")
 
 
 class Tokens(NamedTuple):
@@ -66,7 +67,7 @@ def train_one(settings: Settings, run: Run, condition: Condition, seed: int, tok
     stream = streams.generator(run.root_seed, "train/evaluation")
     windows = training.batch(tokens.test, settings.evaluation_windows, length, stream)
     looks = set(snapshots.snapshot_steps(settings.steps, settings.look_every))
-    watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks, run.threads)
+    watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks)
     trainer = training.Trainer(objective, settings.learning_rate, settings.weight_decay)
 
     def batch(step: int) -> Tensor:
@@ -85,6 +86,18 @@ def train_one(settings: Settings, run: Run, condition: Condition, seed: int, tok
     return watch.rows
 
 
+def refuse_other_code() -> None:
+    """See that the code of this run is what `ablations/code.json` notes: as to code, DVC knows only that file.
+
+    Raises:
+        UserError: if it is not, or changed since it was loaded.
+    """
+    noted = files.read_json(CODE)
+    other = [path for path, digest in noted.items() if files.sha256(Path(path)) != digest]
+    if other := [*unchanged.changed_code(path for path in noted if path not in other), *other]:
+        raise cli.UserError(f"{other[0]}: changed since {CODE} was made from it; run make ablations again")
+
+
 def main() -> None:
     parser = cli.parser(__doc__, "stages.ablate")
     parser.add_argument("condition", choices=CONDITIONS, help="which condition to train")
@@ -93,14 +106,18 @@ def main() -> None:
     if not 0 <= arguments.seed < 2**31:
         parser.error(f"seed {arguments.seed}: must lie in 0 … 2147483647")
     settings, run = params.load("ablate", Settings, Run)
-    if "DVC_STAGE" in os.environ:
+    run_by_dvc = "DVC_STAGE" in os.environ
+    if run_by_dvc:
         processes.end_with_owner()
+        refuse_other_code()
     from stages.model5 import hardware
 
     hardware.flush_denormals()
-    hardware.prepare(run.threads)
+    hardware.prepare(1)
     name, seed = arguments.condition, arguments.seed
     rows = train_one(settings, run, CONDITIONS[name], seed, Tokens.read(), f"{name}, seed {seed}")
+    if run_by_dvc:
+        refuse_other_code()
     columns = {column: [row[column] for row in rows] for column in rows[0]}
     made_by = {"ablate": settings.model_dump(), "run": run.model_dump(), "condition": name, "seed": seed}
     tables.write(OUTPUT / name / f"seed-{seed}.parquet", "ablation", columns, made_by)

@@ -5,7 +5,8 @@ computed or deleted. It also clears away what seeds that are no longer asked for
 all of data/model5/ sees exactly the seeds of `run.seeds`.
 
 It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
-a device or precision that this machine does not have, and committed results of other runs that have been damaged.
+a device or precision that this machine does not have, and committed results of other runs that have been damaged. It
+says what keeps this machine from making the committed bytes, if something does, and goes on.
 
 Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and of `inputs.checkpoints` those on this
         machine, whose paths DVC is not told
@@ -22,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common import cli, files, params, sealed
+from stages.common import arithmetic, cli, files, params, sealed
 from stages.config import (
     ablate,
     ablations,
@@ -107,9 +108,12 @@ def validated(path: Path = params.PARAMS) -> Params:
     if not params.problems(inputs.Settings, contents.get("inputs")):
         settings = inputs.Settings.model_validate(contents["inputs"])
         found += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
+    if not found:
+        settled = Params.model_validate(contents)
+        found = [f"{path}: {problem}" for problem in train.native_only(settled.train, settled.run)]
     if found:
         raise cli.UserError(*found)
-    return Params.model_validate(contents)
+    return settled
 
 
 def normalised(name: str) -> str:
@@ -203,7 +207,10 @@ def check() -> Params:
     damaged = [problem for folder in BUILT_ON if folder.is_dir() for problem in sealed.problems(folder)]
     if damaged:
         raise cli.UserError(*damaged)
-    if (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
+    if settings.run.arithmetic == "portable":
+        if reasons := arithmetic.unpromised():
+            print(f"note: the committed bytes are not promised here: {'; '.join(reasons)}", file=sys.stderr)
+    elif (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
         from stages.model5 import hardware  # imports torch, which takes a second
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))

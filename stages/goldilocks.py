@@ -22,7 +22,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from stages.common import cli, files, params, streams, tables
+from stages.common import cli, files, machine, params, streams, tables
 from stages.common.progress import Progress
 from stages.common.statistics import Moments
 from stages.config.goldilocks import Run, Settings
@@ -101,7 +101,7 @@ def table(found: dict[tuple[int, int], Moments], settings: Settings) -> pd.DataF
 def main() -> None:
     cli.no_arguments(__doc__, "stages.goldilocks")
     settings, run = params.load("goldilocks", Settings, Run)
-    cells = table(monte_carlo(run.root_seed, settings, run.threads), settings)
+    cells = table(monte_carlo(run.root_seed, settings, machine.cores()), settings)
     edges = zone.edges(cells, settings.least_gradient, settings.least_discrimination)
     made_by = {"goldilocks": settings.model_dump(), "run": run.model_dump()}
     for path, name, frame in ((OUTPUT, "goldilocks", cells), (ZONE, "goldilocks_zone", edges)):

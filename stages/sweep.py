@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.common import arrays, cli, files, params, statistics, streams, tables
+from stages.common import arrays, cli, files, machine, params, statistics, streams, tables
 from stages.common.progress import Progress
 from stages.common.statistics import Estimate
 from stages.config.sweep import Run, Settings
@@ -149,7 +149,7 @@ def main() -> None:
     k, q = (first[name] for name in sorted(first))
     rows, d = q.shape
 
-    moments = monte_carlo(run.root_seed, rows, [*dimensions, d], settings.trials, run.threads)
+    moments = monte_carlo(run.root_seed, rows, [*dimensions, d], settings.trials, machine.cores())
     estimates = {n: sigma_estimate(n, moments[n], settings.trials) for n in moments}
     single = np.array([float(product_std(saved[f"Q.{n}"], saved[f"K.{n}"])) for n in dimensions])
     root = np.sqrt(dimensions)

@@ -19,8 +19,8 @@ import os
 import sys
 from contextlib import nullcontext
 
-from stages.common import cli, files, params, processes
-from stages.config.train import Run, Settings
+from stages.common import arithmetic, cli, files, params, processes
+from stages.config.train import Run, Settings, device, native_only
 
 
 def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> None:
@@ -29,7 +29,7 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
     from stages.model5.session import Training
 
     world = distributed.world()
-    where = hardware.device(settings.device, world.local_rank)
+    where = hardware.device(device(settings, run), world.local_rank)
     distributed.check_size(world, settings.processes)
     lock = processes.exclusive(recorded.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
     with lock if world.writes else nullcontext(), processes.StopRequest().listening() as stop:
@@ -58,6 +58,10 @@ def main() -> None:
     if not 0 <= arguments.seed < 2**31:
         parser.error(f"seed {arguments.seed}: must lie in 0 … 2147483647")
     settings, run = params.load("train", Settings, Run)
+    if problems := native_only(settings, run):
+        raise cli.UserError(*(f"{params.PARAMS}: {problem}" for problem in problems))
+    if run.arithmetic == "native":
+        arithmetic.restart_native()
     if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         processes.end_with_owner()
     from stages.model5 import distributed, hardware
@@ -65,7 +69,8 @@ def main() -> None:
     hardware.flush_denormals()
     started = distributed.started_by_torchrun()
     if not started or distributed.world().writes:
-        hardware.check_precision(settings.precision, hardware.device(settings.device))
+        hardware.check_build()
+        hardware.check_precision(settings.precision, hardware.device(device(settings, run)))
     if settings.processes > 1 and not started:
         distributed.launch(settings.processes, sys.argv[1:])
         return

@@ -35,7 +35,7 @@ NO_SEEDS = [*NO_VALUE, "3", "[]", "[1, 1]", "[a]", "[1.0]", "[-1]", "[2147483648
 
 # The least and the most of every integer; the second number alone may be too much for a neighbour, see GOOD.
 INTEGERS = {
-    "run.root_seed": (0, 2**63 - 1), "run.threads": (1, 1024), "inputs.vocabulary": (257, 65_536),
+    "run.root_seed": (0, 2**63 - 1), "train.threads": (1, 1), "inputs.vocabulary": (257, 65_536),
     "inputs.retries": (0, 10), "matrices.rows": (2, 10_000), "matrices.dimension": (1, 100_000),
     "matrices.first_dimension": (1, 100_000), "matrices.last_dimension": (1, 100_000), "sweep.trials": (2, 10**7),
     "softmax.trials": (2, 10**6), "softmax.samples": (1000, 10**7), "goldilocks.widest": (4, 2**20),
@@ -85,7 +85,7 @@ BAD = {
     "claims.about": ["0", "1"], "claims.overlap": ["1"], "claims.few": ["0"], "figures.width": ["3.9", "31"],
     "goldilocks.least_gradient": ["0", "1"], "goldilocks.least_discrimination": ["1", "16"],
     "inputs.source": ["Hub", "no/such/place", '"a\\0b"', "x" * 5000, "a/" * 3000, "'x; touch y'", '"x\\n\\"y\'"',
-                      "http://h/x", "remote://x/y", "${run.threads}", "../..", "data/inputs", "reports", "/dev/null"],
+                      "http://h/x", "remote://x/y", "${run.root_seed}", "../..", "data/inputs", "reports", "/dev/null"],
     "inputs.text_url": ["ftp://a/b", "a"], "inputs.repository": ["a", "a/b/c", "a/b c", "../.."],
     "inputs.revision": ["main", 39 * "a", 41 * "a"], "inputs.subpackages": ["[]", "[../x]", "[a b]", "[1]", "lib"],
     "inputs.checkpoints": ["x", "[1]", "['https://h/m.safetensors?signature=x']", '["a\\0b"]', "[no-such-folder]",
@@ -236,11 +236,11 @@ WHOLE: dict[str, tuple[Change, str | None]] = {
     "another encoding": (lambda t, draw: t.encode(draw.choice(["utf-16", "utf-16-le", "utf-16-be", "utf-32"])), ""),
     "Latin-1": (inside("é".encode("latin-1")), "not UTF-8"),
     "half a character": (inside(b"\xed\xa0\x80", b"\xc0\x80", b"\xf8"), "not UTF-8"),
-    "a control character": (inside(b"\0", b"\a", b"\x1b", b"\x7f"), "special characters are not allowed"),
+    "a control character": (inside(b"\0", b"\a", b"\x1b", b"\x7f"), "control characters are not allowed"),
     "any bytes": (lambda _, draw: b"\xff" + draw.randbytes(draw.randint(1, 5000)), "not UTF-8"),
     "too large": (after("# " + "x" * 2**15), "more than 32,768 bytes"),
     "two documents": (after("---\na: 1\n", "...\n---\na: 1\n", "---\n"), "single document"),
-    "a section twice": (after("sweep: {}\n", "\nrun:\n  threads: 1\n", "'train': 1\n"), "duplicate key"),
+    "a section twice": (after("sweep: {}\n", "\nrun:\n  root_seed: 1\n", "'train': 1\n"), "duplicate key"),
     "a key twice": (swapped(r"^SECTION:[^\n]*\n(?:  #[^\n]*\n)*  (\w+: [^\n]*)", r"\g<0>\n  \1"), "duplicate key"),
     "a tab": (swapped(r"^SECTION:(.*?)\n  (?=\w)", r"\g<0>\n\t"), BAD_YAML),
     "a bracket left open": (valued("run.seeds", "[0, 1", "{0: 1", "[0]]"), BAD_YAML),

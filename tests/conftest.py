@@ -149,6 +149,14 @@ def bare(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
+def native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch compute Model 5's products, as in native arithmetic."""
+    from stages.model5 import products
+
+    monkeypatch.setattr(products, "PORTABLE", False)
+
+
+@pytest.fixture
 def unused_port() -> int:
     """A port of this machine that nothing listens on."""
     with socket.socket() as listener:

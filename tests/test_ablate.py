@@ -20,7 +20,7 @@ SETTINGS = ablate.Settings(
     width=16, heads=2, blocks=3, batch_size=2, steps=5, learning_rate=1e-2, weight_decay=0.01, look_every=4,
     evaluation_windows=3, probe_windows=2,
 )  # fmt: skip
-RUN = ablate.Run(root_seed=5, threads=1)
+RUN = ablate.Run(root_seed=5)
 IDS = np.random.default_rng(0).zipf(1.5, 900) % 50
 TOKENS = ablate.Tokens(IDS[:700], IDS[700:], vocabulary=50, context_length=12)
 STAGES = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -108,7 +108,7 @@ def test_xavier_reaches_every_linear_weight():
 
 def test_the_watch_notes_gradients_of_whole_blocks_and_the_spread_of_their_logarithms():
     found = model()
-    watch = Watch(training.Objective(found), windows(), 2, 2, {0, 2}, 1)
+    watch = Watch(training.Objective(found), windows(), 2, 2, {0, 2})
     watch.before(1)
     assert watch.rows == []
     norms = []
@@ -137,7 +137,7 @@ def test_the_stage_declares_what_it_depends_on_and_seeds_are_not_among_it():
     assert "requirements.lock" in CODE["deps"]
     assert CODE["outs"] == [{str(code.OUTPUT): {"cache": False}}]
     assert json.loads((ROOT / code.OUTPUT).read_text()) == {path: files.sha256(ROOT / path) for path in CODE["deps"]}
-    assert sorted(STAGE["params"]) == ["ablate", "run.root_seed", "run.threads"]
+    assert sorted(STAGE["params"]) == ["ablate", "run.root_seed"]
     assert STAGE["deps"] == [str(code.OUTPUT), "data/checked", "data/tokens"]
     assert STAGE["outs"] == [{f"{ablate.OUTPUT}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}]
 

@@ -8,6 +8,7 @@ import torch
 from closure import ROOT
 
 from benchmarks import child, measuring, peers, sizes, table
+from stages.common import arithmetic
 from stages.common.cli import UserError
 from stages.model5 import initialisation
 from stages.model5.model import Model5, Shape
@@ -30,7 +31,7 @@ def windows(size=TINY):
 
 
 @pytest.fixture
-def in_process(monkeypatch):
+def in_process(monkeypatch, native):  # noqa: ARG001
     """Jobs are done here, so that nothing is imported anew."""
 
     class Here:
@@ -54,6 +55,7 @@ def in_process(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(measuring, "child", here)
     monkeypatch.setattr(child, "wait", lambda: None)
+    monkeypatch.setattr(arithmetic, "restart_native", lambda: None)
     yield
     torch.set_flush_denormal(False)
     torch.use_deterministic_algorithms(False)
@@ -106,7 +108,7 @@ def test_parameters_are_counted_without_the_second_head():
 @pytest.mark.usefixtures("in_process")
 def test_the_table_holds_every_row():
     measured = measuring.Measuring(measuring.Plan(threads=2, side=64))
-    measured.precisions = ["fp32", "bf16"]
+    measured.precisions = ["portable", "fp32", "bf16"]
     report = json.loads(json.dumps(measured.everything([TINY])))
     printed = "\n".join(table.lines(report))
     for name in measuring.VARIANTS:
@@ -118,7 +120,7 @@ def test_the_table_holds_every_row():
         "load average: ",
         "products of 64 x 64 matrices, bf16: ",
         "two trainings at once: ",
-        "watching, fp32: ",
+        "watching, portable: ",
     ):
         assert sum(found.startswith(line) for found in printed.splitlines()) == 1, line
     assert report["sizes"][0]["rows"][0]["steps"] == TINY.steps

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,16 @@ def test_a_folder_that_cant_be_written_to_is_told(tmp_path):
         UserError, match=r"could not be written: (Permission denied|Not a directory); .* none before it"
     ):
         Checkpoints("seed-0", {}, folder).save(10, LAYOUT, state(10), TABLES)
+
+
+def test_a_folder_is_named_as_dvc_names_it(bare):
+    bare.check("git", "init", "-q")
+    bare.check("dvc", "init", "-q")
+    for name in ("a/x", "a-b/x", "a b", "ä/x", "a.b"):  # by their parts a/x comes before a-b/x, as strings after it
+        files.write_text(bare.folder / "made" / name, name)
+    bare.check("dvc", "add", "-q", "made")
+    (told,) = re.findall(r"md5: (\w+\.dir)", bare.read("made.dvc"))
+    assert recorded.dvc_hash(bare.folder / "made") == told
 
 
 def test_dvcs_hashes_are_told_beforehand(smoke, monkeypatch):

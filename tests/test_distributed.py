@@ -97,7 +97,7 @@ def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
 @pytest.mark.alone
 @pytest.mark.slow
 def test_two_machines_meet(longer, unused_port):
-    longer.configure("train.processes=2", "run.threads=1")  # of each process, whether it shares its machine or not
+    longer.configure("train.processes=2")
     expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
     meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "here")
     command = (*TORCHRUN, *meeting, "--rdzv-endpoint", f"localhost:{unused_port}", "-m", "stages.train", "0")
@@ -119,7 +119,7 @@ def test_another_number_of_processes_is_refused_unless_asked_for(longer):
     command = ("python", "-m", "stages.train", "0")
     refused = longer.run(*command)
     assert refused.returncode == 2
-    assert "made by 1 processes of 2 threads, this is a training by 2 processes of 1 threads" in refused.stderr
+    assert "made by 1 processes of 1 threads, this is a training by 2 processes of 1 threads" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert checkpoints(longer)
     done = longer.run(*command, "--any-world-size")

@@ -6,7 +6,7 @@ import pytest
 from closure import ROOT
 
 from stages import goldilocks
-from stages.common import files, params, statistics, streams, tables
+from stages.common import files, machine, params, statistics, streams, tables
 from stages.drawing import goldilocks as drawing
 from stages.drawing import style
 from stages.landscape import rows, zone
@@ -144,8 +144,9 @@ def test_the_stage_writes_its_tables_and_finite_metrics(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["goldilocks"])
     written = []
-    for threads in (1, 2):
-        files.write_json(params.PARAMS, {"goldilocks": SMALL.model_dump(), "run": {"root_seed": 1, "threads": threads}})
+    files.write_json(params.PARAMS, {"goldilocks": SMALL.model_dump(), "run": {"root_seed": 1}})
+    for cores in (1, 2):
+        monkeypatch.setattr(machine, "cores", lambda cores=cores: cores)
         goldilocks.main()
         written.append((files.METRICS / "goldilocks.json").read_bytes())
     assert written[0] == written[1]

@@ -45,6 +45,7 @@ def test_without_gradients_it_is_the_same_number():
 
 
 @pytest.mark.parametrize("at_once", [2**26, 7 * V])
+@pytest.mark.usefixtures("native")
 def test_under_autocast_products_are_in_bf16_and_sums_are_not(monkeypatch, at_once):
     monkeypatch.setattr(loss, "LOGITS_AT_ONCE", at_once)
     x, weight, targets = operands(spread=0.3)

@@ -179,7 +179,7 @@ def test_a_model_that_diverged_at_the_last_update_is_told():
     with torch.no_grad():
         model.wte.weight[3, 4] = torch.nan
     with pytest.raises(UserError, match=r"logits are not finite; training diverged: lower train\.learning_rate"):
-        training.sample(model, [3], 2, 0)
+        training.sample(model, [3], 2, streams.generator(0, "x"))
 
 
 def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
@@ -190,8 +190,8 @@ def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
 def test_samples_start_with_the_prompt_and_repeat():
     model = stirred()
     prompt = [5, 6, 7]
-    drawn = training.sample(model, prompt, 40, 3)
+    drawn = training.sample(model, prompt, 40, streams.generator(3, "x"))
     assert drawn[:3] == prompt
     assert len(drawn) == 43
-    assert drawn == training.sample(model, prompt, 40, 3)
-    assert drawn != training.sample(model, prompt, 40, 4)
+    assert drawn == training.sample(model, prompt, 40, streams.generator(3, "x"))
+    assert drawn != training.sample(model, prompt, 40, streams.generator(4, "x"))

@@ -18,7 +18,7 @@ PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))
 STAGES = PIPELINE["stages"]
 MODEL5 = {"train@0", "train@1"}
 SHOWN = {"figures", "report"}
-CLAIMED = {"claims", "digests"} | SHOWN
+CLAIMED = {"claims"} | SHOWN
 AFTER_TRAIN = {"layernorm", "dynamics", "logits"} | CLAIMED
 
 
@@ -89,8 +89,8 @@ CHANGES = {
     "report.title": (param("report.title=Other"), {"check", "report"}),
     "a comment in params.yaml": (comment("params.yaml"), {"check", "report"}),
     "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
-    "claims.about": (param("claims.about=0.06"), {"check", "claims", "digests", "report"}),
-    "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "digests", "report"}),
+    "claims.about": (param("claims.about=0.06"), {"check", "claims", "report"}),
+    "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
     "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics"} | CLAIMED),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm"} | CLAIMED),
     "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
@@ -100,7 +100,7 @@ CHANGES = {
     ),
     "sweep.trials": (param("sweep.trials=30"), {"check", "sweep"} | CLAIMED),
     "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax"} | CLAIMED),
-    "formats.appears": (param("formats.appears=0.1"), {"check", "formats", "digests"} | SHOWN),
+    "formats.appears": (param("formats.appears=0.1"), {"check", "formats"} | SHOWN),
     "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax"} | CLAIMED),
     "tokens.context_length": (param("tokens.context_length=12"), {"check", "tokens"} | MODEL5 | AFTER_TRAIN),
     "train.learning_rate": (param("train.learning_rate=2.0e-3"), {"check"} | MODEL5 | AFTER_TRAIN),
@@ -116,7 +116,7 @@ CHANGES = {
         {"sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"},
     ),
     "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), MODEL5),
-    "stages/verification/contents.py": (comment("stages/verification/contents.py"), {"digests"}),
+    "stages/verification/compare.py": (comment("stages/verification/compare.py"), set()),
     "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"figures"}),
     "the palette in stages/common/palette.py": (
         lambda project: edit(project, "stages/common/palette.py", "#0072B2", "#0072B3"), SHOWN
@@ -207,7 +207,7 @@ EXTREMES = {
         "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
         "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
         "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.probe_windows=1",
-        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]", "run.threads=1",
+        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]",
     ],
     "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=1"],
 }  # fmt: skip

@@ -248,7 +248,7 @@ def test_damaged_checkpoints_are_passed_over(longer, uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["train.learning_rate=0.002", "run.threads=1", "code", "tokens"])
+@pytest.mark.parametrize("change", ["train.learning_rate=0.002", "run.root_seed=7", "code", "tokens"])
 def test_a_checkpoint_is_never_used_for_another_training(longer, change):
     interrupted(longer)
     if change == "code":

@@ -45,6 +45,7 @@ def test_a_batch_taken_in_parts_gives_the_same_gradient():
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.usefixtures("native")
 def test_bf16_is_near_fp32_and_moves_weights_kept_in_fp32():
     exact, low = fresh(), fresh()
     losses = [

@@ -4,118 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 
+import numpy as np
+import pandas as pd
 import pytest
 from closure import ROOT
+from safetensors.numpy import save
 
 from stages.check import BUILT_ON
-from stages.common import params, sealed
-from stages.common.cli import UserError
-from stages.configure import leaves
-from stages.verification import belongs, changes, influence, spread, tell
-from stages.verification.compare import Class, Side, findings, judged, of_file
-from stages.verification.contents import DATA, below
-from stages.verification.pipeline import DIGESTS, LOCK, Recorded
-from stages.verification.tolerances import Tolerance, Tolerances, difference, excess
-
-COMMITTED = Tolerances(ROOT / "tolerances.yaml")
-
-
-WHY = "a reason to be told"
-
-
-@pytest.mark.parametrize(
-    ("tolerance", "committed", "value", "within"),
-    [
-        ({}, 1.0, 1.0, True),
-        ({}, 1.0, 1.0 + 1e-15, False),
-        ({}, "reproduced", "reproduced", True),
-        ({}, "reproduced", "undecided", False),
-        ({"rtol": 0.5}, "reproduced", "undecided", False),
-        ({"follows": True}, "a text", "another", True),
-        ({"digit": True}, 0.123456, 0.123457, True),
-        ({"digit": True}, 0.123456, 0.123458, False),
-        ({"digit": True}, 999999.0, 1000000.0, True),
-        ({"digit": True}, 0.0, 1e-30, False),
-        ({"rtol": 0.01}, -100.0, -101.0, True),
-        ({"rtol": 0.01}, -100.0, -101.1, False),
-        ({"atol": 0.1}, 0.0, -0.1, True),
-        ({"atol": 0.1}, 0.0, 0.11, False),
-        ({"atol": 1e9}, math.nan, 0.0, False),
-        ({"atol": 0.0}, math.nan, math.nan, True),
-        ({"atol": 1e9}, math.inf, -math.inf, False),
-        ({"atol": 0.1}, [1.0, 2.0], [1.05, 2.0], True),
-        ({"atol": 0.1}, [1.0, 2.0], [1.05, 2.2], False),
-        ({"atol": 0.1}, [1.0, 2.0], [1.0], False),
-        ({"atol": 2.0}, True, False, False),
-        ({"atol": 2.0}, 1.0, "1.0", False),
-    ],
-)
-def test_tolerances(tolerance, committed, value, within):
-    assert (excess(value, committed, Tolerance(**tolerance, why=WHY)) <= 1) is within
-
-
-def test_differences_of_what_is_not_a_number():
-    assert difference("a", 1.0) is None
-    assert difference([1.0], 3.0) == 2.0
-    assert difference([math.nan, math.inf, 1.0], [math.nan, math.inf, math.nan]).tolist() == [0, 0, math.inf]
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ('a: {b: {rtol: 0.1}}', "a: b: why: Field required"),
-        ('a: {b: {rtol: 0.1, digit: true, why: "both of them"}}', "takes follows, or digit, or rtol and atol"),
-        ('a: {b: {rtol: -1.0, why: "less than nothing"}}', "greater than or equal to 0"),
-        ('a: {b: {rtol: .inf, why: "all there is"}}', "finite number"),
-        ('a: {b: {slack: 1.0, why: "an unknown word"}}', "a: b: slack"),
-        ('a: {b: {why: "ten letters"}, b: {why: "ten letters"}}', 'duplicate key "b"'),
-        ("- a", "must be a mapping"),
-    ],
-)  # fmt: skip
-def test_unsound_tolerances_are_refused(tmp_path, text, problem):
-    (tmp_path / "t.yaml").write_text(text)
-    with pytest.raises(UserError) as error:
-        Tolerances(tmp_path / "t.yaml")
-    assert problem in str(error.value)
-
-
-def tolerances(tmp_path, text):
-    (tmp_path / "t.yaml").write_text(text)
-    return Tolerances(tmp_path / "t.yaml")
-
-
-def test_of_lines_that_fit_the_first_holds(tmp_path):
-    found = tolerances(tmp_path, f'm/*.json: {{"*.n": {{why: "{WHY}"}}, "*": {{rtol: 0.1, why: "{WHY}"}}}}')
-    assert found.find("m/a.json", "x.n") == ("m/*.json", "*.n")
-    assert found.find("m/a.json", "x.value") == ("m/*.json", "*")
-    assert found.find("other.json", "x.n") is None
-
-
-LINES = f'"*": {{loose: {{atol: 0.1, why: "{WHY}"}}, strict: {{why: "{WHY}"}}}}'
-
-
-@pytest.mark.parametrize(
-    ("here", "there", "result"),
-    [
-        (Side("1", {DATA: "a", "loose": 1.0}), Side("1", {DATA: "a", "loose": 1.0}), Class.IDENTICAL),
-        (Side("1", {DATA: "a", "loose": 1.0}), Side("2", {DATA: "a", "loose": 1.0}), Class.EQUAL),
-        (Side("1", {DATA: "a", "loose": 1.0}), Side("2", {DATA: "b", "loose": 1.0}), Class.WITHIN),
-        (Side("1", {DATA: "a", "loose": 1.05}), Side("2", {DATA: "b", "loose": 1.0}), Class.WITHIN),
-        (Side("1", {DATA: "a", "loose": 1.2}), Side("2", {DATA: "b", "loose": 1.0}), Class.OFF),
-        (Side("1", {DATA: "a", "strict": 1.05}), Side("2", {DATA: "b", "strict": 1.0}), Class.OFF),
-        (Side("1", {DATA: "a"}), Side("2", {DATA: "b"}), Class.OFF),
-        (Side("1", {DATA: "a"}), Side("1", {DATA: "a"}), Class.IDENTICAL),
-        (Side("1", {DATA: "a", "loose": 1.0}), Side("2", {DATA: "b"}), Class.OFF),
-        (Side("1", {DATA: "a"}), Side("2", {DATA: "b", "loose": 1.0}), Class.OFF),
-        (Side("1", {DATA: "a", "no line": 1.0}), Side("1", {DATA: "a", "no line": 1.0}), Class.OFF),
-    ],
-)
-def test_the_class_of_an_output(tmp_path, here, there, result):
-    found = list(findings("an output", here, there, tolerances(tmp_path, LINES)))
-    assert judged(here, there, found) == result
-    assert all(json.dumps(finding.told(), allow_nan=False) for finding in found)
-
+from stages.common import arithmetic, files, sealed
+from stages.model5.recorded import dvc_hash
+from stages.verification import approximate, compare, consistency, report
+from stages.verification.compare import ABSENT, Difference, first_difference, of_lock, values
+from stages.verification.dvc_files import LOCK, DvcLock
 
 STATUS = {
     "sweep": [
@@ -128,7 +30,7 @@ STATUS = {
 
 
 def test_what_dvc_finds_changed_is_told_but_for_data_that_is_not_in_git():
-    assert list(belongs.differing(STATUS)) == [
+    assert list(consistency.changes(STATUS)) == [
         "sweep: changed deps: stages/sweep.py modified since dvc.lock was written",
         "sweep: params.yaml: sweep.trials is modified, dvc.lock has another",
         "sweep: changed outs: reports/metrics/sweep.json modified since dvc.lock was written",
@@ -137,47 +39,32 @@ def test_what_dvc_finds_changed_is_told_but_for_data_that_is_not_in_git():
     ]
 
 
-@pytest.fixture
-def recorded(tmp_path):
-    (tmp_path / "dvc.lock").write_text(
-        "stages:\n"
-        "  a: {outs: [{path: data/a, md5: '1'}]}\n"
-        "  b: {deps: [{path: data/a, md5: '2'}], outs: [{path: reports/b, md5: '3'}]}\n"
-    )
-    return Recorded(tmp_path / "dvc.lock")
+def lock(folder, **stages):
+    """A `dvc.lock` with the hashes of each stage's dependencies and outputs."""
+    recorded = {
+        stage: {kind: [{"path": path, "md5": md5} for path, md5 in of.items()] for kind, of in entries.items()}
+        for stage, entries in stages.items()
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / LOCK).write_text(json.dumps({"schema": "2.0", "stages": recorded}))
+    return DvcLock(folder / LOCK)
 
 
-def test_hashes_must_lead_from_stage_to_stage(recorded):
-    assert list(belongs.broken_links(recorded)) == [
-        "b: was made from another data/a than a made; dvc.lock joins two runs"
+def test_hashes_must_lead_from_stage_to_stage_and_to_the_ablations(tmp_path):
+    made = {"data/a": "1"}
+    pipeline = lock(tmp_path, a={"outs": made}, b={"deps": {"data/a": "2"}, "outs": {"reports/b": "3"}})
+    ablations = lock(tmp_path, c={"deps": {"data/a": "4"}}, d={"deps": made})
+    told = "was made from another data/a than a made; dvc.lock joins two runs"
+    assert list(consistency.broken_links([pipeline, ablations])) == [f"b: {told}", f"c: {told}"]
+
+
+def test_reports_that_no_stage_makes_are_told(tmp_path):
+    made = lock(tmp_path, b={"outs": {"reports/b": "3"}})
+    tracked = ["reports/b/c.svg", "reports/d.svg", "reports/bc", "README.md", "reports/paper/x"]
+    assert list(consistency.unclaimed(made, tracked)) == [
+        "reports/d.svg: committed, and no stage makes it",
+        "reports/bc: committed, and no stage makes it",
     ]
-    found = list(belongs.undescribed(recorded, {"data/a": {"md5": "1"}}))
-    assert found == ["b: reports/digests.json describes another data/a than dvc.lock records"]
-    assert len(list(belongs.undescribed(recorded, {}))) == 2
-    assert list(belongs.unclaimed(recorded, ["reports/b/c.svg", "reports/d.svg", "README.md"])) == [
-        "reports/d.svg: committed, and no stage makes it"
-    ]
-
-
-def test_a_stage_needs_whoever_makes_what_it_reads_or_a_part_of_it(tmp_path):
-    (tmp_path / "dvc.lock").write_text(
-        "stages:\n"
-        "  a: {outs: [{path: data/a, md5: '1'}]}\n"
-        "  b: {deps: [{path: data/a/x.json, md5: '2'}], outs: [{path: reports/b, md5: '3'}]}\n"
-        "  c: {deps: [{path: reports, md5: '4'}]}\n"
-        "  d: {deps: [{path: data/ab, md5: '5'}]}\n"
-    )
-    found = Recorded(tmp_path / "dvc.lock")
-    assert found.needed(["c"]) == ["a", "b", "c"]
-    assert found.needed(["d"]) == ["d"]
-
-
-def test_the_committed_state_belongs_together_as_far_as_hashes_tell():
-    recorded = Recorded(ROOT / LOCK)
-    digests = json.loads((ROOT / DIGESTS).read_text("utf-8"))
-    assert list(belongs.broken_links(recorded)) == []
-    assert list(belongs.undescribed(recorded, digests)) == []
-    assert list(belongs.broken_seals(ROOT)) == []
 
 
 def test_a_sealed_folder_is_looked_into(tmp_path):
@@ -185,110 +72,268 @@ def test_a_sealed_folder_is_looked_into(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "a.json").write_text("{}")
         sealed.seal(tmp_path / folder)
-    assert list(belongs.broken_seals(tmp_path)) == []
+    assert list(consistency.broken_seals(tmp_path)) == []
     (tmp_path / "reports/paper/a.json").write_text("[]")
-    (problem,) = belongs.broken_seals(tmp_path)
+    (problem,) = consistency.broken_seals(tmp_path)
     assert problem.startswith(
         "reports/paper/a.json: damaged or edited, reports/paper/SHA256SUMS says; `git checkout rep"
     )
 
 
-def committed_values():
-    """Every value that a verification compares, of files in git and of those that are described there."""
-    digests = json.loads((ROOT / DIGESTS).read_text("utf-8"))
-    sides = {path: entry["contents"] for path, entry in digests.items()}
-    for output in Recorded(ROOT / LOCK).outputs():
-        if not output.startswith("data/") and output != str(DIGESTS):
-            sides |= {path.relative_to(ROOT).as_posix(): of_file(path).contents for path in below(ROOT / output)}
-    for path in [*below(ROOT / "reports/ablations"), *below(ROOT / "ablations/runs")]:
-        sides[path.relative_to(ROOT).as_posix()] = of_file(path).contents
-    return [(path, name) for path, own in sides.items() for name in own if name != DATA]
+def table(**columns):
+    return pd.DataFrame(columns).to_parquet(None)
 
 
-def test_every_value_has_a_tolerance_and_every_tolerance_a_value():
-    found = {value: COMMITTED.find(*value) for value in committed_values()}
-    assert [value for value, line in found.items() if line is None] == []
-    of_other_inputs = ["S10.*", "S11.*", "S12.*", "*.gamma.*", "*.beta.*"]
-    assert [name for file, name in COMMITTED.lines if (file, name) not in found.values()] == of_other_inputs
-
-
-def too_wide(tolerance, spreads, most=10):
-    """Whether a tolerance is more than `most` times the largest spread; one unit of the sixth digit never is."""
-    for name, given in (("relative", tolerance.rtol), ("difference", tolerance.atol)):
-        measured = [of[name] for of in spreads.values()]
-        largest = max((value for value in measured if value is not None), default=0.0)
-        if given > most * largest and None not in measured:
-            return True
-    return False
-
-
-def test_no_tolerance_is_wider_than_ten_times_what_was_measured():
-    measured = json.loads((ROOT / spread.JSON).read_text("utf-8"))
-    wide = [line for line, of in COMMITTED.lines.items() if too_wide(of, measured.get(": ".join(line), {}))]
-    assert wide == []
-    assert (ROOT / spread.TABLE).read_text("utf-8").count("\n| `") == len(COMMITTED.lines)
-
-
-@pytest.mark.parametrize(
-    ("tolerance", "measured", "wide"),
-    [
-        ({}, {}, False),
-        ({"digit": True}, {}, False),
-        ({"rtol": 1e-9}, {}, True),
-        ({"rtol": 1e-3}, {"a": {"relative": 1e-4, "difference": 1.0}}, False),
-        ({"rtol": 1.1e-3}, {"a": {"relative": 1e-4, "difference": 1.0}}, True),
-        ({"atol": 1.1e-3}, {"a": {"relative": 1.0, "difference": 1e-4}, "b": {"relative": 0.0, "difference": 0}}, True),
-    ],
-)  # fmt: skip
-def test_what_counts_as_too_wide(tolerance, measured, wide):
-    assert too_wide(Tolerance(**tolerance, why=WHY), measured) is wide
-
-
-def test_every_parameter_has_a_change_to_try_or_a_reason_why_not():
-    keys = [".".join(keys) for keys, _ in leaves(params.read(ROOT / "params.yaml"))]
-    assert list(influence.uncovered(keys)) == []
-    assert list(influence.uncovered([*keys, "new.one"])) == [
-        "new.one: stages/verification/changes.py has no change of it to try, nor why not"
-    ]
-    assert all(len(reason) > 10 for reason in changes.UNTRIED.values())
-
-
-def test_the_parameter_itself_is_no_result():
-    before = {"a": {DATA: "1", "n": 20, "value": 1.5}}
-    assert not influence.changed(before, {"a": {DATA: "2", "n": 23, "value": 1.5}}, 20, 23)
-    assert influence.changed(before, {"a": {DATA: "2", "n": 23, "value": 1.4}}, 20, 23)
-    assert influence.changed(before, {"a": {DATA: "1", "n": 20, "value": 1.5}, "b": {}}, 20, 23)
-    assert influence.changed({"a": {DATA: "1"}}, {"a": {DATA: "2"}}, 20, 23)
-
-
-RESULT = {
-    "commit": "0123456789abcdef", "set": [], "problems": [], "influence": {"tried": 3}, "off": 1,
-    "outputs": [
-        {"output": "data/a", "stage": "a", "class": "within tolerance", "files": 1, "values": 2, "worst": "x.mean"},
-        {"output": "reports/metrics/b.json", "stage": "b", "class": "off", "files": 1, "values": 1, "worst": "<y>"},
-    ],
-    "values": [
-        {"output": "data/a", "of": "data/a", "name": "x.mean", "class": "within tolerance", "metric": False,
-         "value": 1.01, "committed": 1.0, "rtol": 0.02, "atol": 0.0, "times": 0.5, "difference": 0.01, "relative": 0.01,
-         "problem": ""},
-        {"output": "reports/metrics/b.json", "of": "reports/metrics/b.json", "name": "y|z", "class": "off",
-         "metric": True, "value": "<b>", "committed": 3.0, "rtol": 0.0, "atol": 0.0, "times": None, "difference": None,
-         "relative": None, "problem": ""},
-    ],
+FILES = {
+    "JSON": ("a.json", b'{"a": 1, "b": {"c": [1.5, 2.5]}}', b'{"a": 1, "b": {"c": [1.5, 2.25]}}',
+             ("b.c.1", "2.5", "2.25", "0.25")),
+    "a word": ("a.json", b'{"verdict": "yes"}', b'{"verdict": "no"}', ("verdict", "yes", "no", "")),
+    "a name less": ("a.json", b'{"a": 1}', b'{"a": 1, "b": 2}', ("b", "–", "present", "")),
+    "a name more": ("a.json", b'{"a": 1, "b": 2}', b'{"a": 1}', ("b", "present", "–", "")),
+    "CSV": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n3,5\n", ("y[1]", "4", "5", "1")),
+    "fewer rows": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n", ("x: number of entries", "2", "1", "")),
+    "a table": ("a.parquet", table(x=[math.nan, 1.0]), table(x=[math.nan, 1.125]), ("x[1]", "1.0", "1.125", "0.125")),
+    "a number that is missing": ("a.parquet", table(x=[1, math.nan]), table(x=[1, 2.0]), ("x[1]", "nan", "2.0", "nan")),
+    "other bytes": ("a.parquet", table(x=[math.nan]), table(x=[math.nan]), ("the same values, stored otherwise",
+                    "", "", "")),
+    "tensors": ("a.safetensors", save({"b": np.ones(2, "f4"), "a": np.ones(1)}),
+                save({"b": np.array([1, 1.5], "f4"), "a": np.ones(1)}), ("b[1]", "1.0", "1.5", "0.5")),
+    "a page": ("a.svg", b"<svg>\n" + 60 * b"x" + b"12</svg>", b"<svg>\n" + 60 * b"x" + b"13</svg>",
+               ("lines[1]", 14 * "x" + "12</svg>", 14 * "x" + "13</svg>", "")),
+    "damaged": ("a.json", b"{1", b"{2", ("bytes[1]", "49", "50", "1")),
+    "of no known kind": ("a.bin", b"\xff\x00", b"\xff\x01", ("bytes[1]", "0", "1", "1")),
 }  # fmt: skip
 
 
-def test_the_result_is_told_as_table_as_markdown_and_in_a_sentence():
-    text = tell.text(RESULT)
-    assert "NOT verified: commit 0123456789ab: 1 off" in text
-    assert "2 outputs: 1 within tolerance, 1 off; 1 metrics: 1 off" in text
-    assert text.index("reports/metrics/b.json: y|z") < text.index("data/a: x.mean"), "what is off comes first"
-    page = tell.markdown(RESULT)
-    assert "| reports/metrics/b.json: y\\|z | off | &lt;b> | 3 | 0 | 0 |" in page
-    assert tell.explanation(RESULT) == (
-        "the first stage that differs is a: data/a, x.mean: 1.01, committed 1, by 0.01 (0.01 of it): within tolerance"
+@pytest.mark.parametrize(("name", "here", "there", "told"), FILES.values(), ids=FILES)
+def test_the_first_value_that_differs(name, here, there, told):
+    assert first_difference(values(name, here), values(name, there)) == told
+
+
+def test_tensors_are_read_in_every_type():
+    import torch
+    from safetensors.torch import save as save_torch
+
+    found = values("a.safetensors", save_torch({"a": torch.tensor([1.5, -0.25], dtype=torch.bfloat16)}))
+    assert list(found["a"]) == [1.5, -0.25]
+
+
+class Sides:
+    """A rebuilt clone, a committed one, and a cache, to compare."""
+
+    def __init__(self, folder):
+        self.folders = folder / "rebuilt", folder / "committed"
+        self.cache = folder / "cache"
+
+    def write(self, text, path="data/a", sides=(0, 1)):
+        """Write a file in one or both clones; returns its hash."""
+        for side in sides:
+            files.write_text(self.folders[side] / path, text)
+        return dvc_hash(self.folders[sides[0]] / path)
+
+    def keep(self, path):
+        """Put data of the committed side into the cache and take it away, as it is not in git; returns its hash."""
+        whole = self.folders[1] / path
+        md5 = dvc_hash(whole)
+        inside = sorted((file for file in whole.rglob("*") if file.is_file()), key=str) or [whole]
+        listed = [{"md5": dvc_hash(file), "relpath": file.relative_to(whole).as_posix()} for file in inside]
+        for entry, file in zip(listed, inside, strict=True):
+            self.put(entry["md5"], file.read_bytes())
+        if md5.endswith(".dir"):
+            self.put(md5, json.dumps(listed).encode())
+        files.remove(whole)
+        return md5
+
+    def put(self, md5, contents):
+        files.write_bytes(self.cache / "files/md5" / md5[:2] / md5[2:], contents)
+
+    def lock(self, here, there):
+        for folder, stages in zip(self.folders, (here, there), strict=True):
+            lock(folder, **stages)
+
+    def compare(self, whole=False):
+        return of_lock(LOCK, *self.folders, self.cache, whole)
+
+
+@pytest.fixture
+def sides(tmp_path):
+    return Sides(tmp_path)
+
+
+def test_what_is_the_same_is_no_difference(sides):
+    stages = {"a": {"outs": {"data/a": sides.write("x", sides=[0]), "reports/a": sides.write("y", "reports/a")}}}
+    sides.lock(stages, stages)
+    assert sides.compare(whole=True) == (2, [])
+
+
+def test_a_report_is_compared_whatever_its_hash_in_the_lock(sides):
+    recorded = {"a": {"outs": {"reports/a.csv": sides.write("x\n1\n", "reports/a.csv")}}}
+    sides.lock(recorded, recorded)
+    sides.write("x\n3\n", "reports/a.csv", sides=[1])
+    assert sides.compare() == (1, [Difference("reports/a.csv", "a", "x", "1", "3", "2")])
+    sides.write("x\n1\n", "reports/a.csv")
+    sides.lock(recorded, {"a": {"outs": {"reports/a.csv": 32 * "0"}}})
+    assert sides.compare() == (1, [Difference("reports/a.csv", "a", "the committed dvc.lock has another hash")])
+
+
+def test_data_are_described_from_the_cache_as_far_as_it_has_them(sides):
+    sides.write('{"x": 1}', "data/a.json", sides=[0])
+    sides.write('{"x": 3}', "data/a.json", sides=[1])
+    here = {"a": {"outs": {"data/a.json": dvc_hash(sides.folders[0] / "data/a.json")}}}
+    there = {"a": {"outs": {"data/a.json": sides.keep("data/a.json")}}}
+    sides.lock(here, there)
+    assert sides.compare() == (1, [Difference("data/a.json", "a", "x", "1", "3", "2")])
+    (damaged,) = (path for path in sides.cache.rglob("*") if path.is_file())
+    damaged.write_text('{"x": 4}')
+    assert sides.compare() == (1, [Difference("data/a.json", "a", ABSENT)])
+    damaged.unlink()
+    assert sides.compare() == (1, [Difference("data/a.json", "a", ABSENT)])
+
+
+def test_of_a_folder_the_file_inside_is_told(sides):
+    for side, number in enumerate((1, 3)):
+        for name in ("a-b/x.csv", "a/x.csv", "a/y.csv"):
+            sides.write(f"n\n{number if 'a/' in name else 0}\n", f"data/m/{name}", sides=[side])
+    here = {"a": {"outs": {"data/m": dvc_hash(sides.folders[0] / "data/m")}}}
+    sides.lock(here, {"a": {"outs": {"data/m": sides.keep("data/m")}}})
+    assert sides.compare() == (1, [Difference("data/m: a/x.csv and 1 more", "a", "n", "1", "3", "2")])
+    files.remove(sides.folders[0] / "data/m/a/x.csv")
+    sides.write("", "data/m/a/new", sides=[0])
+    _, (found,) = sides.compare()
+    assert (found.output, found.what) == ("data/m: a/new and 2 more", "not committed")
+
+
+def test_outputs_of_one_side_only_are_told(sides):
+    sides.lock({"a": {"outs": {"data/a": "1"}}}, {"b": {"outs": {"data/b": "2"}}})
+    new = Difference("data/a", "a", "not in the committed dvc.lock")
+    assert sides.compare() == (1, [new])
+    assert sides.compare(whole=True) == (2, [new, Difference("data/b", "b", "not made again")])
+
+
+def test_a_dependency_with_another_hash_is_told_unless_it_follows(sides):
+    def stages(output, part):
+        return {"a": {"outs": {"data/a": output}}, "b": {"deps": {"data/a/x": part}}}
+
+    sides.lock(stages("1", "2"), stages("1", "3"))
+    told = Difference("data/a/x", "b", "the committed dvc.lock has another hash of this dependency")
+    assert sides.compare() == (1, [told])
+    sides.lock(stages("1", "2"), stages("4", "3"))
+    assert sides.compare() == (1, [Difference("data/a", "a", ABSENT)])
+
+
+def metrics():
+    """Name and value of each metric that is in the reports, by file."""
+    folder = ROOT / files.METRICS
+    return {
+        path.relative_to(folder).as_posix(): dict(compare.leaves(files.read_json(path)))
+        for path in sorted(folder.rglob("*.json"))
+    }
+
+
+def off(path, here, there):
+    return [name for name, _ in approximate.of_file(path, here, there)]
+
+
+def test_words_and_whole_numbers_must_be_equal():
+    there = {"W1.verdict": "reproduced", "W1.n": 500_000, "W1.on": True, "W1.value": 1.0}
+    assert off("claims.json", there, there) == []
+    for name, value in (("W1.verdict", "undecided"), ("W1.n", 500_001), ("W1.on", False), ("W1.on", 1)):
+        assert off("claims.json", there | {name: value}, there) == [name]
+    assert off("claims.json", there | {"W1.value": math.nan}, there) == ["W1.value"]
+    assert off("claims.json", {}, there) == off("claims.json", there, {}) == list(there)
+
+
+def test_without_a_rule_nothing_may_differ(monkeypatch):
+    monkeypatch.setattr(approximate, "RULES", ())
+    for path, found in metrics().items():
+        moved = {name: value * (1 + 1e-9) for name, value in found.items() if isinstance(value, float) and value}
+        assert off(path, found | moved, found) == list(moved)
+
+
+def test_rules_are_few_have_reasons_and_all_are_needed():
+    used = {approximate.rule(path, name) for path, found in metrics().items() for name in found}
+    assert used == set(approximate.RULES)
+    assert len(approximate.RULES) <= 10
+    assert all(len(rule.why) > 20 for rule in approximate.RULES)
+
+
+INTERVAL = {"x.value": 1.0, "x.low": 0.9, "x.high": 1.1, "growth_of_std_by_part.q": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value", "within"),
+    [
+        ("sweep.json", "x.value", 1.00001, True),
+        ("sweep.json", "x.value", 1.00002, False),
+        ("dynamics.json", "x.value", 0.6, True),
+        ("dynamics.json", "x.value", 1.41, False),
+        ("logits.json", "x.low", 1.9, True),
+        ("logits.json", "x.high", 2.11, False),
+        ("dynamics.json", "growth_of_std_by_part.q", 0.48, True),
+        ("dynamics.json", "growth_of_std_by_part.q", 0.481, False),
+    ],
+)
+def test_how_far_a_metric_may_lie_off(path, name, value, within):
+    assert (off(path, INTERVAL | {name: value}, INTERVAL) == []) is within
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({}, []),
+        ({"run": {"arithmetic": "portable"}, "train": {"device": "cpu"}}, []),
+        ({"run": {"arithmetic": "native"}}, ["run.arithmetic is native: the same bytes are promised for portable"]),
+        ({"train": {"device": "auto"}}, ["train.device is auto: the same bytes are promised for cpu"]),
+    ],
+)
+def test_which_parameters_promise_the_same_bytes(monkeypatch, parameters, told):
+    monkeypatch.setattr(arithmetic, "unpromised", list)
+    assert approximate.unpromised(parameters) == told
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "flags", "told"),
+    [
+        ("Linux", "x86_64", "sse4_2 fma avx2", []),
+        ("Linux", "x86_64", "sse4_2 fma avx", ["the processor lacks avx2"]),
+        ("Linux", "x86_64", "sse4_2", ["the processor lacks avx2 and fma"]),
+        ("Linux", "aarch64", "", ["the processor is aarch64: the same bytes are promised on x86_64"]),
+        ("Darwin", "x86_64", "", ["the system is Darwin: the same bytes are promised on Linux"]),
+    ],
+)
+def test_which_machines_promise_the_same_bytes(monkeypatch, tmp_path, system, processor, flags, told):
+    (tmp_path / "cpuinfo").write_text(f"model name : X\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(arithmetic, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    assert arithmetic.unpromised() == told
+
+
+def result(**changes):
+    given = {"commit": "0123456789abcdef", "machine": "a machine", "unpromised": [], "problems": []} | changes
+    return report.Result(**given)
+
+
+def test_the_result_is_told_in_one_line():
+    assert report.verdict(result(compared=3)) == (
+        "verified: commit 0123456789ab: all 3 outputs that were made again are the same bytes"
     )
-    assert tell.explanation(RESULT | {"problems": ["dvc.lock: edited"]}) == "before any rebuild: dvc.lock: edited"
-    fine = RESULT | {"outputs": [], "values": [], "off": 0}
-    assert tell.text(fine).endswith("verified: commit 0123456789ab: nothing is off")
-    assert tell.explanation(fine) == "nothing differs: every output is identical"
+    assert report.verdict(result()).endswith("what is committed belongs together; nothing was made again")
+    weaker = report.text(result(compared=3, unpromised=["a reason"]))
+    assert weaker.endswith("the 3 metrics that were made again fit, by the weaker check")
+    assert "the same bytes are not promised:\n* a reason\n" in weaker
+    wrong = result(compared=3, problems=["a: b"], differences=[Difference("o", "s", "x")])
+    assert report.verdict(wrong) == (
+        "NOT verified: commit 0123456789ab: 1 thing that does not belong together, and 1 difference in 3 outputs"
+    )
+    assert not wrong.sound
+    assert not result(problems=["a: b"]).sound
+
+
+def test_differences_are_a_table_that_a_terminal_shows_too():
+    found = result(compared=3, problems=["a: b"], differences=[Difference("data/a", "a", "x|y", "<b>", "3.0", "1e-05")])
+    lines = report.text(found).splitlines()
+    assert lines[0] == "* a: b"
+    assert lines[2] == "| output | stage | first value that differs | rebuilt | committed | by    |"
+    assert lines[4] == "| data/a | a     | x\\|y                     | &lt;b>  | 3.0       | 1e-05 |"
+    assert report.markdown(found).startswith("### NOT verified: commit 0123456789ab: ")

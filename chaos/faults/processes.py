@@ -13,7 +13,7 @@ from chaos.project import LOCK, Project, Running, results
 from chaos.verdicts import Ending, differences
 
 RECORDS = (LOCK, ".dvc/tmp/rwlock")
-VERIFICATION = ("python", "-m", "stages.verify", "--no-influence", "--stages", "sweep")
+VERIFICATION = ("python", "-m", "stages.verify", "--stages", "sweep")
 """How the project verifies what is committed in a folder, in a clone of its own."""
 
 

@@ -29,17 +29,11 @@ class Watch:
     """
 
     def __init__(
-        self,
-        objective: training.Objective,
-        windows: Tensor,
-        probes: int,
-        at_once: int,
-        steps: set[int],
-        threads: int,
+        self, objective: training.Objective, windows: Tensor, probes: int, at_once: int, steps: set[int]
     ) -> None:
         self.objective = objective
         self.windows, self.probes, self.at_once = windows, windows[:probes, :-1], at_once
-        self.steps, self.threads = steps, threads
+        self.steps = steps
         self.rows: list[Row] = []
         self.gradients: list[list[float]] = []  # of each step, by block
 
@@ -73,7 +67,7 @@ class Watch:
         for i, block in enumerate(model.blocks):
             normalised = block.ln_1(x)
             entering[i], seen[i] = rms(x), rms(normalised)
-            found = attention.attention_statistics(block.attn.logits(normalised).numpy(), self.threads)
+            found = attention.attention_statistics(block.attn.logits(normalised).numpy())
             entropy[i], largest[i] = found["normalised_entropy"].mean(), found["largest_logit"].max()
             x = block(x)
         self._note("residual_rms", step, entering | {len(entering): rms(x)})

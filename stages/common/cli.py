@@ -10,6 +10,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from stages.common import unchanged
+
 EXIT_USER_ERROR = 2
 LONGEST_LINE = 2000  # characters
 
@@ -62,6 +64,22 @@ def _tell(problem: str) -> None:
     print(f"error: {line}", file=sys.stderr)
 
 
+def run_unchanged(main: Callable[[], None]) -> None:
+    """Call `main`; as a stage that DVC runs, refuse the result if what it was made from changed meanwhile.
+
+    Raises:
+        UserError: with what changed.
+    """
+    made_from = unchanged.begun()
+    main()
+    if made_from and (changed := made_from.changed()):
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UserError(
+            f"{changed[0]}{more}: changed while {made_from.stage} ran, so its result is of neither version and is not "
+            "recorded; run it again (make repro)"
+        )
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into exit codes.
 
@@ -72,7 +90,7 @@ def run(main: Callable[[], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # in a terminal that knows no γ
     try:
-        main()
+        run_unchanged(main)
     except UserError as error:
         for problem in error.problems:
             _tell(problem)

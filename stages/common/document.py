@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
-from ruamel.yaml.error import StringMark, YAMLError
+from ruamel.yaml.error import FileMark, MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 LARGEST = 2**15  # bytes of a text, and characters of its values with every alias written out; params.yaml has 7,000
@@ -30,7 +30,7 @@ class _Located(SafeConstructor):
             _refuse(f"a value that can't be ({error})", node.start_mark)
 
 
-def _refuse(problem: str, mark: StringMark) -> NoReturn:
+def _refuse(problem: str, mark: FileMark) -> NoReturn:
     raise ConstructorError(None, None, problem, mark)
 
 
@@ -58,6 +58,14 @@ def _look(text: str, largest: int) -> None:
             _refuse(f"values of more than {largest:,} characters, aliases written out", event.start_mark)
 
 
+def _with_text(error: MarkedYAMLError, text: str) -> MarkedYAMLError:
+    """The error, so that it shows the lines that it speaks of: libyaml's marks only count them."""
+    for name in ("context_mark", "problem_mark"):
+        if mark := getattr(error, name):
+            setattr(error, name, StringMark(mark.name, mark.index, mark.line, mark.column, text, mark.index))
+    return error
+
+
 def load(text: str, largest: int = LARGEST) -> Any:
     """The plain values that a YAML text stands for.
 
@@ -72,5 +80,7 @@ def load(text: str, largest: int = LARGEST) -> Any:
     try:
         _look(text, largest)
         return yaml.load(text)
+    except MarkedYAMLError as error:
+        raise _with_text(error, text) from None
     except UNBUILDABLE as error:  # somewhere
         raise YAMLError(f"a value that can't be ({str(error) or type(error).__name__})") from None

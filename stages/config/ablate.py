@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from stages.common import params
 from stages.common.params import Section
-from stages.config.run import RootSeed, Threads
+from stages.config.run import RootSeed
 
 
 class Settings(Section):
@@ -51,5 +51,5 @@ class Settings(Section):
         return params.at_most(probes, info, "ablate.evaluation_windows")
 
 
-class Run(RootSeed, Threads):
+class Run(RootSeed):
     """What this stage sees of `run:`."""

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from stages.common import params
 from stages.common.params import Section
-from stages.config.run import RootSeed, Threads
+from stages.config.run import RootSeed
 
 
 class Settings(Section):
@@ -72,5 +72,5 @@ class Settings(Section):
         return least
 
 
-class Run(RootSeed, Threads):
+class Run(RootSeed):
     """What this stage sees of `run:`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from stages.common.params import Section
@@ -26,10 +28,10 @@ class Seeds(Section):
         return seeds
 
 
-class Threads(Section):
-    threads: int = Field(ge=1, le=1024)
-    """Threads for the numerical work. The last digits of some results depend on it."""
+class Arithmetic(Section):
+    arithmetic: Literal["portable", "native"]
+    """How trainings compute: the same bytes on any x86-64 processor, or as fast as this machine can."""
 
 
-class Run(RootSeed, Seeds, Threads):
+class Run(RootSeed, Seeds, Arithmetic):
     """The whole shared section `run:`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.config.run import RootSeed, Threads
+from stages.config.run import RootSeed
 
 
 class Settings(Section):
@@ -13,5 +13,5 @@ class Settings(Section):
     """Fresh draws of Q and K for each n."""
 
 
-class Run(RootSeed, Threads):
+class Run(RootSeed):
     """What this stage sees of `run:`."""

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stages.common import params
 from stages.common.params import Section
-from stages.config.run import RootSeed, Threads
+from stages.config.run import Arithmetic, RootSeed
 
 
 class Settings(Section):
@@ -30,8 +30,11 @@ class Settings(Section):
     processes: int = Field(ge=1, le=65_536)
     """Processes that share each batch; the stage starts them on this machine, torchrun on several."""
 
+    threads: int = Field(ge=1, le=1024)
+    """Threads of a training on this machine, shared by its processes; more than one in native arithmetic only."""
+
     device: Literal["cpu", "cuda", "auto"]
-    """Where to train; `auto` is a GPU if there is one."""
+    """Where to train; `auto` is a GPU if there is one and arithmetic is native."""
 
     precision: Literal["fp32", "bf16", "bf16_anyway"]
     """Type of the matrix products; bf16 (autocast) is refused on a processor that lacks it, bf16_anyway is not."""
@@ -102,5 +105,25 @@ class Settings(Section):
         return params.at_most(probes, info, "train.evaluation_windows")
 
 
-class Run(RootSeed, Threads):
+class Run(RootSeed, Arithmetic):
     """What this stage sees of `run:`; its own seed comes on the command line."""
+
+
+def native_only(settings: Settings, run: Arithmetic) -> list[str]:
+    """A line for each setting that portable arithmetic is asked for and can't have; it computes in fp32 on one core."""
+    asked = {
+        "threads": settings.threads > 1,
+        "device": settings.device == "cuda",
+        "precision": settings.precision != "fp32",
+        "compile": settings.compile,
+    }
+    return [
+        f"train.{name} = {getattr(settings, name)}: has no portable arithmetic; set run.arithmetic=native with it"
+        for name, is_asked in asked.items()
+        if is_asked and run.arithmetic == "portable"
+    ]
+
+
+def device(settings: Settings, run: Arithmetic) -> str:
+    """Where to train: `auto` leaves the choice open in native arithmetic only."""
+    return settings.device if run.arithmetic == "native" else "cpu"

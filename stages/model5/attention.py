@@ -7,7 +7,6 @@ was trained with, it is run with others: what softmax then does, and what that c
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.model5.model import Model5
+from stages.model5.products import multiply
 from stages.model5.snapshots import Row, histogram
 
 SCALINGS = {"scaled": 0.5, "unscaled": 0.0, "scaled_by_d": 1.0}  # exponents of d; the first is Model 5's own
@@ -69,31 +69,23 @@ def matrix_moments(logits: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def by_head(
-    statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: np.ndarray, threads: int
-) -> dict[str, np.ndarray]:
-    """Statistics of each matrix of logits (B, H, T, T), as (B, H); a few at a time, so that they stay in the cache.
-
-    In NumPy: torch's multi-threaded exponential was seen to give other digits once in a while. The result does not
-    depend on the number of threads.
-    """
+def by_head(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics of each matrix of logits (B, H, T, T), as (B, H); a few at a time, so that they stay in the cache."""
     batch, heads, length, _ = logits.shape
     matrices = logits.reshape(-1, length, length)
     at_once = max(CACHED // length**2, 1)
-    groups = [matrices[start : start + at_once] for start in range(0, len(matrices), at_once)]
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(statistics, groups))
+    found = [statistics(matrices[start : start + at_once]) for start in range(0, len(matrices), at_once)]
     return {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
 
 
-def attention_statistics(logits: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
 
     Means over the batch, but for the largest logit; σ, skewness and excess kurtosis of the logits are of all of a
     head's. A constant has no shape: both are 0.
     """
-    found = by_head(matrix_statistics, logits, threads)
-    of_logits = by_head(matrix_moments, logits, threads)
+    found = by_head(matrix_statistics, logits)
+    of_logits = by_head(matrix_moments, logits)
     a1, a2, a3, a4 = (of_logits[f"power_{i}"].mean(0) for i in (1, 2, 3, 4))
     m2 = np.maximum(a2 - a1**2, 0.0)
     m3 = a3 - 3 * a1 * a2 + 2 * a1**3
@@ -112,7 +104,7 @@ def rms_cosine(q: Tensor, k: Tensor) -> np.ndarray:
 
     1/√d for independent normal vectors, 1 for parallel ones: between them lies how q·k grows with d, as √d or as d.
     """
-    cosine = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)  # (B, H, T, T)
+    cosine = multiply(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT)  # (B, H, T, T)
     length = cosine.shape[-1]
     pairs = len(cosine) * length * (length + 1) // 2
     squares = (cosine.tril() ** 2).sum((0, 2, 3), dtype=torch.float64) / pairs
@@ -133,7 +125,7 @@ def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step:
 
 
 @torch.no_grad()
-def look(model: Model5, step: int, windows: Tensor, scaling: str, threads: int = 1) -> dict[str, list[Row]]:
+def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, list[Row]]:
     """Rows of three tables in the scaling named, on token windows (B, T + 1).
 
     They are `attention`, `inference` and, of the model's own scaling only, `logit_histograms`.
@@ -145,7 +137,7 @@ def look(model: Model5, step: int, windows: Tensor, scaling: str, threads: int =
             normalised = block.ln_1(x)
             logits = block.attn.logits(normalised).cpu().numpy()
             q, k, _ = block.attn.split(normalised)
-            found = attention_statistics(logits, threads) | {"rms_cosine": rms_cosine(q, k)}
+            found = attention_statistics(logits) | {"rms_cosine": rms_cosine(q, k)}
             for head in range(model.shape.heads):
                 values = {name: float(values[head]) for name, values in found.items()}
                 rows["attention"].append({"step": step, "scaling": scaling, "block": i, "head": head} | values)

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from stages.common import arithmetic
 from stages.common.cli import UserError
+from stages.model5.products import multiply
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
@@ -56,6 +58,19 @@ def prepare(threads: int) -> None:
     # Nothing here reads memory before it is written; filling it all with NaN first would cost a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_memory()
+
+
+def check_build() -> None:
+    """Say so if torch is not the build, or not pinned as the one, that the committed results were made with."""
+    if arithmetic.is_native():
+        return
+    shown = torch.__config__.show()
+    if missing := [part for part in arithmetic.TORCH_PARTS if part not in shown]:
+        print(
+            f"note: this build of torch is not the one that the committed results were made with (it lacks: "
+            f"{', '.join(missing)}), so this training may have other bytes",
+            file=sys.stderr,
+        )
 
 
 def keep_memory() -> None:
@@ -104,7 +119,7 @@ def product_rate(kind: torch.dtype, size: int, repeats: int = 5) -> float:
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        torch.mm(a, b, out=out)
+        multiply(a, b, out=out)
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / sorted(seconds[1:])[repeats // 2] / 1e9
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stages.model5.products import multiply
+
 LOGITS_AT_ONCE = 2**25  # 128 MB in float32
 
 
@@ -28,13 +30,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         p = logits if exact else torch.empty(rows, vocabulary, dtype=weight.dtype, device=x.device)
         surprisal = torch.empty(n, dtype=torch.float64, device=x.device)
         with_gradient = any(ctx.needs_input_grad)
-        x_gradient, weight_gradient = (torch.empty_like(t) if with_gradient else t for t in (low_x, weight))
+        x_gradient, weight_gradient = torch.empty_like(low_x) if with_gradient else low_x, weight
         with torch.autocast(x.device.type, enabled=False):
             for start in range(0, n, rows):
                 part = slice(start, min(start + rows, n))
                 size = part.stop - part.start
                 z, of_targets = logits[:size], targets[part, None]
-                torch.mm(low_x[part], low_weight.T, out=z)  # (rows, V)
+                multiply(low_x[part], low_weight.T, out=z)  # (rows, V)
                 at_target, largest = z.gather(1, of_targets), z.amax(1, keepdim=True)
                 q = z if exact else p[:size].copy_(z)
                 torch.softmax(q, 1, out=q)
@@ -45,13 +47,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     continue
                 q.scatter_add_(1, of_targets, torch.full_like(at_target, -1.0, dtype=q.dtype))
                 z = q if exact else z.copy_(q)
-                torch.mm(z, low_weight, out=x_gradient[part])
-                if exact:
-                    weight_gradient.addmm_(z.T, low_mean[part], beta=min(start, 1))
-                elif start == 0:
-                    weight_gradient.copy_(z.T @ low_mean[part])
-                else:
-                    weight_gradient.add_(z.T @ low_mean[part])
+                multiply(z, low_weight, out=x_gradient[part])
+                of_part = multiply(z.T, low_mean[part])
+                weight_gradient = weight_gradient.add_(of_part) if start else of_part.to(weight.dtype)
         if with_gradient:
             ctx.save_for_backward(x_gradient.mul_(scale / n).to(x.dtype), weight_gradient)
         return surprisal.mean()

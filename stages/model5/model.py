@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.model5 import products
 from stages.model5.loss import linear_cross_entropy
 
 LAYERNORM_EPS = 1e-5
@@ -54,6 +54,13 @@ class Variant(NamedTuple):
     """Whether the head's logits are divided by √width."""
 
 
+class Linear(nn.Linear):
+    """x Wᵀ + b, by the products of the arithmetic in use."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return products.linear(x, self.weight, self.bias)
+
+
 class Attention(nn.Module):
     """Causal dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""
 
@@ -61,27 +68,21 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = shape.heads
         self.scale: float = (shape.width / shape.heads) ** -exponent
-        self.qkv = nn.Linear(shape.width, 3 * shape.width)
-        self.output = nn.Linear(shape.width, shape.width)
+        self.qkv = Linear(shape.width, 3 * shape.width)
+        self.output = Linear(shape.width, shape.width)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v of x, each (B, H, T, D / H)."""
-        b, t, d = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        return q, k, v
+        return products.split_heads(self.qkv(x), self.heads)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.split(x)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)  # (B, H, T, D / H)
-        merged: Tensor = self.output(y.transpose(1, 2).reshape(x.shape))  # (B, T, D)
-        return merged
+        y: Tensor = self.output(products.causal_attention(self.qkv(x), self.heads, self.scale))  # (B, T, D)
+        return y
 
     def logits(self, x: Tensor) -> Tensor:
-        """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look."""
+        """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look; no gradient."""
         q, k, _ = self.split(x)
-        scaled: Tensor = q @ k.transpose(-1, -2) * self.scale
-        hidden = torch.ones(scaled.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
-        return scaled.masked_fill(hidden, -torch.inf)
+        return products.multiply(q, k.mT) * self.scale + products.hidden(x.shape[1]).to(x.device)
 
 
 def norm(shape: Shape, variant: Variant) -> nn.LayerNorm:
@@ -94,8 +95,8 @@ class MLP(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.up = nn.Linear(shape.width, 4 * shape.width)
-        self.down = nn.Linear(4 * shape.width, shape.width)
+        self.up = Linear(shape.width, 4 * shape.width)
+        self.down = Linear(4 * shape.width, shape.width)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down(F.gelu(self.up(x)))
@@ -129,7 +130,7 @@ class Model5(nn.Module):
         # A ModuleList, but torch does not say what is in it.
         self.blocks: list[Block] = nn.ModuleList(Block(shape, variant) for _ in range(shape.blocks))  # type: ignore[assignment]
         self.ln_f = norm(shape, variant)
-        self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        self.head = Linear(shape.width, shape.vocabulary, bias=False)
         self.head_scale = 1 / math.sqrt(shape.width) if variant.head_scaled else 1.0
         if variant.tied:
             self.head.weight = self.wte.weight  # one parameter, one gradient, one Adam state

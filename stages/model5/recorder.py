@@ -26,14 +26,11 @@ class Recorder:
         folder: where the snapshots of the QKV weights go.
     """
 
-    def __init__(
-        self, settings: Settings, objective: training.Objective, windows: Tensor, folder: Path, threads: int
-    ) -> None:
+    def __init__(self, settings: Settings, objective: training.Objective, windows: Tensor, folder: Path) -> None:
         self.settings = settings
         self.objective = objective
         self.windows = windows
         self.folder = folder
-        self.threads = threads
         self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
         self.steps = set(snapshots.snapshot_steps(settings.steps, settings.snapshot_every))
         self.initial = snapshots.qkv_weights(objective.model)
@@ -51,12 +48,10 @@ class Recorder:
             weights = snapshots.qkv_weights(model)
             tail = settings.tail_sigmas * settings.linear_std
             probes = self.windows[: settings.probe_windows]
-            self.rows["weights"] += snapshots.weight_rows(
-                weights, self.initial, settings.heads, step, tail, self.threads
-            )
+            self.rows["weights"] += snapshots.weight_rows(weights, self.initial, settings.heads, step, tail)
             self.rows["histograms"] += snapshots.histogram_rows(weights, step, self.edges)
             for scaling in attention.SCALINGS:
-                for table, rows in attention.look(model, step, probes, scaling, self.threads).items():
+                for table, rows in attention.look(model, step, probes, scaling).items():
                     self.rows[table] += rows
             self._write(step, weights)
             self.watched = step, weights
@@ -73,7 +68,7 @@ class Recorder:
             return
         _, before = self.watched
         after, gradients = snapshots.qkv_weights(self.objective.model), snapshots.qkv_gradients(self.objective.model)
-        self.rows["updates"] += snapshots.update_rows(before, after, gradients, self.settings.heads, step, self.threads)
+        self.rows["updates"] += snapshots.update_rows(before, after, gradients, self.settings.heads, step)
         self.watched = None
 
     def train_loss(self, step: int, loss: float) -> None:

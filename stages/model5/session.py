@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import stages
-from stages.common import arrays, bpe, cli, files, streams, tables
+from stages.common import arrays, bpe, cli, files, streams, tables, unchanged
 from stages.common.processes import StopRequest
 from stages.config.train import Run, Settings
 from stages.model5 import export, hardware, initialisation, training
@@ -27,6 +27,7 @@ from stages.model5.recorder import SNAPSHOT_TYPES, Recorder, columns
 
 TOKENS = files.DATA / "tokens"
 TOKENIZER = files.DATA / "inputs" / "tokenizer"
+DATA = TOKENS.as_posix(), TOKENIZER.as_posix()
 
 
 def determining(settings: Settings) -> dict[str, Any]:
@@ -34,13 +35,20 @@ def determining(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(exclude={"checkpoint_every", "processes"})
 
 
-def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> dict[str, Any]:
-    """Everything that determines the bytes of the outputs, but for how the processes are laid out."""
+def identity(settings: Settings, run: Run, seed: int, where: torch.device, before: unchanged.Marks) -> dict[str, Any]:
+    """Everything that determines the bytes of the outputs, but for how the processes are laid out.
+
+    Args:
+        before: the marks of the data before it was read.
+
+    Raises:
+        UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
+    """
     here = Path(stages.__file__).parent
     code = [here / name for name in ("__init__.py", "train.py", "config/run.py", "config/train.py")]
     code += [path for folder in ("common", "model5") for path in (here / folder).glob("*.py")]
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
-    return {
+    found = {
         "train": determining(settings),
         "run": run.model_dump(),
         "seed": seed,
@@ -48,8 +56,12 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device) -> di
         "code": {path.relative_to(here).as_posix(): files.sha256(path) for path in sorted(code)},
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         "python": platform.python_version(),
-        "processor": hardware.capability(where),
+        "processor": hardware.capability(where) if run.arithmetic == "native" else None,
     }
+    changed = unchanged.changed_code(path.relative_to(here.parent).as_posix() for path in code)
+    if changed := changed + unchanged.differing(before, unchanged.marks(DATA)):
+        raise cli.UserError(f"{changed[0]}: changed while the training of seed {seed} began; start it again")
+    return found
 
 
 def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
@@ -73,10 +85,11 @@ class Training:
     """
 
     def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
-        hardware.prepare(max(1, run.threads // world.local_size))  # the threads of a machine are shared
+        hardware.prepare(max(1, settings.threads // world.local_size))  # the threads of a machine are shared
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
         self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
+        before = unchanged.marks(DATA)
         self.description = files.read_json(TOKENS / "description.json")
         self.tokens = arrays.read(TOKENS / "tokens.safetensors")
         self.context_length = self.description["context_length"]
@@ -96,10 +109,10 @@ class Training:
         self.trainer = training.Trainer(
             objective, settings.learning_rate, settings.weight_decay, settings.accumulate, settings.compile, world
         )
-        self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where))
+        self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where, before))
         stream = streams.generator(run.root_seed, "train/evaluation")
         windows = training.batch(self.tokens["test"], settings.evaluation_windows, self.context_length, stream)
-        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots, run.threads)
+        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots)
         self.samples: dict[str, str] = {}
 
     def windows(self, step: int) -> Tensor:
@@ -109,8 +122,8 @@ class Training:
 
     def text(self, when: str) -> str:
         """A sample of what the model writes."""
-        seed = training.torch_seed(self.run.root_seed, f"sample-{when}", self.seed)
-        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, seed)))
+        stream = streams.generator(self.run.root_seed, f"train/sample-{when}", self.seed)
+        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, stream)))
 
     def resume(self, any_world_size: bool) -> int:
         """Take over the newest checkpoint, if there is one; returns the step to go on from.

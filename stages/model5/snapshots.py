@@ -9,7 +9,6 @@ matrix: N + 4 values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,21 +132,17 @@ def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: int, tail:
     }
 
 
-def table_rows(
-    statistics: Callable[[int], dict[str, np.ndarray]], blocks: int, heads: int, step: int, threads: int
-) -> list[Row]:
-    """Rows (step, block, part, head, …) of statistics(block), computed for `threads` blocks at a time."""
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(statistics, range(blocks)))
+def table_rows(statistics: Callable[[int], dict[str, np.ndarray]], blocks: int, heads: int, step: int) -> list[Row]:
+    """Rows (step, block, part, head, …) of statistics(block)."""
     return [
         {"step": step, "block": block, "part": part, "head": head} | dict(zip(of_block, values, strict=True))
-        for block, of_block in enumerate(found)
+        for block, of_block in enumerate(map(statistics, range(blocks)))
         for (part, head), *values in zip(members(heads), *(x.tolist() for x in of_block.values()), strict=True)
     ]
 
 
-def weight_rows(weights: Weights, initial: Weights, heads: int, step: int, tail: float, threads: int = 1) -> list[Row]:
-    """The `weights` table's rows of one snapshot; they do not depend on the number of threads.
+def weight_rows(weights: Weights, initial: Weights, heads: int, step: int, tail: float) -> list[Row]:
+    """The `weights` table's rows of one snapshot.
 
     Args:
         weights: QKV weights (3 · width, width) of the blocks in order.
@@ -155,12 +150,10 @@ def weight_rows(weights: Weights, initial: Weights, heads: int, step: int, tail:
         tail: the |weight| beyond which a weight lies in the tail.
     """
     pairs = [(weight, initial[name]) for name, weight in weights.items()]
-    return table_rows(lambda block: weight_statistics(*pairs[block], heads, tail), len(pairs), heads, step, threads)
+    return table_rows(lambda block: weight_statistics(*pairs[block], heads, tail), len(pairs), heads, step)
 
 
-def update_rows(
-    before: Weights, after: Weights, gradients: Weights, heads: int, step: int, threads: int = 1
-) -> list[Row]:
+def update_rows(before: Weights, after: Weights, gradients: Weights, heads: int, step: int) -> list[Row]:
     """The `updates` table's rows of the update made from the weights after `step` updates.
 
     Args:
@@ -176,7 +169,7 @@ def update_rows(
         ratio = np.divide(moved, size, out=np.zeros_like(size), where=size != 0)
         return {"gradient_norm": np.sqrt(squares(gradient)), "update_ratio": ratio}
 
-    return table_rows(statistics, len(triples), heads, step, threads)
+    return table_rows(statistics, len(triples), heads, step)
 
 
 def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -207,22 +207,22 @@ def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, 
 
 
 @torch.no_grad()
-def sample(model: Model5, prompt: list[int], length: int, seed: int) -> list[int]:
+def sample(model: Model5, prompt: list[int], length: int, stream: np.random.Generator) -> list[int]:
     """The prompt's ids followed by `length` ids drawn from the model at temperature 1.
 
     Raises:
         DivergedError: if the model's logits are not finite, as after an update that diverged.
     """
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.tensor([prompt])
+    ids = list(prompt)
     for _ in range(length):
-        seen = ids[:, -model.shape.context_length :].to(model.wte.weight.device)
-        logits = model.logits(model.states(seen)[:, -1]).cpu()
+        seen = torch.tensor([ids[-model.shape.context_length :]], device=model.wte.weight.device)
+        logits = model.logits(model.states(seen)[:, -1]).squeeze(0).cpu()
         if not logits.isfinite().all():
             raise DivergedError("the model's logits are not finite")
-        ids = torch.cat([ids, torch.multinomial(logits.softmax(-1), 1, generator=generator)], dim=1)
-    result: list[int] = ids[0].tolist()
-    return result
+        cumulative = logits.double().softmax(-1).numpy().cumsum()
+        drawn = cumulative.searchsorted(stream.random() * cumulative[-1], "right")
+        ids.append(min(int(drawn), cumulative.size - 1))  # the product may round up to the whole
+    return ids
 
 
 def torch_seed(root_seed: int, purpose: str, seed: int) -> int:

@@ -1,1 +1,1 @@
-"""Does a rebuild give what is committed? Contents, tolerances, rebuilding in a clone, telling."""
+"""Does a rebuild give the committed bytes? Clone, rebuild, compare, report."""

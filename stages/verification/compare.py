@@ -1,150 +1,224 @@
-"""Is a rebuilt output the committed one? Identical, equal as data, within tolerance, or off; and by which value.
+"""Is everything that a rebuild made the committed one, byte for byte? If not, which value differs first?
 
-What is compared with what: a file in git with the file in git, a file under data/ with its entry in
-`reports/digests.json`.
+Committed reports lie in the clone, since they are in git. Of data, `dvc.lock` has the hashes; the bytes are looked for
+in the cache of the repository that was cloned, only to say what differs.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import IntEnum
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
+from safetensors import deserialize
 
-from stages.verification.contents import DATA, Contents, Value, contents, md5
-from stages.verification.tolerances import Tolerance, Tolerances, difference, excess
+from stages.model5.recorded import dvc_hash
+from stages.verification.dvc_files import DvcLock, Entry, overlap
 
-
-class Class(IntEnum):
-    """What became of an output or a value; the worst of a group speaks for it."""
-
-    IDENTICAL = 0
-    EQUAL = 1
-    WITHIN = 2
-    OFF = 3
-
-    def __str__(self) -> str:
-        return ("identical", "equal as data", "within tolerance", "off")[self]
+ABSENT = "another hash; the committed data is not here"
+UNEQUAL_LENGTH = "number of entries"
+Values = Mapping[str, Sequence[Any] | np.ndarray]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One value of an output, rebuilt and committed."""
+class Difference(NamedTuple):
+    """An output that is not the committed one, with the first value that differs."""
 
     output: str
-    name: str
-    result: Class
-    value: Value | None
-    committed: Value | None
-    tolerance: Tolerance | None
-    line: tuple[str, str] | None
-    """The patterns of the line in `tolerances.yaml`."""
-    difference: float
-    """The largest absolute one, infinite where there is none to tell."""
-    relative: float
-    """The largest one relative to the committed value."""
-    times: float
-    """How many times the tolerance it is."""
-    problem: str = ""
-
-    @property
-    def follows(self) -> bool:
-        """Whether it may differ only because something else does."""
-        return self.tolerance is not None and self.tolerance.follows
-
-    def alone(self) -> Finding:
-        """It, if nothing else differs: then nothing may have become of what only follows."""
-        if not self.follows or self.result == Class.IDENTICAL:
-            return self
-        problem = "differs, and nothing that it is made from does"
-        return dataclasses.replace(self, result=Class.OFF, times=math.inf, problem=problem)
-
-    def told(self) -> dict[str, Any]:
-        """It as JSON can hold it: of a list, the value that is off most."""
-        value, committed = self.worst()
-        limits = {"rtol": 0.0, "atol": 0.0}
-        if self.tolerance:
-            limits = {"rtol": self.tolerance.rtol, "atol": self.tolerance.atol}
-            if (self.tolerance.digit or self.tolerance.follows) and isinstance(committed, int | float):
-                limits["atol"] = float(self.tolerance.limit(np.array([committed], np.float64))[0])
-        numbers = {"difference": self.difference, "relative": self.relative, "times": self.times} | limits
-        return {
-            "output": self.output,
-            "name": self.name,
-            "class": str(self.result),
-            "value": value,
-            "committed": committed,
-            "line": list(self.line) if self.line else None,
-            "problem": self.problem,
-        } | {key: number if math.isfinite(number) else None for key, number in numbers.items()}
-
-    def worst(self) -> tuple[Value | None, Value | None]:
-        """The value and the committed one; of lists the entries that differ most."""
-        if not isinstance(self.value, list) or not isinstance(self.committed, list):
-            return self.value, self.committed
-        apart = difference(self.value, self.committed)
-        if apart is None or not apart.size:
-            return f"{len(self.value)} numbers", f"{len(self.committed)} numbers"
-        at = int(np.argmax(apart))
-        return self.value[at], self.committed[at]
+    stage: str
+    what: str
+    rebuilt: str = ""
+    committed: str = ""
+    by: str = ""
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two versions of a file."""
+class File(NamedTuple):
+    """A file of an output."""
 
     md5: str
-    contents: Contents
+    path: Path
 
 
-def of_file(path: Path) -> Side:
-    """A file as it lies here."""
-    return Side(md5(path), contents(path))
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested mappings and lists, with its path: keys joined by dots."""
+    if isinstance(value, Mapping | list):
+        for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from leaves(entry, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
 
 
-def of_digest(entry: Mapping[str, Any]) -> Side:
-    """A file as `reports/digests.json` has it."""
-    return Side(entry["md5"], entry["contents"])
+def _of_json(contents: bytes) -> Values:
+    return {name: [value] for name, value in leaves(json.loads(contents))}
 
 
-def findings(output: str, here: Side, there: Side, tolerances: Tolerances) -> Iterator[Finding]:
-    """Every value of a file, rebuilt (`here`) and committed (`there`)."""
-    for name in sorted({*here.contents, *there.contents} - {DATA}):
-        yield _finding(output, name, here.contents.get(name), there.contents.get(name), tolerances)
+def _of_csv(contents: bytes) -> Values:
+    head, *rows = csv.reader(io.StringIO(contents.decode()))
+    return dict(zip(head, zip(*rows, strict=True), strict=True))
 
 
-def _finding(output: str, name: str, value: Value | None, committed: Value | None, tolerances: Tolerances) -> Finding:
-    line = tolerances.find(output, name)
-    if value is None or committed is None:
-        problem = "not in the rebuild" if value is None else "not in what is committed"
-        return Finding(output, name, Class.OFF, value, committed, None, line, math.inf, math.inf, math.inf, problem)
-    apart = difference(value, committed)
-    largest = relative = math.inf if value != committed else 0.0
-    if apart is not None and apart.size:
-        size = np.abs(np.array(committed, np.float64).reshape(-1))
-        largest = float(apart.max())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = float(np.where(apart == 0, 0.0, apart / size).max())
-    if line is None:
-        problem = f"{tolerances.path}: no line for it: give it a tolerance, and the reason"
-        return Finding(output, name, Class.OFF, value, committed, None, line, largest, relative, math.inf, problem)
-    tolerance = tolerances.lines[line]
-    times = excess(value, committed, tolerance)
-    result = Class.IDENTICAL if value == committed else Class.WITHIN if times <= 1 else Class.OFF
-    return Finding(output, name, result, value, committed, tolerance, line, largest, relative, times)
+def _of_table(contents: bytes) -> Values:
+    table = pq.read_table(io.BytesIO(contents))
+    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
-def judged(here: Side, there: Side, found: list[Finding]) -> Class:
-    """The class of a file, from its bytes and its values."""
-    values = max((finding.result for finding in found), default=Class.IDENTICAL)
-    if values == Class.OFF or here.md5 == there.md5:
-        return values
-    if here.contents.get(DATA) == there.contents.get(DATA):
-        return Class.EQUAL
-    has_values = set(there.contents) > {DATA}
-    return Class.WITHIN if has_values else Class.OFF
+def _of_tensors(contents: bytes) -> Values:
+    tensors = deserialize(contents)  # type: ignore[no-untyped-call]
+    return {name: _numbers(of["dtype"], bytes(of["data"])) for name, of in sorted(tensors)}
+
+
+def _numbers(dtype: str, data: bytes) -> np.ndarray:
+    if dtype == "BF16":  # the upper half of an fp32 number
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    kind, bits = ("f" if dtype.startswith("F") else dtype[0].lower()), int(dtype[1:])
+    return np.frombuffer(data, f"<{kind}{bits // 8}")
+
+
+def _of_text(contents: bytes) -> Values:
+    return {"lines": contents.decode().split("\n")}
+
+
+READERS = {".json": _of_json, ".csv": _of_csv, ".parquet": _of_table, ".safetensors": _of_tensors}
+
+
+def values(name: str, contents: bytes) -> Values:
+    """What a file holds, as named sequences of values; bytes, if its kind is not known or it is not sound."""
+    try:
+        return READERS.get(Path(name).suffix, _of_text)(contents)
+    except Exception:  # of any reader: what is damaged is compared as bytes
+        return {"bytes": contents}
+
+
+def first_difference(here: Values, there: Values) -> tuple[str, str, str, str]:
+    """The first value that differs: its name, what it is, what it was, and the difference of numbers."""
+    for name in {**there, **here}:
+        if name not in there or name not in here:
+            return name, *(("–", "present", "") if name in there else ("present", "–", ""))
+        ours, theirs = here[name], there[name]
+        for at, (value, other) in enumerate(zip(ours, theirs, strict=False)):
+            if value != other and (value == value or other == other):  # two NaNs are the same
+                place = name if len(theirs) == 1 else f"{name}[{at}]"
+                return place, *_excerpts(value, other), _by(value, other)
+        if len(ours) != len(theirs):
+            return f"{name}: {UNEQUAL_LENGTH}", str(len(ours)), str(len(theirs)), ""
+    return "the same values, stored otherwise", "", "", ""
+
+
+def _excerpts(value: Any, other: Any) -> tuple[str, str]:
+    """Both values; of long texts where they begin to differ."""
+    texts = [str(one.item() if isinstance(one, np.generic) else one) for one in (value, other)]
+    if max(map(len, texts)) <= 40:
+        return texts[0], texts[1]
+    at = next((at for at, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+    start = max(0, at - 15)
+    return texts[0][start : start + 40], texts[1][start : start + 40]
+
+
+def _by(value: Any, other: Any) -> str:
+    try:
+        return f"{abs(float(value) - float(other)):.3g}"
+    except (TypeError, ValueError):
+        return ""
+
+
+def in_clone(folder: Path, output: str) -> dict[str, File]:
+    """The files of an output as they lie in a clone, by their path in it; an output that is a file has the path `.`."""
+    path = folder / output
+    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): File(dvc_hash(file), file) for file in found if file.suffix != ".tmp"}
+
+
+def in_cache(cache: Path, md5: str) -> dict[str, File]:
+    """The files of an output in a cache of DVC; none if it is not there, or is damaged."""
+    whole = _object(cache, md5)
+    if not whole.path.is_file() or dvc_hash(whole.path) != md5.removesuffix(".dir"):
+        return {}
+    if not md5.endswith(".dir"):
+        return {".": whole}
+    return {entry["relpath"]: _object(cache, entry["md5"]) for entry in json.loads(whole.path.read_bytes())}
+
+
+def _object(cache: Path, md5: str) -> File:
+    return File(md5, cache / "files/md5" / md5[:2] / md5[2:])
+
+
+def of_files(entry: Entry, here: Mapping[str, File], there: Mapping[str, File]) -> Difference | None:
+    """The first difference between the files of an output, rebuilt and committed; None if there is none."""
+    names = [
+        name for name in sorted({*here, *there})
+        if name not in here or name not in there or here[name].md5 != there[name].md5
+    ]  # fmt: skip
+    if not names:
+        return None
+    first, stage = names[0], entry.stage
+    output = entry.path if first == "." else f"{entry.path}: {first}"
+    if len(names) > 1:
+        output += f" and {len(names) - 1} more"
+    if first not in here:
+        return Difference(output, stage, "not made again")
+    if first not in there:
+        return Difference(output, stage, "not committed")
+    ours, theirs = here[first].path, there[first].path
+    if not theirs.is_file() or dvc_hash(theirs) != there[first].md5:
+        return Difference(output, stage, ABSENT)
+    name = entry.path if first == "." else first
+    return Difference(
+        output, stage, *first_difference(values(name, ours.read_bytes()), values(name, theirs.read_bytes()))
+    )
+
+
+def of_output(made: Entry, recorded: Entry | None, rebuilt: Path, committed: Path, cache: Path) -> Difference | None:
+    """How an output differs from the committed one, None if it does not; see `of_lock`.
+
+    Args:
+        made: it, with the hash that the rebuild recorded.
+        recorded: it, with the hash that is committed, if there is one.
+    """
+    if recorded is None:
+        return Difference(made.path, made.stage, "not in the committed dvc.lock")
+    here, in_git = in_clone(rebuilt, made.path), in_clone(committed, made.path)
+    if in_git and (found := of_files(made, here, in_git)):
+        return found
+    if made.md5 == recorded.md5:
+        return None
+    if in_git:
+        return Difference(made.path, made.stage, "the committed dvc.lock has another hash")
+    there = in_cache(cache, recorded.md5)
+    return (of_files(made, here, there) if there else None) or Difference(made.path, made.stage, ABSENT)
+
+
+def of_lock(
+    lock: Path, rebuilt: Path, committed: Path, cache: Path, whole: bool = False
+) -> tuple[int, list[Difference]]:
+    """Everything that a rebuilt `dvc.lock` records, held against the committed one.
+
+    Args:
+        lock: the file's name in a clone.
+        rebuilt: the clone that it was made in.
+        committed: a clone that nothing was made in.
+        cache: of the repository that was cloned.
+        whole: everything should have been made again.
+
+    Returns:
+        how many outputs were compared; those that differ in the order of the pipeline, then dependencies recorded with
+        another hash, although no output that they are a part of differs.
+    """
+    here, there = DvcLock(rebuilt / lock), DvcLock(committed / lock)
+    made, recorded = here.outputs(), there.outputs()
+    compared = {path: of_output(out, recorded.get(path), rebuilt, committed, cache) for path, out in made.items()}
+    if whole:
+        compared |= {
+            path: Difference(path, out.stage, "not made again") for path, out in recorded.items() if path not in made
+        }
+    found = {path: difference for path, difference in compared.items() if difference}
+    known = set(there.entries("deps"))
+    stray = [
+        Difference(entry.path, entry.stage, "the committed dvc.lock has another hash of this dependency")
+        for entry in here.entries("deps")
+        if entry not in known and not any(overlap(entry.path, path) for path in found)
+    ]
+    return len(compared), [*found.values(), *stray]

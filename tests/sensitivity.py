@@ -1,0 +1,241 @@
+"""Run every stage with another value of each parameter that it declares, and see whether its results differ.
+
+A command for a copy of the project at the size of the preset `smoke`; `test_sensitivity.py` calls it. Stages run in
+forks of one process, which has imported everything once: some eighty runs take no longer than eight that start anew.
+
+command: PYTHONPATH=. python tests/sensitivity.py [STAGE ...]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON
+
+from stages import configure
+from stages.common import cli, files, params
+from stages.verification.compare import values
+from stages.verification.dvc_files import overlap
+
+AT_ONCE = 2
+
+
+class Stage(NamedTuple):
+    """A stage of the pipeline, its parameters put in place."""
+
+    name: str
+    folder: Path
+    arguments: list[str]
+    sections: list[str]
+    dependencies: list[str]
+    outputs: list[str]
+
+    @property
+    def group(self):
+        """Its name without the instance of a matrix."""
+        return self.name.split("@")[0]
+
+    def declares(self, key):
+        """Whether it is given a parameter, alone or with its whole section."""
+        return key in self.sections or key.split(".")[0] in self.sections
+
+    def needs(self, other):
+        return any(overlap(one, made) for one in self.dependencies for made in other.outputs)
+
+
+def stages_here():
+    """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
+    from dvc.repo import Repo
+
+    here, found = Path.cwd(), []
+    with Repo() as repo:
+        for stage in sorted(repo.index.stages, key=lambda stage: Path(stage.wdir) != here):
+            words = stage.cmd.split()
+            found.append(
+                Stage(
+                    name=stage.name,
+                    folder=Path(stage.wdir).relative_to(here),
+                    arguments=words[words.index("-m") + 1 :],
+                    sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
+                    dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
+                    outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+                )
+            )
+    return found
+
+
+def run(stage, folder):
+    """Run a stage in a copy of the project; returns its last line if it failed, else nothing. Only in a fork."""
+    log = folder / "sensitivity.log"
+    os.chdir(folder / stage.folder)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.dup2(descriptor, sys.stderr.fileno())
+    sys.argv = stage.arguments
+    try:
+        cli.run(importlib.import_module(stage.arguments[0]).main)
+    except SystemExit as stop:
+        if stop.code:
+            return log.read_text("utf-8", "replace").strip().splitlines()[-1] if log.stat().st_size else "it failed"
+    finally:
+        os.chdir(folder)
+    return ""
+
+
+def in_forks(jobs, at_once=AT_ONCE):
+    """Run jobs in forks of this process, a few at once; each returns lines, all of which are returned in order."""
+    told, running = [], set()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, job in enumerate(jobs):
+            while len(running) == at_once:
+                running.discard(os.wait()[0])
+            told.append(Path(folder, f"{number}.json"))
+            child = os.fork()
+            if child == 0:
+                try:
+                    told[-1].write_text(json.dumps(job()), "utf-8")
+                except BaseException:
+                    told[-1].write_text(json.dumps([traceback.format_exc()]), "utf-8")
+                finally:
+                    os._exit(0)
+            running.add(child)
+        while running:
+            running.discard(os.wait()[0])
+        return [line for path in told for line in json.loads(path.read_text("utf-8"))]
+
+
+def contents(path):
+    """What a file holds by name: each value of JSON as it is, of columns, tensors and lines a hash."""
+    found = values(path.name, path.read_bytes())
+    return {name: of[0] if isinstance(of, list) and len(of) == 1 else digest(of) for name, of in found.items()}
+
+
+def digest(column):
+    numbers = isinstance(column, np.ndarray) and not column.dtype.hasobject
+    return hashlib.sha256(column.tobytes() if numbers else repr(list(column)).encode()).hexdigest()
+
+
+def results(stage, folder):
+    """What a stage made in a copy of the project."""
+    found = [path for out in stage.outputs for path in (folder / out, *(folder / out).rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): contents(path) for path in found}
+
+
+def changed(before, after, old, new):
+    """Whether results differ in more than values that are the parameter itself."""
+    if {path: set(of) for path, of in before.items()} != {path: set(of) for path, of in after.items()}:
+        return True
+    pairs = [(of[name], after[path][name]) for path, of in before.items() for name in of]
+    return any(was != now and (was, now) != (old, new) for was, now in pairs)
+
+
+def copy(base, folder):
+    """The project in another folder, its files shared: whoever writes one puts a new one in its place."""
+    shutil.copytree(base, folder, copy_function=os.link, ignore=shutil.ignore_patterns(".git", ".dvc", "tried"))
+
+
+def with_value(folder, key, value):
+    """Set one parameter of a copy."""
+    path = folder / params.PARAMS
+    text = configure.edited(path.read_text("utf-8"), [(key.split("."), value)])
+    with files.atomic_file(path) as other:
+        other.write_text(text, "utf-8")
+
+
+class Trials:
+    """Every change tried on every stage that declares the parameter.
+
+    Args:
+        stages: those to look at, all if empty; what these need runs too.
+    """
+
+    def __init__(self, stages):
+        self.base = Path.cwd()
+        everything = stages_here()
+        self.looked_at = [stage for stage in everything if not stages or stage.group in stages]
+        needed = list(self.looked_at)
+        for stage in needed:  # grows on the way
+            needed += [other for other in everything if other not in needed and stage.needs(other)]
+        self.all = [stage for stage in everything if stage in needed]
+        self.values = {".".join(keys): value for keys, value in configure.leaves(params.read())}
+        self.noted = self.base / "tried"
+
+    def as_it_is(self, stage):
+        """Run a stage, and note its results."""
+        failed = run(stage, self.base)
+        files.write_json(self.noted / f"{stage.name}.json", results(stage, self.base))
+        files.write_json(self.noted / "imported.json", sorted(name for name in sys.modules if name != "__main__"))
+        return [f"{stage.name}: at the size of smoke: {failed}"] if failed else []
+
+    def import_alike(self):
+        """Import what the stage that ran last did, so that forks need not."""
+        for name in files.read_json(self.noted / "imported.json"):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+    def changes(self):
+        """Each stage with each parameter that it declares, and another value for it; of a matrix, one instance."""
+        groups = {}
+        for stage in self.looked_at:
+            groups.setdefault(stage.group, stage)
+        for key, value in (INFLUENTIAL | NEUTRAL).items():
+            yield from ((stage, key, value) for stage in groups.values() if stage.declares(key))
+
+    def tried(self, stage, key, value):
+        """Run a stage with another value of a parameter, and see whether its results follow."""
+        folder = self.noted / f"{stage.name} {key}"
+        copy(self.base, folder)
+        with_value(folder, key, value)
+        told = f"{stage.group}: {key} = {value!r} instead of {self.values[key]!r}"
+        for each in [stage, *(reader for reader in self.all if reader.name == PASSED_ON.get(key))]:
+            for output in each.outputs:
+                files.remove(folder / output)
+            if failed := run(each, folder):
+                return [f"{told}: {failed}"]
+            stage = each
+        before = files.read_json(self.noted / f"{stage.name}.json")
+        differs = changed(before, results(stage, folder), self.values[key], value)
+        shutil.rmtree(folder)
+        if differs:
+            return [f"{told}: results differ, and must not"] if key in NEUTRAL else []
+        return [] if key in NEUTRAL else [f"{told}: no result differs; the stage ignores it"]
+
+    def instances(self):
+        """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""
+        first = {}
+        for stage in self.looked_at:
+            found = sorted(files.read_json(self.noted / f"{stage.name}.json").items())
+            made = [(Path(path).name, of) for path, of in found if Path(path).suffix in (".parquet", ".safetensors")]
+            original, its = first.setdefault(stage.group, (stage.name, made))
+            if original != stage.name:
+                for (name, one), (_, other) in zip(made, its, strict=True):
+                    if one == other:
+                        yield f"{stage.name}: made the same {name} as {original}; it ignores its seed or condition"
+
+    def run(self):
+        """All of it: how many changes were tried, and a line for each problem."""
+        found = []
+        for stage in self.all:
+            found += in_forks([functools.partial(self.as_it_is, stage)])
+            self.import_alike()
+        if found:
+            return 0, found
+        jobs = [functools.partial(self.tried, *change) for change in self.changes()]
+        return len(jobs), [*in_forks(jobs), *self.instances()]
+
+
+if __name__ == "__main__":
+    count, problems = Trials(sys.argv[1:]).run()
+    print(json.dumps({"tried": count, "problems": problems}))

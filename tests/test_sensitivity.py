@@ -1,0 +1,82 @@
+"""Each parameter and each seed matters: changed, it shows in results; and what must not matter does not show."""
+
+from __future__ import annotations
+
+import json
+
+import perturbations
+import pytest
+import sensitivity
+from closure import ROOT
+
+from stages.common import params
+from stages.configure import leaves
+
+SMALL = [
+    "run.seeds=[0,1]", "run.threads=1", "train.device=cpu", "train.precision=fp32", "train.compile=false",
+    "train.processes=1", "train.accumulate=1", "layernorm.gamma_to=1.0",  # of γ near 1 some lie in the range
+]  # fmt: skip
+
+
+def test_every_parameter_is_tried_or_has_a_reason_why_not():
+    known = {".".join(keys) for keys, _ in leaves(params.read(ROOT / "params.yaml"))}
+    listed = [*perturbations.INFLUENTIAL, *perturbations.NEUTRAL, *perturbations.UNTRIED]
+    assert sorted(listed) == sorted(known), "params.yaml and tests/perturbations.py"
+    assert all(len(reason) > 10 for reason in perturbations.UNTRIED.values())
+
+
+def test_the_parameter_itself_is_no_result():
+    before = {"a": {"n": 20, "value": 1.5}}
+    assert not sensitivity.changed(before, {"a": {"n": 23, "value": 1.5}}, 20, 23)
+    assert sensitivity.changed(before, {"a": {"n": 23, "value": 1.4}}, 20, 23)
+    assert sensitivity.changed(before, {"a": {"n": 21, "value": 1.5}}, 20, 23)
+    assert sensitivity.changed(before, {"a": {"n": 23, "value": 1.5, "more": 0}}, 20, 23)
+    assert sensitivity.changed(before, {"a": {"n": 23, "value": 1.5}, "b": {}}, 20, 23)
+
+
+def tried(project, *stages):
+    """How many changes were tried on stages of a copy, all if none is named, and what they showed to be wrong."""
+    project.configure(*SMALL, preset="smoke")
+    known = {".".join(keys): value for keys, value in leaves(params.read(project.folder / "params.yaml"))}
+    changes = perturbations.INFLUENTIAL | perturbations.NEUTRAL
+    assert [key for key, value in changes.items() if known[key] == value] == [], "these are no changes"
+    printed = project.check("python", "tests/sensitivity.py", *stages, PYTHONPATH=str(project.folder))
+    found = json.loads(printed.strip().splitlines()[-1])
+    return found["tried"], found["problems"]
+
+
+@pytest.mark.slow
+def test_each_parameter_and_each_seed_shows_in_results(project):
+    count, problems = tried(project)
+    assert problems == []
+    assert count >= len(perturbations.INFLUENTIAL) + len(perturbations.NEUTRAL)
+
+
+MUTANTS = {
+    "a parameter that is ignored": (
+        "stages/softmax.py", "settings.samples", "1000", "softmax",
+        "softmax: softmax.samples = 1100 instead of 1000: no result differs; the stage ignores it",
+    ),
+    "a seed that is ignored": (
+        "stages/model5/session.py", '"initialisation", seed)', '"initialisation", 0)', "train",
+        "train@1: made the same initialisation.parquet as train@0; it ignores its seed or condition",
+    ),
+    "what must not matter and does": (
+        "stages/inputs.py", "settings.vocabulary)", "settings.vocabulary - settings.retries)", "inputs",
+        "inputs: inputs.retries = 1 instead of 5: results differ, and must not",
+    ),
+    "a stage that fails with a value": (
+        "stages/softmax.py", "settings.trials", "(20 // (settings.trials == 20))", "softmax",
+        "ZeroDivisionError: integer division",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "old", "new", "stage", "told"), MUTANTS.values(), ids=MUTANTS)
+def test_a_mutant_is_caught(project, path, old, new, stage, told):
+    text = project.read(path)
+    assert old in text
+    (project.folder / path).write_text(text.replace(old, new), "utf-8")
+    _, problems = tried(project, stage)
+    assert any(told in problem for problem in problems), problems

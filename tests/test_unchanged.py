@@ -1,0 +1,225 @@
+"""A stage whose dependencies or parameters change while it runs refuses its own result, and DVC runs it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+from conftest import Project, fresh_copy
+from ruamel.yaml import YAML
+from test_resume import start, until
+
+from stages import ablate
+from stages.common import cli, files, unchanged
+
+MAIN = "def main() -> None:\n"
+PAUSE = """    from pathlib import Path
+    from time import sleep
+    Path("loaded").touch()
+    while not Path("go").exists():
+        sleep(0.01)
+"""
+
+
+def append(path, text="\n"):
+    def edit(folder):
+        with (folder / path).open("a") as handle:
+            handle.write(text)
+
+    return edit
+
+
+def replace(path, old, new):
+    def edit(folder):
+        text = (folder / path).read_text("utf-8")
+        assert old in text
+        (folder / path).write_text(text.replace(old, new), "utf-8")
+
+    return edit
+
+
+def other_matrices(folder):
+    path = folder / "data" / "matrices" / "experiment-1.safetensors"
+    contents = path.read_bytes()
+    path.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
+
+
+def _up_to_matrices(folder):
+    project = fresh_copy(folder)
+    replace("stages/sweep.py", MAIN, MAIN + PAUSE)(folder)
+    project.configure(preset="smoke")
+    project.check("dvc", "repro", "-q", "matrices")
+
+
+@pytest.fixture
+def before_sweep(shared, tmp_path):
+    """The pipeline just before the stage sweep, which will wait until the file `go` is there."""
+    return Project(shared("before sweep", _up_to_matrices)).copy(tmp_path / "project")
+
+
+def run_sweep(project, *edits):
+    """Run it under DVC, and make edits once its code is loaded; returns DVC's exit code and what it printed."""
+    running = start(project, "dvc", "repro", "sweep", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    until((project.folder / "loaded").exists, running)
+    for edit in edits:
+        edit(project.folder)
+    (project.folder / "go").touch()
+    return running.communicate()[0], running.returncode
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (append("stages/sweep.py"), "stages/sweep.py"),
+        pytest.param(append("requirements.lock"), "requirements.lock", marks=pytest.mark.slow),
+        pytest.param(other_matrices, "data/matrices/experiment-1.safetensors", marks=pytest.mark.slow),
+        pytest.param(
+            replace("params.yaml", "trials: 20\n", "trials: 21\n"), "params.yaml: sweep", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["code", "versions", "data", "parameters"],
+)
+def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(before_sweep, edit, told):
+    recorded = before_sweep.read("dvc.lock")
+    printed, code = run_sweep(before_sweep, edit)
+    assert code != 0
+    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {told}: changed while sweep ran")
+    assert "Traceback" not in printed
+    assert before_sweep.read("dvc.lock") == recorded
+    assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 1
+    assert "Running stage 'sweep'" in before_sweep.check("dvc", "repro", "sweep")
+    assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 0
+
+
+def test_edits_of_anything_else_are_none_of_its_business(before_sweep):
+    printed, code = run_sweep(
+        before_sweep,
+        append("stages/softmax.py"),
+        append("stages/common/.sweep.py.swp"),
+        append("params.yaml"),
+        replace("params.yaml", "steps: 21 #", "steps: 22 #"),
+    )
+    assert code == 0, printed
+    assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 0
+
+
+STAGES = {
+    "made": {
+        "params": ["made", "run.seeds"],
+        "deps": ["params.yaml", "code.py", "${made.source}", "of/seed-${run.seeds[1]}"],
+    },
+    "unwatched": {"cmd": "true"},
+}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """What the stage `made` of a small pipeline is made from."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvcignore").write_text("*.tmp\n__pycache__\n")
+    for path in ("code.py", "mine/a", "mine/b/c", "of/seed-5/weights", "of/seed-7/weights"):
+        append(path, "x")(tmp_path) if path == "code.py" else files.write_text(Path(path), "x")
+    write_params()
+    YAML().dump({"stages": STAGES}, Path("dvc.yaml"))
+    return unchanged.MadeFrom("made@0")
+
+
+def write_params(seeds=(7, 5), source="mine", other=0):
+    Path("params.yaml").write_text(json.dumps({"run": {"seeds": list(seeds)}, "made": {"source": source}, "b": other}))
+
+
+def same_size_same_time(path):
+    def edit():
+        before = path.stat()
+        files.write_text(path, "y")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda: None, []),
+        (lambda: Path("code.py").write_text("longer"), ["code.py"]),
+        (same_size_same_time(Path("mine/a")), ["mine/a"]),
+        (lambda: Path("mine/new").touch(), ["mine/new"]),
+        (lambda: Path("mine/b/c").unlink(), ["mine/b/c"]),
+        (lambda: Path("of/seed-5/weights").write_text("xy"), ["of/seed-5/weights"]),
+        (lambda: Path("of/seed-7/weights").write_text("xy"), []),
+        (lambda: Path("mine/.a.tmp").touch(), []),
+        (lambda: files.write_text(Path("mine/b/__pycache__/c.pyc"), ""), []),
+        (lambda: write_params(seeds=(7, 5, 6)), ["params.yaml", "params.yaml: run.seeds"]),
+        (lambda: write_params(other=10), ["params.yaml"]),
+        (
+            lambda: Path("params.yaml").write_text("run: {"),
+            ["params.yaml", "params.yaml: made", "params.yaml: run.seeds"],
+        ),
+    ],
+)
+def test_what_changed_is_told(made, edit, expected):
+    edit()
+    assert made.changed() == expected
+
+
+@pytest.mark.usefixtures("made")
+def test_only_the_process_that_dvc_started_looks_and_only_at_a_stage_that_is_declared(monkeypatch):
+    assert unchanged.begun() is None
+    monkeypatch.setenv("DVC_STAGE", "made")
+    assert unchanged.begun().paths[-1] == "of/seed-5"
+    monkeypatch.setenv("DVC_STAGE", "unwatched")
+    assert unchanged.begun().changed() == []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert unchanged.begun() is None
+
+
+@pytest.mark.parametrize("pipeline", ["dvc.yaml", "ablations/dvc.yaml"])
+def test_what_every_stage_is_made_from_is_found(monkeypatch, pipeline):
+    monkeypatch.chdir(ROOT)
+    for name, stage in YAML(typ="safe").load(Path(pipeline).read_text("utf-8"))["stages"].items():
+        found = unchanged.MadeFrom(f"{pipeline}:{name}@0" if "/" in pipeline else name)
+        assert (found.keys, len(found.paths)) == (stage.get("params", []), len(stage["deps"]))
+        for path in found.paths:
+            assert Path(path).exists() or path.startswith("data/") or "$" not in path, path
+            assert (
+                path in found.before
+                or any(other.startswith(f"{path}/") for other in found.before)
+                or (path.startswith("data/"))
+            ), path
+
+
+CHANGED = "import stages\nfrom pathlib import Path\np = Path('{path}')\np.write_bytes(p.read_bytes() + b'{more}')\n"
+TRAIN = "import sys\nsys.argv = ['', '0']\nfrom stages import train\ntrain.cli.run(train.main)"
+
+
+def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(rebuilt):
+    path = "stages/model5/export.py"
+    done = rebuilt.run("python", "-c", CHANGED.format(path=path, more="\\n") + TRAIN)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2, f"error: {path}: changed while the training of seed 0 began; start it again",
+    )  # fmt: skip
+    assert list((rebuilt.folder / "data" / "checkpoints").glob("seed-0-*")) == []
+
+
+def test_an_ablation_is_refused_if_its_code_is_not_the_noted_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(unchanged, "_PROJECT", tmp_path)
+    module, versions = Path("stages/module.py"), Path("requirements.lock")
+    for path in (module, versions):
+        files.write_text(path, "as noted")
+    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(["stages"]))
+    files.write_json(ablate.CODE, {path.as_posix(): files.sha256(path) for path in (module, versions)})
+    ablate.refuse_other_code()
+    files.write_text(module, "as noted")
+    with pytest.raises(cli.UserError, match=r"^stages/module.py: changed since ablations/code.json was made"):
+        ablate.refuse_other_code()
+    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(["stages"]))
+    ablate.refuse_other_code()
+    files.write_text(versions, "other")
+    with pytest.raises(cli.UserError, match=r"^requirements.lock: changed since"):
+        ablate.refuse_other_code()
