@@ -20,6 +20,7 @@ from pathlib import Path
 
 from stages import check, configure, repair, tidy
 from stages.common import cli, files, machine
+from stages.config import train
 from stages.scheduling import pipeline, resources
 from stages.scheduling.runner import Limits, rebuild
 from stages.scheduling.schedule import short_name
@@ -52,21 +53,26 @@ def training(settings: check.Params, stage: str) -> resources.Training:
 
 def limits(settings: check.Params, jobs: int | None) -> Limits:
     """How much may run at once: what the user says, or what the machine has."""
-    if jobs is not None:
-        return Limits(jobs, cores=settings.train.processes)
-    cores = machine.cores() if sys.platform == "linux" else 1
+    available = machine.cores() if sys.platform == "linux" else 1
+
+    def is_of_train(stage: str) -> bool:
+        return short_name(stage).startswith("train@")
+
+    def cores(stage: str) -> int:
+        return max(settings.train.threads, settings.train.processes) if is_of_train(stage) else 1
 
     def trainings(first: str) -> int:
-        if settings.train.device != "cpu" and short_name(first).startswith("train@"):
+        if is_of_train(first) and train.device(settings.train, settings.run) != "cpu":
             return 1  # they would share the GPU
         size, free = training(settings, first), resources.free_memory()
-        fit = resources.at_once(size, cores, free)
-        if fit < cores // size.processes:
-            each, left = size.memory / 1e9, free / 1e9
-            print(f"{fit} trainings at once: each takes about {each:.1f} GB of memory, {left:.1f} GB are free")
+        fit = max(1, int(free // size.memory))
+        if fit < available // cores(first):
+            print(
+                f"{fit} at once: a training takes about {size.memory / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free"
+            )
         return fit
 
-    return Limits(cores, trainings, settings.train.processes)
+    return Limits(available, cores, trainings) if jobs is None else Limits(jobs, cores)
 
 
 def jobs(text: str) -> int | None:

@@ -17,7 +17,7 @@ from closure import ROOT
 from conftest import Project
 from test_resume import start, until
 
-from stages.scheduling import pipeline, resources
+from stages.scheduling import pipeline, resources, runner
 from stages.scheduling.schedule import Schedule
 
 DVC_YAML = """
@@ -346,12 +346,27 @@ def test_memory_is_that_of_the_models_parameters_and_of_what_its_tokens_leave():
 
 
 @pytest.mark.parametrize(
-    ("jobs", "gigabytes", "processes", "fit"),
-    [(8, 100, 1, 8), (8, 12, 1, 2), (2, 1, 1, 1), (8, 100, 4, 2), (2, 100, 4, 1)],
-)
-def test_as_many_trainings_as_cores_and_memory_have_room_for(jobs, gigabytes, processes, fit):
-    articles = resources.Training(50257, 256, 768, 12, 16, processes=processes)
-    assert resources.at_once(articles, jobs, gigabytes * 1e9) == fit
+    ("jobs", "cores", "most", "expected"),
+    [(4, 1, None, ["t1", "t2", "t3", "x"]), (2, 1, None, ["t1", "t2"]), (4, 1, 2, ["t1", "t2", "x"]),
+     (4, 2, None, ["t1", "t2"]), (5, 2, None, ["t1", "t2"]), (1, 4, None, ["t1"]), (3, 9, 2, ["t1"])],
+)  # fmt: skip
+def test_what_fits_begins_trainings_first(monkeypatch, jobs, cores, most, expected):
+    begun = []
+
+    class Still:
+        def __init__(self, name, *_, **__):
+            begun.append(name)
+
+        def fileno(self):
+            return 0
+
+    monkeypatch.setattr(runner, "Child", Still)
+    is_training = lambda name: name.startswith("t")  # noqa: E731
+    stages = {name: [] for name in ("x", "t1", "t2", "t3")}
+    limits = runner.Limits(jobs, lambda name: cores if is_training(name) else 1, most and (lambda _: most))
+    tried = runner.Runner(Schedule(stages, stages, list), limits, is_training)
+    tried._begin_what_fits()
+    assert begun == expected
 
 
 def test_a_containers_limit_counts(tmp_path):

@@ -1,4 +1,4 @@
-"""How many trainings fit the machine: its cores and its memory."""
+"""How much memory trainings take, and how much there is."""
 
 from __future__ import annotations
 
@@ -54,8 +54,3 @@ def free_memory(cgroup: Path = CGROUP) -> float:
     limit, taken = _number(cgroup / "memory.max"), _number(cgroup / "memory.current")
     left = limit - taken if limit < float("inf") else limit
     return min(float(psutil.virtual_memory().available), left)
-
-
-def at_once(training: Training, jobs: int, memory: float) -> int:
-    """How many trainings may run side by side, in so many jobs of a core each and so much memory; one at least."""
-    return max(1, min(jobs // training.processes, int(memory // training.memory)))

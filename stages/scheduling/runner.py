@@ -30,18 +30,23 @@ class Limits:
 
     Args:
         jobs: cores.
+        cores: says how many of them a stage takes.
         trainings: says how many trainings; asked when the first of them is about to begin.
-        cores: what a training takes of them.
     """
 
-    def __init__(self, jobs: int, trainings: Callable[[str], int] | None = None, cores: int = 1) -> None:
-        self.jobs, self.cores = jobs, min(cores, jobs)
-        self._trainings, self._found = trainings, 0
+    def __init__(
+        self, jobs: int, cores: Callable[[str], int] | None = None, trainings: Callable[[str], int] | None = None
+    ) -> None:
+        self.jobs, self._cores, self._trainings = jobs, cores, trainings
+        self._most = 0
+
+    def cores(self, stage: str) -> int:
+        return min(self.jobs, self._cores(stage)) if self._cores else 1
 
     def trainings(self, first: str) -> int:
-        if not self._found:
-            self._found = self._trainings(first) if self._trainings else self.jobs
-        return self._found
+        if not self._most:
+            self._most = self._trainings(first) if self._trainings else self.jobs
+        return self._most
 
 
 class Runner:
@@ -99,12 +104,9 @@ class Runner:
 
     def _begin_what_fits(self) -> None:
         for name in self._ordered():
-            training = self.is_training(name)
-            at_work = [other for other in self.children if self.is_training(other)]
-            taken = len(self.children) + len(at_work) * (self.limits.cores - 1)
-            if taken + (self.limits.cores if training else 1) > self.limits.jobs:
+            if sum(map(self.limits.cores, self.children)) + self.limits.cores(name) > self.limits.jobs:
                 return  # what is less urgent does not overtake
-            if training and len(at_work) >= self.limits.trainings(name):
+            if self.is_training(name) and sum(map(self.is_training, self.children)) >= self.limits.trainings(name):
                 continue
             self.schedule.begin(name)
             self.said[name] = []
