@@ -24,8 +24,9 @@ export GIVEN_VERIFY := $(value VERIFY)
 recorded := { git rev-parse --git-dir > /dev/null || { echo "error: no git repository here (a downloaded archive?): git clone it," \
 	"or make one: git init && git add --all && git commit -m downloaded" >&2; exit 2; }; }
 
-# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
-enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
+# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`. Python may
+# keep what it compiles: the set-up leaves that to it.
+enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(enter)
 configured := $(ready) && $(recorded) && python -m stages.configure --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" \
