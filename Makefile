@@ -28,8 +28,9 @@ recorded := { said=$$(LC_ALL=C git rev-parse --git-dir 2>&1 > /dev/null) || { pr
 	*"not a git repository"*) echo "error: no git repository here (a downloaded archive?): git clone it, or make one: git init" \
 	"&& git add --all && git commit -m downloaded" >&2;; esac; exit 2; }; }
 
-# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
-enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
+# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`. Python may
+# keep what it compiles: the set-up leaves that to it.
+enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(enter)
 run := $(ready) && $(recorded) && python -m stages.run --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" --jobs="$$GIVEN_JOBS"
