@@ -68,7 +68,7 @@ GOOD = {
     "layernorm.beta_near_zero": ["1e-300"], "tokens.train_share": ["0.001", "9.99e-1"],
     "train.learning_rate": ["1e-5", "1.0E-3", "10"], "train.weight_decay": ["0", "-0.0", "10"],
     "train.linear_std": ["1e-6", "10"], "train.histogram_limit": ["1e-6", "1e6"], "train.tail_sigmas": ["1e-300"],
-    "train.compile": ["true", "False", "TRUE"], "train.prompt": ['"\\0\\e\\u202e"', "'x: # y'", "|\n    a\n    b"],
+    "train.compile": ["False", "FALSE"], "train.prompt": ['"\\0\\e\\u202e"', "'x: # y'", "|\n    a\n    b"],
     "train.device": ["'cpu'"], "train.precision": ["fp32"], "train.snapshot_precision": ["bf16"],
     "dynamics.early_share": ["1", "1e-9"],
     "ablate.learning_rate": ["10"], "ablate.weight_decay": ["0"], "ablate.look_every": ["1"],

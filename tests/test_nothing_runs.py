@@ -30,6 +30,9 @@ PROCESSES = {"run", "Popen", "call", "check_call", "check_output", "getoutput", 
 OBJECTS = {"broadcast_object_list", "all_gather_object", "gather_object", "scatter_object_list", "recv_object_list"}
 
 
+ALLOWED = {"stages/common/arithmetic.py": ["os.execve"]}  # a process starts itself anew
+
+
 def keywords(call):
     return {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
 
@@ -72,7 +75,8 @@ def offences(source):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_source_runs_or_unpickles_what_it_reads(path):
-    assert list(offences(path.read_text("utf-8"))) == []
+    found = [what for _, what in offences(path.read_text("utf-8"))]
+    assert found == ALLOWED.get(path.relative_to(ROOT).as_posix(), [])
 
 
 @pytest.mark.parametrize(
