@@ -8,28 +8,32 @@ endif
 PYTHON ?= python3
 PRESET ?=
 SET ?=
+JOBS ?=
 BENCH ?=
 CHAOS ?=
 VERIFY ?=
 
 # They reach Python as they were typed, words quoted as in a shell: neither make nor a shell finds commands in them.
-unexport PRESET SET BENCH CHAOS VERIFY
+unexport PRESET SET JOBS BENCH CHAOS VERIFY
 export GIVEN_PRESET := $(value PRESET)
 export GIVEN_SET := $(value SET)
+export GIVEN_JOBS := $(value JOBS)
 export GIVEN_BENCH := $(value BENCH)
 export GIVEN_CHAOS := $(value CHAOS)
 export GIVEN_VERIFY := $(value VERIFY)
 
-# DVC and verification need a history; a downloaded archive has none.
-recorded := { git rev-parse --git-dir > /dev/null || { echo "error: no git repository here (a downloaded archive?): git clone it," \
-	"or make one: git init && git add --all && git commit -m downloaded" >&2; exit 2; }; }
+# DVC and verification need a history; a downloaded archive has none. What else git may have against it (a clone that is someone
+# else's, say), git says best itself.
+recorded := { said=$$(LC_ALL=C git rev-parse --git-dir 2>&1 > /dev/null) || { printf '%s\n' "$$said" >&2; case "$$said" in \
+	*"not a git repository"*) echo "error: no git repository here (a downloaded archive?): git clone it, or make one: git init" \
+	"&& git add --all && git commit -m downloaded" >&2;; esac; exit 2; }; }
 
-# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`.
-enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1
+# Every recipe runs in the project's folder with the environment first on PATH, since DVC's stages call `python`. Python may
+# keep what it compiles: the set-up leaves that to it.
+enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(enter)
-configured := $(ready) && $(recorded) && python -m stages.configure --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" \
-	&& python -m stages.repair && python -m stages.check
+run := $(ready) && $(recorded) && python -m stages.run --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" --jobs="$$GIVEN_JOBS"
 
 .DEFAULT_GOAL := help
 .PHONY: help env repro report ablations verify test test-all bench chaos lint format docs lock clean
@@ -41,22 +45,23 @@ help: ## list the targets
 	@echo 'For example'
 	@echo '  make repro PRESET=smoke                          the whole pipeline in seconds, by presets/smoke.yaml'
 	@echo '  make repro SET="run.seeds=[0] sweep.trials=50"   other parameters'
+	@echo '  make repro JOBS=1                                one stage after another; by default as many as there are cores'
 	@echo '  make verify VERIFY="--stages sweep,softmax"      part of it; make verify VERIFY=--help lists the options'
 	@echo
 	@echo 'docs/cookbook.md has recipes, and what to do if something does not start.'
 
 ## Every day
 
-repro: ## rebuild whatever is out of date; PRESET= and SET= are applied to params.yaml first
-	@$(configured) && dvc repro && python -m stages.tidy && echo "done: make report opens the page"
+repro: ## rebuild whatever is out of date; PRESET= and SET= edit params.yaml first, JOBS= says how many stages at once
+	@$(run) && echo "done: make report opens the page"
 
 report: ## open the report in the browser, and say where it is
 	@echo "$(here)/reports/index.html"
 	@[ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}$${BROWSER:-}" ] && [ "$$(uname)" != Darwin ] \
 		|| $(PYTHON) -m webbrowser "file://$$(printf '%s' "$(here)" | sed 's/%/%25/g; s/ /%20/g')/reports/index.html" > /dev/null
 
-ablations: ## train a small Model 5 with its choices taken back, in each condition and seed; takes PRESET= and SET= too
-	@$(configured) && dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro && python -m stages.tidy
+ablations: ## train a small Model 5 with its choices taken back, in each condition and seed; takes PRESET=, SET=, JOBS= too
+	@$(run) --ablations
 
 ## Does it hold?
 

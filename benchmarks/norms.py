@@ -26,6 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
 
+import stages  # noqa: F401  before NumPy: it pins what NumPy computes with
+
+# isort: split
 import numpy as np
 
 from benchmarks import ENVIRONMENT

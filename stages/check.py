@@ -194,8 +194,8 @@ def note_local(checkpoints: list[str]) -> None:
     let_hold(LOCAL, json.dumps(found, indent=2) + "\n")
 
 
-def check() -> None:
-    """Refuse what is not sound, and write down that all is.
+def check() -> Params:
+    """Refuse what is not sound, and write down that all is; returns the settings.
 
     Raises:
         UserError: one line for each problem.
@@ -217,6 +217,7 @@ def check() -> None:
     note_local(settings.inputs.checkpoints)
     forget_other_seeds(settings.run.seeds)
     let_hold(OUTPUT, "params.yaml is sound\n")
+    return settings
 
 
 def main() -> None:

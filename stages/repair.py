@@ -35,7 +35,6 @@ DVC_LOCK = Path("dvc.lock")
 LOCKS = (DVC_LOCK, Path("ablations/dvc.lock"))
 TMP = Path(".dvc/tmp")
 RWLOCK = TMP / "rwlock"
-CACHE = Path(".dvc/cache")
 
 HEAD = re.compile(r"schema: '2\.0'\nstages:\n  \S")
 OUT = r"    - path: .+\n      hash: md5\n      md5: \w{32}(\n      size: |\.dir\n      size: \d+\n      nfiles: )\d+\n"
@@ -118,10 +117,14 @@ def is_idle(contents: bytes) -> bool:
     )
 
 
-def mend_register() -> None:
-    """Forget a register that can't be read, and entries in it of processes that have gone."""
+def mend_register() -> bool:
+    """Forget a register that can't be read, and entries in it of processes that have gone.
+
+    Returns:
+        whether entries of a DVC at work remain.
+    """
     if not RWLOCK.is_file() or is_idle(RWLOCK.read_bytes()):
-        return
+        return False
     from dvc.rwlock import RWLOCK_LOCK, SCHEMA
     from voluptuous import Invalid
 
@@ -133,11 +136,12 @@ def mend_register() -> None:
         except (ValueError, RecursionError, Invalid):
             RWLOCK.unlink()
             tell(RWLOCK, "removed, it was half-written")
-            return
+            return False
         if gone:
             with files.atomic_file(RWLOCK) as copy:
                 copy.write_text(json.dumps(kept), "utf-8")
             tell(RWLOCK, f"removed entries of processes that are gone ({gone})")
+        return bool(kept)
 
 
 def is_complete(entry: dict[str, Any]) -> bool:
@@ -219,28 +223,34 @@ def mend_dvc_lock(lock: Path = DVC_LOCK) -> None:
     tell(lock, f"it was half-written or damaged (kept as {damaged(lock)}); {instead}")
 
 
-def misleading(look: trust.Look) -> list[Path]:
+def misleading(cache: Path, look: trust.Look) -> list[Path]:
     """What DVC would take for a result it is not: entries of the run cache that were still being written and folders
     that wait for one, and damaged objects."""
-    found = [path for path in CACHE.glob("runs/*/*/*") if not HASH.fullmatch(path.name)]
-    found += [path for path in CACHE.glob("runs/*/*") if not set(path.iterdir()) - set(found)]
+    found = [path for path in cache.glob("runs/*/*/*") if not HASH.fullmatch(path.name)]
+    found += [path for path in cache.glob("runs/*/*") if not set(path.iterdir()) - set(found)]
     return found + look.damaged()
 
 
-def mend_cache() -> None:
-    """Remove what is misleading; it belongs to results that DVC then makes again."""
-    look = trust.Look()
-    if misleading(look):
+def mend_cache(at_work: bool = False) -> None:
+    """Remove what is misleading; it belongs to results that DVC then makes again.
+
+    Args:
+        at_work: whether a DVC is: then outputs keep their times, which a stage that reads them looks at, too.
+    """
+    cache = trust.cache()
+    look = trust.Look(cache)
+    if misleading(cache, look):
         from stages.common import files
 
         with held("lock"):
-            look = trust.Look()
-            found = misleading(look)
+            look = trust.Look(cache)
+            found = misleading(cache, look)
             for path in found:
                 files.remove(path)
         if found:
-            tell(CACHE, f"removed unfinished or damaged entries ({len(found)})")
-    look.note()
+            tell(cache, f"removed unfinished or damaged entries ({len(found)})")
+    if not at_work:
+        look.note()
 
 
 def refuse_damaged_index() -> None:
@@ -264,10 +274,10 @@ def mend() -> None:
         UserError: if only the user can.
     """
     refuse_damaged_index()
-    mend_register()
+    at_work = mend_register()
     for lock in LOCKS:
         mend_dvc_lock(lock)
-    mend_cache()
+    mend_cache(at_work)
 
 
 def main() -> None:

@@ -9,14 +9,18 @@ from stages.common import cli
 from stages.model5 import recorded
 
 
-def main() -> None:
-    cli.no_arguments(__doc__, "stages.tidy")
+def tidy() -> None:
     recorded.forget()
     for folder, size in recorded.unfinished():
         print(
             f"{folder}: a training that DVC has not recorded keeps {size / 1e6:,.0f} MB; "
             "remove the folder if you don't want it"
         )
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.tidy")
+    tidy()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import last_commit
 import pytest
 from closure import ROOT
 
@@ -102,8 +103,14 @@ class Project:
 
 
 def fresh_copy(folder: Path) -> Project:
-    """The project's files as they are now, tracked or new, in a git repository of their own."""
-    return Project(copies.fresh_copy(folder).folder)
+    """The project's files as they are now, tracked or new, in a git repository of their own.
+
+    Parameters have the committed values.
+    """
+    copy = copies.fresh_copy(folder)
+    (folder / "params.yaml").write_text(last_commit.params_text(), "utf-8")
+    copy.git("commit", "--quiet", "--all", "--amend", "--no-edit")
+    return Project(folder)
 
 
 Shared = Callable[[str, Callable[[Path], object]], Path]
@@ -144,8 +151,14 @@ def bare(tmp_path: Path) -> Project:
     """A folder with the project's parameters and nothing else, for what looks no further: sooner made than a copy."""
     folder = tmp_path / "bare"
     shutil.copytree(ROOT / "presets", folder / "presets")
-    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    (folder / "params.yaml").write_text(last_commit.params_text(), "utf-8")
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def committed(shared: Shared) -> Path:
+    """A folder with what is committed, whatever was edited or rebuilt since. Only to look at."""
+    return shared("committed", last_commit.unpack)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -132,11 +131,12 @@ def test_the_watch_notes_gradients_of_whole_blocks_and_the_spread_of_their_logar
     assert rms(torch.tensor([3.0, -4.0])) == pytest.approx(math.sqrt(12.5))
 
 
-def test_the_stage_declares_what_it_depends_on_and_seeds_are_not_among_it():
+def test_the_stage_declares_what_it_depends_on_and_seeds_are_not_among_it(committed):
     assert {name for name in CODE["deps"] if name.startswith("stages")} == closure("stages.ablate")
     assert "requirements.lock" in CODE["deps"]
     assert CODE["outs"] == [{str(code.OUTPUT): {"cache": False}}]
-    assert json.loads((ROOT / code.OUTPUT).read_text()) == {path: files.sha256(ROOT / path) for path in CODE["deps"]}
+    noted = files.read_json(committed / code.OUTPUT)
+    assert noted == {path: files.sha256(committed / path) for path in noted}, "the committed code"
     assert sorted(STAGE["params"]) == ["ablate", "run.root_seed"]
     assert STAGE["deps"] == [str(code.OUTPUT), "data/checked", "data/tokens"]
     assert STAGE["outs"] == [{f"{ablate.OUTPUT}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}]

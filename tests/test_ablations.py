@@ -1,13 +1,14 @@
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
-from closure import ROOT
+from conftest import Project
 
 from stages import ablations
 from stages.ablation import summary
-from stages.common import tables
+from stages.common import files, tables
 from stages.common.cli import UserError
 
 SEEDS = (0, 1, 2)
@@ -110,16 +111,18 @@ def test_conditions_that_say_nothing_are_refused(conditions, told):
         ablations.Settings(conditions=conditions, seeds=[0])
 
 
-def test_the_committed_summary_is_that_of_the_committed_runs(project):
+def test_the_committed_summary_is_that_of_the_committed_runs(committed, tmp_path):
     """What `make ablations` ends with, again."""
-    names = sorted(path.name for path in (ROOT / "reports" / "ablations").iterdir())
-    assert "metrics.json" in names
+    project = Project(committed).copy(tmp_path / "project")
+    before, after = (folder / "reports" / "ablations" for folder in (committed, project.folder))
+    shutil.rmtree(after)
     project.check("python", "-m", "stages.ablations")
-    assert sorted(path.name for path in (project.folder / "reports" / "ablations").iterdir()) == names
+    names = sorted(path.name for path in before.iterdir())
+    assert "metrics.json" in names
+    assert sorted(path.name for path in after.iterdir()) == names
     for name in names:
-        here, there = (folder / "reports" / "ablations" / name for folder in (ROOT, project.folder))
-        assert here.read_bytes() == there.read_bytes(), name
-    found = json.loads((ROOT / "reports" / "ablations" / "metrics.json").read_text())
+        assert (before / name).read_bytes() == (after / name).read_bytes(), name
+    found = files.read_json(before / "metrics.json")
     assert found["made_with"]["seeds"] >= 3
 
 

@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from closure import ROOT
+from last_commit import params_text
 
 from stages import configure
 from stages.common.cli import UserError
@@ -28,7 +28,7 @@ SET = [(text, True) for text in GOOD] + [(text, False) for text in BAD]
 
 @pytest.mark.parametrize(("text", "sound"), SET, ids=[f"{n} {text[:20]!a}" for n, (text, _) in enumerate(SET)])
 def test_an_assignment_is_an_edit_or_is_refused(tmp_path, monkeypatch, text, sound):
-    before = (ROOT / "params.yaml").read_bytes()
+    before = params_text().encode()
     (tmp_path / "params.yaml").write_bytes(before)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["configure", "--", text])

@@ -8,12 +8,12 @@ import time
 
 import pytest
 from bad_params import WHOLE, cases, with_value
-from closure import ROOT
+from last_commit import params_text
 
 from stages import check
 from stages.common import cli
 
-TEXT = (ROOT / "params.yaml").read_text("utf-8")
+TEXT = params_text()
 SOONEST = 1.0  # s of this process's time
 
 

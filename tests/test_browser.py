@@ -76,9 +76,9 @@ def numbers(explorer):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_committed_page_logs_nothing_asks_for_nothing_and_fits_every_screen(browser, scheme):
+def test_the_committed_page_logs_nothing_asks_for_nothing_and_fits_every_screen(browser, scheme, committed):
     SHOTS.mkdir(exist_ok=True)
-    page = opened(browser, ROOT / "reports" / "index.html", color_scheme=scheme)
+    page = opened(browser, committed / "reports" / "index.html", color_scheme=scheme)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(300)

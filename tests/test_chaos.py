@@ -83,11 +83,11 @@ def test_the_table_counts_and_says_what_was_not_injected():
     assert rows[4] == ["all", "4", "1", "2", "0", "0", "1"]
 
 
-def test_the_lock_file_is_read_in_whatever_order():
-    lock = (ROOT / "dvc.lock").read_text()
+def test_the_lock_file_is_read_in_whatever_order(committed):
+    lock = (committed / "dvc.lock").read_text()
     head, *parts = re.split(r"^(?=  \S)", lock, flags=re.MULTILINE)
     assert entries(head + "".join(reversed(parts))) == entries(lock)
-    outs = {out.path: out for out in Project(ROOT).outs()}
+    outs = {out.path: out for out in Project(committed).outs()}
     assert outs["data/sweep.parquet"].stage == "sweep"
     assert f"md5: {outs['data/sweep.parquet'].md5}\n" in lock
     assert outs["data/model5/seed-0"].object.endswith(".dir")

@@ -17,11 +17,10 @@ import pytest
 import torch
 from closure import ROOT
 from conftest import Project, environment
+from last_commit import params_text
+from ruamel.yaml import YAML
 from test_environment import lend_environment, make
 from test_inputs import local_source
-
-from stages.common import params
-from stages.configure import leaves
 
 BOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
 LAST = "If it does not start"
@@ -55,8 +54,8 @@ def without_a_gpu(_):
 
 def ablations_as_committed(project):
     """Only at the size of their trainings do the committed ablations belong to the rest."""
-    committed = leaves({"ablate": params.read(ROOT / "params.yaml")["ablate"]})
-    project.configure(*(f"{'.'.join(keys)}={value}" for keys, value in committed))
+    committed = YAML(typ="safe").load(params_text())["ablate"]
+    project.configure(*(f"ablate.{key}={value}" for key, value in committed.items()))
     project.repro()
     project.check("git", "add", "-A")
 

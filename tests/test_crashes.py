@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -96,6 +97,29 @@ def test_what_misleads_dvc_in_its_cache_does_so_no_more_when_it_is_mended(rebuil
     assert {"matrices", "sweep"} <= rebuilt.repro()
     assert result.read_bytes() == contents
     assert stages_of(rebuilt.read("dvc.lock")) == stages_of(lock), "in whatever order"
+
+
+@pytest.mark.slow
+def test_a_damaged_object_of_a_cache_elsewhere_is_made_again_in_every_clone_that_shares_it(rebuilt, tmp_path):
+    shared = tmp_path / "shared"
+    rebuilt.check("dvc", "cache", "dir", "--local", str(shared))
+    (rebuilt.folder / ".dvc" / "cache").rename(shared)
+    other = rebuilt.copy(tmp_path / "other")
+    result = rebuilt.folder / "data" / "sweep.parquet"
+    contents = result.read_bytes()
+    digest = hashlib.md5(contents).hexdigest()
+    damaged = shared / "files" / "md5" / digest[:2] / digest[2:]
+    damaged.chmod(0o644)
+    damaged.write_bytes(contents[:-1] + b"?")
+    damaged.chmod(0o444)
+    for project in (rebuilt, other):
+        (project.folder / "data" / "sweep.parquet").unlink()
+    assert f"repaired {shared}: removed unfinished or damaged entries (1)" in rebuilt.stage("repair").stderr
+    assert "sweep" in rebuilt.repro()
+    assert other.stage("repair").stderr.count("repaired") == 0
+    assert other.repro() == set()
+    for project in (rebuilt, other):
+        assert (project.folder / "data" / "sweep.parquet").read_bytes() == contents
 
 
 def killed_while_it_keeps_its_records(project, moments):

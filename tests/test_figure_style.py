@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from closure import ROOT
 from drawn import troubles
 from matplotlib.colors import to_rgb
 from test_figures import NAMES, dynamics
@@ -20,7 +19,7 @@ from stages.ablation.summary import summary
 from stages.common import palette, tables
 from stages.drawing import model5, style
 
-KEPT = ROOT / "reports" / "paper" / "tables"
+KEPT = Path("reports/paper/tables")
 WIDTH = 7.0
 
 
@@ -36,15 +35,16 @@ def test_small_figures_are_sound(smoke, monkeypatch):
     assert not wrong(drawn)
 
 
-def test_figures_of_the_ablations_are_sound(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_figures_of_the_ablations_are_sound(committed, monkeypatch):
+    monkeypatch.chdir(committed)
     runs, _ = ablations.gather(ablations.Settings(conditions=list(CONDITIONS), seeds=[0, 1, 2]))
     assert not wrong(of_ablations(runs, summary(runs), WIDTH))
     few = runs[runs["condition"].isin(["scaled", "scaled_wide", "no_layernorm"])]
     assert not wrong(of_ablations(few, summary(few), WIDTH))
 
 
-def test_figures_of_twelve_blocks_and_heads_are_sound():
+def test_figures_of_twelve_blocks_and_heads_are_sound(committed, monkeypatch):
+    monkeypatch.chdir(committed)
     kept = tables.read(KEPT / "dynamics.parquet", "dynamics")
     heads = pd.read_parquet(KEPT / "model5/seed-0/attention.parquet")
     histograms = pd.read_parquet(KEPT / "model5/seed-0/histograms.parquet")

@@ -3,7 +3,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from closure import ROOT
+from last_commit import params_text
+from ruamel.yaml import YAML
 
 from stages import goldilocks
 from stages.common import files, machine, params, statistics, streams, tables
@@ -11,7 +12,7 @@ from stages.drawing import goldilocks as drawing
 from stages.drawing import style
 from stages.landscape import rows, zone
 
-DEFAULTS = params.read(ROOT / "params.yaml")["goldilocks"]
+DEFAULTS = YAML(typ="safe").load(params_text())["goldilocks"]
 
 
 def settings(**changes):

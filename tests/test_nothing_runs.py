@@ -191,10 +191,10 @@ def test_make_hands_on_what_it_is_given_as_it_is(project, typed):
     lend_environment(project)
     script(project.folder / ".venv" / "bin" / "python", "printf '<%s>' \"$@\"; exit 3")
     for text in HOSTILE:
-        given = {"PRESET": text, "SET": f"report.title={text}"}
+        given = {"PRESET": text, "SET": f"report.title={text}", "JOBS": text}
         arguments = [f"{name}={value}" for name, value in given.items()]
         done = make(project, "repro", *arguments) if typed else make(project, "repro", **given)
-        assert f"\n<-m><stages.configure><--preset={text}><--set=report.title={text}>make" in done.stdout
+        assert f"\n<-m><stages.run><--preset={text}><--set=report.title={text}><--jobs={text}>make" in done.stdout
     assert not list(project.folder.rglob("pwned"))
 
 

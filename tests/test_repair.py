@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import last_commit
 import psutil
 import pytest
 from closure import ROOT
@@ -21,7 +22,7 @@ from stages import repair
 from stages.common.cli import UserError
 from stages.mending import trust
 
-WHOLE = (ROOT / "dvc.lock").read_bytes()
+WHOLE = last_commit.contents("dvc.lock")
 GOOD = WHOLE[: WHOLE.index(b"  matrices:\n")]  # the first two stages: quicker to read
 GONE = 2**22 + 5  # more processes than Linux counts
 
@@ -125,6 +126,18 @@ def test_entries_of_processes_that_are_gone_are_forgotten_and_those_of_a_live_dv
         repair.main()
         assert snapshot(here / ".dvc" / "tmp")[here / repair.RWLOCK] == before
         assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("at_work", [False, True])
+def test_outputs_keep_their_times_while_a_dvc_is_at_work(here, like_dvc, at_work):
+    output = here / "data" / "output"
+    output.parent.mkdir(exist_ok=True)
+    output.touch()
+    os.utime(output, ns=(0, 0))
+    with alive(*like_dvc) as dvc:
+        register(read={"/d": [dvc]} if at_work else {})
+        repair.main()
+    assert (output.stat().st_mtime_ns == 0) == at_work
 
 
 @pytest.mark.usefixtures("here")
@@ -234,10 +247,10 @@ def test_both_sides_of_a_merge_are_for_the_user_to_choose_from():
 def test_what_misleads_in_the_cache_is_removed(here, capfd):
     before = set(here.rglob("*"))
     for path in ("runs/12/" + "12" * 32, "runs/34/" + "34" * 32):
-        (repair.CACHE / path).mkdir(parents=True)
-    (repair.CACHE / "runs" / "34" / ("34" * 32) / ".Kq3xw.tmp").write_text("cmd:")
-    (repair.CACHE / "runs" / "ab" / ("ab" * 32) / ".Kq3xw.tmp").write_text("cmd:")
-    empty = repair.CACHE / "files" / "md5" / "a8" / "00b1a9f9b9ff4cd4b3f2a2d2a0a111"
+        (trust.CACHE / path).mkdir(parents=True)
+    (trust.CACHE / "runs" / "34" / ("34" * 32) / ".Kq3xw.tmp").write_text("cmd:")
+    (trust.CACHE / "runs" / "ab" / ("ab" * 32) / ".Kq3xw.tmp").write_text("cmd:")
+    empty = trust.CACHE / "files" / "md5" / "a8" / "00b1a9f9b9ff4cd4b3f2a2d2a0a111"
     empty.touch()
     empty.with_name(".Kq3xw.tmp").touch()  # DVC overwrites or ignores it
     repair.main()
@@ -245,8 +258,8 @@ def test_what_misleads_in_the_cache_is_removed(here, capfd):
     assert {path for path in here.rglob("*") if path.is_file()} == {path for path in before if path.is_file()} | {
         here / empty.with_name(".Kq3xw.tmp"), here / repair.TMP / "lock"
     }  # fmt: skip
-    assert not [path for path in repair.CACHE.glob("runs/*/*") if not any(path.iterdir())]
-    assert capfd.readouterr().err == f"repaired {repair.CACHE}: removed unfinished or damaged entries (5)\n"
+    assert not [path for path in trust.CACHE.glob("runs/*/*") if not any(path.iterdir())]
+    assert capfd.readouterr().err == f"repaired {trust.CACHE}: removed unfinished or damaged entries (5)\n"
 
 
 @pytest.mark.usefixtures("here")

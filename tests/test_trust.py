@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.cli import UserError
 from stages.mending import trust
 
 
 def stored(contents, ending=""):
     """An object of the cache, protected as DVC does it."""
     digest = hashlib.md5(contents).hexdigest() + ending
-    path = trust.OBJECTS / digest[:2] / digest[2:]
+    path = trust.CACHE / trust.OBJECTS / digest[:2] / digest[2:]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(contents)
     path.chmod(0o444)
@@ -123,3 +124,46 @@ def test_a_full_disk_does_not_keep_it_from_going_on(monkeypatch):
     Path("data/a/b").touch()
     monkeypatch.setattr("stages.common.files.write_text", refuse)
     trust.Look().note()
+
+
+def write_config(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """A clone whose configurations, the system's and the user's among them, are in folders of its own."""
+    monkeypatch.chdir(tmp_path)
+    write_config(Path(".dvc/config"), "[core]\n    analytics = false\n    # dir is the default\n")
+    for level in ("SYSTEM", "GLOBAL"):
+        monkeypatch.setenv(f"DVC_{level}_CONFIG_DIR", str(tmp_path / level))
+    return tmp_path
+
+
+@pytest.mark.parametrize("config", ["SYSTEM/config", "GLOBAL/config", ".dvc/config", ".dvc/config.local"])
+def test_the_cache_is_where_any_configuration_says(configured, config):
+    assert trust.cache() == trust.CACHE
+    write_config(Path(config), f"['remote \"dir\"']\nurl = x\n[cache]\n    dir = {configured}/shared\n")
+    assert trust.cache() == configured / "shared"
+    write_config(Path(".dvc/config.local"), "[cache]\nDIR=../../theirs\n")
+    assert trust.cache() == configured.parent / "theirs", "the last one counts; paths begin at the configuration"
+
+
+def test_places_of_configurations_are_those_of_dvc(configured, monkeypatch):
+    from dvc.config import Config
+
+    for names in ((), ("DVC_SYSTEM_CONFIG_DIR", "DVC_GLOBAL_CONFIG_DIR")):
+        for name in names:
+            monkeypatch.delenv(name)
+        files = Config(str(configured / ".dvc")).files
+        assert [path.absolute() for path in trust.configurations()] == [
+            Path(files[level]) for level in ("system", "global", "repo", "local")
+        ]
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_configuration_that_dvc_cannot_read_is_told():
+    write_config(Path(".dvc/config.local"), "[cache\ndir = x\n")
+    with pytest.raises(UserError, match=r"DVC's configuration: "):
+        trust.cache()

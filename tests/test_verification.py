@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from closure import ROOT
 from safetensors.numpy import save
 
 from stages.check import BUILT_ON
@@ -223,9 +222,9 @@ def test_a_dependency_with_another_hash_is_told_unless_it_follows(sides):
     assert sides.compare() == (1, [Difference("data/a", "a", ABSENT)])
 
 
-def metrics():
+def metrics(project):
     """Name and value of each metric that is in the reports, by file."""
-    folder = ROOT / files.METRICS
+    folder = project / files.METRICS
     return {
         path.relative_to(folder).as_posix(): dict(compare.leaves(files.read_json(path)))
         for path in sorted(folder.rglob("*.json"))
@@ -245,15 +244,15 @@ def test_words_and_whole_numbers_must_be_equal():
     assert off("claims.json", {}, there) == off("claims.json", there, {}) == list(there)
 
 
-def test_without_a_rule_nothing_may_differ(monkeypatch):
+def test_without_a_rule_nothing_may_differ(committed, monkeypatch):
     monkeypatch.setattr(approximate, "RULES", ())
-    for path, found in metrics().items():
+    for path, found in metrics(committed).items():
         moved = {name: value * (1 + 1e-9) for name, value in found.items() if isinstance(value, float) and value}
         assert off(path, found | moved, found) == list(moved)
 
 
-def test_rules_are_few_have_reasons_and_all_are_needed():
-    used = {approximate.rule(path, name) for path, found in metrics().items() for name in found}
+def test_rules_are_few_have_reasons_and_all_are_needed(committed):
+    used = {approximate.rule(path, name) for path, found in metrics(committed).items() for name in found}
     assert used == set(approximate.RULES)
     assert len(approximate.RULES) <= 10
     assert all(len(rule.why) > 20 for rule in approximate.RULES)

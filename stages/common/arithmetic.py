@@ -12,7 +12,6 @@ digits. `pin` is called before any of the libraries is loaded (`stages/__init__.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -86,6 +85,8 @@ def restart_native() -> None:
 
 def unpromised() -> list[str]:
     """Why this machine may compute other bytes than those committed, a line for each reason; empty if it may not."""
+    import importlib.metadata  # takes 0.05 s
+
     found = []
     if sys.platform != "linux" or platform.machine() != "x86_64":
         found.append(f"this is {platform.system()} on {platform.machine()}, not Linux on x86-64")

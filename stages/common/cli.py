@@ -29,8 +29,8 @@ class UserError(Exception):
 
 
 def plain(text: str) -> str:
-    """Text of others as one line that a terminal shows and does not obey: what is not printable, escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """Text of others as one line that a terminal shows and does not obey: what is not printable, escaped; no tabs."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.expandtabs())
 
 
 def redacted(url: str) -> str:

@@ -7,10 +7,13 @@ Each section is declared in `stages/config/` as a subclass of `Section`, with wh
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # pydantic would look for some in every package, for 0.05 s
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
 from ruamel.yaml.error import YAMLError

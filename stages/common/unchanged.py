@@ -35,12 +35,13 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def marks(paths: Iterable[str], root: Path = Path()) -> Marks:
-    """Inode, size and time of each file at or below the paths, which are relative to `root`."""
+    """Inode, size and time of each file at or below the paths, which are absolute or relative to `root`."""
     found = {}
     for path in (each for start in paths for each in _below(root / start)):
         with suppress(OSError):
             now = path.stat()
-            found[path.relative_to(root).as_posix()] = (now.st_ino, now.st_size, now.st_mtime_ns)
+            name = path.relative_to(root) if path.is_relative_to(root) else path
+            found[name.as_posix()] = (now.st_ino, now.st_size, now.st_mtime_ns)
     return found
 
 

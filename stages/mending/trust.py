@@ -4,7 +4,8 @@ DVC restores whatever lies in its cache under the right name, and takes an outpu
 the time it noted. So inode, size and both times of all of these are kept in `.dvc/tmp/known.json`. Objects of the cache
 that differ from that are read, and those that don't hold what their name says are found damaged; outputs that differ
 get a new time, so that DVC reads them. What is as it was is not read, so this takes milliseconds however much there is.
-(Without that file all is read again: after a disk has gone bad, say.)
+(Without that file all is read again: after a disk has gone bad, say. The first look at a cache that several clones
+share reads all of it.)
 """
 
 from __future__ import annotations
@@ -17,12 +18,42 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from stages.common import cli
+
 KNOWN = Path(".dvc/tmp/known.json")
-OBJECTS = Path(".dvc/cache/files/md5")
+CACHE = Path(".dvc/cache")
+OBJECTS = Path("files/md5")
 OUTPUTS = (Path("data"), Path("reports"))
 HASH = re.compile(r"([0-9a-f]{32})(\.dir)?")
 
+CACHE_DIR = re.compile(r"^\s*dir\s*=", re.MULTILINE | re.IGNORECASE)
+
 Marks = dict[str, list[int]]
+
+
+def configurations() -> list[Path]:
+    """The files that DVC is configured by, there or not: of the system, the user, the repository and this clone."""
+    import platformdirs
+
+    system = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_dir("dvc", "iterative")
+    user = os.environ.get("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_dir("dvc", "iterative")
+    return [Path(system, "config"), Path(user, "config"), Path(".dvc/config"), Path(".dvc/config.local")]
+
+
+def cache() -> Path:
+    """The folder of DVC's cache. DVC is asked only where a configuration names one: it takes long to load.
+
+    Raises:
+        UserError: if DVC can't read its configuration.
+    """
+    if not any(path.is_file() and CACHE_DIR.search(path.read_text("utf-8", "replace")) for path in configurations()):
+        return CACHE
+    from dvc.config import Config, ConfigError
+
+    try:
+        return Path(Config(str(Path(".dvc").absolute()))["cache"].get("dir", CACHE))
+    except ConfigError as error:
+        raise cli.UserError(f"DVC's configuration: {error}") from None
 
 
 def mark(path: Path) -> list[int]:
@@ -75,11 +106,15 @@ def touch(path: Path) -> None:
 
 
 class Look:
-    """One look at the cache and the outputs, beside what is known of them."""
+    """One look at the cache and the outputs, beside what is known of them.
 
-    def __init__(self) -> None:
+    Args:
+        cache: DVC's.
+    """
+
+    def __init__(self, cache: Path = CACHE) -> None:
         self.known = known()
-        self.objects = marks(path for path in OBJECTS.glob("??/*") if HASH.fullmatch(name_of(path)))
+        self.objects = marks(path for path in (cache / OBJECTS).glob("??/*") if HASH.fullmatch(name_of(path)))
 
     def doubtful(self, found: Marks) -> list[Path]:
         return [Path(name) for name, marked in found.items() if self.known.get(name) != marked]

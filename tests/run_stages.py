@@ -1,0 +1,20 @@
+"""Run stages one after another in one process, for tests under emulation, where importing torch takes half a minute.
+
+example: python ../tests/run_stages.py matrices "train 0"
+"""
+
+import importlib
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path.cwd())  # as `python -m` does
+    commands = sys.argv[1:]
+    for command in commands:
+        name, *arguments = command.split()
+        started = time.process_time()
+        module = importlib.import_module(f"stages.{name}")
+        sys.argv = [name, *arguments]
+        importlib.import_module("stages.common.cli").run(module.main)
+        print(f"{command}: {time.process_time() - started:.1f} s of CPU", flush=True)

@@ -1,0 +1,178 @@
+"""Every process of the project computes with the pinned libraries, whatever the user's environment says."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+
+import ask
+import pytest
+from closure import ROOT, closure
+from conftest import environment
+
+from stages.common import arithmetic
+
+ASK = str(ROOT / "tests" / "ask.py")
+USERS = {
+    "OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5", "GOTO_NUM_THREADS": "2",
+    "OPENBLAS_DEFAULT_NUM_THREADS": "2", "MKL_DOMAIN_NUM_THREADS": "MKL_DOMAIN_ALL=4", "MKL_DYNAMIC": "FALSE",
+    "OPENBLAS_CORETYPE": "Prescott", "NPY_ENABLE_CPU_FEATURES": "X86_V3", "NPY_DISABLE_CPU_FEATURES": "X86_V3",
+    "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    "ONEDNN_MAX_CPU_ISA": "SSE41", "DNNL_MAX_CPU_ISA": "SSE41", "CUDA_VISIBLE_DEVICES": "0",
+}  # fmt: skip
+"""What a shell or a cluster may have set: each changes what a library computes with, where it is not overruled."""
+PACKAGES = ("stages", "benchmarks", "chaos")
+RUNS_AT_ONCE = {"benchmarks.child": ['{"kind": "rates", "precision": "portable", "side": 64}']}
+"""Arguments of the modules that have no --help."""
+
+
+def entry_points() -> list[str]:
+    """Every module that `python -m` starts."""
+    sources = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    started = (path.relative_to(ROOT) for path in sources if 'if __name__ == "__main__":' in path.read_text("utf-8"))
+    return [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in started]
+
+
+def uses_torch(module: str) -> bool:
+    return module.startswith("stages.") and any(path.startswith("stages/model5/") for path in closure(module))
+
+
+def asked(folder, *command, **extra):
+    """The answers of each process of a command that runs tests/ask.py."""
+    env = environment() | USERS | extra | {"ASKED": str(folder)}
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "NumPy" not in done.stderr, "it warns of features that it does not know"
+    found = [json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")]
+    assert found
+    return found
+
+
+def assert_pinned(told):
+    features = set(told["numpy"])
+    assert {"AVX2", "FMA3", "X86_V3"} <= features
+    assert not {name for name in features if name.startswith(("AVX512", "X86_V4"))}
+    pools = told["pools"]
+    assert {pool["num_threads"] for pool in pools} == {1}
+    assert [pool["architecture"] for pool in pools if pool["internal_api"] == "openblas"] == ["Haswell", "Haswell"]
+    if "torch" in told:
+        assert told["torch"] == ["AVX2", 1]
+        assert re.findall(r"CNR:(\S+).* NThr:(\d+)", told["mkl"]) == [("COMPATIBLE", "1")]
+
+
+@pytest.mark.parametrize("module", entry_points())
+def test_every_entry_point_is_pinned(tmp_path, module):
+    extra = {"ASK_TORCH": "1"} if uses_torch(module) else {}
+    [told] = asked(tmp_path, ASK, module, *RUNS_AT_ONCE.get(module, ["--help"]), **extra)
+    assert ("torch" in told) >= uses_torch(module)
+    assert_pinned(told)
+
+
+def test_what_trains_is_asked_of_torch():
+    assert uses_torch("stages.train")
+    assert uses_torch("stages.ablate")
+    assert not uses_torch("stages.sweep")
+
+
+def test_torchruns_workers_are_pinned(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    # what starts them is torch's, and refuses both of NumPy's variables
+    found = asked(tmp_path, *launcher, ASK, "stages.train", "--help", ASK_TORCH="1", NPY_ENABLE_CPU_FEATURES="")
+    assert len(found) == 2
+    for told in found:
+        assert_pinned(told)
+
+
+def test_tests_are_pinned(tmp_path):
+    [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/test_products.py")
+    assert "torch" in told
+    assert_pinned(told)
+
+
+def test_so_are_these():
+    assert_pinned(ask.answers())
+    assert arithmetic.unpromised() == []
+
+
+BUILD = arithmetic.TORCH_BUILD
+CPUINFO = "processor\t: 0\nmodel name\t: Some\nflags\t\t: fpu sse2 {} avx\nprocessor\t: 1\nflags\t\t: other\n"
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Changes what `arithmetic` sees of the machine, one thing at a time from one where all is promised."""
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(arithmetic, "CPUINFO", cpuinfo)
+
+    def change(flags="avx2 fma", kind="x86_64", system="linux", libc="glibc", tunables="", torch=BUILD):
+        cpuinfo.write_text(CPUINFO.format(flags))
+        monkeypatch.setattr(platform, "machine", lambda: kind)
+        monkeypatch.setattr(platform, "system", lambda: system.capitalize())
+        monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+        monkeypatch.setattr(sys, "platform", system)
+        monkeypatch.setattr(metadata, "version", lambda package: {"torch": torch}[package])
+        monkeypatch.setenv("GLIBC_TUNABLES", tunables)
+
+    change()
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"flags": "fma"}, "this processor has no AVX2"),
+        ({"flags": ""}, "this processor has no AVX2 and no FMA"),
+        ({"kind": "aarch64"}, "this is Linux on aarch64, not Linux on x86-64"),
+        ({"system": "darwin"}, "this is Darwin on x86_64, not Linux on x86-64"),
+        ({"libc": ""}, "the C library is not glibc"),
+        ({"tunables": "glibc.cpu.hwcaps=-AVX2"}, "GLIBC_TUNABLES chooses other mathematical functions in glibc"),
+        ({"torch": "2.14.0"}, f"torch is the build 2.14.0, and the committed results were made with {BUILD}"),
+    ],
+)  # fmt: skip
+def test_what_is_not_promised_is_said_in_one_line(machine, changed, reason):
+    assert arithmetic.unpromised() == []
+    machine(tunables="glibc.malloc.check=1")
+    assert arithmetic.unpromised() == []
+    machine(**changed)
+    assert arithmetic.unpromised() == [reason]
+
+
+@pytest.mark.parametrize("changed", [{"flags": "avx2"}, {"kind": "aarch64"}])
+def test_no_instruction_is_asked_for_that_the_processor_lacks(machine, monkeypatch, changed):
+    for name in arithmetic.INSTRUCTIONS:
+        monkeypatch.delenv(name, raising=False)
+    for name in arithmetic.THREADS:
+        monkeypatch.setenv(name, "7")
+    machine(**changed)
+    arithmetic.pin()
+    assert not arithmetic.INSTRUCTIONS.keys() & os.environ.keys()
+    assert arithmetic.THREADS.items() <= os.environ.items()
+
+
+NATIVE = """
+import json, os, subprocess, sys
+from stages.common import arithmetic
+arithmetic.restart_native()
+arithmetic.restart_native()
+child = "from stages.common import arithmetic; print(arithmetic.is_native())"
+said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout.strip()
+print(json.dumps([arithmetic.is_native(), sorted(arithmetic.INSTRUCTIONS.keys() & os.environ.keys()), said]))
+"""
+
+
+def test_native_arithmetic_takes_the_pins_back():
+    """In the process started anew, and not in those that it starts."""
+    done = subprocess.run([sys.executable, "-c", NATIVE], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert json.loads(done.stdout or "null") == [True, [], "False"], done.stderr
+
+
+def test_the_build_of_torch_is_what_the_results_were_made_with():
+    import torch
+
+    told = torch.__config__.show()
+    assert [part for part in arithmetic.TORCH_PARTS if part not in told] == []

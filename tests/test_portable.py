@@ -1,0 +1,116 @@
+"""No result depends on the processor, the number of cores, other work beside it or the C library."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import elsewhere
+import pytest
+from conftest import Project, fresh_copy
+
+SMALLER = (
+    "train.steps=4", "train.snapshot_every=2", "train.evaluate_every=2", "train.sample_tokens=4", "ablate.steps=3",
+)  # fmt: skip
+STAGES = (
+    "matrices", "sweep", "softmax", "goldilocks", "formats", "tokens", "train 0", "train 1", "ablate no_layernorm 0",
+    "layernorm --stage model5=data/model5/seed-0/export", "dynamics", "logits", "claims",
+)  # fmt: skip
+WRITTEN = ("reports", "ablations/runs")
+"""By stages, beside data/."""
+FIGURES = "figures data/model5/seed-0"
+RUN_STAGES = Path(__file__).with_name("run_stages.py")
+
+
+def results(project: Project) -> dict[str, str]:
+    """The hash of every file that the stages wrote."""
+    paths = (path for part in ("data", *WRITTEN) for path in (project.folder / part).rglob("*") if path.is_file())
+    hashes = {str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {name: digest for name, digest in hashes.items() if not name.startswith("data/checkpoints/")}
+
+
+def _run_each_stage(folder: Path) -> None:
+    started = fresh_copy(folder / "started")
+    started.configure(*SMALLER, preset="smoke")
+    for name in WRITTEN:
+        shutil.rmtree(started.folder / name)
+    for stage in ("check", "inputs"):
+        started.check("python", "-m", f"stages.{stage}")
+    done = started.copy(folder / "done")
+    for stage in (*STAGES, FIGURES):
+        name, *arguments = stage.split()
+        done.check("python", "-m", f"stages.{name}", *arguments)
+
+
+def emulate(project: Project, emulator: str, processor: str, *stages: str) -> None:
+    """Run stages in one process on an emulated processor."""
+    project.check(emulator, "-cpu", processor, sys.executable, str(RUN_STAGES), *stages)
+
+
+def different(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """Names of files that only one side has, or whose bytes differ."""
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", elsewhere.PROCESSORS)
+def test_another_processor_computes_the_same_bytes(shared, tmp_path, processor):
+    emulator = elsewhere.emulator()
+    folder = shared("each stage", _run_each_stage)
+    here, there = Project(folder / "done"), Project(folder / "started").copy(tmp_path / "emulated")
+    emulate(there, emulator, processor, *STAGES)
+    expected = {name: digest for name, digest in results(here).items() if not name.startswith("reports/figures/")}
+    assert {f"data/{name}.parquet" for name in ("sweep", "logits", "model5/seed-1/attention")} <= expected.keys()
+    assert different(expected, results(there)) == []
+
+
+@pytest.mark.slow
+def test_another_processor_draws_the_same_figures(shared, tmp_path):
+    emulator = elsewhere.emulator()
+    here = Project(shared("each stage", _run_each_stage) / "done")
+    there = here.copy(tmp_path / "emulated")
+    shutil.rmtree(there.folder / "reports" / "figures")
+    emulate(there, emulator, elsewhere.PROCESSORS[0], FIGURES)
+    assert different(results(here), results(there)) == []
+
+
+@contextlib.contextmanager
+def busy(cores: int) -> Iterator[None]:
+    """As many processes that do nothing as fast as they can."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def rebuild(project: Project, cores: Iterable[int], command: tuple[str, ...] = ("dvc", "repro"), **extra: str) -> str:
+    """The `dvc.lock` of the pipeline rebuilt in smoke size on some cores; `extra` is added to the environment."""
+    project.configure(preset="smoke")
+    project.check("taskset", "--cpu-list", ",".join(map(str, cores)), *command, **extra)
+    return project.read("dvc.lock")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cores", [1, 2])
+def test_any_number_of_cores_makes_the_same_results_under_load(smoke, project, cores):
+    mine = sorted(os.sched_getaffinity(0))[:cores]
+    if len(mine) < cores:
+        pytest.skip(f"this machine has not {cores} cores")
+    with busy(cores):
+        assert rebuild(project, mine) == smoke.read("dvc.lock")
+
+
+@pytest.mark.slow
+def test_a_newer_c_library_makes_the_same_results(smoke, project, tmp_path):
+    newer, here = elsewhere.with_newer_libc(tmp_path / "newer"), Path(sys.executable).parent
+    path = os.pathsep.join([str(newer), str(here), os.environ["PATH"]])
+    assert rebuild(project, os.sched_getaffinity(0), PATH=path) == smoke.read("dvc.lock")

@@ -1,0 +1,157 @@
+"""The one command behind `make repro` and `make ablations`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from test_environment import lend_environment, make
+from test_resume import checkpoints, digest, start, until
+
+from chaos.project import results
+from stages import run
+from stages.common.cli import UserError
+
+
+def test_jobs_are_a_number():
+    assert (run.jobs(""), run.jobs(" 3 ")) == (None, 3)
+    for text in ("0", "-1", "two", "1.5", "$(touch pwned)"):
+        with pytest.raises(UserError, match="must be how many stages may run at once"):
+            run.jobs(text)
+
+
+def test_jobs_of_make_reach_it_as_typed(project):
+    lend_environment(project)
+    done = make(project, "repro", "JOBS=$(touch pwned) `touch pwned`;touch pwned")
+    assert done.returncode != 0
+    assert "error: JOBS='$(touch pwned) `touch pwned`;touch pwned': must be how many" in done.stderr
+    assert not list(project.folder.rglob("pwned"))
+
+
+def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_started(rebuilt):
+    assert rebuilt.stage("run").returncode == 0
+    code = (
+        "import sys; from stages import run; sys.argv = ['run']\n"
+        "sys.addaudithook(lambda event, _: event in ('os.fork', 'subprocess.Popen') and print(event))\n"
+        "run.main(); print({'torch', 'pandas', 'numpy', 'matplotlib', 'networkx'} & set(sys.modules))"
+    )
+    assert rebuilt.check("python", "-c", code) == f"{run.UP_TO_DATE}\nset()\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to someone else")
+def test_in_a_clone_of_someone_else_git_alone_says_what_to_do(project):
+    lend_environment(project)
+    subprocess.run(["chown", "-R", "nobody", str(project.folder)], check=True)
+    done = make(project, "repro", SUDO_UID="")
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert said[0].startswith("fatal: detected dubious ownership in repository at ")
+    assert said[-1].strip() == f"git config --global --add safe.directory '{project.folder}'" or said[-1].strip() == (
+        f"git config --global --add safe.directory {project.folder}"
+    )
+    assert "no git repository" not in done.stderr
+    assert "\\t" not in done.stderr
+    assert "downloaded" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fresh", [True, False], ids=["from nothing", "from an earlier build"])
+def test_however_many_stages_run_at_once_every_byte_is_that_of_dvc_repro(project, rebuilt, tmp_path, fresh):
+    if fresh:
+        project.configure(preset="smoke")
+        (project.folder / "dvc.lock").unlink()
+    else:
+        project = rebuilt
+        project.check("python", "-m", "stages.run", "--force", "check")  # puts dvc.lock in order
+        project.configure("run.seeds=[1,2,0]", "train.steps=22")
+    commands = {"plain": ("dvc", "repro")} | {jobs: ("python", "-m", "stages.run", "--jobs", jobs) for jobs in "123"}
+    found = {}
+    for name, command in commands.items():
+        copy = project.copy(tmp_path / name)
+        copy.check("python", "-m", "stages.check")
+        copy.check(*command)
+        assert copy.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
+        found[name] = results(copy.folder) | {"order": copy.read("dvc.lock") if fresh else ""}
+    for name in "123":
+        assert found[name] == found["plain"], name
+
+
+def alive(project):
+    """The processes at work in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == project.folder.resolve():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def trainers(process):
+    """The processes that train, by seed."""
+    below = [(child, child.cmdline()) for child in psutil.Process(process.pid).children(recursive=True)]
+    return {words[-1]: child for child, words in below if words[-2:-1] == ["stages.train"]}
+
+
+def interrupted(process):
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def killed_with_all(process):
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def killed(process):
+    process.kill()
+
+
+def its_dvc_killed(process):
+    trainers(process)["0"].parent().kill()
+
+
+def a_training_killed(process):
+    trainers(process)["1"].kill()
+
+
+@pytest.mark.slow
+def test_two_trainings_that_are_stopped_or_killed_in_every_way_go_on_to_the_same_bytes(rebuilt, tmp_path):
+    rebuilt.configure("train.steps=2001", "train.checkpoint_every=20")
+    whole = rebuilt.copy(tmp_path / "uninterrupted")
+    whole.check("dvc", "repro")
+    for end, code in {
+        interrupted: 130,
+        killed_with_all: -9,
+        killed: -9,
+        its_dvc_killed: 2,
+        a_training_killed: 2,
+    }.items():
+        before = set(checkpoints(rebuilt))
+        process = start(rebuilt, "python", "-m", "stages.run", "--jobs", "2")
+        seeds = lambda known=before: {path.parent.parent.name[:6] for path in set(checkpoints(rebuilt)) - known}  # noqa: E731
+        assert until(lambda seeds=seeds: seeds() == {"seed-0", "seed-1"}, process), process.stderr.read()
+        end(process)
+        if end is its_dvc_killed:
+            os.kill(process.pid, signal.SIGTERM)  # or it would wait for the other training
+            code = 143
+        if end is a_training_killed:
+            os.kill(process.pid, signal.SIGTERM)
+            code = 143
+        said = process.communicate(timeout=60)[1] if end is not killed else ""
+        assert process.wait() == code, (end, said)
+        assert "Traceback" not in said
+        if code == 130:
+            assert not alive(rebuilt)
+            assert said.count("run it again to go on from there") == 2
+        until(lambda: not alive(rebuilt))
+    done = rebuilt.run("python", "-m", "stages.run", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 1):
+        assert f"train@{seed}: train seed {seed}: goes on from the checkpoint of step" in done.stderr
+    assert digest(rebuilt) == digest(whole)
+    assert results(rebuilt.folder) == results(whole.folder)
+    assert not checkpoints(rebuilt), "recorded by DVC, they are gone"
