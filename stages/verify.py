@@ -52,7 +52,8 @@ def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> 
     summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
     trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if name.startswith("ablate@")]
     rebuilt.run("python", "-m", "stages.ablations")
-    rebuilt.rebuild_ablation(trainings[int(commit, 16) % len(trainings)])
+    chosen = trainings[int(commit, 16) % len(trainings)]
+    rebuilt.rebuild([f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{chosen}"], ABLATIONS_LOCK)
     compared, found = compare.of_lock(ABLATIONS_LOCK, *folders, cache)
     sides = [compare.in_clone(folder, summary) for folder in folders]
     changed = compare.of_files(Entry("ablations", summary, ""), *sides)

@@ -285,7 +285,7 @@ UNABLE = {
     "no commit": (["rm", "-rf", ".git"], "could not verify: git rev-parse HEAD failed"),
     "a stage that fails": (
         ["sh", "-c", "echo 'raise SystemExit(3)' >> stages/matrices.py && git commit -qam fails"],
-        "could not verify: stage matrices failed",
+        "matrices failed: ",
     ),
     "a lock file that is none": (["sh", "-c", "echo a: > dvc.lock && git commit -qam none"], "could not verify: dvc"),
 }

@@ -22,15 +22,14 @@ STAGES = (
     "matrices", "sweep", "softmax", "goldilocks", "formats", "tokens", "train 0", "train 1", "ablate no_layernorm 0",
     "layernorm --stage model5=data/model5/seed-0/export", "dynamics", "logits", "claims",
 )  # fmt: skip
-WRITTEN = ("reports", "ablations/runs")
-"""By stages, beside data/."""
+WRITTEN = ("data", "reports", "ablations/runs")
 FIGURES = "figures data/model5/seed-0"
 RUN_STAGES = Path(__file__).with_name("run_stages.py")
 
 
 def results(project: Project) -> dict[str, str]:
     """The hash of every file that the stages wrote."""
-    paths = (path for part in ("data", *WRITTEN) for path in (project.folder / part).rglob("*") if path.is_file())
+    paths = (path for part in WRITTEN for path in (project.folder / part).rglob("*") if path.is_file())
     hashes = {str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     return {name: digest for name, digest in hashes.items() if not name.startswith("data/checkpoints/")}
 
@@ -38,7 +37,7 @@ def results(project: Project) -> dict[str, str]:
 def _run_each_stage(folder: Path) -> None:
     started = fresh_copy(folder / "started")
     started.configure(*SMALLER, preset="smoke")
-    for name in WRITTEN:
+    for name in ("reports/figures", "reports/metrics", "reports/plots", "ablations/runs"):
         shutil.rmtree(started.folder / name)
     for stage in ("check", "inputs"):
         started.check("python", "-m", f"stages.{stage}")

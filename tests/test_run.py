@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -40,6 +41,16 @@ def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_starte
         "run.main(); print({'torch', 'pandas', 'numpy', 'matplotlib', 'networkx'} & set(sys.modules))"
     )
     assert rebuilt.check("python", "-c", code) == f"{run.UP_TO_DATE}\nset()\n"
+
+
+def test_stages_come_in_the_order_in_which_they_are_declared(project):
+    """DVC's own is another each time, as soon as there are more stages in other files."""
+    code = "from stages.scheduling import pipeline; print(*pipeline.graph(pipeline.open_repository(), ['dvc.yaml']))"
+    declared = re.findall(r"^  (\w+):$", project.read("dvc.yaml").partition("\nstages:\n")[2], re.MULTILINE)
+    at = declared.index("train")
+    declared[at : at + 1] = [f"train@{seed}" for seed in range(5)]
+    for seed in ("1", "2"):
+        assert project.check("python", "-c", code, PYTHONHASHSEED=seed).split() == declared
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to someone else")

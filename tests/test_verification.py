@@ -199,6 +199,9 @@ def test_of_a_folder_the_file_inside_is_told(sides):
     sides.write("", "data/m/a/new", sides=[0])
     _, (found,) = sides.compare()
     assert (found.output, found.what) == ("data/m: a/new and 2 more", "not committed")
+    (listed,) = (path for path in sides.cache.rglob("*.dir"))
+    listed.write_text("[")
+    assert sides.compare() == (1, [Difference("data/m", "a", ABSENT)])
 
 
 def test_outputs_of_one_side_only_are_told(sides):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import files
-from stages.scheduling.schedule import Graph, short_name
+from stages.scheduling.schedule import Graph
 
 PIPELINE = "dvc.yaml"
 HEAD = re.compile(r"schema: '2\.0'\nstages:\n(?=  \S)")
@@ -33,14 +33,25 @@ def changed(repo: Any, targets: Sequence[str], with_needs: bool = False) -> set[
 
 
 def graph(repo: Any, targets: Sequence[str]) -> Graph:
-    """The stages among these and all that they need, in the order in which `dvc repro` runs them."""
+    """The stages among these and all that they need, each after what it needs and otherwise as they are declared."""
     from dvc.repo import lock_repo
-    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    found: dict[str, list[str]] = {}
+
+    def add(stage: Any) -> None:
+        if stage.addressing in found:
+            return
+        needs = sorted(repo.index.graph.successors(stage), key=places.__getitem__)
+        for need in needs:
+            add(need)
+        found[stage.addressing] = [need.addressing for need in needs]
 
     with lock_repo(repo):
-        whole = get_active_graph(repo.index.graph)
-        planned = plan_repro(whole, collect_stages(repo, targets))
-        return {stage.addressing: {need.addressing for need in whole.successors(stage)} for stage in planned}
+        places = {stage: place for place, stage in enumerate(repo.index.stages)}
+        for target in targets:
+            for stage in repo.stage.collect(target):
+                add(stage)
+    return found
 
 
 def sort_lock(lock: Path, names: Sequence[str]) -> None:
@@ -58,13 +69,17 @@ def sort_lock(lock: Path, names: Sequence[str]) -> None:
 
 
 def sort_locks(repo: Any, stages: Collection[str]) -> None:
-    """Put the `dvc.lock` beside each file that declares some of these stages into the order that DVC gives a new one.
+    """Let each `dvc.lock` name its stages in the order in which they are declared.
 
     DVC adds what it records for the first time at the end, so that otherwise the order would be that in which stages
-    happened to end.
+    happened to end. (DVC itself, which runs one at a time, takes any order in which each comes after what it needs.)
+
+    Args:
+        stages: some of those whose records may have changed.
     """
     from dvc.repo import lock_repo
 
-    with lock_repo(repo):
-        for declared in {name.rpartition(":")[0] or PIPELINE for name in stages}:
-            sort_lock(Path(declared).with_suffix(".lock"), [short_name(name) for name in graph(repo, [declared])])
+    for declared in {name.rpartition(":")[0] or PIPELINE for name in stages}:
+        with lock_repo(repo):
+            names = [stage.name for stage in repo.stage.collect(declared)]
+            sort_lock(Path(declared).with_suffix(".lock"), names)

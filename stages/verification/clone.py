@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.common import cli, files
-from stages.verification.dvc_files import ABLATIONS_LOCK, LOCK
+from stages.verification.dvc_files import LOCK
 
 STAGE = re.compile(r"^Running stage '(.+)':$")
 LAST_LINES = 12  # of what a command that failed printed
@@ -46,11 +46,6 @@ def failure(what: str, lines: Sequence[str]) -> cli.UserError:
     return cli.UserError(f"could not verify: {what} failed; it printed:", *lines[-LAST_LINES:])
 
 
-def rebuild_command(targets: Sequence[str]) -> list[str]:
-    """The command that makes stages, all if none is named, and what they need."""
-    return ["dvc", "repro", "--no-run-cache", *(targets or ["dvc.yaml"])]
-
-
 class Clone:
     """A clone of a repository that commands are run in.
 
@@ -73,23 +68,19 @@ class Clone:
         """What a command prints there; see `output_of`."""
         return output_of(command, self.folder, self.env)
 
-    def rebuild(self, stages: Sequence[str]) -> None:
-        """Make stages, all if none is named, and what they need, as if nothing had ever been made."""
-        files.remove(self.folder / LOCK)
-        self._rebuild(rebuild_command(stages))
+    def rebuild(self, targets: Sequence[str] = (), lock: Path = LOCK) -> None:
+        """Make stages and what they need, as if none that `lock` records had ever been made.
 
-    def rebuild_ablation(self, stage: str) -> None:
-        """Make one training of the ablations, of what `rebuild` has made."""
-        files.remove(self.folder / ABLATIONS_LOCK)
-        self._rebuild([*rebuild_command([f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{stage}"]), "--single-item"])
-
-    def _rebuild(self, command: Sequence[str]) -> None:
-        """Run a command that runs stages, and say on stderr which one runs.
+        Args:
+            targets: the stages; all of the pipeline, if none is named.
+            lock: the file that is to record them.
 
         Raises:
-            UserError: if one fails, with its name and what it printed last.
+            UserError: if one fails, with what was printed last.
         """
-        start, lines, stage = time.monotonic(), [], ""
+        files.remove(self.folder / lock)
+        command = ["python", "-m", "stages.run", *targets]
+        start, lines = time.monotonic(), []
         process = subprocess.Popen(
             command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
@@ -99,13 +90,12 @@ class Clone:
             for line in process.stdout:
                 lines.append(line.rstrip("\n"))
                 if found := STAGE.match(lines[-1]):
-                    stage = found[1]
-                    print(f"rebuilding, {time.monotonic() - start:.0f} s: {stage}", file=sys.stderr, flush=True)
+                    print(f"rebuilding, {time.monotonic() - start:.0f} s: {found[1]}", file=sys.stderr, flush=True)
         except BaseException:
             end(process)
             raise
         if process.wait():
-            raise failure(f"stage {stage}" if stage else " ".join(command), lines)
+            raise failure(" ".join(command), lines)
 
 
 def end(process: subprocess.Popen[str]) -> None:
