@@ -168,7 +168,7 @@ TRIED = {
     "unknown Git revision 'HEAD~1'": a_shallow_clone,
     "Git user name and email must be configured": nobody,
     "python: command not found": an_environment_that_is_not_active,
-    "No module named 'numpy'": another_python,
+    "No module named 'pydantic'": another_python,
     "params.yaml: no such file; run from the project's folder": another_folder,
 }
 TRIED_ELSEWHERE = {
