@@ -78,7 +78,9 @@ def run_sweep(project, *edits):
         pytest.param(append("requirements.lock"), "requirements.lock", marks=pytest.mark.slow),
         pytest.param(other_matrices, "data/matrices/experiment-1.safetensors", marks=pytest.mark.slow),
         pytest.param(
-            replace("params.yaml", "trials: 20\n", "trials: 21\n"), "params.yaml: sweep", marks=pytest.mark.slow
+            replace("params.yaml", "trials: 20 # fresh draws of Q and K for each n", "trials: 21 #"),
+            "params.yaml: sweep",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["code", "versions", "data", "parameters"],
