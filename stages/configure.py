@@ -9,6 +9,7 @@ example: python -m stages.configure --preset smoke run.seeds=[0] train.learning_
 from __future__ import annotations
 
 import io
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from stages import check
 from stages.common import cli, document, files, params
 
 PRESETS = Path("presets")
+ADDRESS = re.compile(r"(?<=[\[,])\s*[a-z]+://[^\s,\]\"']+")
+"""An address in a list without quotes, where libyaml, which DVC reads with, takes its colon for that of a key."""
 
 
 def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
@@ -34,10 +38,17 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
         if not equals or not all(key.split(".")):
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
-            yield key.split("."), document.load(value)
+            yield key.split("."), document.load(ADDRESS.sub(r'"\g<0>"', value))
         except YAMLError as error:
             reason = " ".join(str(error).split())
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
+
+
+def quoted(value: Any) -> Any:
+    """A list with its addresses in quotes, for the file."""
+    if not isinstance(value, list):
+        return value
+    return [DoubleQuotedScalarString(entry) if isinstance(entry, str) and ":" in entry else entry for entry in value]
 
 
 def words(text: str) -> list[str]:
@@ -78,7 +89,7 @@ def assign(tree: Any, keys: list[str], value: Any) -> None:
             section = section[key]
     old = section[keys[-1]]
     if isinstance(old, list) and isinstance(value, list):
-        old[:] = value
+        old[:] = quoted(value)
     elif old != value or isinstance(old, bool) != isinstance(value, bool):
         section[keys[-1]] = value
 

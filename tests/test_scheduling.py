@@ -358,9 +358,10 @@ def test_what_fits_begins_trainings_first(monkeypatch, jobs, cores, most, expect
     class Still:
         def __init__(self, name, *_, **__):
             begun.append(name)
+            self.number = len(begun)
 
         def fileno(self):
-            return 0
+            return self.number
 
     monkeypatch.setattr(runner, "Child", Still)
     is_training = lambda name: name.startswith("t")  # noqa: E731
