@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -144,7 +145,6 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "title": settings.title,
         "style": (PAGE / "style.css").read_text("utf-8"),
         "script": (PAGE / "explore.js").read_text("utf-8"),
-        "runtime": vega.runtime(),
         "headings": HEADINGS,
         "provenance": provenance,
         "source_in_words": SOURCES.get(provenance["source"], "those of a folder"),
@@ -173,7 +173,10 @@ def main() -> None:
     parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
     run = parser.parse_args().model5
     settings, shared = params.load("report", Settings, Run)
-    files.write_text(OUTPUT, render(**contents(settings, shared, run)))
+    with ProcessPoolExecutor(1) as beside:  # what it does takes as long as all the rest
+        runtime = beside.submit(vega.runtime)
+        found = contents(settings, shared, run)
+        files.write_text(OUTPUT, render(runtime=runtime.result(), **found))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -40,8 +41,8 @@ def this_machine() -> str:
 
 def cache_of(source: Path) -> Path:
     """The cache of the repository that is verified; a folder that is not there, if DVC can't say."""
-    found = subprocess.run(["dvc", "cache", "dir"], cwd=source, capture_output=True, text=True)  # noqa: S607
-    return Path(found.stdout.strip() or "no cache")
+    found = subprocess.run(["dvc", "cache", "dir"], cwd=source, capture_output=True)  # noqa: S607
+    return Path(os.fsdecode(found.stdout.strip()) or "no cache")
 
 
 def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:

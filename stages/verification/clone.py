@@ -35,7 +35,7 @@ def output_of(command: Sequence[str], folder: Path, env: Mapping[str, str] | Non
     Raises:
         UserError: if it fails, with its last lines.
     """
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise failure(" ".join(command), (done.stderr or done.stdout).splitlines())
     return done.stdout
@@ -82,8 +82,8 @@ class Clone:
         command = ["python", "-m", "stages.run", *targets]
         start, lines = time.monotonic(), []
         process = subprocess.Popen(
-            command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
+            command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
         try:
             assert process.stdout is not None

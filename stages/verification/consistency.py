@@ -57,13 +57,14 @@ def changes(status: Mapping[str, list[Any]]) -> Iterator[str]:
 def broken_links(locks: Sequence[DvcLock]) -> Iterator[str]:
     """Dependencies recorded with another hash than the output that they are."""
     made = {path: entry for lock in locks for path, entry in lock.outputs().items()}
+    other: dict[str, list[str]] = {}
     for dependency in (entry for lock in locks for entry in lock.entries("deps")):
         output = made.get(dependency.path)
         if output and output.md5 != dependency.md5:
-            yield (
-                f"{dependency.stage}: was made from another {dependency.path} than {output.stage} made; "
-                "dvc.lock joins two runs"
-            )
+            other.setdefault(dependency.path, []).append(dependency.stage)
+    for path, stages in other.items():
+        more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
+        yield f"{stages[0]}{more}: made from another {path} than {made[path].stage} made; dvc.lock joins two runs"
 
 
 def unclaimed(lock: DvcLock, tracked: Iterable[str]) -> Iterator[str]:
