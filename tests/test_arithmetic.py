@@ -63,6 +63,7 @@ def assert_pinned(told):
     if "torch" in told:
         assert told["torch"] == ["AVX2", 1]
         assert re.findall(r"CNR:(\S+).* NThr:(\d+)", told["mkl"]) == [("COMPATIBLE", "1")]
+        assert re.findall(r"cpu,(?:runtime:OpenMP,nthr|isa):(.+)", told["onednn"]) == ["1", "Intel AVX2"]
 
 
 @pytest.mark.parametrize("module", entry_points())
