@@ -81,7 +81,13 @@ RECIPES = {
     "Share a cache": Recipe({"/mnt/shared/goldilocks": "../a-remote"}),
     "Read the tables in pandas, or ask them in SQL": Recipe(slow=False),
     "Load the trained model in transformers": Recipe(),
-    "Verify in your own CI": Recipe({'"--markdown': '"--static --markdown'}, ablations_as_committed),
+    "Verify in your own CI": Recipe(
+        {
+            '"--markdown': '"--static --markdown',
+            "all 40 outputs that were made again are the same bytes": "what is committed belongs together; nothing",
+        },
+        ablations_as_committed,
+    ),
 }
 
 
