@@ -101,7 +101,7 @@ def watching(size: Size, precision: str) -> dict[str, Any]:
         update()
         made.optimizer.zero_grad()
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(settings, made.objective, windows, Path(folder))
+        recorder = Recorder(settings, made.objective, windows, windows, {}, Path(folder))
         due = [step for step in sorted(recorder.steps) if step % settings.evaluate_every] or sorted(recorder.steps)
         for step in due[:WATCHED]:
             before = _seconds(lambda step=step: recorder.before(step))  # type: ignore[misc]

@@ -48,15 +48,13 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
 
 def main() -> None:
     parser = cli.parser(__doc__, "stages.train")
-    parser.add_argument("seed", type=int, help="which of run.seeds to train")
+    parser.add_argument("seed", type=cli.seed, help="which of run.seeds to train")
     parser.add_argument(
         "--any-world-size",
         action="store_true",
         help="go on from a checkpoint that another number of processes made; the last digits then depend on both",
     )
     arguments = parser.parse_args()
-    if not 0 <= arguments.seed < 2**31:
-        parser.error(f"seed {arguments.seed}: must lie in 0 … 2147483647")
     settings, run = params.load("train", Settings, Run)
     if problems := native_only(settings, run):
         raise cli.UserError(*(f"{params.PARAMS}: {problem}" for problem in problems))

@@ -70,7 +70,7 @@ def test_repro_applies_a_preset_and_values_and_refuses_bad_ones(rebuilt):
     before = rebuilt.check("git", "status", "--porcelain")
     bad = make(rebuilt, "repro", "PRESET=smoke", "SET=train.heads=5 run.seeds=[]")
     assert bad.returncode != 0
-    assert "error: params.yaml: train.heads = 5: must divide train.width = 32" in bad.stderr
+    assert "error: params.yaml: train.heads = 5: must divide width = 32" in bad.stderr
     assert rebuilt.check("git", "status", "--porcelain") == before
     good = make(rebuilt, "repro", "PRESET=smoke", "SET=inputs.retries=1 report.title=Mine")
     assert good.returncode == 0, good.stderr

@@ -21,9 +21,9 @@ BAD = [
     ({"train.learning_rate": float("nan")}, "train.learning_rate = nan: must be"),
     ({"train.learning_rate": float("inf")}, "train.learning_rate = inf: must be"),
     ({"train.learning_rate": -1.0}, "train.learning_rate = -1.0: must be greater than 0"),
-    ({"train.heads": 5}, "train.heads = 5: must divide train.width = 128"),
+    ({"train.heads": 5}, "train.heads = 5: must divide width = 128"),
     ({"train.snapshot_every": 0}, "train.snapshot_every = 0: must be greater than or equal to 1"),
-    ({"train.probe_windows": 100}, "train.probe_windows = 100: must be at most train.evaluation_windows = 48"),
+    ({"train.probe_windows": 100}, "train.probe_windows = 100: must be at most evaluation_windows = 48"),
     ({"matrices.last_dimension": 1}, "matrices.last_dimension = 1: must be greater than matrices.first_dimension = 2"),
     ({"layernorm.gamma_to": 0.1}, "layernorm.gamma_to = 0.1: must be greater than layernorm.gamma_from = 0.2"),
     ({"run.seeds": []}, "run.seeds = []"),
@@ -159,7 +159,7 @@ def test_the_command_line_exits_with_2_and_nothing_is_computed_or_deleted(rebuil
         assert "error: params.yaml: sweep.trials = 1: must be" in done.stderr
     refused = rebuilt.run("dvc", "repro")
     assert refused.returncode != 0
-    assert "error: params.yaml: train.heads = 5: must divide train.width = 32" in refused.stderr
+    assert "error: params.yaml: train.heads = 5: must divide width = 32" in refused.stderr
     assert {path: path.read_bytes() for path in rebuilt.folder.glob("data/**/*") if path.is_file()} == before
 
 

@@ -1,10 +1,10 @@
-"""What code and versions the ablations are made with, as one file that each run depends on in place of two dozen.
+"""What the ablations are made from, in files that each run depends on in place of two dozen.
 
-DVC reads every dependency of every run at each start; with one in place of two dozen, 65 runs cost it a third of the
-time.
+DVC reads every dependency of every run at each start, and with these a hundred runs cost it a third of the time. The
+code and the versions are one file; each condition is another, so that a new row in `conditions.py` runs only itself.
 
 Reads:  what the stage `code` of ablations/dvc.yaml depends on
-Writes: ablations/code.json, in git
+Writes: ablations/code.json and ablations/conditions/<condition>.json, in git
 
 example: python -m stages.ablation.code
 """
@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.ablation import conditions, runs
 from stages.common import cli, files, params
 
 PIPELINE = Path("ablations/dvc.yaml")
-OUTPUT = Path("ablations/code.json")
+OF_CONDITIONS = "stages/ablation/conditions.py"
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.ablation.code")
     made_with = params.read(PIPELINE)["stages"]["code"]["deps"]
-    files.write_json(OUTPUT, {path: files.sha256(Path(path)) for path in made_with})
+    files.write_json(runs.CODE, {path: files.sha256(Path(path)) for path in made_with if path != OF_CONDITIONS})
+    for name, condition in conditions.CONDITIONS.items():
+        condition.write(name)
 
 
 if __name__ == "__main__":

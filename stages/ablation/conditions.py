@@ -1,39 +1,38 @@
-"""The conditions that ablations compare: a small Model 5 with one of its choices, or two, taken back."""
+"""The conditions that ablations compare: a small Model 5 with one of its choices, or two, made otherwise.
+
+Their base is Model 5 with a head whose logits are not divided by √width, for with the articles' head a model of this
+size learns to attend only late. A condition is a row here: a further one needs no other code.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from stages.ablation.condition import Condition
 
-NARROW, USUAL, WIDE = 0.002, 0.02, 0.2
+HEAD = {"head_scaled": False}
+WIDER = 10.0
+SCALINGS = {"scaled": ("1/√d", 0.5), "unscaled": ("no scaling", 0.0), "scaled_by_d": ("1/d", 1.0)}
+STARTS: dict[str, tuple[str, dict[str, float]]] = {
+    "": ("start 0.02", {}),
+    "_wide_blocks": ("start 0.2 in the blocks", {"blocks": WIDER}),
+    "_wide_qk": ("start 0.2 in Q and K", {"qk": WIDER}),
+}
+GRID = {
+    f"{scaling}{start}": Condition(f"{label}, {words}", HEAD | {"attention_exponent": exponent}, factors)
+    for scaling, (label, exponent) in SCALINGS.items()
+    for start, (words, factors) in STARTS.items()
+}
+"""Every scaling of attention's logits with every width of the start."""
 
-
-class Condition(NamedTuple):
-    """How a Model 5 differs from the articles' in fields of its `Variant` and in the σ of its Linear weights."""
-
-    label: str
-    variant: dict[str, Any]
-    linear_std: float | None = USUAL
-    """None: Xavier-normal."""
-
-
-def _grid() -> dict[str, Condition]:
-    """Every scaling of attention's logits with every width of the start."""
-    scalings = {"scaled": ("1/√d", 0.5), "unscaled": ("no scaling", 0.0), "scaled_by_d": ("1/d", 1.0)}
-    starts = {"": USUAL, "_narrow": NARROW, "_wide": WIDE}
-    return {
-        f"{name}{start}": Condition(f"{label}, start {std}", {"attention_exponent": exponent}, std)
-        for name, (label, exponent) in scalings.items()
-        for start, std in starts.items()
-    }
-
-
-GRID = _grid()
-ARTICLES = "scaled"  # the condition that the articles train
-WIDE_START = "scaled_wide"
+BASE = "scaled"
 NO_LAYERNORM = "no_layernorm"
+ARTICLES = "articles"
 CONDITIONS = GRID | {
-    "xavier": Condition("Xavier start", {}, None),
-    "untied": Condition("head not tied", {"tied": False}),
-    NO_LAYERNORM: Condition("no LayerNorm", {"layernorm": False}),
-    "head_unscaled": Condition("head without 1/√D", {"head_scaled": False}),
+    "wide_embedding": Condition("start 0.2 in embedding and head", HEAD, {"embedding": WIDER}),
+    "untied": Condition("head not tied", HEAD | {"tied": False}),
+    NO_LAYERNORM: Condition("no LayerNorm", HEAD | {"norm": None}),
+    "qk_norm": Condition("QK-norm", HEAD | {"qk_norm": True}),
+    "post_layernorm": Condition("LayerNorm after the sums", HEAD | {"post_norm": True}),
+    "rmsnorm": Condition("RMSNorm", HEAD | {"norm": "rmsnorm"}),
+    ARTICLES: Condition("the articles' head, 1/√d"),
+    "articles_unscaled": Condition("the articles' head, no scaling", {"attention_exponent": 0.0}),
 }

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from stages.model5 import attention, snapshots, training
-from stages.model5.snapshots import Row
+from stages.model5.snapshots import ALL_HEADS, Row
 
 WHOLE_MODEL = -1
+OF_HEADS = ("logit_std", "relative_gradient", "discrimination")
 
 
 def rms(x: Tensor) -> float:
@@ -25,23 +26,33 @@ class Watch:
     Args:
         windows: the fixed test windows (N, T + 1), of which the first `probes` show activations and attention.
         at_once: how many windows a test loss takes at a time.
-        steps: at which steps to look.
+        steps: at which steps to look, in order.
+        references: losses of other models on the fixed test windows.
     """
 
     def __init__(
-        self, objective: training.Objective, windows: Tensor, probes: int, at_once: int, steps: set[int]
+        self,
+        objective: training.Objective,
+        windows: Tensor,
+        probes: int,
+        at_once: int,
+        steps: list[int],
+        references: dict[str, float],
     ) -> None:
         self.objective = objective
         self.windows, self.probes, self.at_once = windows, windows[:probes, :-1], at_once
-        self.steps = steps
+        self.steps, self.ends = set(steps), {steps[0], steps[-1]}
         self.rows: list[Row] = []
+        for name, loss in references.items():
+            self._note(f"{name}_loss", 0, {WHOLE_MODEL: loss})
         self.gradients: list[list[float]] = []  # of each step, by block
 
-    def _note(self, quantity: str, step: int, values: dict[int, float]) -> None:
+    def _note(self, quantity: str, step: int, values: dict[int, float], head: int = ALL_HEADS) -> None:
         if not all(map(math.isfinite, values.values())):
             raise training.DivergedError(f"{quantity} is not finite at step {step}")
         self.rows += [
-            {"quantity": quantity, "step": step, "block": block, "value": value} for block, value in values.items()
+            {"quantity": quantity, "step": step, "block": block, "head": head, "value": value}
+            for block, value in values.items()
         ]
 
     def before(self, step: int) -> None:
@@ -52,12 +63,16 @@ class Watch:
         """
         if step not in self.steps:
             return
-        loss = training.mean_loss(self.objective, self.windows, self.at_once)
-        self._note("test_loss", step, {WHOLE_MODEL: loss})
+        self._note("test_loss", step, {WHOLE_MODEL: self._loss()})
+        with self.objective.model.attending(None):
+            self._note("test_loss_without_attention", step, {WHOLE_MODEL: self._loss()})
         weights = snapshots.qkv_weights(self.objective.model).values()
         with np.errstate(invalid="ignore"):  # of weights that are not finite
             self._note("std", step, {i: float(weight.std(dtype=np.float64)) for i, weight in enumerate(weights)})
         self._activations(step)
+
+    def _loss(self) -> float:
+        return training.mean_loss(self.objective, self.windows, self.at_once)
 
     @torch.no_grad()
     def _activations(self, step: int) -> None:
@@ -65,11 +80,15 @@ class Watch:
         x = model.embed(self.probes)
         entering, seen, entropy, largest = {}, {}, {}, {}
         for i, block in enumerate(model.blocks):
-            normalised = block.ln_1(x)
-            entering[i], seen[i] = rms(x), rms(normalised)
-            found = attention.attention_statistics(block.attn.logits(normalised).numpy())
+            of_attention = block.seen(x)
+            entering[i], seen[i] = rms(x), rms(of_attention)
+            qkv = block.attn.project(of_attention)
+            found = attention.attention_statistics(block.attn.logits(qkv).numpy())
             entropy[i], largest[i] = found["normalised_entropy"].mean(), found["largest_logit"].max()
-            x = block(x)
+            for quantity in OF_HEADS if step in self.ends else ():
+                for head, value in enumerate(found[quantity].tolist()):
+                    self._note(quantity, step, {i: value}, head)
+            x = block.go_on(x, block.attn.attend(qkv))
         self._note("residual_rms", step, entering | {len(entering): rms(x)})
         self._note("input_rms", step, seen)
         self._note("attention_entropy", step, entropy)

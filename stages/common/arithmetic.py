@@ -28,11 +28,7 @@ INSTRUCTIONS = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # torch's oneDNN
     "MKL_CBWR": "COMPATIBLE",  # torch's MKL; its AVX2 branch differs between vendors
 }
-OVERRIDING = (
-    "NPY_ENABLE_CPU_FEATURES", "MKL_ENABLE_INSTRUCTIONS", "MKL_DOMAIN_NUM_THREADS", "MKL_DYNAMIC",
-    "OPENBLAS_DEFAULT_NUM_THREADS", "GOTO_NUM_THREADS", "DNNL_MAX_CPU_ISA",
-)  # fmt: skip
-"""Variables that could take a pin back, or that a library refuses beside it."""
+REFUSED = "NPY_ENABLE_CPU_FEATURES"  # by NumPy, beside the one that disables
 
 NATIVE = "GOLDILOCKS_NATIVE_PROCESS"
 TORCH = "2.13.0"
@@ -64,8 +60,7 @@ def pin() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         return
-    for name in OVERRIDING:
-        os.environ.pop(name, None)
+    os.environ.pop(REFUSED, None)
     os.environ |= THREADS
     if platform.machine() == "x86_64" and processor_flags() >= set(NEEDED):
         os.environ |= INSTRUCTIONS

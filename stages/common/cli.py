@@ -52,6 +52,13 @@ def no_arguments(module_doc: str | None, prog: str) -> None:
     parser(module_doc, prog).parse_args()
 
 
+def seed(text: str) -> int:
+    """A seed on a command line, 0 … 2147483647; for `argparse`."""
+    if not text.isdecimal() or not 0 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError("must lie in 0 … 2147483647")
+    return int(text)
+
+
 def _terminated(*_: object) -> None:
     print("terminated", file=sys.stderr)
     sys.exit(128 + signal.SIGTERM)

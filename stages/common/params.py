@@ -31,16 +31,16 @@ class Section(BaseModel):
 
 
 def divides(value: int, info: ValidationInfo, of: str) -> int:
-    """A validated `value` that must divide the entry `of` (section.key), which is declared before it."""
-    whole = info.data.get(of.split(".")[1], value)
+    """A validated `value` that must divide the entry `of` of its section, declared before it."""
+    whole = info.data.get(of, value)
     if whole % value:
         raise ValueError(f"must divide {of} = {whole}")
     return value
 
 
 def at_most(value: int, info: ValidationInfo, of: str) -> int:
-    """A validated `value` that must not exceed the entry `of` (section.key), which is declared before it."""
-    limit = info.data.get(of.split(".")[1], value)
+    """A validated `value` that must not exceed the entry `of` of its section, declared before it."""
+    limit = info.data.get(of, value)
     if value > limit:
         raise ValueError(f"must be at most {of} = {limit}")
     return value

@@ -155,7 +155,13 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         "Cross-entropy of Model 5 during training.",
         (
             STEP,
-            Column("split", NAME, "1", "`train`: the step's batch; `test`: the fixed test windows"),
+            Column(
+                "split",
+                NAME,
+                "1",
+                "`train`: the step's batch; `test`: the fixed test windows; `test_without_attention`: these, attention "
+                "adding nothing; `unigram` and `bigram`: these, by counts of the training text",
+            ),
             Column("loss", pa.float64(), "nats/token", "mean cross-entropy"),
         ),
     ),
@@ -240,16 +246,29 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
                 "share_negligible", pa.float64(), "1", "share of the visible with a probability under 1e-6, same rows"
             ),
             Column("jacobian_norm", pa.float64(), "1", "Frobenius norm of softmax's Jacobian, mean of the same rows"),
+            Column(
+                "relative_gradient",
+                pa.float64(),
+                "1",
+                "norm of the gradient of -log p_t by the logits, t drawn from p, over an even softmax's, same rows",
+            ),
+            Column("discrimination", pa.float64(), "1", "largest probability times visible, mean of the same rows"),
             Column("logit_mean", pa.float64(), "1", "mean of the visible logits, scaled as said"),
             Column("logit_std", pa.float64(), "1", "their standard deviation"),
             Column("logit_skewness", pa.float64(), "1", "their skewness m₃/m₂^1.5; 0 for a normal distribution"),
             Column("logit_excess_kurtosis", pa.float64(), "1", "their m₄/m₂² - 3; 0 for a normal distribution"),
             Column("largest_logit", pa.float64(), "1", "the largest of them in absolute value"),
-            Column("rms_cosine", pa.float64(), "1", "RMS cosine of q and the k it sees; 1/√d if they are independent"),
+            Column(
+                "centred_cosine",
+                pa.float64(),
+                "1",
+                "RMS cosine of q and the k it sees, less its row's mean, same rows; 1/√d if they are independent",
+            ),
+            Column("own_cosine", pa.float64(), "1", "mean cosine of q and the k at its own position, same rows"),
         ),
     ),
     "inference": (
-        "Loss of Model 5 on the same test windows when attention's logits are scaled so in every block.",
+        "Loss of Model 5 at the last snapshot with attention's logits scaled so in every block, on the same windows.",
         (STEP, SCALING, Column("loss", pa.float64(), "nats/token", "mean cross-entropy")),
     ),
     "logit_histograms": (
@@ -269,6 +288,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("quantity", NAME, "1", "which one: `test_loss`, `attention_entropy`, `residual_rms`, …"),
             STEP,
             Column("block", pa.int16(), "1", "index of the block; -1 for the whole model"),
+            HEAD,
             Column("value", pa.float64(), "of the quantity", "its value; losses in nats/token, entropy as a share"),
         ),
     ),

@@ -1,55 +1,32 @@
-"""The section `ablate` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `ablate` of `params.yaml`, and what the stages that read it see of `run:`."""
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
-from stages.common import params
-from stages.common.params import Section
+from stages.config.model5 import Model5
 from stages.config.run import RootSeed
 
 
-class Settings(Section):
-    width: int = Field(ge=2, le=16_384)
-    """Width of the embeddings and of the residual stream."""
+class Settings(Model5):
+    rates: list[float] = Field(min_length=1, max_length=100)
+    """AdamW's learning rates, constant; for each condition the one with which a training apart ends lowest is taken."""
 
-    heads: int = Field(ge=1, le=256)
-    """Attention heads in each block; must divide the width."""
-
-    blocks: int = Field(ge=2, le=256)
-    """Number of Transformer blocks."""
-
-    batch_size: int = Field(ge=1, le=65_536)
-    """Windows in a batch."""
-
-    steps: int = Field(ge=1, le=10_000_000)
-    """Updates."""
-
-    learning_rate: float = Field(gt=0, le=10)
-    """AdamW's learning rate, constant."""
-
-    weight_decay: float = Field(ge=0, le=10)
-    """AdamW's decoupled weight decay, on every parameter."""
+    rates_seed: int = Field(ge=0, lt=2**31)
+    """The seed of these trainings apart."""
 
     look_every: int = Field(ge=1, le=10_000_000)
     """Steps between looks at the model; before the first of them, they are at 0, 1, 2, 4, 8, …."""
 
-    evaluation_windows: int = Field(ge=1, le=1_000_000)
-    """Fixed windows of the test text behind each test loss."""
-
-    probe_windows: int = Field(ge=1, le=65_536)
-    """How many of them attention and activations are looked at on."""
-
-    @field_validator("heads")
+    @field_validator("rates")
     @classmethod
-    def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
-        return params.divides(heads, info, "ablate.width")
-
-    @field_validator("probe_windows")
-    @classmethod
-    def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
-        return params.at_most(probes, info, "ablate.evaluation_windows")
+    def _distinct_rates(cls, rates: list[float]) -> list[float]:
+        if any(not 0 < rate <= 10 for rate in rates):
+            raise ValueError("every rate must lie above 0 and at most at 10")
+        if len(set(rates)) < len(rates):
+            raise ValueError("no rate may stand twice")
+        return rates
 
 
 class Run(RootSeed):
-    """What this stage sees of `run:`."""
+    """What these stages see of `run:`."""

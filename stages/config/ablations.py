@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from stages.ablation.conditions import ARTICLES, CONDITIONS
+from stages.ablation.conditions import BASE, CONDITIONS
 from stages.common.params import Section
 from stages.config.run import Seeds
 
@@ -13,14 +13,20 @@ class Settings(Seeds):
     conditions: list[str] = Field(min_length=1)
     """What is trained, by names in `stages/ablation/conditions.py`."""
 
+    least_cost_of_deletion: float = Field(ge=0)
+    """A condition attends if deleting attention raises its test loss by this much at least, in nats/token."""
+
+    least_gain_on_unigrams: float = Field(ge=0)
+    """And if its test loss is this much below that of unigrams at least."""
+
     @field_validator("conditions")
     @classmethod
     def _known_and_distinct(cls, conditions: list[str]) -> list[str]:
         unknown = sorted(set(conditions) - set(CONDITIONS))
         if unknown:
             raise ValueError(f"no such condition: {', '.join(unknown)}; there are: {', '.join(CONDITIONS)}")
-        if ARTICLES not in conditions:
-            raise ValueError(f"must hold {ARTICLES!r}, which the others are compared with")
+        if BASE not in conditions:
+            raise ValueError(f"must hold {BASE!r}, which the others are compared with")
         if len(set(conditions)) < len(conditions):
             raise ValueError("no condition may stand twice")
         return conditions

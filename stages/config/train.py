@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from stages.common import params
-from stages.common.params import Section
+from stages.config.model5 import Model5
 from stages.config.run import Arithmetic, RootSeed
 
 
-class Settings(Section):
-    width: int = Field(ge=2, le=16_384)
-    """Width of the embeddings and of the residual stream."""
-
-    heads: int = Field(ge=1, le=256)
-    """Attention heads in each block; must divide the width."""
-
-    blocks: int = Field(ge=1, le=256)
-    """Number of Transformer blocks."""
-
-    batch_size: int = Field(ge=1, le=65_536)
-    """Windows in a batch, over all processes."""
-
+class Settings(Model5):
     accumulate: int = Field(ge=1, le=65_536)
     """Parts that each process takes its share of a batch in, one after another, to save memory."""
 
@@ -42,17 +29,8 @@ class Settings(Section):
     compile: bool
     """Whether torch.compile makes the model faster first; needs a C++ compiler, pays off on GPUs."""
 
-    steps: int = Field(ge=1, le=10_000_000)
-    """Updates; what the articles call epochs."""
-
     learning_rate: float = Field(gt=0, le=10)
     """AdamW's learning rate, constant."""
-
-    weight_decay: float = Field(ge=0, le=10)
-    """AdamW's decoupled weight decay, on every parameter."""
-
-    linear_std: float = Field(ge=1e-6, le=10)
-    """Standard deviation of the Linear weights at the start."""
 
     snapshot_every: int = Field(ge=1, le=10_000_000)
     """Steps between snapshots of the weights; before the first of them, snapshots are at 0, 1, 2, 4, 8, …."""
@@ -66,11 +44,8 @@ class Settings(Section):
     evaluate_every: int = Field(ge=1, le=10_000_000)
     """Steps between test losses; step 0 is always one."""
 
-    evaluation_windows: int = Field(ge=1, le=1_000_000)
-    """Fixed windows of the test text behind each test loss."""
-
-    probe_windows: int = Field(ge=1, le=65_536)
-    """How many of them the attention statistics look at."""
+    inference_windows: int = Field(ge=1, le=1_000_000)
+    """Other fixed windows of the test text on which, at the last snapshot, attention's logits are scaled otherwise."""
 
     histogram_edges: int = Field(ge=2, le=10_000)
     """Edges of the weights' histogram, evenly over ±histogram_limit; beyond lie an under- and an overflow bin."""
@@ -87,22 +62,12 @@ class Settings(Section):
     sample_tokens: int = Field(ge=1, le=100_000)
     """Tokens generated before and after training."""
 
-    @field_validator("heads")
-    @classmethod
-    def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
-        return params.divides(heads, info, "train.width")
-
     @model_validator(mode="after")
     def _equal_shares(self) -> Settings:
         shares = self.processes * self.accumulate
         if self.batch_size % shares:
             raise ValueError(f"batch_size = {self.batch_size} must be a multiple of processes × accumulate = {shares}")
         return self
-
-    @field_validator("probe_windows")
-    @classmethod
-    def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
-        return params.at_most(probes, info, "train.evaluation_windows")
 
 
 class Run(RootSeed, Arithmetic):

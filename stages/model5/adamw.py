@@ -1,6 +1,6 @@
 """AdamW (Loshchilov & Hutter 2019) by torch's own kernel, without `torch.optim.Optimizer`.
 
-An `Optimizer` loads torch's compiler, only to say that it must not be compiled. That takes 3 s: as long as 30 steps of
+An `Optimizer` loads torch's compiler, only to say that it must not be compiled. That takes 2 s: as long as 20 steps of
 a small Model 5.
 """
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.model5.model import Model5
-from stages.model5.products import multiply
+from stages.model5.products import multiply, split_heads
 from stages.model5.snapshots import Row, histogram
 
 SCALINGS = {"scaled": 0.5, "unscaled": 0.0, "scaled_by_d": 1.0}  # exponents of d; the first is Model 5's own
@@ -28,9 +28,11 @@ def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
 
     The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). Shares of the
-    entries, and the Frobenius norm of the Jacobian diag(p) - ppᵀ (‖J‖² = Σp² - 2Σp³ + (Σp²)²), are of the rows that see
-    at least half of the window: "few of the entries" means nothing where there are two. Each exponential is a float32,
-    what is made of them float64: near a one-hot p, ‖J‖ is a small difference.
+    entries, the Frobenius norm of the Jacobian diag(p) - ppᵀ (‖J‖² = Σp² - 2Σp³ + (Σp²)²), and what decides about the
+    Goldilocks zone are of the rows that see at least half of the window: "few of the entries" means nothing where there
+    are two. The zone's gradient is the mean norm of p - e_t, t drawn from p, of an even row's √(1 - 1/n); its
+    discrimination is n times the largest probability. Each exponential is a float32, what is made of them float64: near
+    a one-hot p, ‖J‖ is a small difference.
     """
     length = logits.shape[-1]
     rows = logits[:, 1:] - logits[:, 1:].max(-1, keepdims=True)
@@ -45,6 +47,8 @@ def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     square = q * q
     second, third = square.sum(-1, dtype=np.float64) / of_q**2, (square * q).sum(-1, dtype=np.float64) / of_q**3
     rare = (q < (NEGLIGIBLE * of_q[..., None]).astype(np.float32)).sum(-1) - (length - seen)
+    distance = np.maximum((1 + second)[..., None] - 2 * q / of_q[..., None], 0.0)  # ‖p - e_t‖²
+    gradient = np.vecdot(q, np.sqrt(distance)) / of_q  # hidden entries have weight 0
     holding = (np.sort(q)[..., ::-1].cumsum(-1) < of_q[..., None] / 2).sum(-1) + 1
     return {
         "normalised_entropy": (entropy / np.log(visible)).mean(1),
@@ -53,6 +57,8 @@ def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
         "share_holding_half": (holding / seen).mean(1),
         "share_negligible": (rare / seen).mean(1),
         "jacobian_norm": np.sqrt(np.maximum(second - 2 * third + second**2, 0.0)).mean(1),
+        "relative_gradient": (gradient / np.sqrt(1 - 1 / seen)).mean(1),
+        "discrimination": (seen / of_q).mean(1),
     }
 
 
@@ -99,16 +105,20 @@ def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def rms_cosine(q: Tensor, k: Tensor) -> np.ndarray:
-    """Root mean square of the cosines between queries and the keys that they see, q and k (B, H, T, d): (H,) float64.
+def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
+    """How queries and the keys they see align, q and k (B, H, T, d), in rows of at least half a window: (H,) float64.
 
-    1/√d for independent normal vectors, 1 for parallel ones: between them lies how q·k grows with d, as √d or as d.
+    `centred_cosine` is the root mean square of their cosines less the row's mean, by which softmax does not change:
+    1/√d for independent normal vectors. `own_cosine` is the mean cosine of a query and the key at its own position.
     """
-    cosine = multiply(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT)  # (B, H, T, T)
+    cosine = multiply(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT).tril().cpu().numpy()  # (B, H, T, T)
     length = cosine.shape[-1]
-    pairs = len(cosine) * length * (length + 1) // 2
-    squares = (cosine.tril() ** 2).sum((0, 2, 3), dtype=torch.float64) / pairs
-    return np.asarray(np.sqrt(squares.cpu().numpy()))  # torch's is MKL's, whose last digit the vendor decides
+    late = slice(max(length // 2 - 1, 1), None)
+    visible = np.arange(1, length + 1)[late]
+    rows = cosine[:, :, late].astype(np.float64)
+    variance = (np.vecdot(rows, rows) - rows.sum(-1) ** 2 / visible) / (visible - 1)
+    own = cosine.diagonal(axis1=-2, axis2=-1)[..., late].astype(np.float64)
+    return {"centred_cosine": np.sqrt(variance.mean((0, 2))), "own_cosine": own.mean((0, 2))}
 
 
 def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step: int, block: int) -> list[Row]:
@@ -126,24 +136,24 @@ def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step:
 
 @torch.no_grad()
 def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, list[Row]]:
-    """Rows of three tables in the scaling named, on token windows (B, T + 1).
+    """Rows of the tables `attention` and, of the model's own scaling only, `logit_histograms`.
 
-    They are `attention`, `inference` and, of the model's own scaling only, `logit_histograms`.
+    Args:
+        windows: of tokens, (B, T + 1).
+        scaling: the name of what logits are divided by meanwhile.
     """
-    rows: dict[str, list[Row]] = {"attention": [], "inference": [], "logit_histograms": []}
+    rows: dict[str, list[Row]] = {"attention": [], "logit_histograms": []}
     with model.attending(SCALINGS[scaling]):
         x = model.embed(windows[:, :-1])
         for i, block in enumerate(model.blocks):
-            normalised = block.ln_1(x)
-            logits = block.attn.logits(normalised).cpu().numpy()
-            q, k, _ = block.attn.split(normalised)
-            found = attention_statistics(logits) | {"rms_cosine": rms_cosine(q, k)}
+            qkv = block.attn.project(block.seen(x))
+            logits = block.attn.logits(qkv).cpu().numpy()
+            q, k, _ = split_heads(qkv, model.shape.heads)
+            found = attention_statistics(logits) | cosines(q, k)
             for head in range(model.shape.heads):
                 values = {name: float(values[head]) for name, values in found.items()}
                 rows["attention"].append({"step": step, "scaling": scaling, "block": i, "head": head} | values)
             if scaling == next(iter(SCALINGS)):
                 rows["logit_histograms"] += logit_histogram_rows(logits, found, step, i)
-            x = block(x)
-        loss = model.loss_of(model.ln_f(x), windows[:, 1:])
-    rows["inference"].append({"step": step, "scaling": scaling, "loss": float(loss)})
+            x = block.go_on(x, block.attn.attend(qkv))
     return rows

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from stages.common import arrays, files
-from stages.model5.model import LAYERNORM_EPS, Model5
+from stages.model5.model import NORM_EPS, Model5
 
 RENAMED = {"attn.qkv": "attn.c_attn", "attn.output": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}
 
@@ -50,7 +50,7 @@ def gpt2_config(model: Model5) -> dict[str, Any]:
         "dtype": "float32",
         "embd_pdrop": 0.0,
         "eos_token_id": None,
-        "layer_norm_epsilon": LAYERNORM_EPS,
+        "layer_norm_epsilon": NORM_EPS,
         "model_type": "gpt2",
         "n_embd": shape.width,
         "n_head": shape.heads,

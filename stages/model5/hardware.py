@@ -58,7 +58,7 @@ def flush_denormals() -> None:
 def prepare(threads: int) -> None:
     """Let torch compute with so many threads and the same digits every time."""
     torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads torch's compiler, for 3 s
+    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads torch's compiler, for 2 s
     # Nothing here reads memory before it is written; filling it all with NaN first would cost a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_memory()

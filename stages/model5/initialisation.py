@@ -8,7 +8,8 @@ overwrites the embedding's Xavier values: only the position embedding keeps Xavi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -16,26 +17,37 @@ from torch import Tensor, nn
 
 from stages.model5.model import Model5
 
+NONE: Mapping[str, float] = MappingProxyType({})
 
-def initialise(model: Model5, linear_std: float | None, seed: int) -> None:
+
+@torch.no_grad()
+def initialise(model: Model5, linear_std: float, seed: int, factors: Mapping[str, float] = NONE) -> None:
     """Linear weights N(0, linear_std²), Linear biases 0, embeddings Xavier-normal; LayerNorms stay 1 and 0.
 
-    Without a `linear_std`, Linear weights are Xavier-normal too.
+    Args:
+        factors: on the weights of some parts, after that: `blocks`, `qk` (in them, what makes queries and keys), or
+            `embedding`, of tokens.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def fn(module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            if linear_std is None:
-                nn.init.xavier_normal_(module.weight, generator=generator)
-            else:
-                nn.init.normal_(module.weight, 0.0, linear_std, generator=generator)
+            nn.init.normal_(module.weight, 0.0, linear_std, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.xavier_normal_(module.weight, generator=generator)
 
     model.apply(fn)
+    linears = [module for block in model.blocks for module in block.modules() if isinstance(module, nn.Linear)]
+    parts = {
+        "blocks": [linear.weight for linear in linears],
+        "qk": [block.attn.qkv.weight[: 2 * model.shape.width] for block in model.blocks],
+        "embedding": [model.wte.weight],
+    }
+    for part, factor in factors.items():
+        for weight in parts[part]:
+            weight *= factor
 
 
 class Check(NamedTuple):

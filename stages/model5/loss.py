@@ -27,7 +27,7 @@ def _log(x: Tensor) -> Tensor:
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, scale: float, with_gradient: bool) -> Tensor:
         n, vocabulary = x.shape[0], weight.shape[0]
         kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         low_x, low_weight, low_mean = (x * scale).to(kind), weight.to(kind), (x * (scale / n)).to(kind)
@@ -36,7 +36,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         exact = kind == weight.dtype
         p = logits if exact else torch.empty(rows, vocabulary, dtype=weight.dtype, device=x.device)
         surprisal = torch.empty(n, dtype=torch.float64, device=x.device)
-        with_gradient = any(ctx.needs_input_grad)
         x_gradient, weight_gradient = torch.empty_like(low_x) if with_gradient else low_x, weight
         with torch.autocast(x.device.type, enabled=False):
             for start in range(0, n, rows):
@@ -63,9 +62,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         x_gradient, weight_gradient = ctx.saved_tensors
-        return x_gradient.mul_(gradient), weight_gradient.mul_(gradient), None, None
+        return x_gradient.mul_(gradient), weight_gradient.mul_(gradient), None, None, None
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
@@ -82,5 +81,6 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, scale: floa
     Returns:
         A float64 scalar.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(x, weight, targets, scale)  # type: ignore[no-untyped-call]
+    with_gradient = torch.is_grad_enabled()  # which torch does not tell a Function
+    loss: Tensor = _LinearCrossEntropy.apply(x, weight, targets, scale, with_gradient)  # type: ignore[no-untyped-call]
     return loss

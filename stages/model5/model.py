@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.model5 import products
 from stages.model5.loss import linear_cross_entropy
 
-LAYERNORM_EPS = 1e-5
+NORM_EPS = 1e-5
 
 
 class Shape(NamedTuple):
@@ -44,8 +45,14 @@ class Variant(NamedTuple):
     attention_exponent: float = 0.5
     """Logits are q·k / d^this, d being the width of a head: 1/√d, or with 0 unscaled, with 1 divided by d."""
 
-    layernorm: bool = True
-    """Whether there are LayerNorms at all: before attention and MLP, and at the end."""
+    norm: Literal["layernorm", "rmsnorm"] | None = "layernorm"
+    """What normalises, if anything: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
+
+    post_norm: bool = False
+    """Whether it does so after each residual sum (Vaswani et al. 2017), or before attention and MLP and at the end."""
+
+    qk_norm: bool = False
+    """Whether it also normalises each query and key, over a head's width (Henry et al. 2020)."""
 
     tied: bool = True
     """Whether the head is the token embedding."""
@@ -61,33 +68,49 @@ class Linear(nn.Linear):
         return products.linear(x, self.weight, self.bias)
 
 
+def norm(width: int, variant: Variant) -> nn.LayerNorm:
+    """What normalises over a width; where nothing is to, what lets everything through."""
+    kinds = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
+    found = kinds[variant.norm](width, eps=NORM_EPS) if variant.norm else nn.Identity()
+    return cast(nn.LayerNorm, found)
+
+
 class Attention(nn.Module):
     """Causal dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""
 
-    def __init__(self, shape: Shape, exponent: float) -> None:
+    def __init__(self, shape: Shape, variant: Variant) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.scale: float = (shape.width / shape.heads) ** -exponent
+        self.scale: float | None = (shape.width / shape.heads) ** -variant.attention_exponent
+        """Of the logits; None: attention adds nothing."""
         self.qkv = Linear(shape.width, 3 * shape.width)
         self.output = Linear(shape.width, shape.width)
+        self.norms: list[nn.Module] = []  # of queries and of keys
+        if variant.qk_norm:
+            self.norms = nn.ModuleList(norm(shape.width // shape.heads, variant) for _ in "qk")  # type: ignore[assignment]
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v of x, each (B, H, T, D / H)."""
-        return products.split_heads(self.qkv(x), self.heads)
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of x (B, T, D), as softmax gets them: (B, T, 3 · D)."""
+        qkv: Tensor = self.qkv(x)
+        if not self.norms:
+            return qkv
+        q, k, v = qkv.view(*qkv.shape[:2], 3, self.heads, -1).unbind(2)  # (B, T, H, D / H)
+        return torch.stack([self.norms[0](q), self.norms[1](k), v], 2).flatten(2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.output(products.causal_attention(self.qkv(x), self.heads, self.scale))  # (B, T, D)
+    def attend(self, qkv: Tensor) -> Tensor:
+        """What attention adds to the residual stream (B, T, D), given what `project` gave."""
+        if self.scale is None:
+            return qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
+        y: Tensor = self.output(products.causal_attention(qkv, self.heads, self.scale))
         return y
 
-    def logits(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attend(self.project(x))
+
+    def logits(self, qkv: Tensor) -> Tensor:
         """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look; no gradient."""
-        q, k, _ = self.split(x)
-        return products.multiply(q, k.mT) * self.scale + products.hidden(x.shape[1]).to(x.device)
-
-
-def norm(shape: Shape, variant: Variant) -> nn.LayerNorm:
-    """A LayerNorm of the width; where there are to be none, what lets everything through."""
-    return nn.LayerNorm(shape.width, eps=LAYERNORM_EPS) if variant.layernorm else cast(nn.LayerNorm, nn.Identity())
+        q, k, _ = products.split_heads(qkv, self.heads)
+        return products.multiply(q, k.mT) * (self.scale or 0.0) + products.hidden(qkv.shape[1]).to(qkv.device)
 
 
 class MLP(nn.Module):
@@ -104,19 +127,33 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-LayerNorm block: x + attention(norm(x)), then x + MLP(norm(x))."""
+    """x + attention(norm(x)), then x + MLP(norm(x)); with norms after the sums norm(x + attention(x)), and so on."""
 
     def __init__(self, shape: Shape, variant: Variant) -> None:
         super().__init__()
-        self.ln_1 = norm(shape, variant)
-        self.attn = Attention(shape, variant.attention_exponent)
-        self.ln_2 = norm(shape, variant)
+        self.ln_1 = norm(shape.width, variant)
+        self.attn = Attention(shape, variant)
+        self.ln_2 = norm(shape.width, variant)
         self.mlp = MLP(shape)
+        self.post_norm = variant.post_norm
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What attention sees of a block's input (B, T, D)."""
+        seen: Tensor = x if self.post_norm else self.ln_1(x)
+        return seen
+
+    def go_on(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The block's output (B, T, D), given its input and what attention adds to it."""
+        if self.post_norm:
+            x = self.ln_1(x + attended)
+            y: Tensor = self.ln_2(x + self.mlp(x))
+        else:
+            x = x + attended
+            y = x + self.mlp(self.ln_2(x))
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        y: Tensor = x + self.mlp(self.ln_2(x))
-        return y
+        return self.go_on(x, self.attn(self.seen(x)))
 
 
 class Model5(nn.Module):
@@ -129,7 +166,7 @@ class Model5(nn.Module):
         self.wpe = nn.Embedding(shape.context_length, shape.width)
         # A ModuleList, but torch does not say what is in it.
         self.blocks: list[Block] = nn.ModuleList(Block(shape, variant) for _ in range(shape.blocks))  # type: ignore[assignment]
-        self.ln_f = norm(shape, variant)
+        self.ln_f = norm(shape.width, variant._replace(norm=None) if variant.post_norm else variant)
         self.head = Linear(shape.width, shape.vocabulary, bias=False)
         self.head_scale = 1 / math.sqrt(shape.width) if variant.head_scaled else 1.0
         if variant.tied:
@@ -169,11 +206,11 @@ class Model5(nn.Module):
         return linear_cross_entropy(states.flatten(0, 1), self.head.weight, targets.flatten(), self.head_scale)
 
     @contextmanager
-    def attending(self, exponent: float) -> Iterator[None]:
-        """Divide attention's logits in every block by d^exponent, d being the width of a head, for a while."""
+    def attending(self, exponent: float | None) -> Iterator[None]:
+        """For a while, divide attention's logits by d^exponent, d a head's width, or with None delete attention."""
         own = [block.attn.scale for block in self.blocks]
         for block in self.blocks:
-            block.attn.scale = (self.shape.width / self.shape.heads) ** -exponent
+            block.attn.scale = None if exponent is None else (self.shape.width / self.shape.heads) ** -exponent
         try:
             yield
         finally:

@@ -23,13 +23,24 @@ class Recorder:
 
     Args:
         windows: the fixed test windows (N, T + 1).
+        inference: those on which the model is run with its logits scaled otherwise, at the last snapshot.
+        references: losses of other models on the fixed test windows.
         folder: where the snapshots of the QKV weights go.
     """
 
-    def __init__(self, settings: Settings, objective: training.Objective, windows: Tensor, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        objective: training.Objective,
+        windows: Tensor,
+        inference: Tensor,
+        references: dict[str, float],
+        folder: Path,
+    ) -> None:
         self.settings = settings
         self.objective = objective
-        self.windows = windows
+        self.windows, self.inference = windows, inference
+        self.references = references
         self.folder = folder
         self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
         self.steps = set(snapshots.snapshot_steps(settings.steps, settings.snapshot_every))
@@ -42,19 +53,29 @@ class Recorder:
         """Look at the model after `step` updates, if it is time to."""
         settings, model = self.settings, self.objective.model
         if step % settings.evaluate_every == 0:
-            loss = training.mean_loss(self.objective, self.windows, settings.batch_size)
-            self.rows["losses"].append({"step": step, "split": "test", "loss": loss})
+            found = {"test": self._loss(self.windows)}
+            with model.attending(None):
+                found["test_without_attention"] = self._loss(self.windows)
+            found |= {} if step else self.references
+            self.rows["losses"] += [{"step": step, "split": split, "loss": loss} for split, loss in found.items()]
         if step in self.steps:
             weights = snapshots.qkv_weights(model)
             tail = settings.tail_sigmas * settings.linear_std
             probes = self.windows[: settings.probe_windows]
             self.rows["weights"] += snapshots.weight_rows(weights, self.initial, settings.heads, step, tail)
             self.rows["histograms"] += snapshots.histogram_rows(weights, step, self.edges)
-            for scaling in attention.SCALINGS:
+            for scaling, exponent in attention.SCALINGS.items():
                 for table, rows in attention.look(model, step, probes, scaling).items():
                     self.rows[table] += rows
+                if step == max(self.steps):
+                    with model.attending(exponent):
+                        loss = self._loss(self.inference)
+                    self.rows["inference"].append({"step": step, "scaling": scaling, "loss": loss})
             self._write(step, weights)
             self.watched = step, weights
+
+    def _loss(self, windows: Tensor) -> float:
+        return training.mean_loss(self.objective, windows, self.settings.batch_size)
 
     def _write(self, step: int, weights: dict[str, np.ndarray]) -> None:
         kind = SNAPSHOT_TYPES[self.settings.snapshot_precision]

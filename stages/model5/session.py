@@ -18,7 +18,7 @@ import stages
 from stages.common import arrays, bpe, cli, files, streams, tables, unchanged
 from stages.common.processes import StopRequest
 from stages.config.train import Run, Settings
-from stages.model5 import export, hardware, initialisation, training
+from stages.model5 import export, hardware, initialisation, ngrams, training
 from stages.model5.checkpoints import Checkpoints
 from stages.model5.distributed import World
 from stages.model5.model import Model5, Shape
@@ -45,7 +45,7 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device, befor
         UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
     """
     here = Path(stages.__file__).parent
-    code = [here / name for name in ("__init__.py", "train.py", "config/run.py", "config/train.py")]
+    code = [here / name for name in ("__init__.py", "train.py", "config/model5.py", "config/run.py", "config/train.py")]
     code += [path for folder in ("common", "model5") for path in (here / folder).glob("*.py")]
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
     found = {
@@ -110,9 +110,17 @@ class Training:
             objective, settings.learning_rate, settings.weight_decay, settings.accumulate, settings.compile, world
         )
         self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where, before))
-        stream = streams.generator(run.root_seed, "train/evaluation")
-        windows = training.batch(self.tokens["test"], settings.evaluation_windows, self.context_length, stream)
-        self.recorder = Recorder(settings, objective, windows.to(where), self.checkpoints.snapshots)
+        windows, inference = (
+            training.batch(self.tokens["test"], size, self.context_length, streams.generator(run.root_seed, purpose))
+            for size, purpose in (
+                (settings.evaluation_windows, "train/evaluation"),
+                (settings.inference_windows, "train/inference"),
+            )
+        )
+        references = ngrams.losses(self.tokens["train"], windows.numpy(), self.shape.vocabulary)
+        self.recorder = Recorder(
+            settings, objective, windows.to(where), inference.to(where), references, self.checkpoints.snapshots
+        )
         self.samples: dict[str, str] = {}
 
     def windows(self, step: int) -> Tensor:

@@ -1,0 +1,68 @@
+"""How do Model 5's QKV weights move where there is nothing to attend to? One seed. (claims W5-W8)
+
+It is trained as `stages/train.py` trains it, on the same text with its tokens shuffled: what they are is still to be
+learned, what comes after what is not. Movement that this control shows, too, is not of attention that learns.
+
+Reads:  data/tokens/
+Writes: ablations/control/seed-<s>.parquet, the table `weights` of the first and the last snapshot
+
+example: python -m stages.control 0
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stages.ablation import runs
+from stages.ablation.condition import Condition
+from stages.ablation.runs import Tokens
+from stages.common import cli, params, streams, tables
+from stages.config.ablate import Run
+from stages.config.train import Settings
+
+if TYPE_CHECKING:
+    from stages.model5.snapshots import Row
+
+
+def train_one(settings: Settings, run: Run, seed: int, tokens: Tokens, label: str) -> list[Row]:
+    """Train on shuffled tokens with one seed and return the rows of the `weights` table.
+
+    Raises:
+        UserError: if it diverged.
+    """
+    from stages.model5 import snapshots, training
+
+    shuffled = streams.generator(run.root_seed, "control/shuffled", seed).permutation(tokens.train)
+    model = runs.untrained(settings, Condition("the articles'"), run.root_seed, seed, tokens)
+    _, trainer = runs.trainer(model, settings.learning_rate, settings)
+    batches = tokens._replace(train=shuffled).batches(run.root_seed, seed, settings.batch_size)
+    last = snapshots.snapshot_steps(settings.steps, settings.snapshot_every)[-1]
+    initial = snapshots.qkv_weights(model)
+    tail = settings.tail_sigmas * settings.linear_std
+    losses = training.train(trainer, batches, 0, last)
+    for _ in training.with_progress(losses, 0, last, settings.batch_size * tokens.context_length, label):
+        pass
+    ends = ((0, initial), (last, snapshots.qkv_weights(model)))
+    return [
+        row
+        for step, weights in ends
+        for row in snapshots.weight_rows(weights, initial, settings.heads, step, tail)
+        if row["head"] == snapshots.ALL_HEADS
+    ]
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.control")
+    parser.add_argument("seed", type=cli.seed, help="which seed")
+    seed = parser.parse_args().seed
+    settings, run = params.load("train", Settings, Run)
+    runs.prepare()
+    rows = train_one(settings, run, seed, Tokens.read(), f"control, seed {seed}")
+    runs.refuse_other_code()
+    columns = {column: [row[column] for row in rows] for column in rows[0]}
+    made_by = {"train": settings.model_dump(), "run": run.model_dump(), "seed": seed}
+    tables.write(runs.CONTROL / f"seed-{seed}.parquet", "weights", columns, made_by)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,58 @@
+"""How low does a condition of the ablations end with one learning rate?
+
+It is trained with a seed of its own, and tested on another half of the test text than results are: what chooses a rate
+must not be what it is judged by.
+
+Reads:  data/tokens/
+Writes: ablations/rates/<condition>/<rate>.json
+
+example: python -m stages.rate unscaled 0.0003
+"""
+
+from __future__ import annotations
+
+import math
+
+from stages.ablation import runs
+from stages.ablation.condition import Condition
+from stages.ablation.runs import Tokens
+from stages.common import cli, files, params
+from stages.config.ablate import Run, Settings
+
+
+def last_loss(settings: Settings, run: Run, condition: Condition, rate: float, tokens: Tokens, label: str) -> float:
+    """The test loss after training with a rate, ∞ if it diverged."""
+    from stages.model5 import training
+
+    seed, size = settings.rates_seed, settings.batch_size
+    model = runs.untrained(settings, condition, run.root_seed, seed, tokens)
+    objective, trainer = runs.trainer(model, rate, settings)
+    losses = training.train(trainer, tokens.batches(run.root_seed, seed, size), 0, settings.steps)
+    try:
+        for _ in training.with_progress(losses, 0, settings.steps, size * tokens.context_length, label):
+            pass
+    except training.DivergedError:
+        return math.inf
+    return training.mean_loss(objective, tokens.windows(run.root_seed, settings.evaluation_windows), size)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "stages.rate")
+    parser.add_argument("condition", help="which condition to train, of ablations/conditions/")
+    parser.add_argument("rate", type=float, help="AdamW's learning rate")
+    arguments = parser.parse_args()
+    if not 0 < arguments.rate <= 10:
+        parser.error(f"rate {arguments.rate}: must lie above 0 and at most at 10")
+    shared, run = params.load("ablate", Settings, Run)
+    name, rate = arguments.condition, arguments.rate
+    condition = Condition.read(name)
+    runs.prepare()
+    tokens = Tokens.read().of(condition).for_rates()
+    loss = last_loss(condition.changed(shared), run, condition, rate, tokens, f"{name}, rate {rate}")
+    runs.refuse_other_code()
+    found = {"learning_rate": rate, "loss": loss if math.isfinite(loss) else None}
+    files.write_json(runs.RATES / name / f"{rate}.json", found)
+
+
+if __name__ == "__main__":
+    cli.run(main)
