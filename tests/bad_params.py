@@ -40,7 +40,8 @@ INTEGERS = {
     "matrices.first_dimension": (1, 100_000), "matrices.last_dimension": (1, 100_000), "sweep.trials": (2, 10**7),
     "softmax.trials": (2, 10**6), "softmax.samples": (1000, 10**7), "goldilocks.widest": (4, 2**20),
     "goldilocks.exponents": (3, 1001), "goldilocks.trials": (2, 10**7),
-    "goldilocks.line_trials": (2, 10**7), "goldilocks.line_keys": (2, 10**12), "formats.queries": (1, 10**7), "formats.widest": (2, 2**20),
+    "goldilocks.line_trials": (2, 10**7), "goldilocks.line_keys": (2, 10**12), "formats.queries": (1, 10**7),
+    "formats.widest": (2, 2**20),
     "formats.rows": (1, 10_000), "formats.keys": (2, 1000), "tokens.context_length": (2, 65_536),
     "train.width": (2, 16_384), "train.heads": (1, 256), "train.blocks": (1, 256), "train.batch_size": (1, 65_536),
     "train.accumulate": (1, 65_536), "train.processes": (1, 65_536), "train.steps": (1, 10**7),
@@ -75,7 +76,8 @@ GOOD = {
     "ablate.learning_rate": ["10"], "ablate.weight_decay": ["0"], "ablate.look_every": ["1"],
     "ablations.conditions": ["[scaled]", "[untied, scaled]"], "claims.about": ["0.999"], "claims.overlap": ["1e-9"],
     "claims.few": ["0.5"],
-    "claims.vanished": ["0.999"], "softmax.negligible": ["1e-300", "0.009"], "figures.width": ["4", "30.0"], "report.title": ["x", "'<b>$x$</b> {{ y }} ${z}'", "é数"],
+    "claims.vanished": ["0.999"], "softmax.negligible": ["1e-300", "0.009"],
+    "figures.width": ["4", "30.0"], "report.title": ["x", "'<b>$x$</b> {{ y }} ${z}'", "é数"],
 }  # fmt: skip
 BAD = {
     "goldilocks.widest": ["63"], "goldilocks.exponents": ["4"], "formats.widest": ["100"], "train.heads": ["3", "5"],
