@@ -25,7 +25,8 @@ from stages.config.softmax import Run, Settings
 
 MATRIX = files.DATA / "matrices" / "experiment-3.safetensors"
 OUTPUT = files.DATA / "softmax.parquet"
-NEGLIGIBLE = 1e-6
+
+Statistics = dict[str, Callable[[np.ndarray], np.ndarray]]
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
@@ -49,6 +50,9 @@ def jacobian_norm(p: np.ndarray) -> np.ndarray:
 
     ‖J‖² = Σp² - 2Σp³ + (Σp²)². It is 0 for a one-hot p, √(n-1)/n for a uniform one, and at most 1/√2 · 1/√2 = 1/2
     (two entries of one half each). Close to one-hot, cancellation leaves an absolute accuracy of about 1e-8.
+
+    Attention passes the gradient g by the probabilities on as Jg. For g of independent N(0, 1) entries E‖Jg‖² =
+    E gᵀJᵀJg = tr JᵀJ = ‖J‖², so ‖J‖ is the root mean square of what it passes on.
     """
     squares = (p**2).sum(-1)
     return np.asarray(np.sqrt(np.maximum(squares - 2 * (p**3).sum(-1) + squares**2, 0.0)))
@@ -60,17 +64,48 @@ def share_holding_half(log_p: np.ndarray) -> np.ndarray:
     return np.asarray(((largest_first.cumsum(-1) < 0.5).sum(-1) + 1) / log_p.shape[-1])
 
 
-STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+def trace(p: np.ndarray) -> np.ndarray:
+    """The trace Σp(1 - p) = 1 - Σp² of the softmax Jacobian over the last axis: (..., n) to (...,)."""
+    return np.asarray(1 - (p**2).sum(-1))
+
+
+def gradient_norm(p: np.ndarray) -> np.ndarray:
+    """‖p - e_t‖, that of the gradient of -ln p_t by the logits, averaged over t drawn from p: (..., n) to (...,)."""
+    return np.asarray((p * np.sqrt(np.maximum(1 - 2 * p + (p**2).sum(-1, keepdims=True), 0))).sum(-1))
+
+
+def of_even(measure: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """A measure of p as a share of what it is for an even row, taking log-probabilities (..., n) to (...,)."""
+    return lambda log_p: measure(np.exp(log_p)) / measure(np.full(log_p.shape[-1], 1 / log_p.shape[-1]))
+
+
+STATISTICS: Statistics = {
     "entropy": entropy,
     "share_of_maximal_entropy": lambda log_p: entropy(log_p) / np.log(log_p.shape[-1]),
     "largest_probability": lambda log_p: np.exp(log_p.max(-1)),
     "effective_number_of_entries": lambda log_p: np.exp(entropy(log_p)),
     "effective_share_of_entries": lambda log_p: np.exp(entropy(log_p)) / log_p.shape[-1],
     "share_of_entries_holding_half": share_holding_half,
-    "share_of_negligible_probabilities": lambda log_p: (log_p < np.log(NEGLIGIBLE)).mean(-1),
     "jacobian_norm": lambda log_p: jacobian_norm(np.exp(log_p)),
+    "relative_gradient": of_even(gradient_norm),
+    "relative_trace": of_even(trace),
+    "relative_jacobian": of_even(jacobian_norm),
 }
 """What is said of a distribution given as log-probabilities (..., n); each returns (...,)."""
+
+
+def share_below(threshold: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The share of entries whose probability lies below a threshold, from log-probabilities (..., n) to (...,)."""
+    return lambda log_p: (log_p < np.log(threshold)).mean(-1)
+
+
+def with_shares(negligible: float) -> Statistics:
+    """`STATISTICS`, and the shares of probabilities that are negligible, by this threshold and by two others."""
+    return STATISTICS | {
+        "share_of_negligible_probabilities": share_below(negligible),
+        "share_below_a_hundredth_of_it": share_below(negligible / 100),
+        "share_below_its_hundredfold": share_below(negligible * 100),
+    }
 
 
 def scalings(d: int) -> dict[str, float]:
@@ -83,16 +118,25 @@ def over(log_p: np.ndarray, what: str) -> np.ndarray:
     return log_p if what == "rows" else log_p.reshape(*log_p.shape[:-2], 1, -1)
 
 
-def trial_statistics(root_seed: int, rows: int, d: int, trials: int) -> dict[str, dict[str, np.ndarray]]:
-    """Row statistics, averaged over the rows, of fresh draws: {scaling: {statistic: (trials,)}}."""
-    result = {scaling: {name: np.empty(trials) for name in STATISTICS} for scaling in scalings(d)}
+OVER_ALL = "jacobian_norm_over_all"
+
+
+def trial_statistics(
+    root_seed: int, rows: int, d: int, trials: int, chosen: Statistics
+) -> dict[str, dict[str, np.ndarray]]:
+    """Row statistics, averaged over the rows, of fresh draws: {scaling: {statistic: (trials,)}}.
+
+    `OVER_ALL` is the norm of the Jacobian of softmax over all entries at once.
+    """
+    result = {scaling: {name: np.empty(trials) for name in (*chosen, OVER_ALL)} for scaling in scalings(d)}
     for trial in range(trials):
         q, k = streams.generator(root_seed, "softmax/trial", trial).standard_normal((2, rows, d))
         logits = q @ k.T
         for scaling, factor in scalings(d).items():
             log_p = log_softmax(factor * logits)
-            for name, statistic in STATISTICS.items():
+            for name, statistic in chosen.items():
                 result[scaling][name][trial] = statistic(log_p).mean()
+            result[scaling][OVER_ALL][trial] = jacobian_norm(softmax(over(factor * logits, "all"))).mean()
     return result
 
 
@@ -146,6 +190,7 @@ def main() -> None:
     rows, d = q.shape
     logits = q @ k.T
 
+    chosen = with_shares(settings.negligible)
     row, column = np.indices(logits.shape)
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     parts = []
@@ -153,7 +198,7 @@ def main() -> None:
         metrics[scaling] = {}
         for what in ("rows", "all"):
             log_p = log_softmax(over(factor * logits, what))
-            metrics[scaling][what] = {name: float(f(log_p).mean()) for name, f in STATISTICS.items()}
+            metrics[scaling][what] = {name: float(f(log_p).mean()) for name, f in chosen.items()}
             parts.append((scaling, what, factor * logits, log_p.reshape(logits.shape)))
     columns = {
         "scaling": np.repeat([part[0] for part in parts], logits.size),
@@ -166,12 +211,15 @@ def main() -> None:
     }
     tables.write(OUTPUT, "softmax", columns, {"softmax": settings.model_dump(), "run": run.model_dump()})
 
-    trials = trial_statistics(run.root_seed, rows, d, settings.trials)
+    trials = trial_statistics(run.root_seed, rows, d, settings.trials, chosen)
     drawn = {
-        scaling: {name: statistics.mean_interval(trials[scaling][name]).as_metrics() for name in STATISTICS}
-        for scaling in trials
+        scaling: {name: statistics.mean_interval(values).as_metrics() for name, values in of.items()}
+        for scaling, of in trials.items()
     }
-    ratio = trials["unscaled"]["jacobian_norm"] / trials["scaled"]["jacobian_norm"]
+    drawn |= {
+        name: statistics.mean_interval(trials["unscaled"][norm] / trials["scaled"][norm]).as_metrics()
+        for name, norm in (("jacobian_norm_ratio", "jacobian_norm"), ("jacobian_norm_ratio_over_all", OVER_ALL))
+    }
     temperature = float(np.sqrt(d))
     scaled, unscaled = softmax(logits / temperature), softmax(logits)
     counts = sampled_counts(logits, temperature, settings.samples, run.root_seed)
@@ -180,7 +228,7 @@ def main() -> None:
         "softmax",
         metrics
         | {
-            "fresh_draws": drawn | {"jacobian_norm_ratio": statistics.mean_interval(ratio).as_metrics()},
+            "fresh_draws": drawn,
             "temperature": {
                 "largest_difference_from_power": np.abs(tempered(log_softmax(logits), temperature) - scaled).max(),
                 "reduced_chi_square": chi_square,

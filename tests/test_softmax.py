@@ -57,6 +57,40 @@ def test_jacobian_norm_of_known_distributions():
     assert softmax.jacobian_norm(np.array([0.5, 0.5, 0])) == pytest.approx(0.5)
 
 
+def test_what_attention_passes_on_has_the_jacobians_norm_as_its_root_mean_square():
+    """E‖Jg‖² = ‖J‖² for g ~ N(0, I), J written out."""
+    p = softmax.softmax(np.random.default_rng(0).normal(0, 2, 8))
+    g = np.random.default_rng(1).normal(size=(8, 200_000))
+    squares = (((np.diag(p) - np.outer(p, p)) @ g) ** 2).sum(0)
+    assert squares.mean() == pytest.approx(softmax.jacobian_norm(p) ** 2, abs=4 * squares.std() / np.sqrt(200_000))
+
+
+def test_the_other_measures_of_the_gradient_are_what_they_are_defined_as():
+    p = softmax.softmax(np.random.default_rng(0).normal(0, 2, (5, 8)))
+    np.testing.assert_allclose(softmax.trace(p), [np.trace(np.diag(row) - np.outer(row, row)) for row in p])
+    norms = [[np.linalg.norm(row - e) for e in np.eye(8)] @ row for row in p]
+    np.testing.assert_allclose(softmax.gradient_norm(p), norms)
+    assert softmax.gradient_norm(np.eye(8)[0]) == softmax.trace(np.eye(8)[0]) == 0
+
+
+def test_measures_of_an_even_row_are_one_and_of_others_relative_to_it():
+    even, halves = np.log(np.full((2, 50), 1 / 50)), np.log([0.5, 0.5, *[1e-300] * 48])
+    for name, expected in (
+        ("relative_gradient", np.sqrt(0.5 / 0.98)),
+        ("relative_trace", 0.5 / 0.98),
+        ("relative_jacobian", 0.5 * 50 / 7),
+    ):
+        np.testing.assert_allclose(softmax.STATISTICS[name](even), [1, 1])
+        assert softmax.STATISTICS[name](halves) == pytest.approx(expected)
+
+
+def test_shares_of_negligible_probabilities_by_the_threshold_a_hundredth_and_the_hundredfold():
+    log_p = np.log([0.9, 0.05, 5e-3, 5e-5, 5e-7, 5e-7, 0.04, 5e-6, 1e-9, 1e-4])
+    chosen = softmax.with_shares(1e-4)
+    names = ("share_of_negligible_probabilities", "share_below_a_hundredth_of_it", "share_below_its_hundredfold")
+    assert [chosen[name](log_p) for name in names] == [0.5, 0.3, 0.7]
+
+
 def test_share_holding_half():
     assert softmax.share_holding_half(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
     assert softmax.share_holding_half(np.log([0.3, 0.3, 0.2, 0.1, 0.1])) == pytest.approx(0.4)
@@ -88,5 +122,14 @@ def test_temperature_holds_where_probabilities_underflow():
 
 
 def test_trials_do_not_depend_on_how_many_there_are():
-    few, many = (softmax.trial_statistics(3, 5, 4, trials) for trials in (2, 6))
-    np.testing.assert_array_equal(few["scaled"]["entropy"], many["scaled"]["entropy"][:2])
+    few, many = (softmax.trial_statistics(3, 5, 4, trials, softmax.STATISTICS) for trials in (2, 6))
+    for name, values in few["scaled"].items():
+        np.testing.assert_array_equal(values, many["scaled"][name][:2])
+
+
+def test_over_all_entries_the_jacobian_is_that_of_one_softmax():
+    found = softmax.trial_statistics(3, 5, 4, 1, {})
+    q, k = softmax.streams.generator(3, "softmax/trial", 0).standard_normal((2, 5, 4))
+    for scaling, divisor in (("unscaled", 1), ("scaled", 2)):
+        p = softmax.softmax((q @ k.T).ravel() / divisor)
+        assert found[scaling][softmax.OVER_ALL] == pytest.approx(np.linalg.norm(np.diag(p) - np.outer(p, p)))

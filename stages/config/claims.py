@@ -18,6 +18,9 @@ class Settings(Section):
     few: float = Field(gt=0, lt=1)
     """"A few entries": at most this share of them holds half of the probability."""
 
+    vanished: float = Field(gt=0, lt=1)
+    """"Gradients close to 0": less than this share of an even softmax's."""
+
 
 class Run(RootSeed):
     """What this stage sees of `run:`."""

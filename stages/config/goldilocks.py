@@ -27,6 +27,12 @@ class Settings(Section):
     trials: int = Field(ge=2, le=10_000_000)
     """Queries, each with keys of its own, for each dimension and length."""
 
+    line_trials: int = Field(ge=2, le=10_000_000)
+    """Queries at the scales 1, 1/√d and 1/d, at which it is told where the zone begins and ends; `trials` at least."""
+
+    line_keys: int = Field(ge=2, le=10**12)
+    """Keys that those queries may have together, for each dimension and length."""
+
     least_gradient: float = Field(gt=0, lt=1)
     """In the zone the gradient is on average at least this share of an even softmax's."""
 

@@ -15,6 +15,9 @@ class Settings(Section):
     samples: int = Field(ge=1_000, le=10_000_000)
     """Draws for each row in the test of the sampling temperature."""
 
+    negligible: float = Field(gt=0, lt=0.01)
+    """A probability below this counts as about 0; the shares below a hundredth and a hundredfold of it are told too."""
+
 
 class Run(RootSeed):
     """What this stage sees of `run:`."""

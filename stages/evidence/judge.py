@@ -9,9 +9,13 @@ from stages.common.statistics import Estimate, widened
 from stages.evidence.criteria import Criterion, Known, Outcome, as_estimate
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-UNDECIDED, NOT_MEASURED = "undecided", "not measured here"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_MEASURED)
-DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure")  # of a claim, told as they are
+DEPENDS, UNDECIDED, NOT_MEASURED = "depends on the measure", "undecided", "not measured here"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, DEPENDS, UNDECIDED, NOT_MEASURED)
+DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
+"""Those that an estimate decided."""
+
+DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure", "by_construction")
+"""What of a claim is told as it is."""
 
 
 class Requirement(NamedTuple):
@@ -21,6 +25,12 @@ class Requirement(NamedTuple):
     criterion: Criterion
     name: str = ""
     """What is estimated; empty for the claim's own statistic, which comes first."""
+
+    measure: str = ""
+    """By which of several measures of the same statement it asks; empty if all of them need it."""
+
+    unit: str = ""
+    """What is replicated, if it is not what the claim says."""
 
 
 class Remark(NamedTuple):
@@ -46,7 +56,7 @@ class Claim(NamedTuple):
     """What kind the 95 % interval is."""
 
     requirements: tuple[Requirement, ...]
-    """All must be met; the first one's estimate is the claim's."""
+    """All of one measure must be met; the first one's estimate is the claim's."""
 
     absent: str = "the run has no such figure"
     """Why there may be nothing to judge, and what to do."""
@@ -56,6 +66,8 @@ class Claim(NamedTuple):
 
     remarks: tuple[Remark, ...] = ()
     figure: str = ""
+    by_construction: bool = False
+    """Whether it must hold however numbers grow, so that it checks the code and is no evidence."""
 
 
 def written(e: Estimate) -> str:
@@ -97,6 +109,20 @@ def combined(outcomes: list[Outcome]) -> str:
     return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
 
 
+def by_measure(claim: Claim, outcomes: list[Outcome]) -> dict[str, str]:
+    """The verdict by each measure; there is one without a name if the claim names none."""
+    pairs = list(zip(claim.requirements, outcomes, strict=True))
+    measures = dict.fromkeys(each.measure for each in claim.requirements if each.measure) or {"": None}
+    return {name: combined([of for each, of in pairs if each.measure in ("", name)]) for name in measures}
+
+
+def over_measures(verdicts: set[str]) -> str:
+    """One verdict from those by each measure: theirs if they agree, and if two decide differently, that it depends."""
+    if {REPRODUCED, NOT_REPRODUCED} <= verdicts:
+        return DEPENDS
+    return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
+
+
 def criterion(claim: Claim, known: Known) -> str:
     """What must hold, in words."""
     return "; ".join(
@@ -123,13 +149,18 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
         note = "; ".join(filter(None, [claim.absent, *remarks]))
         return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
     own, *others = estimates
+    measures = by_measure(claim, outcomes)
     entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
     beside = [f"{each.name} {written(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
-    if own.n and own.n < claim.least:
-        short = f"{own.n} {claim.unit}{'' if own.n == 1 else 's'} where an honest interval needs {claim.least}"
+    few = [(e.n, each.unit or claim.unit) for each, e in zip(claim.requirements, estimates, strict=True)
+           if 0 < e.n < claim.least]  # fmt: skip
+    if few:
+        n, unit = few[0]
+        short = f"{n} {unit}{'' if n == 1 else 's'} where an honest interval needs {claim.least}"
         return entry | {"verdict": UNDECIDED, "note": "; ".join(filter(None, [short, *beside, *remarks]))}
-    entry |= {"low": own.low, "high": own.high, "verdict": combined(outcomes)}
-    return entry | {"note": "; ".join(filter(None, [*beside, *remarks]))}
+    said_by = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
+    entry |= {"low": own.low, "high": own.high, "verdict": over_measures({*measures.values()})}
+    return entry | {"note": "; ".join(filter(None, [*said_by, *beside, *remarks]))}
 
 
 def hangs_on_an_interval(claim: Claim, known: Known) -> bool:
@@ -146,7 +177,7 @@ def ledger(claims: tuple[Claim, ...], known: Known) -> list[dict[str, Any]]:
     """
     entries = [judged(claim, known) for claim in claims]
     sampled = [
-        entry["verdict"] in (REPRODUCED, NOT_REPRODUCED) and hangs_on_an_interval(claim, known)
+        entry["verdict"] in DECIDED and hangs_on_an_interval(claim, known)
         for claim, entry in zip(claims, entries, strict=True)
     ]
     for claim, entry, hangs in zip(claims, entries, sampled, strict=True):

@@ -12,12 +12,14 @@ from stages.evidence.judge import Claim, Remark, Requirement
 
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
 CHI, EXACT = "exact, χ²", "none: all of them"
-TENSORS = "bootstrap over tensors"
 NO_GPT2 = "no GPT-2 among the inputs; its reference figure: {}"
 NO_ABLATION = "needs a training without LayerNorm beside it: make ablations"
 NO_SNAPSHOTS = "needs snapshots soon enough after the start, and for an order several blocks"
 GRADIENT, DISCRIMINATION = "goldilocks.thresholds.least_gradient", "goldilocks.thresholds.least_discrimination"
 DRAWN, LAST = "softmax.fresh_draws", "logits.last"
+MAP = "goldilocks.independent"
+LOSS, DIAGONAL, ATTENTION = "the loss's ‖p - e_t‖", "mean p(1 - p)", "attention's ‖J‖"
+"""Measures of the gradient that softmax passes; `stages/landscape/rows.py` says what each is."""
 
 
 def _claim(
@@ -38,7 +40,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S1", "σ(Q) ≈ 1 and σ(K) ≈ 1", "4.1", "σ over every Q, and every K, of experiments 1 and 2", "entry",
         Requirement("sweep.all_pairs.sigma_Q", About(1.0)), Requirement("sweep.all_pairs.sigma_K", About(1.0), "σ(K)"),
-        interval=CHI, figure="one_pair",
+        interval=CHI, figure="one_pair", by_construction=True,
     ),
     _claim(
         "S2", "σ(QKᵀ) ≈ √50 ≈ 7", "3.1, 4.1", "mean σ(QKᵀ) over draws", "draw",
@@ -48,8 +50,11 @@ CLAIMS: tuple[Claim, ...] = (
         "S3", "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100", "2.1, 3.2",
         "largest |mean σ/√n - 1| over n", "draw",
         Requirement("sweep.monte_carlo.largest_ratio_error", Below("overlap")),
-        Requirement("sweep.monte_carlo.slope", About(0.5, "overlap"), "log-log slope"),
-        remarks=(Remark("one single draw strays by", "sweep.single_draws.largest_ratio_error"),), figure="sweep_ratio",
+        Requirement("sweep.monte_carlo.slope", About(0.5, "overlap"), "slope of ½ log mean variance on log n"),
+        remarks=(Remark("single draws, as the article plots them, stray by up to",
+                        "sweep.single_draws.largest_ratio_error"),
+                 Remark("their R² with √n is", "sweep.single_draws.r_squared")),
+        figure="sweep_ratio",
     ),
     _claim(
         "S4", "dividing by √d brings σ to ≈ 1", "2.3", "mean σ(QKᵀ/√d) over draws", "draw",
@@ -59,8 +64,11 @@ CLAIMS: tuple[Claim, ...] = (
         "S5", "unscaled: a few entries take large probability, most are ≈ 0", "4.2",
         "share of a row's entries that hold half of its probability", "draw",
         Requirement(f"{DRAWN}.unscaled.share_of_entries_holding_half", Below("few")),
-        Requirement(f"{DRAWN}.unscaled.share_of_negligible_probabilities", Above(0.5), "share of them under 1e-6"),
+        Requirement(f"{DRAWN}.unscaled.share_of_negligible_probabilities", Above(0.5),
+                    "share of them below softmax.negligible"),
         remarks=(
+            Remark("below a hundredth of that", f"{DRAWN}.unscaled.share_below_a_hundredth_of_it"),
+            Remark("below its hundredfold", f"{DRAWN}.unscaled.share_below_its_hundredfold"),
             Remark("in Model 5 after training, unscaled: shares", f"{LAST}.unscaled.share_holding_half"),
             Remark("and", f"{LAST}.unscaled.share_negligible"),
         ),
@@ -79,11 +87,23 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "S7", "large logits saturate softmax: gradients close to 0", "2.2",
-        "‖softmax Jacobian‖, unscaled over scaled, at the articles' d", "draw",
-        Requirement(f"{DRAWN}.jacobian_norm_ratio", Below(0.5)),
+        "the gradient that softmax passes unscaled at the widest d, of an even row's: largest over lengths", "draw",
+        Requirement(f"{MAP}.largest_gradient_unscaled", Below("vanished"), measure=LOSS),
+        Requirement(f"{MAP}.largest_growth_of_gradient_unscaled", Below(1.0), "largest factor from d to 2d", LOSS),
+        Requirement(f"{MAP}.largest_trace_unscaled", Below("vanished"), DIAGONAL, DIAGONAL),
+        Requirement(f"{MAP}.largest_growth_of_trace_unscaled", Below(1.0), "its largest factor", DIAGONAL),
+        Requirement(f"{MAP}.largest_jacobian_unscaled", Below("vanished"), ATTENTION, ATTENTION),
+        Requirement(f"{MAP}.largest_growth_of_jacobian_unscaled", Below(1.0), "its largest factor", ATTENTION),
+        absent="needs a map over logit scales with 0 among goldilocks.correlations",
         remarks=(
-            Remark("an even row has a small Jacobian too; by length, unscaled it halves at d = (0: nowhere)",
+            Remark(f"at the articles' d, of an even row's: {LOSS}", f"{DRAWN}.unscaled.relative_gradient"),
+            Remark(DIAGONAL, f"{DRAWN}.unscaled.relative_trace"),
+            Remark(ATTENTION, f"{DRAWN}.unscaled.relative_jacobian"),
+            Remark("‖J‖ there over that of scaled logits, by rows", f"{DRAWN}.jacobian_norm_ratio"),
+            Remark("over all entries at once", f"{DRAWN}.jacobian_norm_ratio_over_all"),
+            Remark("unscaled, ‖J‖ is half of that at 1/√d from d = (0: nowhere)",
                    "goldilocks.jacobian_halves_from_dimension", every=True),
+            Remark("and surely more up to", "goldilocks.jacobian_not_halved_to_dimension", every=True),
             Remark("in Model 5 after training: scaled", f"{LAST}.scaled.jacobian_norm"),
             Remark("unscaled", f"{LAST}.unscaled.jacobian_norm"),
         ),
@@ -91,18 +111,20 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "S8", "a Goldilocks zone of logits, kept by scaling and normalisation", "5.1",
-        "the gradient that softmax passes at 1/√d, of an even one's: lowest over d and lengths", "draw",
-        Requirement("goldilocks.independent.lowest_gradient_by_root_d", Above(GRADIENT)),
-        Requirement("goldilocks.independent.lowest_discrimination_by_root_d", Above(DISCRIMINATION),
-                    "discrimination there"),
-        Requirement("goldilocks.independent.largest_gradient_unscaled", Below(GRADIENT),
-                    "gradient unscaled, at the widest d"),
-        Requirement("goldilocks.independent.largest_discrimination_by_d", Below(DISCRIMINATION),
-                    "discrimination at 1/d, at the widest d"),
-        absent="needs a map over logit scales with 0 among goldilocks.correlations",
-        remarks=(Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
-                        "goldilocks.by_root_d_outside_from_dimension",
-                        every=True),),
+        "the loss's gradient that softmax passes at 1/√d, of an even row's: lowest over d and lengths (scaling's "
+        "half of the claim follows by construction from S4 and the thresholds)", "draw",
+        Requirement(f"{MAP}.lowest_gradient_by_root_d", Above(GRADIENT)),
+        Requirement(f"{MAP}.lowest_discrimination_by_root_d", Above(DISCRIMINATION), "discrimination there"),
+        Requirement(f"{MAP}.largest_gradient_unscaled", Below(GRADIENT), "gradient unscaled, at the widest d"),
+        Requirement(f"{MAP}.largest_discrimination_by_d", Below(DISCRIMINATION), "discrimination at 1/d, there"),
+        Requirement("ablations.without_layernorm.share_in_zone", Above(0.0),
+                    "share of heads in the zone after training, with LayerNorm less without", unit="seed"),
+        absent="needs a map over logit scales with 0 among goldilocks.correlations, and make ablations",
+        least=2,
+        remarks=(Remark("lowest ‖J‖ at 1/√d, of an even row's", f"{MAP}.lowest_jacobian_by_root_d"),
+                 Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
+                        "goldilocks.by_root_d_outside_from_dimension", every=True),
+                 Remark("and inside up to", "goldilocks.by_root_d_inside_to_dimension", every=True)),
         figure="goldilocks_map",
     ),
     _claim(
@@ -115,24 +137,25 @@ CLAIMS: tuple[Claim, ...] = (
              "largest difference of softmax(z/√d) from p^(1/T) renormalised"),
         interval="exact χ² test",
         remarks=(Remark("χ²/df at T = 1", "softmax.temperature.reduced_chi_square_at_temperature_1"),),
-        absent="at d = 1 the temperature is 1, and nothing is scaled", figure="softmax",
+        absent="at d = 1 the temperature is 1, and nothing is scaled", figure="softmax", by_construction=True,
     ),
     _claim(
-        "S10", "GPT-2's γ lie mostly in 0.2-0.4", "4.3", "share of γ in the range, of all", "tensor",
-        Requirement("shares.gamma_in_range.gpt2", Above(0.5)), interval=TENSORS, absent=NO_GPT2.format("0.763"),
+        "S10", "GPT-2's γ lie mostly in 0.2-0.4", "4.3", "share of γ in the range, of all", "parameter",
+        Requirement("shares.gamma_in_range.gpt2", Above(0.5)), interval=EXACT, absent=NO_GPT2.format("0.763"),
         remarks=(Remark("others:", "shares_of_others.gamma_in_range", every=True),
                  Remark("reference figures:", "references.gamma_in_range", every=True)),
         figure="layernorm_by_model",
     ),
     _claim(
-        "S11", "GPT-2's β concentrate around 0", "4.3", "share of |β| below layernorm.beta_near_zero", "tensor",
-        Requirement("shares.beta_near_zero.gpt2", Above(0.5)), interval=TENSORS,
+        "S11", "GPT-2's β concentrate around 0", "4.3", "share of |β| below layernorm.beta_near_zero", "parameter",
+        Requirement("shares.beta_near_zero.gpt2", Above(0.5)), interval=EXACT,
         absent=NO_GPT2.format("90 % of GPT-2 small's β lie in -0.036…0.049"),
         remarks=(Remark("others:", "shares_of_others.beta_near_zero", every=True),), figure="layernorm_histograms",
     ),
     _claim(
-        "S12", "LayerNorm mostly shrinks activations (γ < 1)", "4.3", "share of γ below 1", "tensor",
-        Requirement("shares.gamma_below_1.gpt2", Above(0.5)), interval=TENSORS,
+        "S12", "LayerNorm mostly shrinks activations (γ < 1)", "4.3",
+        "share of γ below 1, which shrinks what the norm has brought to unit RMS, not what enters it", "parameter",
+        Requirement("shares.gamma_below_1.gpt2", Above(0.5)), interval=EXACT,
         absent=NO_GPT2.format("median γ of GPT-2 small 0.301"),
         remarks=(Remark("others:", "shares_of_others.gamma_below_1", every=True),), figure="layernorm_by_model",
     ),
@@ -163,20 +186,22 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "W1", "bias vectors are 0 after initialisation", "4.1", "largest |bias|", "bias",
-        Requirement("dynamics.initialisation.W1", Exactly(0.0)), interval=EXACT,
+        Requirement("dynamics.initialisation.W1", Exactly(0.0)), interval=EXACT, by_construction=True,
     ),
     _claim(
         "W2", "Linear weights have std ≈ 0.02", "4.1", "pooled std", "weight",
         Requirement("dynamics.initialisation.W2", About("dynamics.initialisation.W2.expected")),
-        figure="qkv_histograms",
+        figure="qkv_histograms", by_construction=True,
     ),
     _claim(
         "W3", "position embeddings have Xavier's std √(2/(T+D))", "4.1", "pooled std", "weight",
         Requirement("dynamics.initialisation.W3", About("dynamics.initialisation.W3.expected")),
+        by_construction=True,
     ),
     _claim(
         "W4", "token embeddings have std ≈ 0.02 because of weight tying", "3.3, 4.1", "pooled std", "weight",
         Requirement("dynamics.initialisation.W4", About("dynamics.initialisation.W4.expected")),
+        by_construction=True,
     ),
     _claim(
         "W5", "QKV weights start narrow around 0 and widen", "4.2", "relative growth of σ, mean over blocks", "seed",
