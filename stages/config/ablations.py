@@ -13,12 +13,6 @@ class Settings(Seeds):
     conditions: list[str] = Field(min_length=1)
     """What is trained, by names in `stages/ablation/conditions.py`."""
 
-    least_cost_of_deletion: float = Field(ge=0)
-    """A condition attends if deleting attention raises its test loss by this much at least, in nats/token."""
-
-    least_gain_on_unigrams: float = Field(ge=0)
-    """And if its test loss is this much below that of unigrams at least."""
-
     @field_validator("conditions")
     @classmethod
     def _known_and_distinct(cls, conditions: list[str]) -> list[str]:

@@ -106,6 +106,17 @@ class Above(Criterion):
 
 
 @dataclass(frozen=True)
+class AtLeast(Criterion):
+    limit: Number
+
+    def range(self, known: Known) -> tuple[float, float]:
+        return known.number(self.limit), math.inf
+
+    def words(self, known: Known) -> str:
+        return f"interval from {known.number(self.limit):g} on"
+
+
+@dataclass(frozen=True)
 class Below(Criterion):
     limit: Number
     name: str = ""

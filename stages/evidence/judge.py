@@ -58,6 +58,9 @@ class Claim(NamedTuple):
     requirements: tuple[Requirement, ...]
     """All of one measure must be met; the first one's estimate is the claim's."""
 
+    gate: tuple[Requirement, ...] = ()
+    """What must be met for there to be anything to judge; else the claim is undecided."""
+
     absent: str = "the run has no such figure"
     """Why there may be nothing to judge, and what to do."""
 
@@ -141,6 +144,7 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
     remarks = [told(remark, known) for remark in claim.remarks]
     try:
         estimates = [known.estimate(each.path) for each in claim.requirements]
+        gates = [known.estimate(each.path) for each in claim.gate]
         outcomes = [
             each.criterion.outcome(widened(estimate, comparisons), known)
             for each, estimate in zip(claim.requirements, estimates, strict=True)
@@ -149,6 +153,13 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
         note = "; ".join(filter(None, [claim.absent, *remarks]))
         return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
     own, *others = estimates
+    if shut := [
+        f"{each.name} {written(estimate)} ({each.criterion.words(known)})"
+        for each, estimate in zip(claim.gate, gates, strict=True)
+        if each.criterion.outcome(estimate, known) != Outcome.MET
+    ]:
+        note = "; ".join(filter(None, [f"has not learned to attend: {', '.join(shut)}", *remarks]))
+        return entry | {"criterion": criterion(claim, known), "verdict": UNDECIDED, "note": note}
     measures = by_measure(claim, outcomes)
     entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
     beside = [f"{each.name} {written(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages.evidence.criteria import About, Above, Below, Exactly, FitsAndDiffers
+from stages.evidence.criteria import About, Above, AtLeast, Below, Exactly, FitsAndDiffers
 from stages.evidence.judge import Claim, Remark, Requirement
 
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
@@ -15,11 +15,27 @@ CHI, EXACT = "exact, χ²", "none: all of them"
 NO_GPT2 = "no GPT-2 among the inputs; its reference figure: {}"
 NO_ABLATION = "needs a training without LayerNorm beside it: make ablations"
 NO_SNAPSHOTS = "needs snapshots soon enough after the start, and for an order several blocks"
+NO_CONTROL = "needs the control on shuffled tokens of these very trainings (make ablations), and for an order blocks"
 GRADIENT, DISCRIMINATION = "goldilocks.thresholds.least_gradient", "goldilocks.thresholds.least_discrimination"
 DRAWN, LAST = "softmax.fresh_draws", "logits.last"
 MAP = "goldilocks.independent"
+BEYOND = "ablations.control.beyond"
 LOSS, DIAGONAL, ATTENTION = "the loss's ‖p - e_t‖", "mean p(1 - p)", "attention's ‖J‖"
 """Measures of the gradient that softmax passes; `stages/landscape/rows.py` says what each is."""
+
+COST = "what deleting attention costs"
+ATTENDS = (Requirement("dynamics.cost_of_deleting_attention", AtLeast("attends"), COST),)
+ABLATIONS_ATTEND = tuple(
+    requirement
+    for condition, words in (("scaled", "with LayerNorm"), ("no_layernorm", "without LayerNorm"))
+    for requirement in (
+        Requirement(f"ablations.conditions.{condition}.cost_of_deletion", AtLeast("attends"), f"{words} {COST}"),
+        Requirement(
+            f"ablations.conditions.{condition}.gain_on_unigrams", AtLeast("gain"), f"{words} its gain on unigrams"
+        ),
+    )
+)
+"""What a model must have learned before a statement about attention that learns can be made of it."""
 
 
 def _claim(
@@ -120,7 +136,7 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement("ablations.without_layernorm.share_in_zone", Above(0.0),
                     "share of heads in the zone after training, with LayerNorm less without", unit="seed"),
         absent="needs a map over logit scales with 0 among goldilocks.correlations, and make ablations",
-        least=2,
+        least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("lowest ‖J‖ at 1/√d, of an even row's", f"{MAP}.lowest_jacobian_by_root_d"),
                  Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
                         "goldilocks.by_root_d_outside_from_dimension", every=True),
@@ -162,7 +178,8 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S13", "LayerNorm stabilises gradients", "5.2",
         "σ of the step-to-step change of ln ‖gradient‖ of a block: without LayerNorm less with", "seed",
-        Requirement("ablations.without_layernorm.gradient_jump", Above(0.0)), absent=NO_ABLATION, least=2,
+        Requirement("ablations.without_layernorm.gradient_jump", Above(0.0)),
+        absent=NO_ABLATION, least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.gradient_jump"),
                  Remark("σ of ln ‖gradient‖ over all steps, without less with:",
                         "ablations.without_layernorm.gradient_spread")),
@@ -170,16 +187,22 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "S14", "LayerNorm reduces the drift of activations through the layers", "5.2",
-        "|ln(RMS leaving the last block / entering the first)|: without LayerNorm less with", "seed",
-        Requirement("ablations.without_layernorm.drift", Above(0.0)), absent=NO_ABLATION, least=2,
-        remarks=(Remark("with LayerNorm the drift is", "ablations.conditions.scaled.drift"),
-                 Remark("without", "ablations.conditions.no_layernorm.drift")),
+        "|ln(RMS that attention sees in the last block / in the first)| at the end: without LayerNorm less with",
+        "seed",
+        Requirement("ablations.without_layernorm.drift", Above(0.0)),
+        absent=NO_ABLATION, least=2, gate=ABLATIONS_ATTEND,
+        remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.drift"),
+                 Remark("without", "ablations.conditions.no_layernorm.drift"),
+                 Remark("what the blocks pass on, which LayerNorm does not touch, grows with it by a factor of",
+                        "ablations.conditions.scaled.residual_growth"),
+                 Remark("without", "ablations.conditions.no_layernorm.residual_growth")),
         figure="layernorm",
     ),
     _claim(
         "S15", "LayerNorm balances the layers against each other", "5.2",
         "σ over blocks of mean ln ‖gradient‖: without LayerNorm less with", "seed",
-        Requirement("ablations.without_layernorm.imbalance", Above(0.0)), absent=NO_ABLATION, least=2,
+        Requirement("ablations.without_layernorm.imbalance", Above(0.0)),
+        absent=NO_ABLATION, least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.imbalance"),
                  Remark("without", "ablations.conditions.no_layernorm.imbalance")),
         figure="layernorm",
@@ -201,11 +224,15 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "W4", "token embeddings have std ≈ 0.02 because of weight tying", "3.3, 4.1", "pooled std", "weight",
         Requirement("dynamics.initialisation.W4", About("dynamics.initialisation.W4.expected")),
+        Requirement("dynamics.initialisation.W4_untied", About("dynamics.initialisation.W4_untied.expected"),
+                    "without tying"),
         by_construction=True,
     ),
     _claim(
         "W5", "QKV weights start narrow around 0 and widen", "4.2", "relative growth of σ, mean over blocks", "seed",
-        Requirement("dynamics.growth_of_std", Above(0.0)), absent=NO_SNAPSHOTS, least=2,
+        Requirement("dynamics.growth_of_std", Above(0.0)),
+        Requirement(f"{BEYOND}.growth_of_std", Above(0.0), "less that on shuffled tokens"),
+        absent=NO_CONTROL, least=2, gate=ATTENDS,
         remarks=(Remark("relative growth of the spectral norm", "dynamics.growth_of_spectral_norm"),
                  Remark("the stable rank changes by", "dynamics.change_of_stable_rank"),
                  Remark("cosine to the start", "dynamics.final_cosine_to_initial")),
@@ -216,32 +243,45 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement("dynamics.change_of_excess_kurtosis", Above(0.0)),
         Requirement("dynamics.change_of_tail_mass", Above(0.0),
                     "change of the tail mass, which widening alone would raise"),
-        absent=NO_SNAPSHOTS, least=2,
+        Requirement(f"{BEYOND}.change_of_excess_kurtosis", Above(0.0),
+                    "change of the excess kurtosis less that on shuffled tokens"),
+        absent=NO_CONTROL, least=2, gate=ATTENDS,
         remarks=(Remark("(q99 - q01)/(q75 - q25), which single outliers do not move, changes from 3.45 by",
                         "dynamics.change_of_quantile_ratio"),),
         figure="kurtosis_by_block",
     ),
     _claim(
         "W7", "early layers widen faster, later ones slower", "4.3", "rank correlation of growth with depth", "seed",
-        Requirement("dynamics.rank_correlation_of_growth_with_depth", Below(0.0)), absent=NO_SNAPSHOTS, least=3,
-        remarks=(Remark("the same of the spectral norm's growth",
-                        "dynamics.rank_correlation_of_spectral_growth_with_depth"),),
+        Requirement("dynamics.rank_correlation_of_growth_with_depth", Below(0.0), measure="σ"),
+        Requirement(f"{BEYOND}.rank_correlation_of_growth_with_depth", Below(0.0), "less that on shuffled tokens",
+                    measure="σ"),
+        Requirement("dynamics.rank_correlation_of_spectral_growth_with_depth", Below(0.0),
+                    "of the spectral norm's growth", measure="spectral norm"),
+        Requirement(f"{BEYOND}.rank_correlation_of_spectral_growth_with_depth", Below(0.0),
+                    "of the spectral norm's growth less that on shuffled tokens", measure="spectral norm"),
+        absent=NO_CONTROL, least=3, gate=ATTENDS,
+        remarks=(Remark("without block 0", "dynamics.rank_correlation_of_growth_with_depth_after_block_0"),),
         figure="std_by_block",
     ),
     _claim(
         "W8", "the layer next to the embedding grows most", "4.3", "growth of block 0 less the largest of the others",
-        "seed", Requirement("dynamics.lead_of_block_0_in_growth", Above(0.0)), absent=NO_SNAPSHOTS, least=2,
-        remarks=(Remark("the same of the spectral norm's growth", "dynamics.lead_of_block_0_in_spectral_growth"),),
-        figure="std_by_block",
+        "seed",
+        Requirement("dynamics.lead_of_block_0_in_growth", Above(0.0), measure="σ"),
+        Requirement(f"{BEYOND}.lead_of_block_0_in_growth", Above(0.0), "less that on shuffled tokens", measure="σ"),
+        Requirement("dynamics.lead_of_block_0_in_spectral_growth", Above(0.0), "in the spectral norm's growth",
+                    measure="spectral norm"),
+        Requirement(f"{BEYOND}.lead_of_block_0_in_spectral_growth", Above(0.0),
+                    "in the spectral norm's growth less that on shuffled tokens", measure="spectral norm"),
+        absent=NO_CONTROL, least=2, gate=ATTENDS, figure="std_by_block",
     ),
     _claim(
         "W9", "the narrow start keeps softmax out of saturation early in training", "5.3",
-        "lowest attention entropy of a block early in training, as a share of its maximum", "seed",
-        Requirement("dynamics.lowest_early_attention_entropy", Above(0.5)), absent=NO_SNAPSHOTS, least=2,
-        remarks=(Remark("lowest of a single head", "dynamics.lowest_early_head_entropy"),
+        "lowest attention entropy of a head early in training, as a share of its maximum", "seed",
+        Requirement("dynamics.lowest_early_head_entropy", Above(0.5)), absent=NO_SNAPSHOTS, least=2,
+        remarks=(Remark("lowest mean over a block's heads", "dynamics.lowest_early_attention_entropy"),
                  Remark("largest |logit| of any head", "dynamics.largest_early_logit"),
-                 Remark("before training from a start ten times as wide, mean over blocks",
-                        "ablations.conditions.scaled_wide.initial_attention_entropy")),
+                 Remark("before training from blocks ten times as wide, mean over blocks",
+                        "ablations.conditions.scaled_wide_blocks.initial_attention_entropy")),
         figure="attention_entropy",
     ),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stages.model5.model import Model5
+from stages.model5.model import Model5, Variant
 
 NONE: Mapping[str, float] = MappingProxyType({})
 
@@ -66,8 +66,8 @@ def _std_check(claim: str, quantity: str, weight: Tensor, expected: float) -> Ch
     return Check(claim, quantity, float(weight.detach().double().std()), expected, 4 * expected / math.sqrt(2 * n), n)
 
 
-def checks(model: Model5, linear_std: float) -> Iterator[Check]:
-    """What the article checks after initialisation, for every tensor of the kind.
+def checks(model: Model5, linear_std: float, seed: int) -> Iterator[Check]:
+    """What the article checks after initialisation, for every tensor of the kind, and an embedding that is not tied.
 
     The standard error of a standard deviation over n normal values is σ/√(2n).
     """
@@ -82,3 +82,7 @@ def checks(model: Model5, linear_std: float) -> Iterator[Check]:
     xavier = math.sqrt(2 / (shape.context_length + shape.width))
     yield _std_check("W3", "std of the position embeddings", model.wpe.weight, xavier)
     yield _std_check("W4", "std of the token embeddings", model.wte.weight, linear_std)
+    untied = Model5(shape._replace(blocks=0), Variant(tied=False))
+    initialise(untied, linear_std, seed)
+    xavier = math.sqrt(2 / (shape.vocabulary + shape.width))
+    yield _std_check("W4_untied", "std of token embeddings to which no head is tied", untied.wte.weight, xavier)

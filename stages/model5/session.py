@@ -100,10 +100,9 @@ class Training:
         sizes = (settings.width, settings.heads, settings.blocks)
         self.shape = Shape(self.description["vocabulary"], self.context_length, *sizes)
         self.model = Model5(self.shape)
-        initialisation.initialise(
-            self.model, settings.linear_std, training.torch_seed(run.root_seed, "initialisation", seed)
-        )
-        self.checks = [check._asdict() for check in initialisation.checks(self.model, settings.linear_std)]
+        start = training.torch_seed(run.root_seed, "initialisation", seed)
+        initialisation.initialise(self.model, settings.linear_std, start)
+        self.checks = [check._asdict() for check in initialisation.checks(self.model, settings.linear_std, start)]
         self.model.to(where)
         objective = training.Objective(self.model, settings.precision)
         self.trainer = training.Trainer(
