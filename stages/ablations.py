@@ -1,9 +1,10 @@
-"""What do the ablations say together? Their summary and figures, for the claims and the report. (claims S13-S15)
+"""What do the ablations say together? Their summary and figures, for the claims and the report. (S8, S13-S15, W5-W8)
 
 A command, not a stage: `make ablations` ends with it. So the claims and the report can use the committed results, and
 `make repro` never trains an ablation.
 
-Reads:  ablations/runs/<condition>/seed-<s>.parquet for the conditions and seeds of `ablations:`
+Reads:  ablations/runs/<condition>/seed-<s>.parquet and ablations/control/seed-<s>.parquet for the conditions and seeds
+        of `ablations:`
 Writes: reports/ablations/metrics.json and reports/ablations/*.svg, and the hashes of these
 
 example: python -m stages.ablations
@@ -11,50 +12,92 @@ example: python -m stages.ablations
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from stages.ablate import OUTPUT as RUNS
+from stages.ablation import runs
+from stages.ablation.summary import Thresholds, summary
 from stages.common import cli, files, params, sealed, tables
+from stages.config import claims, goldilocks
 from stages.config.ablations import Run, Settings
+from stages.evidence import growth
 
 WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch: `make repro` must not have to draw them anew
+Key = TypeVar("Key")
 
 
-def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Every run in one table, with columns `condition` and `seed`, and the parameters that all were made with.
+def parameters(paths: Mapping[Key, Path], shared: tuple[str, ...]) -> dict[Key, dict[str, Any]]:
+    """What each table was made with.
+
+    Args:
+        shared: what must be the same for all of them.
+
+    Raises:
+        UserError: if a table is missing, or was made with other parameters than the first.
+    """
+    if missing := [path for path in paths.values() if not path.is_file()]:
+        raise cli.UserError(f"{missing[0]}: no such file ({len(missing)} of {len(paths)} runs); run make ablations")
+    made_by = {key: tables.parameters(path) for key, path in paths.items()}
+    first, *others = made_by
+    for key in others:
+        if any(made_by[key][part] != made_by[first][part] for part in shared):
+            raise cli.UserError(f"{paths[key]}: made with other parameters than {paths[first]}; run make ablations")
+    return made_by
+
+
+def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
+    """Every run in one table, with columns `condition` and `seed`; the rate of each condition; and what all share.
 
     Raises:
         UserError: if runs are missing, or were not all made with the same parameters.
     """
-    paths = {(c, s): RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
-    missing = [path for path in paths.values() if not path.is_file()]
-    if missing:
-        raise cli.UserError(f"{missing[0]}: no such file ({len(missing)} of {len(paths)} runs); run make ablations")
-    made_by = {path: tables.parameters(path) for path in paths.values()}
-    shared = {path: {key: of[key] for key in ("ablate", "run")} for path, of in made_by.items()}
-    first, *others = shared.items()
-    for path, found in others:
-        if found != first[1]:
-            raise cli.UserError(f"{path}: made with other parameters than {first[0]}; run make ablations")
-    runs = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
-    return pd.concat(runs, ignore_index=True), first[1]
+    paths = {(c, s): runs.RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
+    made_by = parameters(paths, ("ablate", "run"))
+    rates = {condition: made_by[condition, settings.seeds[0]]["learning_rate"] for condition in settings.conditions}
+    found = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
+    first = next(iter(made_by.values()))
+    return pd.concat(found, ignore_index=True), rates, {part: first[part] for part in ("ablate", "run")}
+
+
+def control(seeds: list[int]) -> dict[str, Any]:
+    """How weights moved on shuffled tokens, of each seed and over them, and with which parameters of `train`.
+
+    Raises:
+        UserError: as `gather`.
+    """
+    paths = {seed: runs.CONTROL / f"seed-{seed}.parquet" for seed in seeds}
+    made_by = parameters(paths, ("train", "run"))
+    weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
+    found = growth.of_seeds(growth.tidy(weights), int(weights["step"].max()))
+    return {
+        **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
+        "by_seed": {
+            name: {f"seed_{seed}": value for seed, value in zip(sorted(seeds), of.tolist(), strict=True)}
+            for name, of in found.items()
+        },
+        "made_with": made_by[seeds[0]]["train"],
+    }
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    runs, made_with = gather(settings)
+    fixed, _ = params.load("claims", claims.Settings, claims.Run)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    found, rates, made_with = gather(settings)
 
     from stages.ablation.figures import figures
-    from stages.ablation.summary import summary
     from stages.drawing import style
 
-    found = summary(runs) | {"made_with": made_with | {"seeds": len(settings.seeds)}}
+    thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
+    metrics = summary(found, rates, thresholds)
+    metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
     with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
-        files.write_json(folder / "metrics.json", files.rounded(found))
-        style.draw_all(figures(runs, found, WIDTH), folder, DPI)
+        files.write_json(folder / "metrics.json", files.rounded(metrics))
+        style.draw_all(figures(found, metrics, WIDTH), folder, DPI)
         sealed.seal(folder)
 
 

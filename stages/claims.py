@@ -24,7 +24,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.common import cli, files, params, tables
+from stages.common import cli, files, params, statistics, tables
+from stages.config import train as train_config
 from stages.config.claims import Run, Settings
 from stages.evidence.criteria import Known
 from stages.evidence.judge import VERDICTS, ledger
@@ -32,6 +33,11 @@ from stages.evidence.ledger import CLAIMS
 from stages.evidence.tensors import shares
 
 OUTPUT = files.DATA / "claims.json"
+MOVE = (
+    "width", "heads", "blocks", "batch_size", "accumulate", "steps", "learning_rate", "weight_decay", "linear_std",
+    "snapshot_every", "tail_sigmas", "precision",
+)  # fmt: skip
+"""The settings of `train` that how weights move depends on."""
 STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
 LAYERNORM = "layernorm.parquet"
 GPT2 = "gpt2"
@@ -98,13 +104,32 @@ def headlines(known: Known) -> dict[str, float]:
     return found
 
 
+def beside_control(dynamics: Mapping[str, Any], ablations: dict[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
+    """The ablations' metrics with `control.beyond`: how much more QKV weights moved than on shuffled tokens, by pairs.
+
+    Nothing is added if there is no control of trainings with these settings.
+    """
+    control = ablations.get("control", {})
+    made_with = control.get("made_with", {})
+    if any(made_with.get(name) != train[name] for name in MOVE) or "by_seed" not in dynamics:
+        return ablations
+    beyond = {}
+    for name, of_control in control["by_seed"].items():
+        of_text = dynamics["by_seed"].get(name, {})
+        pairs = [of_text[seed] - of_control[seed] for seed in of_text.keys() & of_control.keys()]
+        if pairs:
+            beyond[name] = statistics.mean_interval(sorted(pairs)).as_metrics()
+    return ablations | {"control": control | {"beyond": beyond}}
+
+
 def main() -> None:
     cli.no_arguments(__doc__, "stages.claims")
     settings, run = params.load("claims", Settings, Run)
     margins = settings.model_dump()
-    here = {name: files.read_metrics(name) for name in STAGES} | {
-        "ablations": files.read_json(files.ABLATIONS / "metrics.json")
-    }
+    train, _ = params.load("train", train_config.Settings, train_config.Run)
+    here = {name: files.read_metrics(name) for name in STAGES}
+    ablations = files.read_json(files.ABLATIONS / "metrics.json")
+    here["ablations"] = beside_control(here["dynamics"], ablations, train.model_dump())
     entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM, run.root_seed), margins))
     kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM, run.root_seed)
     for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):

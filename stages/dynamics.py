@@ -23,18 +23,14 @@ import pandas as pd
 from stages.common import arrays, cli, files, params, replicates, statistics, tables
 from stages.common.statistics import Estimate
 from stages.config.dynamics import Run, Settings
+from stages.evidence import growth
+from stages.evidence.growth import KEY
 
 OUTPUT = files.DATA / "dynamics.parquet"
 WHOLE_MODEL = -1
-ALL_HEADS = -1
-KEY = ["seed", "step", "block"]
-OF_MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
 OF_UPDATES = ("gradient_norm", "update_ratio")
-MEAN_OVER_PARTS = ("excess_kurtosis", "quantile_ratio")
-BY_PART = ("std_q", "std_k", "std_v")
 MEAN_OVER_HEADS = ("normalised_entropy", "largest_probability", "logit_std")
 EXTREME_OF_HEADS = ("lowest_head_entropy", "largest_logit")
-QUANTITIES = (*OF_MERGED, *OF_UPDATES, *MEAN_OVER_PARTS, *BY_PART, *MEAN_OVER_HEADS, *EXTREME_OF_HEADS)
 BOUNDS = {  # where their intervals end
     "cosine_to_initial": (-1.0, 1.0),
     **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *OF_UPDATES, "largest_logit"), (0.0, np.inf)),
@@ -45,23 +41,13 @@ BOUNDS = {  # where their intervals end
 def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     """All quantities in one long table: quantity, seed, step, block, value.
 
-    Of the weights and updates, that of the merged matrix; `std_q`, `std_k` and `std_v` are of the parts. The shape of
-    the distribution, kurtosis and quantile ratio, is averaged over Q, K and V, since a mixture of parts with different
-    σ has heavier tails than any of them. Attention is averaged over heads, but for what `EXTREME_OF_HEADS` names. The
-    quantile ratio is (q99 - q01)/(q75 - q25), 3.449 for a normal distribution: it knows no single outlier.
+    Of the updates, that of the merged matrix. Attention is averaged over heads, but for what `EXTREME_OF_HEADS` names.
     """
-    whole = weights[weights["head"] == ALL_HEADS]
-    of_parts = whole[whole["part"] != "qkv"]
-    shape = of_parts.assign(
-        quantile_ratio=(of_parts["q99"] - of_parts["q01"]) / (of_parts["q75"] - of_parts["q25"])
-    ).groupby(KEY, as_index=False)[list(MEAN_OVER_PARTS)]
     by_head = attention[attention["scaling"] == replicates.OWN_SCALING].groupby(KEY, as_index=False)
     extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
     parts = [
-        whole[whole["part"] == "qkv"].melt(KEY, list(OF_MERGED), "quantity", "value"),
+        growth.tidy(weights),
         updates[updates["part"] == "qkv"].melt(KEY, list(OF_UPDATES), "quantity", "value"),
-        shape.mean().melt(KEY, list(MEAN_OVER_PARTS), "quantity", "value"),
-        of_parts.assign(quantity="std_" + of_parts["part"].astype(str), value=of_parts["std"]),
         by_head[list(MEAN_OVER_HEADS)].mean().melt(KEY, list(MEAN_OVER_HEADS), "quantity", "value"),
         extremes.melt(KEY, list(EXTREME_OF_HEADS), "quantity", "value"),
         losses.assign(quantity=losses["split"].astype(str) + "_loss", block=WHOLE_MODEL, value=losses["loss"]),
@@ -69,61 +55,41 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
-def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> np.ndarray:
-    """One quantity at one step as (seeds, blocks), in the order of the seeds' numbers."""
-    chosen = values[(values["quantity"] == quantity) & (values["step"] == step)]
-    return chosen.pivot(index="seed", columns="block", values="value").to_numpy()
-
-
-def depth_estimates(growth: np.ndarray, kind: str) -> dict[str, Estimate]:
-    """What is said about growth by depth, growth being (seeds, blocks); `kind` is the word for it in the names."""
-    blocks = growth.shape[1]
-    result: dict[str, Estimate] = {}
-    if blocks > 2:
-        ranks = [statistics.rank_correlation(np.arange(blocks), seed) for seed in growth]
-        result[f"rank_correlation_of_{kind}_with_depth"] = statistics.rank_interval(ranks)
-    if blocks > 1:
-        result[f"lead_of_block_0_in_{kind}"] = statistics.mean_interval(growth[:, 0] - growth[:, 1:].max(1))
-    return result
-
-
-def growth_metrics(std_before: np.ndarray, std_after: np.ndarray) -> dict[str, Any]:
-    """What is said about the widening by depth, from the blocks' σ before and after, each (seeds, blocks).
-
-    Growth is relative: σ after over σ before, minus 1.
-    """
-    growth = std_after / std_before - 1
-    blocks = growth.shape[1]
-    result = {"growth_of_std": statistics.mean_interval(growth.mean(1))} | depth_estimates(growth, "growth")
-    if blocks > 1:
-        most = int((growth[:, 0] > growth[:, 1:].max(1)).sum())
-        result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(most, len(growth))
-    metrics: dict[str, Any] = {name: estimate.as_metrics() for name, estimate in result.items()}
-    metrics["growth_of_std_by_block"] = {f"block_{i}": growth[:, i].mean() for i in range(blocks)}
-    return metrics
-
-
-def matrix_metrics(values: pd.DataFrame, last: int) -> dict[str, Any]:
-    """How the weights changed as distributions and as matrices from step 0 to the last snapshot, mean over blocks."""
-
-    def at(quantity: str, step: int) -> np.ndarray:
-        return by_seed_and_block(values, quantity, step)
-
-    changes = {
-        f"change_of_{name}": statistics.mean_interval((at(name, last) - at(name, 0)).mean(1))
-        for name in ("excess_kurtosis", "tail_mass", "quantile_ratio", "stable_rank")
+def growth_metrics(values: pd.DataFrame, last: int) -> dict[str, Any]:
+    """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth."""
+    found = growth.of_seeds(values, last)
+    by_block = growth.relative(values, "std", last)
+    result = growth.estimates(found)
+    if by_block.shape[1] > 1:
+        most = int((by_block[:, 0] > by_block[:, 1:].max(1)).sum())
+        result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(most, len(by_block))
+    for name, step in (("first", 0), ("last", last)):
+        ratio = growth.by_seed_and_block(values, "update_ratio", step)
+        result[f"{name}_update_ratio"] = statistics.mean_interval(ratio.mean(1))
+    seeds = sorted(values["seed"].unique())
+    return {name: estimate.as_metrics() for name, estimate in result.items()} | {
+        "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
+        "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
+        "by_seed": {
+            name: {f"seed_{seed}": value for seed, value in zip(seeds, of.tolist(), strict=True)}
+            for name, of in found.items()
+        },
     }
-    spectral = at("spectral_norm", last) / at("spectral_norm", 0) - 1
-    estimates = {
-        **changes,
-        "growth_of_spectral_norm": statistics.mean_interval(spectral.mean(1)),
-        **depth_estimates(spectral, "spectral_growth"),
-        "final_cosine_to_initial": statistics.mean_interval(at("cosine_to_initial", last).mean(1)),
-        "first_update_ratio": statistics.mean_interval(at("update_ratio", 0).mean(1)),
-        "last_update_ratio": statistics.mean_interval(at("update_ratio", last).mean(1)),
+
+
+def attention_metrics(losses: pd.DataFrame) -> dict[str, Any]:
+    """What deleting attention costs, and what counting reaches on the same windows, in nats/token."""
+    at = losses.pivot_table(index=["seed", "step"], columns="split", values="loss", observed=True)
+    last = at.dropna(subset="test").groupby("seed").last()
+    cost = last["test_without_attention"] - last["test"]
+    first = at.groupby("seed").first()
+    return {
+        "cost_of_deleting_attention": statistics.mean_interval(cost).as_metrics(),
+        "lowest_cost_of_deleting_attention": cost.min(),
+        "gain_on_unigrams": statistics.mean_interval(first["unigram"] - last["test"]).as_metrics(),
+        "loss_of_unigrams": first["unigram"].iloc[0],
+        "loss_of_bigrams": first["bigram"].iloc[0],
     }
-    by_part = {name[-1]: (at(name, last) / at(name, 0) - 1).mean() for name in BY_PART}
-    return {name: e.as_metrics() for name, e in estimates.items()} | {"growth_of_std_by_part": by_part}
 
 
 def early_metrics(values: pd.DataFrame, early: list[int]) -> dict[str, Any]:
@@ -191,7 +157,6 @@ def main() -> None:
 
     snapshots = np.sort(weights["step"].unique())
     last = int(snapshots[-1])
-    std = {step: by_seed_and_block(values, "std", step) for step in (0, last)}
     early = snapshots[(snapshots > 0) & (snapshots <= settings.early_share * (losses["step"].max() + 1))]
     final = {
         name: statistics.mean_interval(
@@ -209,7 +174,8 @@ def main() -> None:
         }
         | early_metrics(values, early.tolist())
         | final
-        | (growth_metrics(std[0], std[last]) | matrix_metrics(values, last) if last > 0 else {}),
+        | attention_metrics(losses)
+        | (growth_metrics(values, last) if last > 0 else {}),
     )
     with files.atomic_directory(files.METRICS / "train") as folder:
         for seed in run.seeds:

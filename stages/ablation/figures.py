@@ -11,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.ablation.conditions import ARTICLES, CONDITIONS, GRID, NO_LAYERNORM
+from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM, STARTS
 from stages.ablation.summary import chosen
 from stages.common import statistics
 from stages.common.palette import CHANGES, GREY, SCALINGS
 from stages.drawing.style import headline, ink, key, label_edges, small_multiples
 
-STARTS = ("", "_narrow", "_wide")  # what follows a scaling in a condition's name
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
 LOSS = "test loss (nats/token)"
 OVER_SEEDS = "Means over seeds; bands: 95 % intervals."
@@ -36,8 +35,17 @@ def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str
     return drawn
 
 
+def named(name: str, found: dict[str, Any]) -> str:
+    """A condition as a row's label says it, with what keeps it from being compared."""
+    diverged = f" ({found['diverged']} diverged)" if found["diverged"] else ""
+    return CONDITIONS[name].label + diverged + ("" if found["attends"] else " *")
+
+
 def test_loss(conditions: dict[str, Any], width: float) -> Figure:
-    """The last test loss of each condition with its interval over seeds, and beside it less the articles', by pairs."""
+    """The last test loss of each condition with its interval over seeds, and beside it less the base's, by pairs.
+
+    A condition that has not learned to attend is hollow.
+    """
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
     figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -46,42 +54,42 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
         for y, name in enumerate(order):
             e = conditions[name][quantity]
             axes.plot([e["low"], e["high"]], [y, y], color=COLOURS[name], lw=2)
-            axes.plot(e["value"], y, "o", ms=5, color=COLOURS[name])
+            fill = COLOURS[name] if conditions[name]["attends"] else "white"
+            axes.plot(e["value"], y, "o", ms=5, color=COLOURS[name], markerfacecolor=fill)
         axes.xaxis.set_major_locator(MaxNLocator(3))
-    labels = [CONDITIONS[n].label + (f" ({d} diverged)" if (d := conditions[n]["diverged"]) else "") for n in order]
-    panels[0].set_yticks(range(len(order)), labels)
+    panels[0].set_yticks(range(len(order)), [named(name, conditions[name]) for name in order])
     panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
-    panels[1].set_xlabel("less the articles' model")
+    panels[1].set_xlabel("less the base")
     worst, best = (CONDITIONS[order[end]].label for end in (0, -1))
     headline(
         figure,
         f"Test loss ends lowest with {best}, highest with {worst}" if order else "No test loss was kept",
-        f"Means over seeds and their 95 % intervals. The articles' model: {CONDITIONS[ARTICLES].label}.",
+        f"Means over seeds and their 95 % intervals, each condition at its best learning rate. Base: "
+        f"{CONDITIONS[BASE].label}. *: has not learned to attend.",
         "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
     )
     return figure
 
 
 def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
-    """Test loss over steps: a panel for each width of the start, and one for single choices taken back."""
-    starts = sorted({std for name in conditions if name in GRID and (std := GRID[name].linear_std)})
+    """Test loss over steps: a panel for each start, and one for other single changes."""
     panels = [
-        (f"start σ = {std}", [name for name in conditions if name in GRID and GRID[name].linear_std == std])
-        for std in starts
+        (words, [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions])
+        for start, (words, _) in STARTS.items()
     ]
-    if single := [name for name in conditions if name not in GRID]:
-        panels.append(("one change", [ARTICLES, *single]))
+    panels.append(("one change", [BASE, *(name for name in conditions if name not in GRID)]))
+    panels = [(title, names) for title, names in panels if names != [BASE]]
     figure, grid = small_multiples(len(panels), width, columns=2)
     for axes, (title, names) in zip(grid.flat, panels, strict=False):
-        named = {}
+        last = {}
         for name in names:
             label = CONDITIONS[name].label.split(", ")[0]
             by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
             _mean_and_band(axes, by_seed, COLOURS[name])
-            named[label] = (float(by_seed.mean(axis=1).iloc[-1]), COLOURS[name])
+            last[label] = (float(by_seed.mean(axis=1).iloc[-1]), COLOURS[name])
         axes.set_title(title)
-        key(axes, {label: named[label][1] for label in sorted(named, key=lambda label: -named[label][0])})
+        key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
     low, high = grid[0, 0].get_ylim()
     grid[0, 0].set_ylim(low, high + 0.3 * (high - low))  # room for the names
     label_edges(grid, "step (updates)", LOSS)
@@ -89,7 +97,7 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
         figure,
         "Test loss over training, by start and scaling, and with one change",
         f"{OVER_SEEDS} In each panel, in order of the last loss.",
-        "Panels for each width of the start with a line for each scaling, and one with other changes.",
+        "Panels for each start with a line for each scaling, and one with other changes.",
     )
     return figure
 
@@ -132,8 +140,8 @@ def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
     headline(
         figure,
         "Where softmax starts, and where the test loss ends",
-        "Means over seeds and their 95 % intervals. Dotted: the starts of one scaling, from narrow to wide; "
-        "no name: less than 0.05 from the articles' model.",
+        "Means over seeds and their 95 % intervals. Dotted: the starts of one scaling; "
+        "no name: less than 0.05 from the base.",
     )
     return figure
 
@@ -148,7 +156,7 @@ def layernorm(runs: pd.DataFrame, width: float) -> Figure:
         ("residual_rms", "RMS entering a block"),
         ("input_rms", "RMS attention sees"),
     )
-    names = {ARTICLES: "with LayerNorm", NO_LAYERNORM: "without"}
+    names = {BASE: "with LayerNorm", NO_LAYERNORM: "without"}
     for axes, (quantity, label) in zip(panels.flat, shown, strict=True):
         for name in names:
             found = chosen(runs, name, quantity)

@@ -1,18 +1,34 @@
-"""What the runs of an ablation say together: each condition over seeds, and how it differs from the articles'."""
+"""What the runs of an ablation say together: each condition over seeds, and how it differs from the base."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from stages.ablation.conditions import ARTICLES, CONDITIONS, GRID, NO_LAYERNORM
+from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM
 from stages.common import statistics
 
-WHOLE_MODEL = -1
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
+NOTHING: BySeed = pd.Series(dtype=float)
+
+
+class Thresholds(NamedTuple):
+    """What was fixed before looking."""
+
+    attends: float
+    """A condition has learned to attend if deleting attention costs this at least, in nats/token, ..."""
+
+    gain: float
+    """... and its test loss is this far below that of unigrams."""
+
+    least_gradient: float
+    """A head lies in the Goldilocks zone if the gradient is at least this share of an even softmax's, ..."""
+
+    least_discrimination: float
+    """... and the largest probability at least this multiple of an even one's."""
 
 
 def chosen(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
@@ -47,11 +63,49 @@ def widening(runs: pd.DataFrame, condition: str) -> BySeed:
     return growth.groupby("seed").mean()
 
 
+def by_block(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """A quantity at the last look, of those that did not diverge: a row for each seed, a column for each block."""
+    found = chosen(runs, condition, quantity)
+    found = found[~found["seed"].isin(diverged(runs, condition))]
+    blocks: pd.DataFrame = found[found["step"] == found["step"].max()].pivot(
+        index="seed", columns="block", values="value"
+    )
+    return blocks
+
+
+def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
+    """A quantity of the last block over that of the first, at the last look, by seed."""
+    found = by_block(runs, condition, quantity)
+    ratio: BySeed = found.iloc[:, -1] / found.iloc[:, 0]
+    return ratio
+
+
 def drift(runs: pd.DataFrame, condition: str) -> BySeed:
-    """|ln(RMS of what leaves the last block / RMS of what enters the first)|, mean over looks, by seed."""
-    sizes = chosen(runs, condition, "residual_rms").set_index(["seed", "step", "block"])["value"].unstack("block")
-    ratio: BySeed = sizes.iloc[:, -1] / sizes.iloc[:, 0]
-    return ratio.map(lambda x: abs(math.log(x))).groupby("seed").mean()
+    """|ln(RMS that attention sees in the last block / in the first)| at the last look, by seed."""
+    return growth(runs, condition, "input_rms").map(lambda x: abs(math.log(x)))
+
+
+def cost_of_deletion(runs: pd.DataFrame, condition: str) -> BySeed:
+    """By how much deleting attention raises the last test loss, by seed."""
+    return last(runs, condition, "test_loss_without_attention") - last(runs, condition, "test_loss")
+
+
+def gain_on_unigrams(runs: pd.DataFrame, condition: str) -> BySeed:
+    """How far the last test loss is below that of unigrams, by seed."""
+    return first(runs, condition, "unigram_loss") - last(runs, condition, "test_loss")
+
+
+def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thresholds) -> BySeed:
+    """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
+    met = []
+    for quantity, least in (
+        ("relative_gradient", thresholds.least_gradient),
+        ("discrimination", thresholds.least_discrimination),
+    ):
+        found = chosen(runs, condition, quantity)
+        met.append(found[found["step"] == step].set_index(["seed", "block", "head"])["value"] >= least)
+    shares: BySeed = (met[0] & met[1]).groupby("seed").mean()
+    return shares
 
 
 def imbalance(runs: pd.DataFrame, condition: str) -> BySeed:
@@ -64,58 +118,80 @@ def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
     return lambda runs, condition: chosen(runs, condition, quantity).groupby("seed")["value"].mean()
 
 
+def told(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
+    """What is told of each run of a condition, by name; logarithms are natural, losses in nats/token."""
+    of = OF_A_RUN | {
+        f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
+        for when, step in (("initial", 0), ("final", int(runs["step"].max())))
+    }
+    return {name: values.dropna() for name, quantity in of.items() if len(values := quantity(runs, condition))}
+
+
 OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
     "initial_attention_entropy": lambda runs, condition: first(runs, condition, "attention_entropy"),
     "final_attention_entropy": lambda runs, condition: last(runs, condition, "attention_entropy"),
     "initial_largest_logit": lambda runs, condition: first(runs, condition, "largest_logit"),
+    "initial_logit_std": lambda runs, condition: first(runs, condition, "logit_std"),
+    "final_logit_std": lambda runs, condition: last(runs, condition, "logit_std"),
     "first_test_loss": lambda runs, condition: first(runs, condition, "test_loss"),
     "last_test_loss": lambda runs, condition: last(runs, condition, "test_loss"),
+    "cost_of_deletion": cost_of_deletion,
+    "gain_on_unigrams": gain_on_unigrams,
     "widening": widening,
     "drift": drift,
+    "residual_growth": lambda runs, condition: growth(runs, condition, "residual_rms"),
     "imbalance": imbalance,
     "gradient_jump": over_steps("gradient_log_jump"),
     "gradient_spread": over_steps("gradient_log_spread"),
 }
-"""What is told of each run, by name; the logarithms are natural."""
 
 
-def difference(runs: pd.DataFrame, quantity: str, condition: str, other: str = ARTICLES) -> dict[str, Any] | None:
-    """By how much a quantity is larger in a condition than in another, over seeds that have both, as an estimate."""
-    pairs = (OF_A_RUN[quantity](runs, condition) - OF_A_RUN[quantity](runs, other)).dropna()
+def difference(of: BySeed, other: BySeed) -> dict[str, Any] | None:
+    """By how much a quantity is larger in one condition than in another, over seeds that have both, as an estimate."""
+    pairs = (of - other).dropna()
     return statistics.mean_interval(pairs.to_numpy()).as_metrics() if len(pairs) else None
 
 
-def of_condition(runs: pd.DataFrame, condition: str) -> dict[str, Any]:
-    """Everything told of a condition: estimates over seeds, and the last test loss less that of the articles' model."""
-    found: dict[str, Any] = {
-        name: statistics.mean_interval(values.to_numpy()).as_metrics()
-        for name, quantity in OF_A_RUN.items()
-        if len(values := quantity(runs, condition))
-    }
-    beside = difference(runs, "last_test_loss", condition)
-    return found | {"diverged": len(diverged(runs, condition))} | ({"added_loss": beside} if beside else {})
+def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
+    """Whether a condition has learned to attend, by the whole of its intervals."""
+    needed = (("cost_of_deletion", thresholds.attends), ("gain_on_unigrams", thresholds.gain))
+    return all(name in found and found[name]["low"] >= least for name, least in needed)
 
 
-def entropy_and_loss(runs: pd.DataFrame, conditions: list[str]) -> dict[str, Any]:
+def entropy_and_loss(by_condition: Mapping[str, Mapping[str, BySeed]]) -> dict[str, Any]:
     """Rank correlation, over the conditions of the grid, of the entropy at the start with the loss at the end."""
     entropy, loss = (
-        pd.DataFrame({c: OF_A_RUN[quantity](runs, c) for c in conditions if c in GRID})
+        pd.DataFrame({c: of[quantity] for c, of in by_condition.items() if c in GRID and quantity in of})
         for quantity in ("initial_attention_entropy", "last_test_loss")
     )
     whole = loss.dropna().index
-    ranks = [statistics.rank_correlation(entropy.loc[seed], loss.loc[seed]) for seed in whole]
+    ranks = [statistics.rank_correlation(entropy.loc[seed, loss.columns], loss.loc[seed]) for seed in whole]
     return {"rank_correlation": statistics.rank_interval(ranks).as_metrics()} if ranks else {}
 
 
-def summary(runs: pd.DataFrame) -> dict[str, Any]:
+def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Thresholds) -> dict[str, Any]:
     """The metrics of all runs.
 
     Args:
-        runs: columns condition, seed, quantity, step, block, value.
+        runs: columns condition, seed, quantity, step, block, head, value.
+        rates: the learning rate of each condition.
     """
-    conditions = [name for name in CONDITIONS if name in set(runs["condition"])]
-    found: dict[str, Any] = {"conditions": {name: of_condition(runs, name) for name in conditions}}
-    if {ARTICLES, NO_LAYERNORM} <= set(conditions):
-        quantities = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-        found["without_layernorm"] = {name: difference(runs, name, NO_LAYERNORM) for name in quantities}
-    return found | {"initial_entropy_and_last_loss": entropy_and_loss(runs, conditions)}
+    by_condition = {name: told(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
+    conditions: dict[str, Any] = {}
+    for name, of in by_condition.items():
+        found: dict[str, Any] = {
+            quantity: statistics.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
+        }
+        found |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        found |= {"attends": attends(found, thresholds)}
+        if added := difference(of.get("last_test_loss", NOTHING), by_condition[BASE].get("last_test_loss", NOTHING)):
+            found["added_loss"] = added
+        conditions[name] = found
+    result: dict[str, Any] = {"conditions": conditions}
+    if NO_LAYERNORM in by_condition:
+        of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
+        less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
+        result["without_layernorm"] = {
+            name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less
+        } | {"share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING))}
+    return result | {"initial_entropy_and_last_loss": entropy_and_loss(by_condition)}

@@ -16,14 +16,17 @@ MATRICES = {"q": SKY, "k": ORANGE, "v": PURPLE}
 KINDS = {"gamma": INDIGO, "beta": WINE}
 FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
 LOSSES = {"train": GREY, "test": BLUE}
-CHANGES = {"xavier": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "head_unscaled": BLACK}
+CHANGES = {
+    "wide_embedding": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "qk_norm": BLACK, "post_layernorm": WINE,
+    "rmsnorm": INDIGO, "articles": BLACK, "articles_unscaled": RED,
+}  # fmt: skip
 PLACES = {
     "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": SKY, "final": BLACK,
 }  # fmt: skip
 ENDS = (ORANGE, BLUE)  # the first and the last step
 TOGETHER = (
     (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
-    tuple(LOSSES.values()), (*CHANGES.values(), BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
+    tuple(LOSSES.values()), (SKY, ORANGE, PURPLE, BLACK, BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
     (RED, GREY), (BLUE, GREY),
 )  # fmt: skip
 ORDERED = "viridis"
