@@ -47,7 +47,7 @@ HEADLINES = {
     "growth exponent of QK": ("sweep.monte_carlo.slope.value", 1),
     "gradient at root d": ("goldilocks.independent.lowest_gradient_by_root_d.value", 1),
     "widening of QKV in %": ("dynamics.growth_of_std.value", 100),
-    "q-k cosine over chance": ("logits.last.scaled.alignment.value", 1),
+    "q-k cosine over chance": ("logits.last.scaled.centred_alignment.value", 1),
     "least attention entropy": ("dynamics.lowest_early_attention_entropy.value", 1),
     "last test loss": ("dynamics.last_test_loss.value", 1),
 }

@@ -6,8 +6,9 @@ away or made 1/d at inference, in every block.
 
 How far logits are from normal is the largest distance between their distribution function, each head's in its own mean
 and σ, and the normal one (Kolmogorov's distance, at the edges of a histogram). How q and k align is the root mean
-square of their cosine times √d: 1 where they are independent, so that q·k grows as √d; √d where they are parallel, so
-that it grows as d.
+square of their cosine, less its row's mean, times √d: 1 where they are independent, so that differences of q·k within a
+row grow as √d; more where they align. A head lies in the Goldilocks zone, below it or above it as in the map: by the
+gradient that its rows pass, and by how they discriminate.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
 Writes: data/logits.parquet, reports/metrics/logits.json
@@ -23,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common import cli, files, params, replicates, statistics, tables
+from stages.config import goldilocks
 from stages.config.run import Seeds
 
 OUTPUT = files.DATA / "logits.parquet"
@@ -32,8 +34,9 @@ OF_SOFTMAX = (
     "normalised_entropy", "largest_probability", "effective_share", "share_holding_half", "share_negligible",
     "jacobian_norm",
 )  # fmt: skip
-OF_LOGITS = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "alignment")
-BOUNDS = dict.fromkeys(OF_SOFTMAX, (0.0, 1.0)) | {"gaussian_distance": (0.0, 1.0)}
+OF_LOGITS = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "centred_alignment", "own_cosine")
+OF_ZONE = ("inside_zone", "below_zone", "above_zone")
+BOUNDS = dict.fromkeys((*OF_SOFTMAX, *OF_ZONE, "gaussian_distance"), (0.0, 1.0)) | {"own_cosine": (-1.0, 1.0)}
 
 
 class Settings(params.Section):
@@ -56,11 +59,24 @@ def gaussian_distance(histogram: pd.DataFrame) -> float:
     return float(np.abs(below - ndtr(histogram["right"].to_numpy())).max())
 
 
-def tidy(attention: pd.DataFrame, losses: pd.DataFrame, histograms: pd.DataFrame, head_width: int) -> pd.DataFrame:
+def tidy(
+    attention: pd.DataFrame,
+    losses: pd.DataFrame,
+    histograms: pd.DataFrame,
+    head_width: int,
+    zone: goldilocks.Settings,
+) -> pd.DataFrame:
     """All quantities in one long table: quantity, scaling, seed, step, block, value; those of heads averaged."""
+    saturated = attention["relative_gradient"] < zone.least_gradient
+    even = attention["discrimination"] < zone.least_discrimination
     by_block = (
-        attention.assign(alignment=attention["rms_cosine"] * np.sqrt(head_width))
-        .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS]]
+        attention.assign(
+            centred_alignment=attention["centred_cosine"] * np.sqrt(head_width),
+            inside_zone=(~saturated & ~even).astype(float),
+            below_zone=even.astype(float),
+            above_zone=(saturated & ~even).astype(float),
+        )
+        .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE]]
         .mean()
     )
     distances = [
@@ -68,7 +84,7 @@ def tidy(attention: pd.DataFrame, losses: pd.DataFrame, histograms: pd.DataFrame
         for key, of_block in histograms.groupby(["seed", "step", "block"])
     ]
     parts = [
-        by_block.melt(KEY, [*OF_SOFTMAX, *OF_LOGITS], "quantity", "value"),
+        by_block.melt(KEY, [*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE], "quantity", "value"),
         pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=replicates.OWN_SCALING),
         losses.assign(quantity="loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
@@ -102,7 +118,8 @@ def main() -> None:
         replicates.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
     )
     model = tables.parameters(files.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
-    values = tidy(attention, losses, histograms, model["width"] // model["heads"])
+    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    values = tidy(attention, losses, histograms, model["width"] // model["heads"], zone)
     summary = replicates.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
     columns = {str(name): column.to_numpy() for name, column in summary.items()}
     tables.write(OUTPUT, "logits", columns, {"run": run.model_dump()})

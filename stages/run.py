@@ -26,8 +26,8 @@ from stages.scheduling.runner import Limits, rebuild
 from stages.scheduling.schedule import short_name
 
 ABLATIONS = "ablations/dvc.yaml"
-TRAININGS = ("train", "ablate")
-"""The stages that train, one instance a model; each is also the name of the section that says how large it is."""
+TRAININGS = {"train": "train", "control": "train", "rate": "ablate", "ablate": "ablate"}
+"""The stages that train, one instance a model, and the section that says how large it is."""
 
 UP_TO_DATE = "Data and pipelines are up to date."
 
@@ -39,7 +39,7 @@ def is_training(stage: str) -> bool:
 def training(settings: check.Params, stage: str) -> resources.Training:
     """The size of what a stage trains."""
     description = files.read_json(files.DATA / "tokens" / "description.json")
-    section = settings.train if short_name(stage).startswith("train@") else settings.ablate
+    section = getattr(settings, TRAININGS[short_name(stage).split("@")[0]])
     return resources.Training(
         vocabulary=description["vocabulary"],
         context_length=description["context_length"],

@@ -46,15 +46,17 @@ def cache_of(source: Path) -> Path:
 
 
 def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:
-    """Make one training of the ablations again, and the summary of those that are committed; compare both.
+    """Make one training of the ablations again, what all are made from, and the summary of those that are committed.
 
     The commit decides which, so that over time each has its turn.
     """
     summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
-    trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if name.startswith("ablate@")]
+    trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if "@" in name]
     rebuilt.run("python", "-m", "stages.ablations")
     chosen = trainings[int(commit, 16) % len(trainings)]
-    rebuilt.rebuild([f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{chosen}"], ABLATIONS_LOCK)
+    print(f"rebuilding of the ablations: {chosen}", file=sys.stderr, flush=True)
+    for stage in ("code", chosen):
+        rebuilt.run("dvc", "repro", "--force", "--single-item", f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{stage}")
     compared, found = compare.of_lock(ABLATIONS_LOCK, *folders, cache)
     sides = [compare.in_clone(folder, summary) for folder in folders]
     changed = compare.of_files(Entry("ablations", summary, ""), *sides)

@@ -15,7 +15,7 @@ SCALING_NAMES = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}  # w
 MATRICES = {"q": SKY, "k": ORANGE, "v": PURPLE}
 KINDS = {"gamma": INDIGO, "beta": WINE}
 FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
-LOSSES = {"train": GREY, "test": BLUE}
+LOSSES = {"train": GREY, "test": BLUE, "test_without_attention": RED}
 CHANGES = {
     "wide_embedding": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "qk_norm": BLACK, "post_layernorm": WINE,
     "rmsnorm": INDIGO, "articles": BLACK, "articles_unscaled": RED,

@@ -14,7 +14,7 @@ PANELS = {
     "effective_share": "effective share",
     "share_holding_half": "share holding half",
     "jacobian_norm": "‖softmax Jacobian‖",
-    "loss": "added loss (nats/token)",
+    "logit_std": "σ of the logits",
 }
 
 
@@ -25,17 +25,15 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
     for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
         chosen = logits[logits["quantity"] == quantity]
         lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean()
-        added = quantity == "loss"
         ends = {}
         for scaling, colour in SCALINGS.items():
             line = lines.loc[scaling]
-            mean = line["mean"] - lines.loc[OWN]["mean"] if added else line["mean"]
-            axes.plot(line.index, mean, lw=1.5, color=colour)
-            if not added:
-                axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
-            ends[SCALING_NAMES[scaling]] = (float(mean.iloc[-1]), colour)
-        if not added:
-            axes.set_ylim(bottom=0)
+            axes.plot(line.index, line["mean"], lw=1.5, color=colour)
+            axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            ends[SCALING_NAMES[scaling]] = (float(line["mean"].iloc[-1]), colour)
+        axes.set_ylim(bottom=0)
+        if quantity == "logit_std":
+            axes.set_yscale("symlog", linthresh=1)
         early_steps(axes, last, digits=(1,))
         axes.set_ylabel(label)
         name_ends(axes, ends, tall(figure, 2))
@@ -50,7 +48,7 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
         "Model 5, trained with 1/√d; its logits times 1, 1/√d or 1/d at inference. Mean of blocks and seeds; "
         "bands: 95 % intervals over seeds.",
         "Effective share of the entries, share that holds half of the probability, norm of softmax's Jacobian and "
-        "cross-entropy less that as trained, over steps.",
+        "standard deviation of the logits, over steps.",
     )
     return figure
 

@@ -25,22 +25,31 @@ STEPS = "step (updates)"
 
 
 def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
-    """Train and test loss over steps, mean over seeds with the 95 % band; `guessing` is ln V in nats."""
+    """Train and test loss over steps, mean over seeds with the 95 % band, beside what needs no model.
+
+    Args:
+        guessing: ln V in nats.
+    """
     figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
     axes = figure.subplots()
-    axes.axhline(guessing, color=BLACK, lw=1, ls=":")
     ends = {"guessing: ln V": (guessing, BLACK)}
+    for name in ("unigram", "bigram"):
+        by_counts = dynamics.loc[dynamics["quantity"] == f"{name}_loss", "mean"]
+        ends |= {f"{name}s": (float(loss), BLACK) for loss in by_counts}
+    for loss, _ in ends.values():
+        axes.axhline(loss, color=BLACK, lw=1, ls=":")
     for name, colour in LOSSES.items():
         part = dynamics[dynamics["quantity"] == f"{name}_loss"].sort_values("step")
         axes.plot(part["step"], part["mean"], lw=1 if name == "train" else 1.8, color=colour)
         axes.fill_between(part["step"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
-        ends[name] = (float(part["mean"].iloc[-1]), colour)
+        ends[name.replace("_", " ")] = (float(part["mean"].iloc[-1]), colour)
     axes.set(xlabel=STEPS, ylabel="cross-entropy (nats/token)", xlim=(0, max(1, part["step"].max())))
     name_ends(axes, ends, tall(figure))
     headline(
         figure,
         f"Model 5's test loss {_course(dynamics, 'test_loss')} nats/token",
-        f"{_seeds(dynamics)} Training loss of each batch, test loss of fixed windows.",
+        f"{_seeds(dynamics)} Training loss of each batch; test loss of fixed windows, with attention and without. "
+        "Dotted: by chance, and by counts of the training text.",
     )
     return figure
 
