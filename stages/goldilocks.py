@@ -6,7 +6,8 @@ small that it tells no entry apart. This is a map of softmax(s·qKᵀ) over the 
 says how the logits are drawn and what is measured of their softmax, `stages/landscape/zone.py` where the zone is.
 
 Every dimension and length has random streams of its own, which all scales and correlations share. Of the trials only
-running means and variances are kept, so that memory does not grow with them.
+running means and variances are kept, so that memory does not grow with them. At the scales 1, 1/√d and 1/d, whose way
+out of the zone is told by a dimension, there are more trials, to place it.
 
 Reads:  parameters only.
 Writes: data/goldilocks.parquet, data/goldilocks_zone.parquet, reports/metrics/goldilocks.json
@@ -22,7 +23,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from stages.common import cli, files, machine, params, streams, tables
+from stages.common import cli, files, machine, params, schemas, streams, tables
 from stages.common.progress import Progress
 from stages.common.statistics import Moments
 from stages.config.goldilocks import Run, Settings
@@ -44,49 +45,62 @@ def exponents(points: int) -> np.ndarray:
     return np.linspace(1, 0, points)
 
 
+def trials(n: int, settings: Settings) -> list[int]:
+    """How many trials each of the exponents has with n keys; more where it is one of the zone's three scales."""
+    lines = max(settings.trials, min(settings.line_trials, settings.line_keys // n))
+    return [lines if x in zone.DIVISORS.values() else settings.trials for x in exponents(settings.exponents).tolist()]
+
+
 def work(n: int, settings: Settings) -> int:
-    """How much one trial with n keys costs: the numbers looked at, once for all correlations and once for each."""
-    return settings.exponents * (n + SUMS) * (1 + len(settings.correlations))
+    """How much one trial with n keys costs at one scale: numbers looked at, once for all correlations and for each."""
+    return (n + SUMS) * (1 + len(settings.correlations))
 
 
-def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progress | None = None) -> Moments:
-    """Mean and spread over the trials of this d and n: arrays (exponents, statistics, correlations).
+def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progress | None = None) -> list[Moments]:
+    """Mean and spread over the trials of this d and n at each exponent: arrays (statistics, correlations).
 
     The streams are read in order, so the result does not depend on the chunks they are read in beyond rounding, and
     more trials go on where fewer ended.
     """
     query, keys = (streams.generator(root_seed, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
-    scales = float(d) ** -exponents(settings.exponents)
+    scales, wanted = float(d) ** -exponents(settings.exponents), trials(n, settings)
     chunk = max(1, CHUNK_ELEMENTS // n)
-    found: list[Moments] = []
-    for start in range(0, settings.trials, chunk):
-        size = min(chunk, settings.trials - start)
-        drawn = rows.draw(query, keys, d, n, settings.correlations, size)
-        parts = [Moments.of(rows.statistics_at(drawn, scale)) for scale in scales.tolist()]
-        found = [old.merged(new) for old, new in zip(found, parts, strict=True)] if found else parts
-        if progress:
-            progress.add(size * work(n, settings))
-    return Moments(settings.trials, np.stack([one.mean for one in found]), np.stack([one.squares for one in found]))
+    found: dict[float, Moments] = {}
+    for first, last in ((0, settings.trials), (settings.trials, max(wanted))):
+        chosen = [scale for scale, until in zip(scales.tolist(), wanted, strict=True) if until >= last]
+        for start in range(first, last, chunk):
+            size = min(chunk, last - start)
+            drawn = rows.draw(query, keys, d, n, settings.correlations, size)
+            for scale in chosen:
+                part = Moments.of(rows.statistics_at(drawn, scale))
+                found[scale] = found[scale].merged(part) if scale in found else part
+            if progress:
+                progress.add(size * len(chosen) * work(n, settings))
+    return [found[scale] for scale in scales.tolist()]
 
 
-def monte_carlo(root_seed: int, settings: Settings, threads: int) -> dict[tuple[int, int], Moments]:
+def monte_carlo(root_seed: int, settings: Settings, threads: int) -> dict[tuple[int, int], list[Moments]]:
     """The moments of every (d, n); the result does not depend on the number of threads."""
     pairs = [(d, n) for n in sorted(settings.lengths, reverse=True) for d in dimensions(settings.widest)]
-    total = settings.trials * sum(work(n, settings) for _, n in pairs)
+    total = sum(sum(trials(n, settings)) * work(n, settings) for _, n in pairs)
     with ThreadPoolExecutor(threads) as pool, Progress("goldilocks", total, "number") as progress:
         found = pool.map(lambda d, n: moments(root_seed, d, n, settings, progress), *zip(*pairs, strict=True))
         return dict(zip(pairs, found, strict=True))
 
 
-def table(found: dict[tuple[int, int], Moments], settings: Settings) -> pd.DataFrame:
-    """The table `goldilocks`: a row for each dimension, length, correlation and scale, ordered in this way."""
+def table(found: dict[tuple[int, int], list[Moments]], settings: Settings) -> pd.DataFrame:
+    """The table `goldilocks`, and what the metrics need beside it: the trace, and ratios to an even row's.
+
+    A row for each dimension, length, correlation and scale, ordered in this way.
+    """
     axes = (dimensions(settings.widest), settings.lengths, settings.correlations, exponents(settings.exponents))
     d, n, rho, exponent = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     ordered = [found[pair] for pair in product(*axes[:2])]
-    mean, half = (  # from (dimensions · lengths, exponents, statistics, correlations) to (statistics, rows)
-        np.stack(arrays).transpose(2, 0, 3, 1).reshape(len(rows.STATISTICS), -1)
-        for arrays in ([one.mean for one in ordered], [one.half_width() for one in ordered])
-    )
+    mean, half, count = (  # from (dimensions · lengths, exponents, statistics, correlations) to (statistics, rows)
+        np.array([[of(one) for one in by_exponent] for by_exponent in ordered]).transpose(2, 0, 3, 1)
+        .reshape(len(rows.STATISTICS), -1)
+        for of in (lambda one: one.mean, Moments.half_width, lambda one: np.full_like(one.mean, one.n, np.int64))
+    )  # fmt: skip
     cells = {"dimension": d, "length": n, "correlation": rho, "exponent": exponent, "scale": d**-exponent}
     for i, (name, bounds) in enumerate(rows.bounds(n).items()):
         ends = (mean[i], np.clip(mean[i] - half[i], *bounds), np.clip(mean[i] + half[i], *bounds))
@@ -94,7 +108,7 @@ def table(found: dict[tuple[int, int], Moments], settings: Settings) -> pd.DataF
     for name, of, even in zone.criteria(n):
         columns = zip(zone.with_interval(name), zone.with_interval(of), strict=True)
         cells |= {relative: cells[absolute] / even for relative, absolute in columns}
-    frame = pd.DataFrame(cells | {"trials": settings.trials})
+    frame = pd.DataFrame(cells | {"trials": count[0]})
     return frame.assign(zone=zone.verdicts(frame, settings.least_gradient, settings.least_discrimination))
 
 
@@ -105,7 +119,8 @@ def main() -> None:
     edges = zone.edges(cells, settings.least_gradient, settings.least_discrimination)
     made_by = {"goldilocks": settings.model_dump(), "run": run.model_dump()}
     for path, name, frame in ((OUTPUT, "goldilocks", cells), (ZONE, "goldilocks_zone", edges)):
-        tables.write(path, name, {str(key): column.to_numpy() for key, column in frame.items()}, made_by)
+        columns = {column: frame[column].to_numpy() for column in schemas.schema(name).names}
+        tables.write(path, name, columns, made_by)
 
     def of(frame: pd.DataFrame, n: int, rho: float) -> pd.DataFrame:
         return frame[(frame["length"] == n) & (frame["correlation"] == rho)]

@@ -17,6 +17,7 @@ example: python -m stages.softmax
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -212,7 +213,7 @@ def main() -> None:
     tables.write(OUTPUT, "softmax", columns, {"softmax": settings.model_dump(), "run": run.model_dump()})
 
     trials = trial_statistics(run.root_seed, rows, d, settings.trials, chosen)
-    drawn = {
+    drawn: dict[str, Any] = {
         scaling: {name: statistics.mean_interval(values).as_metrics() for name, values in of.items()}
         for scaling, of in trials.items()
     }

@@ -16,7 +16,8 @@ DEFAULTS = YAML(typ="safe").load(params_text())["goldilocks"]
 
 
 def settings(**changes):
-    return goldilocks.Settings.model_validate(DEFAULTS | changes)
+    """The defaults with changes, all scales with as many trials if the changes do not say otherwise."""
+    return goldilocks.Settings.model_validate(DEFAULTS | {"line_trials": 2} | changes)
 
 
 SMALL = settings(widest=16, exponents=5, lengths=[4, 9], correlations=[0.0, 0.5], trials=30)
@@ -26,9 +27,10 @@ def test_moments_do_not_depend_on_chunks(monkeypatch):
     at_once = goldilocks.moments(1, 8, 9, SMALL)
     monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 9 * 7)
     in_chunks = goldilocks.moments(1, 8, 9, SMALL)
-    assert in_chunks.n == at_once.n == 30
-    np.testing.assert_allclose(in_chunks.mean, at_once.mean, rtol=1e-12)
-    np.testing.assert_allclose(in_chunks.squares, at_once.squares, rtol=1e-9, atol=1e-15)
+    assert [one.n for one in in_chunks] == [one.n for one in at_once] == [30] * 5
+    for parts, whole in zip(in_chunks, at_once, strict=True):
+        np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
+        np.testing.assert_allclose(parts.squares, whole.squares, rtol=1e-9, atol=1e-15)
 
 
 def test_memory_does_not_grow_with_the_trials(monkeypatch):
@@ -37,6 +39,40 @@ def test_memory_does_not_grow_with_the_trials(monkeypatch):
     monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 90)
     goldilocks.moments(1, 8, 9, SMALL)
     assert sizes == [10, 10, 10]
+
+
+LINES = SMALL.model_copy(update={"line_trials": 75, "line_keys": 600})
+
+
+def test_the_three_scales_have_more_trials_as_far_as_their_keys_go():
+    assert goldilocks.trials(4, LINES) == [75, 30, 75, 30, 75]
+    assert goldilocks.trials(9, LINES) == [66, 30, 66, 30, 66]
+    assert goldilocks.trials(40, LINES) == [30] * 5
+
+
+@pytest.mark.parametrize("chunk", [2**16, 9 * 7])
+def test_more_trials_at_the_three_scales_go_on_in_the_same_streams_and_change_no_other(monkeypatch, chunk):
+    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", chunk)
+    query, keys = (streams.generator(1, f"goldilocks/{name}", 8, 9) for name in ("query", "keys"))
+    drawn = rows.draw(query, keys, 8, 9, LINES.correlations, 66)
+    few, more = goldilocks.moments(1, 8, 9, SMALL), goldilocks.moments(1, 8, 9, LINES)
+    for x, old, new in zip(goldilocks.exponents(5).tolist(), few, more, strict=True):
+        if new.n == 30:
+            np.testing.assert_array_equal(new.mean, old.mean)
+        else:
+            np.testing.assert_allclose(new.mean, rows.statistics_at(drawn, 8**-x).mean(-1), rtol=1e-12)
+
+
+def test_the_table_has_each_scales_own_trials_and_intervals():
+    found = goldilocks.monte_carlo(1, LINES, 1)
+    table = goldilocks.table(found, LINES)
+    for (n, exponent), part in table.groupby(["length", "exponent"]):
+        assert set(part["trials"]) == {(75 if n == 4 else 66) if exponent in (0, 0.5, 1) else 30}
+    (row,) = table.query("dimension == 8 and length == 9 and correlation == 0 and exponent == 0.5").itertuples()
+    half = found[8, 9][2].half_width()[4, 0]
+    assert row.gradient_norm_high == pytest.approx(row.gradient_norm + half)
+    assert row.relative_jacobian_low == pytest.approx(row.jacobian_norm_low / (np.sqrt(8) / 9))
+    assert row.relative_trace == pytest.approx(row.trace / (8 / 9))
 
 
 def test_the_result_does_not_depend_on_threads_and_a_dimension_or_length_more_changes_no_other():
@@ -65,7 +101,7 @@ def test_progress_is_told_all_the_work(monkeypatch):
 
     monkeypatch.setattr(goldilocks, "Progress", Recorder)
     monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 100)
-    goldilocks.monte_carlo(1, SMALL, 2)
+    goldilocks.monte_carlo(1, LINES, 2)
     assert len(told) > 10
     assert sum(told) == 0
 
@@ -131,6 +167,8 @@ def test_one_over_root_d_is_the_scale_of_independent_vectors_and_one_over_d_that
         ({"correlations": [0.0, 1.1]}, "every correlation must lie in 0"),
         ({"correlations": [0.1, 0.1000000001]}, "no correlation may stand twice"),
         ({"trials": 1}, "trials = 1: must be greater"),
+        ({"line_trials": 1}, "line_trials = 1: must be greater"),
+        ({"line_keys": 1}, "line_keys = 1: must be greater"),
         ({"least_gradient": 1.0}, "least_gradient = 1.0: must be less than 1"),
         ({"least_discrimination": 1.0}, "least_discrimination = 1.0: must be greater than 1"),
         ({"least_discrimination": 16.0}, "must be less than the shortest of goldilocks.lengths, 16"),
@@ -245,9 +283,16 @@ def at_length(gradient, outside=0, rho=0.0, halves=0):
             "by_root_d": {
                 "lowest_relative_gradient": e(gradient),
                 "lowest_discrimination": e(10 * gradient),
+                "lowest_relative_jacobian": e(gradient + 2),
                 "outside_from_dimension": outside,
+                "widest_dimension_inside": outside // 4,
             },
-            "unscaled": {"relative_gradient": e(gradient / 10), "dimension_where_jacobian_halves": halves},
+            "unscaled": {
+                "jacobian_halves_from_dimension": halves,
+                "jacobian_not_halved_to_dimension": halves // 2,
+                **{f"relative_{name}": e(gradient / 10) for name in zone.GRADIENTS},
+                **{f"growth_of_{name}": e(gradient / 5) for name in zone.GRADIENTS},
+            },
             "by_d": {"discrimination": e(gradient + 1)},
         }
     }
@@ -264,9 +309,19 @@ def test_over_lengths_the_worst_counts():
     assert worst["lowest_discrimination_by_root_d"]["value"] == pytest.approx(8)
     assert worst["largest_gradient_unscaled"]["value"] == pytest.approx(0.09)
     assert worst["largest_discrimination_by_d"]["value"] == pytest.approx(1.9)
+    assert worst["lowest_jacobian_by_root_d"]["value"] == pytest.approx(2.8)
+    assert worst["largest_jacobian_unscaled"]["value"] == pytest.approx(0.09)
+    assert worst["largest_growth_of_trace_unscaled"]["value"] == pytest.approx(0.18)
     assert found["by_root_d_outside_from_dimension"] == {"rho_0": 0, "rho_0_3": 128}
+    assert found["by_root_d_inside_to_dimension"] == {"rho_0": 0, "rho_0_3": 32}
+    assert found["jacobian_not_halved_to_dimension"] == {"length_8": 32, "length_32": 0}
     assert found["jacobian_halves_from_dimension"] == {"length_8": 64, "length_32": 0}
     assert "independent" not in zone.over_lengths({"length_8": at_length(0.9, rho=0.3)})
+
+
+def test_an_extreme_of_several_lengths_has_the_fewest_observations_behind_it():
+    found = zone.extreme([{"value": 1, "low": 0, "high": 5, "n": 9}, {"value": 2, "low": 1, "high": 3, "n": 7}], False)
+    assert found == {"value": 2, "low": 1, "high": 5, "n": 7}
 
 
 def test_the_ratio_of_jacobians_is_drawn_for_each_number_of_keys():

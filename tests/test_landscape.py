@@ -28,7 +28,8 @@ def by_definition(z):
     gradients = np.linalg.norm(p[..., None, :] - identity, axis=-1)  # (..., t)
     entropy = softmax.entropy(softmax.log_softmax(z))
     norm = np.linalg.norm(jacobian, axis=(-1, -2))
-    return np.stack([entropy / np.log(z.shape[-1]), p.max(-1), np.exp(entropy), norm, (p * gradients).sum(-1)])
+    trace = np.trace(jacobian, axis1=-2, axis2=-1)
+    return np.stack([entropy / np.log(z.shape[-1]), p.max(-1), np.exp(entropy), norm, (p * gradients).sum(-1), trace])
 
 
 @given(arrays(np.float64, (3, 7), elements=st.floats(-40, 40)), st.floats(0.01, 3), st.floats(-200, 200))
@@ -41,13 +42,14 @@ def test_statistics_are_what_they_are_defined_as(z, scale, first):
 def test_statistics_of_known_distributions():
     n = 50
     even = rows.statistics_at(of_logits(np.zeros((1, n))), 1.0).ravel()
-    np.testing.assert_allclose(even, [1, 1 / n, n, np.sqrt(n - 1) / n, np.sqrt(1 - 1 / n)])
-    assert even[-1] == pytest.approx(rows.even_gradient(np.array(n)))
+    np.testing.assert_allclose(even, [1, 1 / n, n, np.sqrt(n - 1) / n, np.sqrt(1 - 1 / n), 1 - 1 / n])
+    assert even[-2] == pytest.approx(rows.even_gradient(np.array(n)))
+    assert even[-3] == pytest.approx(rows.even_jacobian(np.array(n)))
     for one in (0, 7):
         one_hot = rows.statistics_at(of_logits(1e6 * np.eye(n)[[one]]), 1.0).ravel()
-        np.testing.assert_allclose(one_hot, [0, 1, 1, 0, 0], atol=1e-7)
+        np.testing.assert_allclose(one_hot, [0, 1, 1, 0, 0, 0], atol=1e-7)
     halves = rows.statistics_at(of_logits(1e6 * np.eye(n)[[3]] + 1e6 * np.eye(n)[[0]]), 1.0).ravel()
-    np.testing.assert_allclose(halves, [np.log(2) / np.log(n), 0.5, 2, 0.5, np.sqrt(0.5)])
+    np.testing.assert_allclose(halves, [np.log(2) / np.log(n), 0.5, 2, 0.5, np.sqrt(0.5), 0.5])
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
@@ -87,7 +89,7 @@ def test_statistics_stay_finite_from_even_to_one_hot_and_at_the_widest_dimension
     d = 2**20
     found = rows.statistics_at(rows.draw(*generators(d), d, 12, [0.0, 0.1, 1.0], 50), 1.0)
     assert np.isfinite(found).all()
-    np.testing.assert_allclose(found[:, 1:].mean(-1), np.transpose([[0, 1, 1, 0, 0]] * 2), atol=1e-7)
+    np.testing.assert_allclose(found[:, 1:].mean(-1), np.transpose([[0, 1, 1, 0, 0, 0]] * 2), atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,10 @@ def test_a_cell_is_inside_or_outside_only_by_its_whole_intervals():
 
 def test_metrics_say_what_the_map_holds():
     jacobian = [[0.1, 0.2, 0.15], [0.1, 0.2, 0.09], [0.1, 0.2, 0.3]]
-    table = cells(relative_gradient=GRADIENT, discrimination=DISCRIMINATION, jacobian_norm=jacobian)
+    table = cells(
+        relative_gradient=GRADIENT, relative_trace=GRADIENT, relative_jacobian=np.multiply(jacobian, 2),
+        discrimination=DISCRIMINATION, jacobian_norm=jacobian,
+    )  # fmt: skip
     table.loc[table["dimension"] == 16, "relative_gradient_low"] -= 0.6
     table["zone"] = zone.verdicts(table, 0.5, 2.0)
     found = zone.metrics(table, zone.edges(table, 0.5, 2.0))
@@ -161,7 +166,12 @@ def test_metrics_say_what_the_map_holds():
     inside, outside = ([found[name][f"dimensions_{kind}"] for name in zone.DIVISORS] for kind in ("inside", "outside"))
     assert (inside, outside) == ([1, 1, 1], [2, 1, 2])
     assert found["unscaled"]["widest_dimension_inside"] == 4
-    assert found["unscaled"]["dimension_where_jacobian_halves"] == 16
+    assert [found[name]["dimensions_undecided"] for name in zone.DIVISORS] == [0, 1, 0]
+    assert found["unscaled"]["jacobian_halves_from_dimension"] == 16
+    assert found["unscaled"]["relative_jacobian"]["value"] == 0.6
+    assert found["unscaled"]["growth_of_jacobian"]["value"] == pytest.approx(0.3 / 0.09)
+    assert found["unscaled"]["growth_of_trace"]["value"] == pytest.approx(0.5)
+    assert found["by_root_d"]["lowest_relative_jacobian"]["value"] == pytest.approx(0.4)
     assert found["by_root_d"]["outside_from_dimension"] == 64, "at 16 it is undecided"
     assert found["by_root_d"]["relative_gradient"] == {"value": 0.4, "low": 0.4, "high": 0.4, "n": 10}
     assert found["by_d"]["discrimination"]["value"] == 1.0
@@ -172,9 +182,35 @@ def test_metrics_say_what_the_map_holds():
     assert found["zone"]["upper_exponent"] == pytest.approx(7 / 12)
     assert found["zone"]["decades_at_smallest_dimension"] == pytest.approx(np.log10(4))
     assert not found["zone"]["lower_beyond"]
-    nowhere = zone.metrics(table.assign(zone=zone.OUTSIDE, jacobian_norm=0.2), zone.edges(table, 0.5, 2.0))
+    even = dict.fromkeys(zone.with_interval("jacobian_norm"), 0.2)
+    nowhere = zone.metrics(table.assign(zone=zone.OUTSIDE, **even), zone.edges(table, 0.5, 2.0))
     assert nowhere["unscaled"]["widest_dimension_inside"] == 0
-    assert nowhere["unscaled"]["dimension_where_jacobian_halves"] == 0
+    assert nowhere["unscaled"]["jacobian_halves_from_dimension"] == 0
+    assert nowhere["unscaled"]["jacobian_not_halved_to_dimension"] == 64
+
+
+def test_a_jacobian_has_halved_or_has_not_only_by_its_whole_intervals():
+    jacobian = [[0.1, 0.2, 0.15], [0.1, 0.2, 0.09], [0.1, 0.2, 0.05]]
+    same = dict.fromkeys(("relative_gradient", "relative_trace", "relative_jacobian"), GRADIENT)
+    table = cells(discrimination=DISCRIMINATION, jacobian_norm=jacobian, **same)
+    table.loc[4, "jacobian_norm_low"] = 0.17
+    found = zone.metrics(table.assign(zone=zone.INSIDE), zone.edges(table, 0.5, 2.0))["unscaled"]
+    assert (found["jacobian_not_halved_to_dimension"], found["jacobian_halves_from_dimension"]) == (4, 64)
+    table.loc[8, "jacobian_norm_high"] = 0.11
+    found = zone.metrics(table.assign(zone=zone.INSIDE), zone.edges(table, 0.5, 2.0))["unscaled"]
+    assert (found["jacobian_not_halved_to_dimension"], found["jacobian_halves_from_dimension"]) == (4, 0)
+
+
+def test_the_largest_growth_has_the_errors_of_both_dimensions():
+    table = cells(relative_jacobian=[[1, 1, 1.0], [1, 1, 2.0], [1, 1, 1.0]]).query("exponent == 0").reset_index()
+    table.loc[0, ["relative_jacobian_low", "relative_jacobian_high"]] = [0.9, 1.3]
+    table.loc[1, ["relative_jacobian_low", "relative_jacobian_high"]] = [1.2, 2.8]
+    found = zone._largest_growth(table, "relative_jacobian")
+    assert found == pytest.approx(
+        {"value": 2, "low": 2 * (1 - np.hypot(0.4, 0.3)), "high": 2 * (1 + np.hypot(0.4, 0.1)), "n": 10}
+    )
+    gone = cells(relative_jacobian=[[1, 1, 1.0], [1, 1, 0.0], [1, 1, 0.0]]).query("exponent == 0")
+    assert zone._largest_growth(gone, "relative_jacobian")["value"] == 0
 
 
 @pytest.mark.parametrize(("held", "found"), [("001", 64), ("011", 16), ("111", 4), ("101", 64), ("110", 0)])

@@ -20,7 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-STATISTICS = ("normalised_entropy", "largest_probability", "effective_entries", "jacobian_norm", "gradient_norm")
+STATISTICS = (
+    "normalised_entropy", "largest_probability", "effective_entries", "jacobian_norm", "gradient_norm", "trace",
+)  # fmt: skip
 
 
 class Rows(NamedTuple):
@@ -46,9 +48,11 @@ def draw(
 def statistics_at(rows: Rows, scale: float) -> np.ndarray:
     """`STATISTICS` of p = softmax(scale · logits) for every trial: (statistics, correlations, trials).
 
-    The Jacobian diag(p) - ppᵀ has the Frobenius norm ‖J‖² = Σp² - 2Σp³ + (Σp²)². The gradient of -log p_t by the logits
-    is p - e_t, with ‖p - e_t‖² = 1 - 2p_t + Σp²; its norm is averaged over t drawn from p. Close to a one-hot p,
-    cancellation leaves both norms an absolute accuracy of about 1e-8.
+    Three measure the gradient. The Jacobian J = diag(p) - ppᵀ has the Frobenius norm ‖J‖² = Σp² - 2Σp³ + (Σp²)²:
+    attention passes a gradient g by p on as Jg, and for g ~ N(0, I) E‖Jg‖² = tr JᵀJ = ‖J‖². Its trace is Σp(1 - p), n
+    times the mean derivative of a probability by its own logit. The gradient of -log p_t by the logits, which a loss
+    passes on, is p - e_t, with ‖p - e_t‖² = 1 - 2p_t + Σp²; its norm is averaged over t drawn from p. Close to a
+    one-hot p, cancellation leaves both norms an absolute accuracy of about 1e-8.
 
     All correlations share the exponentials of the other keys, taken relative to the largest of these; where the first
     key's logit is larger still, they are shrunk.
@@ -73,7 +77,7 @@ def statistics_at(rows: Rows, scale: float) -> np.ndarray:
         distance += 1 + sum_p2[i, :, None]  # not negative, rounded or not: Σp² ≥ p_t² ≥ 2p_t - 1, exact for p_t ≥ 1/2
         gradient[i] += share[i] * np.vecdot(e, np.sqrt(distance, out=distance))
     n = e.shape[-1] + 1
-    return np.stack([entropy / np.log(n), 1 / normaliser, np.exp(entropy), jacobian, gradient])
+    return np.stack([entropy / np.log(n), 1 / normaliser, np.exp(entropy), jacobian, gradient, 1 - sum_p2])
 
 
 def even_gradient(n: np.ndarray) -> np.ndarray:
@@ -84,7 +88,12 @@ def even_gradient(n: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(1 - 1 / n))
 
 
+def even_jacobian(n: np.ndarray) -> np.ndarray:
+    """The Jacobian's norm of an even softmax over n keys, √(n - 1)/n; most rows between even and one-hot have more."""
+    return np.asarray(np.sqrt(n - 1) / n)
+
+
 def bounds(n: np.ndarray) -> dict[str, tuple[np.ndarray | float, np.ndarray | float]]:
     """The least and the largest value that each of `STATISTICS` can have for n keys."""
-    ends = ((0, 1), (1 / n, 1), (1, n), (0, 1 / 2), (0, even_gradient(n)))
+    ends = ((0, 1), (1 / n, 1), (1, n), (0, 1 / 2), (0, even_gradient(n)), (0, 1 - 1 / n))
     return dict(zip(STATISTICS, ends, strict=True))

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from stages.common.statistics import Estimate
-from stages.landscape.rows import even_gradient
+from stages.landscape.rows import even_gradient, even_jacobian
 
 KEY = ["dimension", "length", "correlation"]
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
 DIVISORS = {"unscaled": 0.0, "by_root_d": 0.5, "by_d": 1.0}  # exponents of the scales 1, 1/√d and 1/d
+GRADIENTS = ("gradient", "trace", "jacobian")  # measures of what softmax passes on: `relative_` to an even row's
 
 
 def named(rho: float) -> str:
@@ -31,7 +32,12 @@ def with_interval(name: str) -> tuple[str, str, str]:
 
 def criteria(n: np.ndarray) -> tuple[tuple[str, str, np.ndarray], ...]:
     """What thresholds are set for: a statistic, what it is a multiple of, and what an even softmax has."""
-    return (("relative_gradient", "gradient_norm", even_gradient(n)), ("discrimination", "largest_probability", 1 / n))
+    return (
+        ("relative_gradient", "gradient_norm", even_gradient(n)),
+        ("relative_trace", "trace", 1 - 1 / n),
+        ("relative_jacobian", "jacobian_norm", even_jacobian(n)),
+        ("discrimination", "largest_probability", 1 / n),
+    )
 
 
 def verdicts(cells: pd.DataFrame, least_gradient: float, least_discrimination: float) -> np.ndarray:
@@ -91,14 +97,37 @@ def _from_there_on(dimensions: np.ndarray, held: np.ndarray) -> int:
     return int(dimensions[start]) if start < dimensions.size else 0
 
 
+def _largest_growth(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
+    """The largest factor by which a mean grows from one dimension to the next, 0 where it was 0 already.
+
+    Dimensions have draws of their own, so relative errors add up as squares. The interval ends at the largest of all
+    lower and of all upper ends.
+    """
+    value, low, high = cells[list(with_interval(name))].to_numpy().T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = value[1:] / value[:-1]
+        below, above = (value - low) / value, (high - value) / value
+    ends = (
+        factor,
+        factor * (1 - np.hypot(below[1:], above[:-1])),
+        factor * (1 + np.hypot(above[1:], below[:-1])),
+    )
+    largest = [float(np.nan_to_num(end).max()) for end in ends]
+    return Estimate(largest[0], max(largest[1], 0.0), largest[2], int(cells["trials"].min())).as_metrics()
+
+
 def extreme(estimates: list[dict[str, float | int]], lowest: bool) -> dict[str, float | int]:
     """The lowest, or largest, of estimates, whose interval ends at the lowest, or largest, of all ends."""
     pick = min if lowest else max
-    return {name: pick(e[name] for e in estimates) for name in ("value", "low", "high")} | {"n": estimates[0]["n"]}
+    found = {name: pick(e[name] for e in estimates) for name in ("value", "low", "high")}
+    return found | {"n": min(e["n"] for e in estimates)}
 
 
 def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What holds at every length: of independent q and k, and from which dimension on 1/√d is outside if they align.
+
+    Where a threshold is crossed is told by two dimensions: the last on one side of it by its whole interval, and the
+    first from which on all are on the other. If that is twice the other, the map places it no better.
 
     Args:
         by_length: `metrics` by length and correlation.
@@ -109,21 +138,26 @@ def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
         extremes = (
             ("lowest_gradient_by_root_d", "by_root_d", "lowest_relative_gradient"),
             ("lowest_discrimination_by_root_d", "by_root_d", "lowest_discrimination"),
-            ("largest_gradient_unscaled", "unscaled", "relative_gradient"),
+            ("lowest_jacobian_by_root_d", "by_root_d", "lowest_relative_jacobian"),
             ("largest_discrimination_by_d", "by_d", "discrimination"),
+            *((f"largest_{name}_unscaled", "unscaled", f"relative_{name}") for name in GRADIENTS),
+            *((f"largest_growth_of_{name}_unscaled", "unscaled", f"growth_of_{name}") for name in GRADIENTS),
         )
         found["independent"] = {
             name: extreme([of[scale][quantity] for of in independent], name.startswith("lowest"))
             for name, scale, quantity in extremes
         }
-        found["jacobian_halves_from_dimension"] = {
-            length: of[named(0)]["unscaled"]["dimension_where_jacobian_halves"] for length, of in by_length.items()
+        found |= {
+            name: {length: of[named(0)]["unscaled"][name] for length, of in by_length.items()}
+            for name in ("jacobian_halves_from_dimension", "jacobian_not_halved_to_dimension")
         }
-    outside = {
-        rho: [d for of in by_length.values() if (d := of[rho]["by_root_d"]["outside_from_dimension"])]
-        for rho in next(iter(by_length.values()))
+    by_root_d = {rho: [of[rho]["by_root_d"] for of in by_length.values()] for rho in next(iter(by_length.values()))}
+    outside = {rho: [d for one in of if (d := one["outside_from_dimension"])] for rho, of in by_root_d.items()}
+    inside = {rho: [one["widest_dimension_inside"] for one in of] for rho, of in by_root_d.items()}
+    return found | {
+        "by_root_d_outside_from_dimension": {rho: min(d, default=0) for rho, d in outside.items()},
+        "by_root_d_inside_to_dimension": {rho: min(d) for rho, d in inside.items()},
     }
-    return found | {"by_root_d_outside_from_dimension": {rho: min(d, default=0) for rho, d in outside.items()}}
 
 
 def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
@@ -133,28 +167,32 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
         cells, zone: the rows of that length and correlation, dimensions growing.
 
     Returns:
-        Estimates are of the widest dimension but for the lowest ones. A dimension that does not exist is 0.
+        Estimates are of the widest dimension but for the lowest ones and growth. A dimension that does not exist is 0.
     """
     found: dict[str, Any] = {"dimensions": len(zone)}
+    dimensions = zone["dimension"].to_numpy()
     at = {name: cells[cells["exponent"] == exponent] for name, exponent in DIVISORS.items()}
     for name, rows in at.items():
         found[name] = {
             "dimensions_inside": int((rows["zone"] == INSIDE).sum()),
             "dimensions_outside": int((rows["zone"] == OUTSIDE).sum()),
+            "dimensions_undecided": int((rows["zone"] == UNDECIDED).sum()),
+            "widest_dimension_inside": int(dimensions[rows["zone"] == INSIDE].max(initial=0)),
+            "outside_from_dimension": _from_there_on(dimensions, rows["zone"].to_numpy() == OUTSIDE),
             "relative_gradient": _estimate(rows, "relative_gradient", -1),
             "discrimination": _estimate(rows, "discrimination", -1),
         }
-    dimensions = zone["dimension"].to_numpy()
-    unscaled, by_root_d = (at[name]["zone"].to_numpy() for name in ("unscaled", "by_root_d"))
-    jacobian, of_scaled = (at[name]["jacobian_norm"].to_numpy() for name in ("unscaled", "by_root_d"))
+    unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in DIVISORS)
+    halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2
     found["unscaled"] |= {
-        "widest_dimension_inside": int(dimensions[unscaled == INSIDE].max(initial=0)),
-        "dimension_where_jacobian_halves": int(next(iter(dimensions[jacobian < of_scaled / 2]), 0)),
+        "jacobian_halves_from_dimension": int(next(iter(dimensions[halved]), 0)),
+        "jacobian_not_halved_to_dimension": int(dimensions[whole].max(initial=0)),
+        **{f"relative_{name}": _estimate(at["unscaled"], f"relative_{name}", -1) for name in GRADIENTS},
+        **{f"growth_of_{name}": _largest_growth(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
     }
     found["by_root_d"] |= {
-        "outside_from_dimension": _from_there_on(dimensions, by_root_d == OUTSIDE),
-        "lowest_relative_gradient": _lowest(at["by_root_d"], "relative_gradient"),
-        "lowest_discrimination": _lowest(at["by_root_d"], "discrimination"),
+        f"lowest_{name}": _lowest(at["by_root_d"], name)
+        for name in ("relative_gradient", "relative_jacobian", "discrimination")
     }
     widest = zone.iloc[-1]
     found["zone"] = {
