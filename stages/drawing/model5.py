@@ -50,8 +50,8 @@ def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
     headline(
         figure,
         f"Model 5's test loss {_course(dynamics, 'test_loss')} nats/token",
-        f"{_seeds(dynamics)} Training loss of each batch, test loss of fixed windows. Dotted: what guessing and counts of the "
-        "training text reach.",
+        f"{_seeds(dynamics)} Training loss of each batch, test loss of fixed windows. Dotted: what guessing and "
+        "counts of the training text reach.",
     )
     return figure
 
