@@ -97,7 +97,8 @@ def kept_run(folder: Path) -> str:
             "(no loss is given; guessing costs ln 50257 = 10.825)",
             f"training loss {training['first_train_loss']:.3f} at first, {training['last_train_loss']:.3f} in the last "
             f"step; test loss {training['first_test_loss']:.3f} and {training['last_test_loss']:.3f}. On the same "
-            f"windows counts reach {found['loss_of_unigrams']:.2f} (unigrams) and {found['loss_of_bigrams']:.2f} (bigrams)",
+            f"windows counts reach {found['loss_of_unigrams']:.2f} (unigrams) and "
+            f"{found['loss_of_bigrams']:.2f} (bigrams)",
         ),
         ("the QKV weights widen (W5)", f"σ grows by {100 * value('growth_of_std'):.0f} %"),
         (
