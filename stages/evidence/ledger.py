@@ -13,6 +13,7 @@ from stages.evidence.judge import Claim, Remark, Requirement
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
 CHI, EXACT = "exact, χ²", "none: all of them"
 NO_GPT2 = "no GPT-2 among the inputs; its reference figure: {}"
+NO_MAP = "needs a map over logit scales with 0 among goldilocks.correlations, no older than this claim's measures"
 NO_ABLATION = "needs a training without LayerNorm beside it: make ablations"
 NO_SNAPSHOTS = "needs snapshots soon enough after the start, and for an order several blocks"
 GRADIENT, DISCRIMINATION = "goldilocks.thresholds.least_gradient", "goldilocks.thresholds.least_discrimination"
@@ -94,7 +95,7 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement(f"{MAP}.largest_growth_of_trace_unscaled", Below(1.0), "its largest factor", DIAGONAL),
         Requirement(f"{MAP}.largest_jacobian_unscaled", Below("vanished"), ATTENTION, ATTENTION),
         Requirement(f"{MAP}.largest_growth_of_jacobian_unscaled", Below(1.0), "its largest factor", ATTENTION),
-        absent="needs a map over logit scales with 0 among goldilocks.correlations",
+        absent=NO_MAP,
         remarks=(
             Remark(f"at the articles' d, of an even row's: {LOSS}", f"{DRAWN}.unscaled.relative_gradient"),
             Remark(DIAGONAL, f"{DRAWN}.unscaled.relative_trace"),
@@ -119,7 +120,7 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement(f"{MAP}.largest_discrimination_by_d", Below(DISCRIMINATION), "discrimination at 1/d, there"),
         Requirement("ablations.without_layernorm.share_in_zone", Above(0.0),
                     "share of heads in the zone after training, with LayerNorm less without", unit="seed"),
-        absent="needs a map over logit scales with 0 among goldilocks.correlations, and make ablations",
+        absent=f"{NO_MAP}; for normalisation: make ablations",
         least=2,
         remarks=(Remark("lowest ‖J‖ at 1/√d, of an even row's", f"{MAP}.lowest_jacobian_by_root_d"),
                  Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
