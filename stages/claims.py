@@ -29,7 +29,7 @@ from stages.common import cli, files, params, statistics, tables
 from stages.config import train as train_config
 from stages.config.claims import Run, Settings
 from stages.evidence.criteria import Known
-from stages.evidence.judge import REPRODUCED, VERDICTS, ledger
+from stages.evidence.judge import VERDICTS, ledger
 from stages.evidence.ledger import CLAIMS
 from stages.evidence.tensors import shares
 
@@ -138,7 +138,7 @@ def main() -> None:
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
     found = (
         {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
-        | {"reproduced_by_construction": sum(e["by_construction"] and e["verdict"] == REPRODUCED for e in entries)}
+        | {"by_construction": counted([entry for entry in entries if entry["by_construction"]])}
         | {"family": family(entries), "beyond_control": here["ablations"].get("control", {}).get("beyond", {})}
         | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries}
     )

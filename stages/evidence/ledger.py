@@ -13,6 +13,7 @@ from stages.evidence.judge import Claim, Remark, Requirement
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
 CHI, EXACT = "exact, χ²", "none: all of them"
 NO_GPT2 = "no GPT-2 among the inputs; its reference figure: {}"
+NO_MAP = "needs a map over logit scales with 0 among goldilocks.correlations, no older than this claim's measures"
 NO_ABLATION = "needs a training without LayerNorm beside it: make ablations"
 NO_SNAPSHOTS = "needs snapshots soon enough after the start, and for an order several blocks"
 NO_CONTROL = "needs the control on shuffled tokens of these very trainings (make ablations), and for an order blocks"
@@ -110,7 +111,7 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement(f"{MAP}.largest_growth_of_trace_unscaled", Below(1.0), "its largest factor", DIAGONAL),
         Requirement(f"{MAP}.largest_jacobian_unscaled", Below("vanished"), ATTENTION, ATTENTION),
         Requirement(f"{MAP}.largest_growth_of_jacobian_unscaled", Below(1.0), "its largest factor", ATTENTION),
-        absent="needs a map over logit scales with 0 among goldilocks.correlations",
+        absent=NO_MAP,
         remarks=(
             Remark(f"at the articles' d, of an even row's: {LOSS}", f"{DRAWN}.unscaled.relative_gradient"),
             Remark(DIAGONAL, f"{DRAWN}.unscaled.relative_trace"),
