@@ -139,11 +139,11 @@ def findings(reports: Path) -> str:
             return "undecided (it has not learned to attend)"
         return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+")
 
-    def fold(condition: str) -> float:
-        return math.exp(known.at(f"ablations.conditions.{condition}.drift.value"))
+    def of_seeds(condition: str, quantity: str) -> list[float]:
+        return sorted(known.at(f"ablations.conditions.{condition}.by_seed.{quantity}").values())
 
     template = Template(FINDINGS.read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
-    return str(template.render(at=known.at, told=told, added=added, fold=fold))
+    return str(template.render(at=known.at, told=told, added=added, of_seeds=of_seeds, exp=math.exp))
 
 
 MAKERS: dict[str, Callable[[], str]] = {

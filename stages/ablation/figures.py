@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,13 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM, STARTS
 from stages.ablation.summary import chosen
-from stages.common import statistics
 from stages.common.palette import CHANGES, GREY, SCALINGS
 from stages.drawing.style import headline, ink, key, label_edges, small_multiples
 
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
 LOSS = "test loss (nats/token)"
-OVER_SEEDS = "Means over seeds; bands: 95 % intervals."
 
 
 def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
@@ -35,38 +32,53 @@ def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str
     return drawn
 
 
-def named(name: str, found: dict[str, Any]) -> str:
-    """A condition as a row's label says it, with what keeps it from being compared."""
-    diverged = f" ({found['diverged']} diverged)" if found["diverged"] else ""
-    return CONDITIONS[name].label + diverged + ("" if found["attends"] else " *")
+def named(name: str, found: dict[str, Any], beyond: int) -> str:
+    """A condition as a row's label says it, with what keeps it from being compared.
+
+    Args:
+        beyond: seeds that end worse than they began.
+    """
+    lost = found["diverged"] + beyond
+    return CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + ("" if found["attends"] else " *")
 
 
 def test_loss(conditions: dict[str, Any], width: float) -> Figure:
     """The last test loss of each condition with its interval over seeds, and beside it less the base's, by pairs.
 
-    A condition that has not learned to attend is hollow.
+    Of a condition that has not learned to attend there are only the seeds, hollow, but for those that broke down.
     """
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
     figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     order = sorted(names, key=lambda name: -conditions[name]["last_test_loss"]["value"])
-    for axes, quantity in zip(panels, ("last_test_loss", "added_loss"), strict=True):
-        for y, name in enumerate(order):
-            e = conditions[name][quantity]
-            axes.plot([e["low"], e["high"]], [y, y], color=COLOURS[name], lw=2)
-            fill = COLOURS[name] if conditions[name]["attends"] else "white"
-            axes.plot(e["value"], y, "o", ms=5, color=COLOURS[name], markerfacecolor=fill)
+    base = conditions[BASE]["by_seed"]["last_test_loss"]
+    beyond = dict.fromkeys(order, 0)
+    for y, name in enumerate(order):
+        found, colour = conditions[name], COLOURS[name]
+        if found["attends"]:
+            for axes, quantity in zip(panels, ("last_test_loss", "added_loss"), strict=True):
+                e = found[quantity]
+                axes.plot([e["low"], e["high"]], [y, y], color=colour, lw=2)
+                axes.plot(e["value"], y, "o", ms=5, color=colour)
+            continue
+        for seed, loss in found["by_seed"]["last_test_loss"].items():
+            beyond[name] += loss > found["first_test_loss"]["value"]
+            if loss <= found["first_test_loss"]["value"]:
+                panels[0].plot(loss, y, "o", ms=4, color=colour, markerfacecolor="white")
+                panels[1].plot(loss - base[seed], y, "o", ms=4, color=colour, markerfacecolor="white")
+    for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(3))
-    panels[0].set_yticks(range(len(order)), [named(name, conditions[name]) for name in order])
+    panels[0].set_yticks(range(len(order)), [named(name, conditions[name], beyond[name]) for name in order])
     panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")
-    worst, best = (CONDITIONS[order[end]].label for end in (0, -1))
+    compared = [name for name in order if conditions[name]["attends"]]
+    worst, best = (CONDITIONS[compared[end]].label if compared else "none" for end in (0, -1))
     headline(
         figure,
-        f"Test loss ends lowest with {best}, highest with {worst}" if order else "No test loss was kept",
+        f"Test loss ends lowest with {best}, highest with {worst}" if compared else "No condition attends",
         f"Means over seeds and their 95 % intervals, each condition at its best learning rate. Base: "
-        f"{CONDITIONS[BASE].label}. *: has not learned to attend.",
+        f"{CONDITIONS[BASE].label}. *: has not learned to attend; its seeds.",
         "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
     )
     return figure
@@ -86,28 +98,26 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
         for name in names:
             label = CONDITIONS[name].label.split(", ")[0]
             by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
-            _mean_and_band(axes, by_seed, COLOURS[name])
-            last[label] = (float(by_seed.mean(axis=1).iloc[-1]), COLOURS[name])
+            _line_each(axes, by_seed, COLOURS[name])
+            last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
         axes.set_title(title)
         key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
-    low, high = grid[0, 0].get_ylim()
-    grid[0, 0].set_ylim(low, high + 0.3 * (high - low))  # room for the names
+    losses = runs.loc[runs["quantity"] == "test_loss"]
+    low, high = losses["value"].min(), losses.loc[losses["step"] == 0, "value"].max()
+    grid[0, 0].set_ylim(low - 0.2, high + 0.3 * (high - low))  # room for the names
     label_edges(grid, "step (updates)", LOSS)
     headline(
         figure,
         "Test loss over training, by start and scaling, and with one change",
-        f"{OVER_SEEDS} In each panel, in order of the last loss.",
+        "A line for each seed, cut off where it breaks down. In each panel, in order of the last loss.",
         "Panels for each start with a line for each scaling, and one with other changes.",
     )
     return figure
 
 
-def _mean_and_band(axes: Axes, by_seed: pd.DataFrame, colour: str, least: float = -np.inf) -> None:
-    """The mean over seeds (columns) by step or block (rows), and the 95 % band, cut off at `least`."""
-    estimates = [statistics.mean_interval(row.dropna()) for _, row in by_seed.iterrows()]
-    axes.plot(by_seed.index, [e.value for e in estimates], color=colour, lw=1.5)
-    low = np.maximum([e.low for e in estimates], least)
-    axes.fill_between(by_seed.index, low, [e.high for e in estimates], color=colour, alpha=0.15, lw=0)
+def _line_each(axes: Axes, by_seed: pd.DataFrame, colour: str) -> None:
+    """A line for each seed (columns) by step or block (rows)."""
+    axes.plot(by_seed.index, by_seed.to_numpy(), color=colour, lw=0.8)
 
 
 def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
@@ -147,7 +157,7 @@ def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
 
 
 def layernorm(runs: pd.DataFrame, width: float) -> Figure:
-    """With and without LayerNorm, mean over seeds with the 95 % band: gradients and activations by block."""
+    """With and without LayerNorm, a line for each seed: gradients and activations by block."""
     figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
     panels = figure.subplots(2, 2)
     shown = (
@@ -162,7 +172,7 @@ def layernorm(runs: pd.DataFrame, width: float) -> Figure:
             found = chosen(runs, name, quantity)
             found = found[found["step"] == found.groupby("seed")["step"].transform("max")]
             by_seed = found.pivot(index="block", columns="seed", values="value")
-            _mean_and_band(axes, by_seed, COLOURS[name], 1e-3 if "rms" in quantity else -np.inf)
+            _line_each(axes, by_seed, COLOURS[name])
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if "rms" in quantity:
@@ -175,7 +185,7 @@ def layernorm(runs: pd.DataFrame, width: float) -> Figure:
     headline(
         figure,
         "What LayerNorm does to gradients (above) and activations (below)",
-        f"{OVER_SEEDS} RMS: at the end of training.",
+        "A line for each seed. RMS: at the end of training.",
         "Logarithm of the gradient's norm, how it jumps from step to step, the size of what enters each block "
         "and of what its attention sees, by block.",
     )

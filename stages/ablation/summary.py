@@ -12,6 +12,7 @@ from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM
 from stages.common import statistics
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
+SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
 NOTHING: BySeed = pd.Series(dtype=float)
 
 
@@ -183,6 +184,11 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
             quantity: statistics.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
         }
         found |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        found["by_seed"] = {
+            quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
+            for quantity in SHOWN
+            if quantity in of
+        }
         found |= {"attends": attends(found, thresholds)}
         if added := difference(of.get("last_test_loss", NOTHING), by_condition[BASE].get("last_test_loss", NOTHING)):
             found["added_loss"] = added

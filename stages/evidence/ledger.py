@@ -136,7 +136,7 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement(f"{MAP}.largest_discrimination_by_d", Below(DISCRIMINATION), "discrimination at 1/d, there"),
         Requirement("ablations.without_layernorm.share_in_zone", Above(0.0),
                     "share of heads in the zone after training, with LayerNorm less without", unit="seed"),
-        absent="needs a map over logit scales with 0 among goldilocks.correlations, and make ablations",
+        absent=f"{NO_MAP}; for normalisation: make ablations",
         least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("lowest ‖J‖ at 1/√d, of an even row's", f"{MAP}.lowest_jacobian_by_root_d"),
                  Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",

@@ -26,7 +26,8 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         labels: the conditions' names for people.
         usual: the condition that others are compared with.
     """
-    marked = {name: label + ("" if conditions.get(name, {}).get("attends") else " *") for name, label in labels.items()}
+    unable = [labels[name] for name, found in conditions.items() if not found["attends"]]
+    conditions = {name: found for name, found in conditions.items() if found["attends"]}
     shown = {name: label for name, label in OUTCOMES.items() if any(name in found for found in conditions.values())}
 
     def frame(outcome: int) -> Columns:
@@ -34,13 +35,13 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         found = {condition: found[name] for condition, found in conditions.items() if name in found}
         ordered = sorted(found, key=lambda condition: float(found[condition]["value"]))
         return {
-            "condition": [marked[condition] for condition in ordered],
+            "condition": [labels[condition] for condition in ordered],
             "value": [found[condition]["value"] for condition in ordered],
             "low": [found[condition]["low"] for condition in ordered],
             "high": [found[condition]["high"] for condition in ordered],
         }
 
-    colour = {"condition": {"test": f"datum.condition == '{marked[usual]}'", "value": INK}, "value": BLUE}
+    colour = {"condition": {"test": f"datum.condition == '{labels[usual]}'", "value": INK}, "value": BLUE}
     y = field("condition", None, "nominal", sort=None, axis={"grid": False, "labelLimit": 240})
     hover = told(condition="condition", value="mean#", low="from#", high="to#")
     shared = {"color": colour, "tooltip": hover, "y": y}
@@ -60,5 +61,6 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         },
     )
     controls = (Control("outcome", "compare by", list(shown.values())),)
-    about = "What training ended with in each condition, mean and interval over seeds; *: has not learned to attend"
+    without = f"; without those that have not learned to attend: {', '.join(unable)}" if unable else ""
+    about = f"What training ended with in each condition, mean and interval over seeds{without}"
     return Explorer("test_loss", "With one choice made otherwise", controls, frame, (spec,), (about,))
