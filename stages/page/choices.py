@@ -27,7 +27,7 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         usual: the condition that others are compared with.
     """
     unable = [labels[name] for name, found in conditions.items() if not found["attends"]]
-    conditions = {name: found for name, found in conditions.items() if found["attends"]}
+    conditions = {name: found for name, found in conditions.items() if found["attends"]} or conditions
     shown = {name: label for name, label in OUTCOMES.items() if any(name in found for found in conditions.values())}
 
     def frame(outcome: int) -> Columns:
