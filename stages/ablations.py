@@ -74,10 +74,7 @@ def control(seeds: list[int]) -> dict[str, Any]:
     found = growth.of_seeds(growth.tidy(weights), int(weights["step"].max()))
     return {
         **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
-        "by_seed": {
-            name: {f"seed_{seed}": value for seed, value in zip(sorted(seeds), of.tolist(), strict=True)}
-            for name, of in found.items()
-        },
+        "by_seed": growth.by_name(found, seeds),
         "made_with": made_by[seeds[0]]["train"],
     }
 

@@ -8,8 +8,8 @@ here`, with the reason and, where there is one, a reference figure marked as suc
 
 The same is asked of a kept run at the articles' own size, from its metrics.
 
-Reads:  reports/metrics/, reports/ablations/metrics.json, and of the kept run reports/paper/metrics/ and
-        reports/paper/tables/layernorm.parquet
+Reads:  reports/metrics/, data/growth.json, reports/ablations/metrics.json, and of the kept run reports/paper/metrics/
+        and reports/paper/tables/layernorm.parquet
 Writes: data/claims.json (everything), reports/metrics/claims.json (verdicts and estimates), and
         reports/metrics/headlines.json (the few numbers that `dvc metrics` and `dvc exp show` show)
 
@@ -40,6 +40,7 @@ MOVE = (
 )  # fmt: skip
 """The settings of `train` that how weights move depends on."""
 STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
+GROWTH = files.DATA / "growth.json"
 LAYERNORM = "layernorm.parquet"
 GPT2 = "gpt2"
 REFERENCES = {"gamma_in_range": {"gpt2-medium": 0.247768, "gpt2-large": 0.0489191, "gpt2-xl": 0.0160374}}
@@ -105,18 +106,22 @@ def headlines(known: Known) -> dict[str, float]:
     return found
 
 
-def beside_control(dynamics: Mapping[str, Any], ablations: dict[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
+def beside_control(growth: Mapping[str, Any], ablations: dict[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
     """The ablations' metrics with `control.beyond`: how much more QKV weights moved than on shuffled tokens, by pairs.
 
     Nothing is added if there is no control of trainings with these settings.
+
+    Args:
+        growth: how the weights of each seed moved.
+        train: the settings that they were trained with.
     """
     control = ablations.get("control", {})
     made_with = control.get("made_with", {})
-    if any(made_with.get(name) != train[name] for name in MOVE) or "by_seed" not in dynamics:
+    if any(made_with.get(name) != train[name] for name in MOVE):
         return ablations
     beyond = {}
     for name, of_control in control["by_seed"].items():
-        of_text = dynamics["by_seed"].get(name, {})
+        of_text = growth.get(name, {})
         pairs = [of_text[seed] - of_control[seed] for seed in of_text.keys() & of_control.keys()]
         if pairs:
             beyond[name] = statistics.mean_interval(sorted(pairs)).as_metrics()
@@ -130,7 +135,7 @@ def main() -> None:
     train, _ = params.load("train", train_config.Settings, train_config.Run)
     here = {name: files.read_metrics(name) for name in STAGES}
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
-    here["ablations"] = beside_control(here["dynamics"], ablations, train.model_dump())
+    here["ablations"] = beside_control(files.read_json(GROWTH), ablations, train.model_dump())
     entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM), margins))
     kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
     for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):

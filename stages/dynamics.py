@@ -5,8 +5,8 @@ every number is a mean over them with Student's t interval. Growth is measured f
 last snapshot.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
-Writes: data/dynamics.parquet, reports/metrics/dynamics.json, of each run reports/metrics/train/seed-<s>.json, and
-        reports/plots/{train_loss,test_loss,std_by_block}.csv
+Writes: data/dynamics.parquet, data/growth.json (how the weights of each seed moved), reports/metrics/dynamics.json, of
+        each run reports/metrics/train/seed-<s>.json, and reports/plots/{train_loss,test_loss,std_by_block}.csv
 
 example: python -m stages.dynamics
 """
@@ -14,6 +14,7 @@ example: python -m stages.dynamics
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from stages.evidence import growth
 from stages.evidence.growth import KEY
 
 OUTPUT = files.DATA / "dynamics.parquet"
+GROWTH = files.DATA / "growth.json"
 WHOLE_MODEL = -1
 OF_UPDATES = ("gradient_norm", "update_ratio")
 MEAN_OVER_HEADS = ("normalised_entropy", "largest_probability", "logit_std")
@@ -55,9 +57,12 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
-def growth_metrics(values: pd.DataFrame, last: int) -> dict[str, Any]:
-    """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth."""
-    found = growth.of_seeds(values, last)
+def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth.
+
+    Args:
+        found: what `growth.of_seeds` says of it.
+    """
     by_block = growth.relative(values, "std", last)
     result = growth.estimates(found)
     if by_block.shape[1] > 1:
@@ -66,14 +71,9 @@ def growth_metrics(values: pd.DataFrame, last: int) -> dict[str, Any]:
     for name, step in (("first", 0), ("last", last)):
         ratio = growth.by_seed_and_block(values, "update_ratio", step)
         result[f"{name}_update_ratio"] = statistics.mean_interval(ratio.mean(1))
-    seeds = sorted(values["seed"].unique())
     return {name: estimate.as_metrics() for name, estimate in result.items()} | {
         "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
         "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
-        "by_seed": {
-            name: {f"seed_{seed}": value for seed, value in zip(seeds, of.tolist(), strict=True)}
-            for name, of in found.items()
-        },
     }
 
 
@@ -85,7 +85,6 @@ def attention_metrics(losses: pd.DataFrame) -> dict[str, Any]:
     first = at.groupby("seed").first()
     return {
         "cost_of_deleting_attention": statistics.mean_interval(cost).as_metrics(),
-        "lowest_cost_of_deleting_attention": cost.min(),
         "gain_on_unigrams": statistics.mean_interval(first["unigram"] - last["test"]).as_metrics(),
         "loss_of_unigrams": first["unigram"].iloc[0],
         "loss_of_bigrams": first["bigram"].iloc[0],
@@ -165,6 +164,8 @@ def main() -> None:
         for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
     }
     start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
+    found = growth.of_seeds(values, last) if last > 0 else {}
+    files.write_json(GROWTH, files.rounded(growth.by_name(found, run.seeds)))
     files.write_metrics(
         "dynamics",
         {
@@ -175,7 +176,7 @@ def main() -> None:
         | early_metrics(values, early.tolist())
         | final
         | attention_metrics(losses)
-        | (growth_metrics(values, last) if last > 0 else {}),
+        | (growth_metrics(values, last, found) if last > 0 else {}),
     )
     with files.atomic_directory(files.METRICS / "train") as folder:
         for seed in run.seeds:

@@ -84,6 +84,12 @@ def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
     }
 
 
+def by_name(found: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
+    """What `of_seeds` gave, as names and values of JSON."""
+    names = [f"seed_{seed}" for seed in sorted(seeds)]
+    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in found.items()}
+
+
 def estimates(found: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
     """What `of_seeds` gave, over seeds."""
     return {
