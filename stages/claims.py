@@ -2,8 +2,9 @@
 
 `stages/evidence/` declares every claim with its statistic, unit of replication, interval and criterion, fixed
 beforehand. A verdict is `reproduced` if the whole interval meets the criterion, `not reproduced` if none of it does,
-`undecided` between, and where a training is the unit and there is but one. What the run did not measure is `not
-measured here`, with the reason and, where there is one, a reference figure marked as such.
+`undecided` between, and where a training is the unit and there is but one. If several measures of the same statement
+were declared and decide differently, it is `depends on the measure`. What the run did not measure is `not measured
+here`, with the reason and, where there is one, a reference figure marked as such.
 
 The same is asked of a kept run at the articles' own size, from its metrics.
 
@@ -28,7 +29,7 @@ from stages.common import cli, files, params, statistics, tables
 from stages.config import train as train_config
 from stages.config.claims import Run, Settings
 from stages.evidence.criteria import Known
-from stages.evidence.judge import VERDICTS, ledger
+from stages.evidence.judge import REPRODUCED, VERDICTS, ledger
 from stages.evidence.ledger import CLAIMS
 from stages.evidence.tensors import shares
 
@@ -54,10 +55,10 @@ HEADLINES = {
 """What a run comes to: a metric and a factor, by the name that heads a column of DVC's tables. All fit on a screen."""
 
 
-def with_shares(metrics: dict[str, Any], layernorm: Path, root_seed: int) -> dict[str, Any]:
+def with_shares(metrics: dict[str, Any], layernorm: Path) -> dict[str, Any]:
     """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures."""
     thresholds = tables.parameters(layernorm)["layernorm"]
-    found = shares(pd.read_parquet(layernorm), thresholds, root_seed)
+    found = shares(pd.read_parquet(layernorm), thresholds)
     others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in found.items()}
     references = {
         share: {model: value for model, value in of.items() if model not in found[share]}
@@ -124,20 +125,21 @@ def beside_control(dynamics: Mapping[str, Any], ablations: dict[str, Any], train
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.claims")
-    settings, run = params.load("claims", Settings, Run)
+    settings, _ = params.load("claims", Settings, Run)
     margins = settings.model_dump()
     train, _ = params.load("train", train_config.Settings, train_config.Run)
     here = {name: files.read_metrics(name) for name in STAGES}
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
     here["ablations"] = beside_control(here["dynamics"], ablations, train.model_dump())
-    entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM, run.root_seed), margins))
-    kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM, run.root_seed)
+    entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM), margins))
+    kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
     for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):
         entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
     found = (
         {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
-        | {"family": family(entries)}
+        | {"reproduced_by_construction": sum(e["by_construction"] and e["verdict"] == REPRODUCED for e in entries)}
+        | {"family": family(entries), "beyond_control": here["ablations"].get("control", {}).get("beyond", {})}
         | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries}
     )
     files.write_metrics("claims", found)

@@ -20,10 +20,14 @@ never do. Subtracting the row's maximum first leaves exp no argument above 0 at 
 small beside the largest term, which is 1. Neither helps where the dot product itself passes the largest number, as |q|²
 does in fp16 from d = 65,536 on.
 
+Shares of rows are of many, each with keys of its own, so that their exact intervals (Clopper and Pearson 1934) tell on
+which side of the criterion they lie; rows that share keys would fail together. `stages/landscape/failures.py` draws
+their logits without the vectors, so these are not rounded. That would move a logit about as much as its own rounding
+does, and no share so far that it shows. Errors, and shares of entries, are of fewer rows, whose vectors are rounded.
+
 Precision is another matter. Rounding moves a logit in proportion to its size, so whether a row's two largest become
-equal hardly depends on d or on the scaling: in bf16 it is about one row in fifty, in fp16 an eighth of that, and at
-which d that appears first is chance. What it does to the probabilities depends on the absolute error of the logits,
-which grows as √d where nothing is scaled.
+equal hardly depends on d or on the scaling: in bf16 it is about one row in fifty, in fp16 an eighth of that. What it
+does to the probabilities depends on the absolute error of the logits, which grows as √d where nothing is scaled.
 
 Reads:  parameters only.
 Writes: data/formats.parquet, reports/metrics/formats.json
@@ -35,14 +39,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from stages.common import cli, files, params, streams, tables
+from stages.common import cli, files, params, schemas, streams, tables
 from stages.common.floats import FLOAT64, FORMATS, Format, last_representable, rounded_to
 from stages.common.progress import Progress
+from stages.common.statistics import Estimate
 from stages.config.formats import Run, Settings
+from stages.landscape.failures import FAILURES, SCALINGS, SUBTRACTED, bracket, failures, shares, softmax
 
 OUTPUT = files.DATA / "formats.parquet"
 CHUNK_ELEMENTS = 2**14  # of vectors, so that a processor's caches hold them
@@ -51,19 +57,8 @@ SHOWN_DIMENSION = 16_384  # where the metrics tell how large dot products of ind
 
 REFERENCE = "float64"
 
-SCALINGS = {"unscaled": 0.0, "scaled": 0.5}
-"""To which power of d the dot products are divided by it."""
-
-SUBTRACTED = {"naive": False, "subtracted": True}
-"""Whether softmax first subtracts the row's maximum."""
-
 KEYS = {"independent": slice(1, None), "aligned": slice(0, -1)}
 """Which columns of `dot_products` are the row's: all keys independent of q, or the first one equal to it."""
-
-FAILURES = (
-    "dot_product_overflow", "exp_overflow", "sum_overflow", "not_finite", "subnormal_exp", "zero_exp", "equal_logits",
-)  # fmt: skip
-"""The columns of the table that are shares of rows in which something fails."""
 
 
 def exp_thresholds(number_format: Format) -> dict[str, float]:
@@ -122,31 +117,6 @@ def dot_products(
     return sums
 
 
-class Softmax(NamedTuple):
-    """What a softmax computes on its way, for logits (rows, keys)."""
-
-    arguments: np.ndarray
-    """The logits, less the row's maximum if that is subtracted: (rows, keys)."""
-
-    exp: np.ndarray
-    """(rows, keys)."""
-
-    total: np.ndarray
-    """Their sum, (rows, 1)."""
-
-    probabilities: np.ndarray
-    """(rows, keys)."""
-
-
-def softmax(z: np.ndarray, number_format: Format, subtract: bool) -> Softmax:
-    """Softmax over the last axis of z (rows, keys), each operation rounded to the format."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the failures looked for
-        arguments = rounded_to(z - z.max(-1, keepdims=True), number_format) if subtract else z
-        exp = rounded_to(np.exp(arguments), number_format)
-        total = rounded_to(exp.sum(-1, keepdims=True), number_format)
-        return Softmax(arguments, exp, total, rounded_to(exp / total, number_format))
-
-
 def outcome(
     products: np.ndarray, exact: np.ndarray, expected: np.ndarray, divisor: float, number_format: Format, subtract: bool
 ) -> dict[str, float | int]:
@@ -157,26 +127,17 @@ def outcome(
         exact: (rows, keys) logits of the vectors as drawn.
         expected: (rows, keys) their softmax.
     """
-    dots = rounded_to(products, number_format)
-    z = rounded_to(dots / divisor, number_format)
-    found = softmax(z, number_format, subtract)
+    failed, found = failures(products, exact, divisor, number_format, subtract)
     p = found.probabilities
-    row = np.arange(len(z))
-    second, first = exact.argsort(-1)[:, -2:].T  # where the two largest are
+    row, first = np.arange(len(p)), exact.argmax(-1)
     subnormal = (found.exp > 0) & (found.exp < number_format.smallest_normal)
     zero = found.exp == 0
-    exp_overflow = (np.isinf(found.exp) & np.isfinite(found.arguments)).any(-1)
-    finite = np.isfinite(p).all(-1)
+    finite = ~failed["not_finite"]
     error = np.abs(p[row, first] / expected[row, first] - 1)[finite]
     distance = 0.5 * np.abs(p - expected).sum(-1)[finite]
-    return {
-        "dot_product_overflow": np.isinf(dots).any(-1).mean(),
-        "exp_overflow": exp_overflow.mean(),
+    return {name: of_rows.mean() for name, of_rows in failed.items()} | {
         "sum_overflow": (np.isinf(found.total[:, 0]) & np.isfinite(found.exp).all(-1)).mean(),
-        "not_finite": 1 - finite.mean(),
         "subnormal_exp": subnormal.any(-1).mean(),
-        "zero_exp": zero.any(-1).mean(),
-        "equal_logits": ((z[row, first] == z[row, second]) & (exact[row, first] > exact[row, second])).mean(),
         "subnormal_entries": subnormal.mean(),
         "zero_entries": zero.mean(),
         "finite_rows": int(finite.sum()),
@@ -202,49 +163,48 @@ def softmax_work(rows: int, keys: int) -> int:
     return 3 * len(FORMATS) * len(SCALINGS) * len(SUBTRACTED) * len(KEYS) * rows * keys
 
 
-def first_dimension(dimensions: list[int], shares: list[float], appears: float) -> int:
-    """The smallest dimension at which a share is at least `appears`; 0 if there is none."""
-    return min((d for d, share in zip(dimensions, shares, strict=True) if share >= appears), default=0)
-
-
-def first_dimensions(lines: list[dict[str, Any]], appears: float) -> dict[str, Any]:
-    """{format: {scaling: {softmax: {keys: {first_FAILURE: d}}}}} from all lines of the table."""
-    found: dict[str, Any] = {}
+def first_dimensions(found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]], appears: float) -> dict[str, Any]:
+    """{format: {scaling: {softmax: {keys: {last_without_FAILURE: d, first_FAILURE: d}}}}} from `shares` at each d."""
+    tree: dict[str, Any] = {}
     for names in product(FORMATS, SCALINGS, SUBTRACTED, KEYS):
-        chosen = [e for e in lines if (e["format"], e["scaling"], e["softmax"], e["keys"]) == names]
-        dimensions = [e["dimension"] for e in chosen]
-        place = found
+        place = tree
         for name in names:
             place = place.setdefault(name, {})
         for failure in FAILURES:
-            place[f"first_{failure}"] = first_dimension(dimensions, [e[failure] for e in chosen], appears)
-    return found
+            ends = bracket({d: of[names][failure] for d, of in found.items()}, appears)
+            place[f"last_without_{failure}"], place[f"first_{failure}"] = ends
+    return tree
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.formats")
     settings, run = params.load("formats", Settings, Run)
-    rows, keys = settings.rows, settings.keys
+    rows, queries, keys = settings.rows, settings.queries, settings.keys
     dimensions = [2**power for power in range(1, settings.widest.bit_length())]
     shown = min(SHOWN_DIMENSION, settings.widest)
     lines: list[dict[str, Any]] = []
-    total = sum(dimensions) * (rows + keys) + len(dimensions) * softmax_work(rows, keys)
+    found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]] = {}
+    at_each = softmax_work(rows, keys) + softmax_work(queries, 3) + queries * keys
+    total = sum(dimensions) * (rows + keys) + len(dimensions) * at_each
     with Progress("formats", total, "number") as progress:
         for d in dimensions:
             dots = dot_products(run.root_seed, rows, keys, d, progress)
-            lines += outcomes(dots, d)
-            progress.add(softmax_work(rows, keys))
+            found[d] = shares(run.root_seed, queries, keys, d)
+            for line in outcomes(dots, d):
+                of_queries = found[d][line["format"], line["scaling"], line["softmax"], line["keys"]]
+                lines.append(line | {failure: share.value for failure, share in of_queries.items()})
+            progress.add(at_each)
             if d == shown:
                 largest = np.abs(dots[REFERENCE][:, KEYS["independent"]]).max()
 
-    columns = {name: [line[name] for line in lines] for name in lines[0]}
+    columns = {name: [line[name] for line in lines] for name in schemas.schema("formats").names}
     tables.write(OUTPUT, "formats", columns, {"formats": settings.model_dump(), "run": run.model_dump()})
     thresholds = {
         name: {"derived": exp_thresholds(f), "measured": measured_thresholds(f)} for name, f in FORMATS.items()
     }
     files.write_metrics(
         "formats",
-        first_dimensions(lines, settings.appears)
+        first_dimensions(found, settings.appears)
         | {"exp_thresholds": thresholds, "independent_dot_products": {"dimension": shown, "largest": largest}},
     )
 

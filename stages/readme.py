@@ -96,7 +96,9 @@ def kept_run(folder: Path) -> str:
         (
             "(no loss is given; guessing costs ln 50257 = 10.825)",
             f"training loss {training['first_train_loss']:.3f} at first, {training['last_train_loss']:.3f} in the last "
-            f"step; test loss {training['first_test_loss']:.3f} and {training['last_test_loss']:.3f}",
+            f"step; test loss {training['first_test_loss']:.3f} and {training['last_test_loss']:.3f}. On the same "
+            f"windows counts reach {found['loss_of_unigrams']:.2f} (unigrams) and "
+            f"{found['loss_of_bigrams']:.2f} (bigrams)",
         ),
         ("the QKV weights widen (W5)", f"σ grows by {100 * value('growth_of_std'):.0f} %"),
         (
@@ -133,6 +135,8 @@ def findings(reports: Path) -> str:
         return f"{value} [{low}, {high}]"
 
     def added(condition: str, digits: int = 2) -> str:
+        if not known.at(f"ablations.conditions.{condition}.attends"):
+            return "undecided (it has not learned to attend)"
         return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+")
 
     def fold(condition: str) -> float:

@@ -21,7 +21,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.ablation.conditions import ARTICLES, CONDITIONS
+from stages.ablation.conditions import BASE, CONDITIONS
 from stages.common import cli, files, params, tables
 from stages.config.report import Run, Settings
 from stages.page import choices, explorer, norms, scaling, vega, weights
@@ -123,7 +123,7 @@ def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension
         norms.by_block(table("layernorm"), pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
         weights.movement(table("dynamics")),
         weights.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
-        choices.outcomes(ablations["conditions"], labels, ARTICLES),
+        choices.outcomes(ablations["conditions"], labels, BASE),
     )
     return {each.name: each for each in found}
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from stages import formats
 from stages.common import floats, tables
 from stages.common.floats import FLOAT64, FORMATS, rounded_to
+from stages.common.statistics import share_interval
+from stages.landscape import failures
 
 WORDS = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
 NUMBERS = {
@@ -172,7 +175,7 @@ CASES = {
 @pytest.mark.parametrize(("logits", "expected"), CASES.values(), ids=CASES)
 def test_each_failure_is_counted_as_what_it_is(logits, expected):
     found = outcome(logits)
-    shares = [*formats.FAILURES, "subnormal_entries", "zero_entries"]
+    shares = [*formats.FAILURES, "sum_overflow", "subnormal_exp", "subnormal_entries", "zero_entries"]
     assert {name: found[name] for name in shares if found[name]} == pytest.approx(expected)
     assert found["finite_rows"] == len(logits) * (1 - found["not_finite"])
 
@@ -211,20 +214,84 @@ def test_errors_are_those_of_finite_rows_and_nan_if_there_is_none():
     assert all(np.isnan(none[name]) for name in ("relative_error", "total_variation", "largest_total_variation"))
 
 
-def test_a_failure_appears_at_the_first_dimension_with_that_share_of_rows():
-    assert formats.first_dimension([2, 4, 8], [0.0, 0.01, 0.5], 0.01) == 4
-    assert formats.first_dimension([2, 4, 8], [0.5, 0.0, 0.5], 0.01) == 2
-    assert formats.first_dimension([2, 4, 8], [0.0, 0.01, 0.02], 0.03) == 0
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        ((0, 30, 400), (4, 8)),  # of 5000: 0.6 % is surely less than 1 %, 8 % more
+        ((0, 45, 400), (2, 8)),  # 0.9 % is neither
+        ((45, 400, 55), (0, 4)),  # nothing surely less before
+        ((400, 0, 400), (0, 2)),
+        ((0, 30, 55), (4, 0)),  # nor is 1.1 %
+        ((0, 0, 0), (8, 0)),
+    ],
+)
+def test_a_failure_appears_where_the_whole_interval_lies_above_the_criterion(counts, found):
+    shares = {d: share_interval(count, 5000) for d, count in zip((2, 4, 8), counts, strict=True)}
+    assert failures.bracket(shares, 0.01) == found
 
 
-def first_not_finite(keys, dimensions):
-    lines = [line for d in dimensions for line in formats.outcomes(formats.dot_products(3, 64, keys, d), d)]
-    return formats.first_dimensions(lines, 0.5)
+def test_the_extremes_of_a_row_tell_its_failures():
+    """Of rows of 9 logits, of which some fail in each way: the smallest and the two largest against all."""
+    z = np.random.default_rng(0).normal(0, 5, (4000, 9))
+    z[:40, 0] *= 80_000
+    kept = np.sort(z, -1)[:, [0, -2, -1]]
+    for name, subtract in product(FORMATS, (False, True)):
+        whole, _ = failures.failures(z, z / 2, 2.0, FORMATS[name], subtract)
+        told, _ = failures.failures(kept, kept / 2, 2.0, FORMATS[name], subtract)
+        for failure in failures.FAILURES:
+            np.testing.assert_array_equal(told[failure], whole[failure])
+            assert whole[failure].any() or name == "fp32" or subtract or failure == "dot_product_overflow", failure
+
+
+@pytest.mark.parametrize("kind", failures.CORRELATIONS)
+def test_extremes_are_those_of_vectors_whatever_the_chunks(monkeypatch, kind):
+    from scipy.stats import ks_2samp
+
+    whole = np.concatenate([part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)])
+    assert (np.diff(whole) >= 0).all()
+    vectors = np.random.default_rng(0).standard_normal((3000, 8, 4))
+    q, k = vectors[:, 0], vectors[:, 1:]
+    if kind == "aligned":
+        k[:, 0] = q
+    expected = np.sort(np.einsum("td,tnd->tn", q, k), -1)[:, [0, -2, -1]]
+    for ours, theirs in zip(whole.T, expected.T, strict=True):
+        assert ks_2samp(ours, theirs).pvalue > 0.001
+    monkeypatch.setattr(failures, "LOGITS", 50)
+    parts = [part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)]
+    assert len(parts) == 429
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_a_share_is_that_of_the_exact_integral_and_has_the_exact_interval():
+    """P(some q·k > ln(largest)) with the keys' independent given |q|: 1 - E Φ(t/|q|)^keys."""
+    from scipy.special import ndtr
+
+    chi = np.sqrt(np.random.default_rng(0).chisquare(8, 400_000))
+    expected = (1 - ndtr(formats.exp_thresholds(FORMATS["fp16"])["overflow"] / chi) ** 16).mean()
+    found = failures.shares(3, 20_000, 16, 8)["fp16", "unscaled", "naive", "independent"]["not_finite"]
+    assert found.low < expected < found.high
+    assert found == share_interval(round(found.value * 20_000), 20_000)
+
+
+def test_rounding_the_vectors_moves_no_share_by_more_than_its_interval():
+    d, keys = 16, 8
+    found = failures.shares(3, 20_000, keys, d)
+    lines = [line for seed in range(60) for line in formats.outcomes(formats.dot_products(seed, 50, keys, d), d)]
+    for names, of_names in found.items():
+        chosen = [e for e in lines if (e["format"], e["scaling"], e["softmax"], e["keys"]) == names]
+        for failure, share in of_names.items():
+            values = [e[failure] for e in chosen]
+            error = np.std(values) / np.sqrt(60) + (share.high - share.low) / 4
+            assert abs(np.mean(values) - share.value) < 4 * error, (names, failure)
+
+
+def first_not_finite(keys, dimensions, appears):
+    return formats.first_dimensions({d: failures.shares(3, 200, keys, d) for d in dimensions}, appears)
 
 
 def test_aligned_vectors_break_where_the_formats_say():
     """|q|² ≈ d passes ln(largest), scaled √d passes it, and in fp16 d itself passes the largest number."""
-    found = first_not_finite(2, [8, 16, 64, 128, 4096, 8192, 32768, 65536])
+    found = first_not_finite(2, [8, 16, 64, 128, 4096, 8192, 32768, 65536], 0.3)
     for name in FORMATS:
         largest = formats.exp_thresholds(FORMATS[name])["overflow"]
         for scaling, expected in (("unscaled", largest), ("scaled", largest**2)):
@@ -238,7 +305,7 @@ def test_aligned_vectors_break_where_the_formats_say():
 
 
 def test_independent_vectors_break_unscaled_and_naive_alone():
-    found = first_not_finite(16, [4, 32, 256, 8192])
+    found = first_not_finite(16, [4, 32, 256, 8192], 0.5)
     for name, expected in (("fp32", 8192), ("bf16", 8192), ("fp16", 256)):
         here = {(s, w): found[name][s][w]["independent"] for s in formats.SCALINGS for w in formats.SUBTRACTED}
         assert here.pop(("unscaled", "naive"))["first_not_finite"] == expected
@@ -252,7 +319,7 @@ def ran(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["formats"])
 
     def run(widest, rows):
-        section = f"{{widest: {widest}, rows: {rows}, keys: 2, appears: 0.01}}"
+        section = f"{{widest: {widest}, rows: {rows}, queries: 300, keys: 2, appears: 0.01}}"
         (tmp_path / "params.yaml").write_text(f"run: {{root_seed: 5}}\nformats: {section}\n")
         formats.main()
         return tables.read(formats.OUTPUT, "formats"), json.loads(
@@ -268,11 +335,15 @@ def test_the_stage_writes_every_combination_and_repeats_to_the_byte(ran):
     assert len(table) == len(table.drop_duplicates(names)) == 3 * 2 * 2 * 2 * 4
     assert sorted(set(table["dimension"])) == [2, 4, 8, 16]
     here = metrics["fp16"]["unscaled"]["naive"]["aligned"]
-    assert set(here) == {f"first_{failure}" for failure in formats.FAILURES}
+    assert set(here) == {f"{end}_{failure}" for failure in formats.FAILURES for end in ("last_without", "first")}
     independent = formats.dot_products(5, 8, 2, 16)["float64"][:, 1:]
     assert metrics["independent_dot_products"] == {"dimension": 16, "largest": pytest.approx(np.abs(independent).max())}
     assert metrics["exp_thresholds"]["fp16"]["measured"]["overflow"] == pytest.approx(11.0859)
-    assert metrics.items() > formats.first_dimensions(table.to_dict("records"), 0.01).items()
+    shares = {d: failures.shares(5, 300, 2, d) for d in (2, 4, 8, 16)}
+    assert metrics.items() > formats.first_dimensions(shares, 0.01).items()
+    for line in table.to_dict("records"):
+        expected = shares[line["dimension"]][tuple(line[name] for name in names[:4])]
+        assert {failure: line[failure] for failure in expected} == {f: share.value for f, share in expected.items()}
     before = formats.OUTPUT.read_bytes()
     assert ran(16, 8)[1] == metrics
     assert formats.OUTPUT.read_bytes() == before

@@ -117,28 +117,6 @@ def share_interval(successes: int, n: int) -> Estimate:
     return Estimate(successes / n, low, high, n)
 
 
-def clustered_share_interval(
-    successes: ArrayLike, sizes: ArrayLike, stream: np.random.Generator, draws: int = 2000
-) -> Estimate:
-    """A share of values that come in groups, with the percentile bootstrap over the groups (Efron 1979).
-
-    Values of one tensor resemble each other, so it is tensors that are drawn again, with replacement; n is how many
-    there are.
-
-    Args:
-        successes, sizes: (groups,) counts.
-        stream: where the draws come from.
-    """
-    counted, whole = np.asarray(successes, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
-    n = counted.size
-    shares = np.empty(draws)
-    for i in range(draws):
-        drawn = stream.integers(0, n, n)
-        shares[i] = counted[drawn].sum() / whole[drawn].sum()
-    low, high = np.quantile(shares, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(float(counted.sum() / whole.sum()), float(low), float(high), n)
-
-
 def rank_interval(correlations: ArrayLike) -> Estimate:
     """The mean of rank correlations, one a replicate, with Student's t interval, cut off at -1 and 1."""
     e = mean_interval(correlations)

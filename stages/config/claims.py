@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.config.run import RootSeed
 
 
 class Settings(Section):
@@ -28,5 +27,5 @@ class Settings(Section):
     """"Gradients close to 0": less than this share of an even softmax's."""
 
 
-class Run(RootSeed):
-    """What this stage sees of `run:`."""
+class Run(Section):
+    """This stage sees nothing of `run:`."""

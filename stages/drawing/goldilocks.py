@@ -122,7 +122,7 @@ def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
     headline(
         figure,
-        f"Softmax's gradient halves without scaling in rows of {' and '.join(vanish) or 'no'} keys",
+        f"Softmax's Jacobian halves without scaling in rows of {' and '.join(vanish) or 'no'} keys",
         f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}; "
         f"dotted: the articles' d = {at}.",
         "A line for each number of keys.",

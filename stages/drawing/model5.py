@@ -40,16 +40,18 @@ def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
         axes.axhline(loss, color=BLACK, lw=1, ls=":")
     for name, colour in LOSSES.items():
         part = dynamics[dynamics["quantity"] == f"{name}_loss"].sort_values("step")
+        if part.empty:  # of a run before it was recorded
+            continue
         axes.plot(part["step"], part["mean"], lw=1 if name == "train" else 1.8, color=colour)
         axes.fill_between(part["step"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
         ends[name.replace("_", " ")] = (float(part["mean"].iloc[-1]), colour)
-    axes.set(xlabel=STEPS, ylabel="cross-entropy (nats/token)", xlim=(0, max(1, part["step"].max())))
+    axes.set(xlabel=STEPS, ylabel="cross-entropy (nats/token)", xlim=(0, max(1, dynamics["step"].max())))
     name_ends(axes, ends, tall(figure))
     headline(
         figure,
         f"Model 5's test loss {_course(dynamics, 'test_loss')} nats/token",
-        f"{_seeds(dynamics)} Training loss of each batch; test loss of fixed windows, with attention and without. "
-        "Dotted: by chance, and by counts of the training text.",
+        f"{_seeds(dynamics)} Training loss of each batch, test loss of fixed windows. Dotted: what guessing and "
+        "counts of the training text reach.",
     )
     return figure
 

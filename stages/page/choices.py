@@ -10,7 +10,8 @@ from stages.page.explorer import INK, Columns, Control, Explorer, chart, field, 
 
 OUTCOMES = {
     "last_test_loss": "last test loss (nats/token)",
-    "added_loss": "loss less that of the articles' model (nats/token)",
+    "added_loss": "loss less that of the base (nats/token)",
+    "cost_of_deletion": "what deleting attention costs (nats/token)",
     "initial_attention_entropy": "attention entropy at the start, of its maximum",
     "final_attention_entropy": "attention entropy at the end, of its maximum",
     "widening": "widening of the QKV weights",
@@ -23,8 +24,9 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
     Args:
         conditions: what was found, by condition.
         labels: the conditions' names for people.
-        usual: the articles' condition.
+        usual: the condition that others are compared with.
     """
+    marked = {name: label + ("" if conditions.get(name, {}).get("attends") else " *") for name, label in labels.items()}
     shown = {name: label for name, label in OUTCOMES.items() if any(name in found for found in conditions.values())}
 
     def frame(outcome: int) -> Columns:
@@ -32,13 +34,13 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         found = {condition: found[name] for condition, found in conditions.items() if name in found}
         ordered = sorted(found, key=lambda condition: float(found[condition]["value"]))
         return {
-            "condition": [labels[condition] for condition in ordered],
+            "condition": [marked[condition] for condition in ordered],
             "value": [found[condition]["value"] for condition in ordered],
             "low": [found[condition]["low"] for condition in ordered],
             "high": [found[condition]["high"] for condition in ordered],
         }
 
-    colour = {"condition": {"test": f"datum.condition == '{labels[usual]}'", "value": INK}, "value": BLUE}
+    colour = {"condition": {"test": f"datum.condition == '{marked[usual]}'", "value": INK}, "value": BLUE}
     y = field("condition", None, "nominal", sort=None, axis={"grid": False, "labelLimit": 240})
     hover = told(condition="condition", value="mean#", low="from#", high="to#")
     shared = {"color": colour, "tooltip": hover, "y": y}
@@ -58,5 +60,5 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         },
     )
     controls = (Control("outcome", "compare by", list(shown.values())),)
-    about = "What training ended with in each condition, mean and interval over seeds"
-    return Explorer("test_loss", "With one choice taken back", controls, frame, (spec,), (about,))
+    about = "What training ended with in each condition, mean and interval over seeds; *: has not learned to attend"
+    return Explorer("test_loss", "With one choice made otherwise", controls, frame, (spec,), (about,))

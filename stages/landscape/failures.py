@@ -1,0 +1,130 @@
+"""In which rows softmax fails in a number format, and how large their share is.
+
+Every operation is exact and rounded once. A failure looked at here shows in a row's smallest and two largest logits, so
+the others are forgotten, and there is time for so many rows that the share's interval tells on which side of a limit it
+lies. Each row has keys of its own: rows that share them fail together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.common import statistics, streams
+from stages.common.floats import FORMATS, Format, rounded_to
+from stages.common.statistics import Estimate
+from stages.landscape import rows
+
+LOGITS = 2**18  # drawn at a time
+
+SCALINGS = {"unscaled": 0.0, "scaled": 0.5}
+"""To which power of d the dot products are divided by it."""
+
+SUBTRACTED = {"naive": False, "subtracted": True}
+"""Whether softmax first subtracts the row's maximum."""
+
+CORRELATIONS = {"independent": 0.0, "aligned": 1.0}
+"""The kinds of keys, by the correlation of q with the first one: all independent of q, or the first one equal to it."""
+
+FAILURES = ("dot_product_overflow", "exp_overflow", "not_finite", "zero_exp", "equal_logits")
+"""What a row's smallest and two largest logits tell, as long as no more than one dot product overflows."""
+
+
+class Softmax(NamedTuple):
+    """What a softmax computes on its way, for logits (rows, keys)."""
+
+    arguments: np.ndarray
+    """The logits, less the row's maximum if that is subtracted: (rows, keys)."""
+
+    exp: np.ndarray
+    """(rows, keys)."""
+
+    total: np.ndarray
+    """Their sum, (rows, 1)."""
+
+    probabilities: np.ndarray
+    """(rows, keys)."""
+
+
+def softmax(z: np.ndarray, number_format: Format, subtract: bool) -> Softmax:
+    """Softmax over the last axis of z (rows, keys), each operation rounded to the format."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the failures looked for
+        arguments = rounded_to(z - z.max(-1, keepdims=True), number_format) if subtract else z
+        exp = rounded_to(np.exp(arguments), number_format)
+        total = rounded_to(exp.sum(-1, keepdims=True), number_format)
+        return Softmax(arguments, exp, total, rounded_to(exp / total, number_format))
+
+
+def failures(
+    products: np.ndarray, exact: np.ndarray, divisor: float, number_format: Format, subtract: bool
+) -> tuple[dict[str, np.ndarray], Softmax]:
+    """In which rows what fails, and the softmax it is told by.
+
+    Args:
+        products: (rows, keys) dot products.
+        exact: (rows, keys) logits that nothing is rounded in.
+
+    Returns:
+        {each of `FAILURES`: (rows,) of bool}.
+    """
+    dots = rounded_to(products, number_format)
+    z = rounded_to(dots / divisor, number_format)
+    found = softmax(z, number_format, subtract)
+    row = np.arange(len(z))
+    second, first = exact.argsort(-1)[:, -2:].T  # where the two largest are
+    failed = {
+        "dot_product_overflow": np.isinf(dots).any(-1),
+        "exp_overflow": (np.isinf(found.exp) & np.isfinite(found.arguments)).any(-1),
+        "not_finite": ~np.isfinite(found.probabilities).all(-1),
+        "zero_exp": (found.exp == 0).any(-1),
+        "equal_logits": (z[row, first] == z[row, second]) & (exact[row, first] > exact[row, second]),
+    }
+    return failed, found
+
+
+def drawn_extremes(root_seed: int, queries: int, keys: int, d: int) -> Iterator[dict[str, np.ndarray]]:
+    """The smallest and the two largest dot products of each query with its own keys, chunk by chunk.
+
+    The streams of this d are read in order, so the chunks change no draw.
+
+    Returns:
+        {each of `CORRELATIONS`: (queries of the chunk, 3)}.
+    """
+    query, key = (streams.generator(root_seed, f"formats/{name}", d) for name in ("query", "keys"))
+    chunk = max(1, LOGITS // keys)
+    for start in range(0, queries, chunk):
+        drawn = rows.draw(query, key, d, keys, list(CORRELATIONS.values()), min(chunk, queries - start))
+        others = drawn.below + drawn.largest[:, None]
+        dots = {kind: np.column_stack([first, others]) for kind, first in zip(CORRELATIONS, drawn.first, strict=True)}
+        yield {kind: np.partition(of, (0, keys - 2), axis=-1)[:, [0, -2, -1]] for kind, of in dots.items()}
+
+
+def shares(root_seed: int, queries: int, keys: int, d: int) -> dict[tuple[str, ...], dict[str, Estimate]]:
+    """{(format, scaling, softmax, keys): {each of `FAILURES`: share of the queries}} at one d."""
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    for extremes in drawn_extremes(root_seed, queries, keys, d):
+        for names in product(FORMATS, SCALINGS, SUBTRACTED, CORRELATIONS):
+            name, scaling, way, kind = names
+            dots, divisor = extremes[kind], float(d) ** SCALINGS[scaling]
+            failed, _ = failures(dots, dots / divisor, divisor, FORMATS[name], SUBTRACTED[way])
+            of_names = counts.setdefault(names, dict.fromkeys(FAILURES, 0))
+            for failure, of_rows in failed.items():
+                of_names[failure] += int(of_rows.sum())
+    return {
+        names: {failure: statistics.share_interval(count, queries) for failure, count in of_names.items()}
+        for names, of_names in counts.items()
+    }
+
+
+def bracket(by_dimension: dict[int, Estimate], appears: float) -> tuple[int, int]:
+    """Up to which dimension a share is surely below `appears` at each, and at which it is first surely above it.
+
+    What lies between them the interval does not decide; 0 if there is no such dimension.
+    """
+    not_below = [d for d, share in by_dimension.items() if share.high >= appears]
+    without = [d for d in by_dimension if d < min(not_below, default=np.inf)]
+    above = [d for d, share in by_dimension.items() if share.low > appears]
+    return max(without, default=0), min(above, default=0)
