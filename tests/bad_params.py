@@ -48,8 +48,9 @@ INTEGERS = {
     "train.evaluation_windows": (1, 10**6), "train.probe_windows": (1, 65_536), "train.histogram_edges": (2, 10_000),
     "train.sample_tokens": (1, 100_000), "train.snapshot_every": (1, 10**7), "train.checkpoint_every": (1, 10**7),
     "train.evaluate_every": (1, 10**7), "ablate.width": (2, 16_384), "ablate.heads": (1, 256),
-    "ablate.blocks": (2, 256), "ablate.batch_size": (1, 65_536), "ablate.steps": (1, 10**7),
-    "ablate.evaluation_windows": (1, 10**6), "ablate.probe_windows": (1, 65_536), "figures.dpi": (30, 1200),
+    "ablate.blocks": (1, 256), "ablate.batch_size": (1, 65_536), "ablate.steps": (1, 10**7),
+    "ablate.evaluation_windows": (1, 10**6), "ablate.probe_windows": (1, 65_536), "ablate.rates_seed": (0, 2**31 - 1),
+    "ablate.look_every": (1, 10**7), "train.inference_windows": (1, 10**6), "figures.dpi": (30, 1200),
 }  # fmt: skip
 # What else is allowed, and what is not beyond what no integer, number or text is.
 GOOD = {
@@ -73,9 +74,9 @@ GOOD = {
     "train.compile": ["False", "FALSE"], "train.prompt": ['"\\0\\e\\u202e"', "'x: # y'", "|\n    a\n    b"],
     "train.device": ["'cpu'"], "train.precision": ["fp32"], "train.snapshot_precision": ["bf16"],
     "dynamics.early_share": ["1", "1e-9"],
-    "ablate.learning_rate": ["10"], "ablate.weight_decay": ["0"], "ablate.look_every": ["1"],
+    "ablate.rates": ["[10]", "[1e-5, 0.1, 3]"], "ablate.linear_std": ["1e-6", "10"], "ablate.weight_decay": ["0"],
     "ablations.conditions": ["[scaled]", "[untied, scaled]"], "claims.about": ["0.999"], "claims.overlap": ["1e-9"],
-    "claims.few": ["0.5"],
+    "claims.few": ["0.5"], "claims.attends": ["0", "100"], "claims.gain": ["0.5"],
     "claims.vanished": ["0.999"], "softmax.negligible": ["1e-300", "0.009"],
     "figures.width": ["4", "30.0"], "report.title": ["x", "'<b>$x$</b> {{ y }} ${z}'", "é数"],
 }  # fmt: skip
@@ -85,8 +86,12 @@ BAD = {
     "matrices.last_dimension": ["2"], "layernorm.gamma_to": ["0.2", "-1"], "inputs.timeout": ["0", "600.1", "-1"],
     "formats.appears": ["0", "1"], "layernorm.beta_near_zero": ["0"], "tokens.train_share": ["0", "1", "1.5"],
     "train.learning_rate": ["0", "10.1"], "train.weight_decay": ["-1e-9", "10.1"], "train.linear_std": ["0", "9e-7"],
+    "ablate.linear_std": ["0", "10.1"], "ablate.weight_decay": ["-1e-9", "10.1"],
+    "ablate.rates": ["[]", "0.1", "[0]", "[-0.1]", "[10.1]", "[.nan]", "[.inf]", "[1e-3, 1e-3]", "[a]", "[true]", "['1']",
+                     str([i / 1000 for i in range(1, 102)])],
     "train.histogram_limit": ["0", "1e7"], "train.tail_sigmas": ["0"], "dynamics.early_share": ["0", "1.1"],
-    "claims.about": ["0", "1"], "claims.overlap": ["1"], "claims.few": ["0"],
+    "claims.about": ["0", "1"], "claims.overlap": ["1"], "claims.few": ["0"], "claims.attends": ["-0.1", "100.1"],
+    "claims.gain": ["-1"],
     "claims.vanished": ["0", "1"], "softmax.negligible": ["0", "0.01"], "figures.width": ["3.9", "31"],
     "goldilocks.least_gradient": ["0", "1"], "goldilocks.least_discrimination": ["1", "16"],
     "inputs.source": ["Hub", "no/such/place", '"a\\0b"', "x" * 5000, "a/" * 3000, "'x; touch y'", '"x\\n\\"y\'"',
@@ -106,7 +111,7 @@ TEXTS = ["inputs.source", "inputs.text_url", "inputs.repository", "inputs.revisi
          "train.snapshot_precision", "train.prompt", "report.title"]  # fmt: skip
 SEEDS = ["run.seeds", "ablations.seeds"]
 LISTS = ["inputs.subpackages", "inputs.checkpoints", "goldilocks.lengths", "goldilocks.correlations",
-         "ablations.conditions"]  # fmt: skip
+         "ablate.rates", "ablations.conditions"]  # fmt: skip
 KEYS = sorted({*INTEGERS, *GOOD, *BAD})
 
 
@@ -121,8 +126,6 @@ def bad(key: str) -> list[str]:
     if key in INTEGERS:
         low, high = INTEGERS[key]
         return [*own, *NO_INTEGER, str(low - 1), str(high + 1)]
-    if key == "ablate.look_every":
-        return ["0", *NO_INTEGER[:20]]
     if key == "layernorm.gamma_from":
         return NO_NUMBER[:-1]
     if key in SEEDS:

@@ -40,7 +40,7 @@ INFLUENTIAL = {
     "train.heads": 4,
     "train.blocks": 3,
     "train.batch_size": 6,
-    "train.steps": 23,
+    "train.steps": 31,
     "train.learning_rate": 2.0e-3,
     "train.weight_decay": 0.5,
     "train.linear_std": 0.03,
@@ -48,6 +48,7 @@ INFLUENTIAL = {
     "train.snapshot_precision": "bf16",
     "train.evaluate_every": 7,
     "train.evaluation_windows": 7,
+    "train.inference_windows": 7,
     "train.probe_windows": 3,
     "train.histogram_edges": 51,
     "train.histogram_limit": 0.2,
@@ -60,14 +61,18 @@ INFLUENTIAL = {
     "ablate.blocks": 3,
     "ablate.batch_size": 3,
     "ablate.steps": 6,
-    "ablate.learning_rate": 2.0e-3,
+    "ablate.rates": [3.0e-4],
+    "ablate.rates_seed": 7,
     "ablate.weight_decay": 0.5,
+    "ablate.linear_std": 0.03,
     "ablate.look_every": 3,
     "ablate.evaluation_windows": 3,
     "ablate.probe_windows": 1,
     "claims.about": 1.0e-4,
     "claims.overlap": 1.0e-6,
     "claims.few": 0.001,
+    "claims.attends": 99.0,
+    "claims.gain": 99.0,
     "claims.vanished": 0.01,
     "figures.width": 6.0,
     "figures.dpi": 100,
@@ -83,6 +88,16 @@ NEUTRAL = {
     "train.checkpoint_every": 7,
 }
 """What no result of the preset may depend on."""
+
+UNUSED = {
+    "control": (
+        "train.snapshot_precision", "train.evaluate_every", "train.evaluation_windows", "train.inference_windows",
+        "train.probe_windows", "train.histogram_edges", "train.histogram_limit", "train.prompt", "train.sample_tokens",
+    ),
+    "rate": ("ablate.rates", "ablate.look_every", "ablate.probe_windows"),
+    "ablate": ("ablate.rates_seed",),
+}  # fmt: skip
+"""What a stage is given with its section, and must not depend on."""
 
 PASSED_ON = {"tokens.context_length": "train@0"}
 """Whose results must follow, where a stage only passes a parameter on."""

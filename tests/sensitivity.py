@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON
+from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 
 from stages import configure
 from stages.common import cli, files, params
@@ -198,6 +198,7 @@ class Trials:
         folder = self.noted / f"{stage.name} {key}"
         copy(self.base, folder)
         with_value(folder, key, value)
+        neutral = key in NEUTRAL or key in UNUSED.get(stage.group, ())
         told = f"{stage.group}: {key} = {value!r} instead of {self.values[key]!r}"
         for each in [stage, *(reader for reader in self.all if reader.name == PASSED_ON.get(key))]:
             for output in each.outputs:
@@ -209,8 +210,8 @@ class Trials:
         differs = changed(before, results(stage, folder), self.values[key], value)
         shutil.rmtree(folder)
         if differs:
-            return [f"{told}: results differ, and must not"] if key in NEUTRAL else []
-        return [] if key in NEUTRAL else [f"{told}: no result differs; the stage ignores it"]
+            return [f"{told}: results differ, and must not"] if neutral else []
+        return [] if neutral else [f"{told}: no result differs; the stage ignores it"]
 
     def instances(self):
         """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -7,30 +8,40 @@ from closure import ROOT, closure
 from ruamel.yaml import YAML
 from test_model5 import SHAPE, windows
 
-from stages import ablate
-from stages.ablation import code
-from stages.ablation.conditions import ARTICLES, CONDITIONS, GRID
+from stages import ablate, control, rate
+from stages.ablation import code, runs
+from stages.ablation.condition import FOLDER, Condition
+from stages.ablation.conditions import ARTICLES, BASE, CONDITIONS, GRID
 from stages.ablation.watch import Watch, rms
 from stages.common import files
-from stages.model5 import initialisation, training
+from stages.common.cli import UserError
+from stages.config import train as train_config
+from stages.model5 import initialisation, snapshots, training
+from stages.model5.attention import attention_statistics
 from stages.model5.model import Model5, Variant
 
 SETTINGS = ablate.Settings(
-    width=16, heads=2, blocks=3, batch_size=2, steps=5, learning_rate=1e-2, weight_decay=0.01, look_every=4,
-    evaluation_windows=3, probe_windows=2,
+    width=16, heads=2, blocks=3, batch_size=2, steps=5, rates=[1e-2, 1e-3], rates_seed=9, weight_decay=0.01,
+    linear_std=0.02, look_every=4, evaluation_windows=3, probe_windows=2,
 )  # fmt: skip
 RUN = ablate.Run(root_seed=5)
-IDS = np.random.default_rng(0).zipf(1.5, 900) % 50
-TOKENS = ablate.Tokens(IDS[:700], IDS[700:], vocabulary=50, context_length=12)
+RATE = 1e-2
+IDS = np.random.default_rng(0).zipf(1.5, 1000) % 50
+TOKENS = runs.Tokens(IDS[:700], IDS[700:], vocabulary=50, context_length=12)
 STAGES = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]
-STAGE, CODE = STAGES["ablate"], STAGES["code"]
+
+
+def rows_of(condition, seed=0, learning_rate=RATE, **changes):
+    settings = SETTINGS.model_copy(update=changes)
+    rows = ablate.train_one(settings, RUN, CONDITIONS[condition], learning_rate, seed, TOKENS, condition)
+    assert all(math.isfinite(row["value"]) for row in rows)
+    return rows
 
 
 def train(condition, seed=0, **changes):
-    settings = SETTINGS.model_copy(update=changes)
-    rows = ablate.train_one(settings, RUN, CONDITIONS[condition], seed, TOKENS, condition)
-    assert all(math.isfinite(row["value"]) for row in rows)
-    return {(row["quantity"], row["step"], row["block"]): row["value"] for row in rows}
+    """Values by quantity, step and block; those of heads left out."""
+    rows = rows_of(condition, seed, **changes)
+    return {(r["quantity"], r["step"], r["block"]): r["value"] for r in rows if r["head"] == snapshots.ALL_HEADS}
 
 
 def model(seed=0, **variant):
@@ -41,32 +52,45 @@ def model(seed=0, **variant):
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_condition_trains(condition):
-    found = train(condition)
-    assert {step for _, step, _ in found} == {0, 1, 2, 4}
-    assert {q for q, _, _ in found} == {
-        "test_loss", "train_loss", "std", "residual_rms", "input_rms", "attention_entropy", "largest_logit",
-        "gradient_norm", "gradient_log_mean", "gradient_log_spread", "gradient_log_jump",
+    rows = rows_of(condition)
+    assert {row["step"] for row in rows} == {0, 1, 2, 4}
+    whole, of_heads = ({r["quantity"] for r in rows if (r["head"] >= 0) is heads} for heads in (False, True))
+    assert whole == {
+        "test_loss", "test_loss_without_attention", "unigram_loss", "bigram_loss", "train_loss", "std", "residual_rms",
+        "input_rms", "attention_entropy", "largest_logit", "gradient_norm", "gradient_log_mean",
+        "gradient_log_spread", "gradient_log_jump",
     }  # fmt: skip
-    assert {block for q, _, block in found if q == "residual_rms"} == {0, 1, 2, 3}
+    assert of_heads == {"logit_std", "relative_gradient", "discrimination"}
+    assert {row["block"] for row in rows if row["quantity"] == "residual_rms"} == {0, 1, 2, 3}
+    keys = {(r["step"], r["block"], r["head"]) for r in rows if r["quantity"] == "discrimination"}
+    assert keys == {(step, block, head) for step in (0, 4) for block in range(3) for head in (0, 1)}
 
 
 def test_a_run_repeats_and_another_seed_is_another_run():
-    assert train("scaled") == train("scaled") != train("scaled", seed=1)
+    assert rows_of("scaled") == rows_of("scaled") != rows_of("scaled", seed=1)
 
 
 def test_conditions_differ_in_what_they_say_and_share_the_rest():
-    runs = {name: train(name) for name in ("scaled", "unscaled", "scaled_wide", "no_layernorm")}
-    start = {name: run["std", 0, 1] for name, run in runs.items()}
-    assert start["scaled"] == start["unscaled"] == start["no_layernorm"]
-    assert start["scaled_wide"] == pytest.approx(10 * start["scaled"], rel=1e-6), "the same random numbers"
-    logit = {name: run["largest_logit", 0, 0] for name, run in runs.items()}
+    names = ("scaled", "unscaled", "scaled_wide_blocks", "scaled_wide_qk", "wide_embedding", "no_layernorm")
+    found = {name: train(name) for name in names}
+    start = {name: run["std", 0, 1] for name, run in found.items()}
+    assert start["scaled"] == start["unscaled"] == start["no_layernorm"] == start["wide_embedding"]
+    assert start["scaled_wide_blocks"] == pytest.approx(10 * start["scaled"], rel=1e-6), "the same random numbers"
+    assert start["scaled"] < start["scaled_wide_qk"] < start["scaled_wide_blocks"]
+    entering = {name: run["residual_rms", 0, 0] for name, run in found.items()}
+    assert entering["scaled"] == entering["scaled_wide_blocks"] < entering["wide_embedding"]
+    logit = {name: run["largest_logit", 0, 0] for name, run in found.items()}
     assert logit["unscaled"] == pytest.approx(math.sqrt(8) * logit["scaled"], rel=1e-5)
-    assert runs["no_layernorm"]["input_rms", 0, 1] == runs["no_layernorm"]["residual_rms", 0, 1]
-    assert runs["scaled"]["input_rms", 0, 1] == pytest.approx(1, abs=0.01)
+    assert logit["scaled_wide_qk"] == pytest.approx(100 * logit["scaled"], rel=1e-5)
+    assert found["no_layernorm"]["input_rms", 0, 1] == found["no_layernorm"]["residual_rms", 0, 1]
+    assert found["scaled"]["input_rms", 0, 1] == pytest.approx(1, abs=0.01)
+    counts = {(run["unigram_loss", 0, -1], run["bigram_loss", 0, -1]) for run in found.values()}
+    assert len(counts) == 1, "on the same windows"
 
 
 def test_a_run_that_diverges_is_told_and_keeps_what_it_noted():
-    found = train("scaled_wide", learning_rate=10.0, weight_decay=10.0, steps=60)  # which multiplies weights by -99
+    # which multiplies weights by -99
+    found = train("scaled_wide_blocks", learning_rate=10.0, weight_decay=10.0, steps=60)
     ((_, step, block),) = [key for key in found if key[0] == "diverged"]
     assert (0 < step < 60, block) == (True, -1)
     assert ("test_loss", 0, -1) in found
@@ -82,34 +106,28 @@ def test_the_variants_are_what_they_are_called():
     assert untied.wte.weight.std().item() == pytest.approx(math.sqrt(2 / (300 + 32)), rel=0.05), "Xavier's, for once"
     x = torch.randn(2, 3, 32)
     torch.testing.assert_close(model(head_scaled=False).logits(x), model().logits(x) * math.sqrt(32))
-    assert not [name for name, _ in model(layernorm=False).named_parameters() if "ln_" in name]
+    assert not [name for name, _ in model(norm=None).named_parameters() if "ln_" in name]
 
 
 def test_attention_uses_its_scale_when_it_computes_and_when_it_is_looked_at():
     found = model(attention_exponent=0.0)
     attn, x = found.blocks[0].attn, torch.randn(2, 24, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        _, _, v = attn.split(x)
-        by_hand = attn.output((attn.logits(x).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+        qkv = attn.project(x)
+        usual = attn.logits(qkv)
+        v = qkv[..., 64:].unflatten(-1, (4, 8)).transpose(1, 2)
+        by_hand = attn.output((usual.softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
         torch.testing.assert_close(attn(x), by_hand)
-        usual = attn.logits(x)
         with found.attending(1.0):
-            torch.testing.assert_close(attn.logits(x)[:, :, 5, :5], usual[:, :, 5, :5] / 8)
-        torch.testing.assert_close(attn.logits(x), usual)
-
-
-def test_xavier_reaches_every_linear_weight():
-    found = Model5(SHAPE)
-    initialisation.initialise(found, None, 0)
-    assert found.blocks[0].mlp.up.weight.std().item() == pytest.approx(math.sqrt(2 / (32 + 128)), rel=0.05)
-    assert found.blocks[0].attn.qkv.weight.std().item() == pytest.approx(math.sqrt(2 / (32 + 96)), rel=0.05)
+            torch.testing.assert_close(attn.logits(qkv)[:, :, 5, :5], usual[:, :, 5, :5] / 8)
+        torch.testing.assert_close(attn.logits(qkv), usual)
 
 
 def test_the_watch_notes_gradients_of_whole_blocks_and_the_spread_of_their_logarithms():
     found = model()
-    watch = Watch(training.Objective(found), windows(), 2, 2, {0, 2})
+    watch = Watch(training.Objective(found), windows(), 2, 2, [0, 2], {})
     watch.before(1)
-    assert watch.rows == []
+    assert watch.rows == [], "it looks at the steps it was given, and no other"
     norms = []
     for step in range(3):
         found.zero_grad()
@@ -131,19 +149,174 @@ def test_the_watch_notes_gradients_of_whole_blocks_and_the_spread_of_their_logar
     assert rms(torch.tensor([3.0, -4.0])) == pytest.approx(math.sqrt(12.5))
 
 
-def test_the_stage_declares_what_it_depends_on_and_seeds_are_not_among_it(committed):
-    assert {name for name in CODE["deps"] if name.startswith("stages")} == closure("stages.ablate")
-    assert "requirements.lock" in CODE["deps"]
-    assert CODE["outs"] == [{str(code.OUTPUT): {"cache": False}}]
-    noted = files.read_json(committed / code.OUTPUT)
+def test_the_watch_sees_the_model_without_attention_and_each_head_at_both_ends():
+    found, test = model(attention_exponent=0.0), windows(4)
+    watch = Watch(training.Objective(found), test, 2, 3, [0, 1, 2], {"unigram": 5.0})
+    for step in (0, 1, 2):
+        watch.before(step)
+    values = {(r["quantity"], r["step"], r["block"], r["head"]): r["value"] for r in watch.rows}
+    assert values["unigram_loss", 0, -1, -1] == 5
+    with torch.no_grad(), found.attending(None):
+        assert values["test_loss_without_attention", 1, -1, -1] == pytest.approx(found.loss(test).item(), rel=1e-6)
+    assert values["test_loss", 1, -1, -1] == pytest.approx(found.loss(test).item(), rel=1e-6)
+    with torch.no_grad():
+        first = found.blocks[0]
+        seen = first.ln_1(found.embed(test[:2, :-1]))
+        of_heads = attention_statistics(first.attn.logits(first.attn.project(seen)).numpy())
+    for quantity in ("logit_std", "relative_gradient", "discrimination"):
+        assert [values[quantity, 2, 0, head] for head in range(4)] == of_heads[quantity].tolist()
+        assert (quantity, 1, 0, 0) not in values
+    assert values["input_rms", 0, 0, -1] == pytest.approx(rms(seen))
+
+
+def folder_with(tmp_path, losses):
+    for learning_rate, loss in losses.items():
+        files.write_json(tmp_path / "scaled" / f"{learning_rate}.json", {"learning_rate": learning_rate, "loss": loss})
+    return tmp_path / "scaled"
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"), [({1e-2: 6.0, 1e-3: 5.0}, 1e-3), ({1e-2: 5.0, 1e-3: 6.0}, 1e-2), ({1e-2: 7.0, 1e-3: None}, 1e-2)]
+)
+def test_the_rate_is_that_which_ended_lowest(tmp_path, losses, best):
+    assert ablate.best_rate(SETTINGS, folder_with(tmp_path, losses | {0.5: 0.1})) == best, "of those in ablate.rates"
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ({1e-2: 5.0}, r"scaled/0.001.json: no such file; run python -m stages.rate scaled 0.001$"),
+        ({1e-2: None, 1e-3: None}, r"scaled: diverged with every rate; give ablate.rates lower ones$"),
+    ],
+)
+def test_no_rate_is_chosen_where_one_is_missing_or_none_ended(tmp_path, losses, told):
+    with pytest.raises(UserError, match=told):
+        ablate.best_rate(SETTINGS, folder_with(tmp_path, losses))
+
+
+def test_what_chooses_a_rate_is_another_seed_and_another_half_of_the_test_text():
+    numbered = TOKENS._replace(test=np.arange(301))
+    chosen, judged = numbered.for_rates(), numbered.for_results()
+    halves = [set(part.windows(5, 4000).flatten().tolist()) for part in (chosen, judged)]
+    assert halves == [set(range(150, 301)), set(range(150))]
+    tokens = TOKENS.for_rates()
+    loss = rate.last_loss(SETTINGS, RUN, CONDITIONS["unscaled"], RATE, tokens, "")
+    again = runs.untrained(SETTINGS, CONDITIONS["unscaled"], 5, SETTINGS.rates_seed, tokens)
+    objective, trainer = runs.trainer(again, RATE, SETTINGS)
+    list(training.train(trainer, tokens.batches(5, SETTINGS.rates_seed, 2), 0, 5))
+    assert loss == training.mean_loss(objective, tokens.windows(5, 3), 2)
+    wild = SETTINGS.model_copy(update={"weight_decay": 10.0, "steps": 60})
+    assert rate.last_loss(wild, RUN, CONDITIONS["unscaled"], 10.0, tokens, "") == math.inf
+
+
+def control_settings(**changes):
+    told = YAML(typ="safe").load((ROOT / "params.yaml").read_text("utf-8"))["train"]
+    small = {"width": 16, "heads": 2, "blocks": 2, "batch_size": 2, "steps": 5, "snapshot_every": 2}
+    return train_config.Settings(**told | small | changes)
+
+
+def test_the_control_is_the_articles_training_with_its_tokens_in_another_order(monkeypatch):
+    read = []
+
+    def batches(tokens, root_seed, seed, size):
+        read.append(tokens.train)
+        return original(tokens, root_seed, seed, size)
+
+    original = runs.Tokens.batches
+    monkeypatch.setattr(runs.Tokens, "batches", batches)
+    first, second = (control.train_one(control_settings(), RUN, seed, TOKENS, "") for seed in (0, 1))
+    for shuffled in read:
+        assert np.array_equal(np.sort(shuffled), np.sort(TOKENS.train))
+        assert not np.array_equal(shuffled, TOKENS.train)
+    assert not np.array_equal(*read), "every seed has an order of its own"
+    assert {(row["step"], row["block"], row["part"], row["head"]) for row in first} == {
+        (step, block, part, -1) for step in (0, 4) for block in (0, 1) for part in ("q", "k", "v", "qkv")
+    }
+    assert first != second
+    start = runs.untrained(control_settings(), CONDITIONS[ARTICLES], 5, 0, TOKENS)
+    assert first[0]["std"] == pytest.approx(float(start.blocks[0].attn.qkv.weight[:16].std(correction=0)), rel=1e-6)
+    assert control.train_one(control_settings(learning_rate=1e-2), RUN, 0, TOKENS, "")[-1] != first[-1]
+
+
+def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_shared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Condition("longer", {"tied": False}, {"qk": 2.0}, {"steps": 9, "context_length": 7})
+    own.write("longer")
+    assert Condition.read("longer") == own
+    assert own.changed(SETTINGS) == SETTINGS.model_copy(update={"steps": 9})
+    assert TOKENS.of(own).context_length == 7
+    assert TOKENS.of(CONDITIONS[BASE]).context_length == 12
+    for name, condition in CONDITIONS.items():
+        condition.write(name)
+        assert Condition.read(name) == condition
+    with pytest.raises(UserError, match=r"shorter.json: no such file, so no such condition; there are: articles, .*longer"):
+        Condition.read("shorter")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"heads": 3}, "longer: params.yaml: ablate.heads = 3: must divide width = 16"),
+        ({"stpes": 3}, "longer: params.yaml: ablate.stpes = 3: unknown key; did you mean 'steps'?"),
+        ({"steps": 0}, "longer: params.yaml: ablate.steps = 0: must be greater than or equal to 1"),
+    ],
+)
+def test_settings_of_a_condition_that_do_not_fit_are_one_line(settings, told):
+    with pytest.raises(UserError) as raised:
+        Condition("longer", settings=settings).changed(SETTINGS)
+    assert raised.value.problems == (told,)
+
+
+def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(committed):
+    deps = STAGES["code"]["deps"]
+    needed = set.union(*(closure(f"stages.{stage}") for stage in ("ablate", "rate", "control")))
+    assert {path for path in deps if path.startswith("stages")} == needed | {code.OF_CONDITIONS}
+    assert "requirements.lock" in deps
+    assert code.OF_CONDITIONS not in needed, "so that no run depends on a row that is not its own"
+    assert STAGES["code"]["outs"] == [{str(path): {"cache": False}} for path in (runs.CODE, FOLDER)]
+    noted = files.read_json(committed / runs.CODE)
+    assert noted.keys() == set(deps) - {code.OF_CONDITIONS}
     assert noted == {path: files.sha256(committed / path) for path in noted}, "the committed code"
-    assert sorted(STAGE["params"]) == ["ablate", "run.root_seed"]
-    assert STAGE["deps"] == [str(code.OUTPUT), "data/checked", "data/tokens"]
-    assert STAGE["outs"] == [{f"{ablate.OUTPUT}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}]
 
 
-def test_the_articles_model_is_among_the_conditions_with_nothing_taken_back():
+def test_every_training_depends_on_the_code_the_data_and_its_own_condition():
+    data = ["data/checked", "data/tokens"]
+    condition = "ablations/conditions/${item.condition}.json"
+    assert STAGES["rate"]["deps"] == [str(runs.CODE), condition, *data]
+    assert STAGES["ablate"]["deps"] == [str(runs.CODE), condition, f"{runs.RATES}/${{item.condition}}", *data]
+    assert STAGES["control"]["deps"] == [str(runs.CODE), *data]
+    sections = {name: sorted(STAGES[name]["params"]) for name in ("rate", "ablate", "control")}
+    assert sections == {"rate": ["ablate", "run.root_seed"], "ablate": ["ablate", "run.root_seed"],
+                        "control": ["run.root_seed", "train"]}  # fmt: skip
+    outs = {name: STAGES[name]["outs"] for name in sections}
+    assert outs == {
+        "rate": [{f"{runs.RATES}/${{item.condition}}/${{item.rate}}.json": {"cache": False}}],
+        "ablate": [{f"{runs.RUNS}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}],
+        "control": [{f"{runs.CONTROL}/seed-${{item.seed}}.parquet": {"cache": False}}],
+    }
+
+
+def test_a_row_more_changes_no_other_condition_and_not_the_code(committed, tmp_path, monkeypatch):
+    """What runs depend on, before and after."""
+    noted = {}
+    for more in ({}, {"another": Condition("another one", {"tied": False})}):
+        monkeypatch.chdir(committed)
+        monkeypatch.setattr(code.conditions, "CONDITIONS", CONDITIONS | more)
+        monkeypatch.setattr(code.runs, "CODE", tmp_path / "code.json")
+        monkeypatch.setattr("stages.ablation.condition.FOLDER", tmp_path / "conditions")
+        monkeypatch.setattr("sys.argv", ["code"])
+        code.main()
+        noted = noted or {path.name: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    after = {path.name: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert after.keys() - noted.keys() == {"another.json"}
+    assert {name: after[name] for name in noted} == noted
+    assert json.loads(after["another.json"]) == {"label": "another one", "variant": {"tied": False}}
+
+
+def test_the_articles_model_is_among_the_conditions_and_no_two_are_the_same():
     assert Variant(**CONDITIONS[ARTICLES].variant) == Variant()
-    assert CONDITIONS[ARTICLES].linear_std == 0.02
+    assert not CONDITIONS[ARTICLES].start
     assert len(GRID) == 9
-    assert len({(str(c.variant), c.linear_std) for c in CONDITIONS.values()}) == len(CONDITIONS)
+    told = {(str(Variant(**c.variant)), str(dict(c.start)), str(dict(c.settings))) for c in CONDITIONS.values()}
+    assert len(told) == len(CONDITIONS)
+    assert len({condition.label for condition in CONDITIONS.values()}) == len(CONDITIONS)

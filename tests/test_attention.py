@@ -22,13 +22,21 @@ def test_of_known_patterns():
     assert found["jacobian_norm"] == pytest.approx(np.mean([math.sqrt(n - 1) / n for n in range(3, 7)]))
     assert {found[f"logit_{name}"] for name in ("mean", "std", "skewness", "excess_kurtosis")} == {0}
     assert (found["share_negligible"], found["largest_logit"]) == (0, 0)
+    assert (found["relative_gradient"], found["discrimination"]) == (pytest.approx(1, abs=1e-6), 1)
     sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
     found = {name: value.item() for name, value in attention.attention_statistics(sharp.numpy()).items()}
     assert found["normalised_entropy"] == pytest.approx(0, abs=1e-6)
     assert found["share_holding_half"] == pytest.approx(np.mean([1 / n for n in range(3, 7)]))
     assert found["share_negligible"] == pytest.approx(np.mean([(n - 1) / n for n in range(3, 7)]))
     assert found["jacobian_norm"] == pytest.approx(0, abs=1e-6)
+    assert found["relative_gradient"] == pytest.approx(0, abs=1e-6)
+    assert found["discrimination"] == pytest.approx(np.mean([3, 4, 5, 6])), "of rows that see half of the window"
     assert found["largest_logit"] == 100
+
+
+def gradient_norm(p):
+    """The mean norm of the gradient of -log p_t by the logits, p - e_t, t drawn from p: one t after another."""
+    return sum(p_t * np.linalg.norm(p - one) for p_t, one in zip(p, np.eye(len(p)), strict=True))
 
 
 @pytest.mark.parametrize("scale", [0.1, 4, 60])
@@ -52,6 +60,8 @@ def test_they_lose_no_digit_that_matters_and_do_not_depend_on_how_many_are_done_
             "share_holding_half": np.mean(half),
             "share_negligible": np.mean([(row < 1e-6).mean() for row, _ in rows]),
             "jacobian_norm": np.mean([np.linalg.norm(np.diag(row) - np.outer(row, row)) for row, _ in rows]),
+            "relative_gradient": np.mean([gradient_norm(row) / np.sqrt(1 - 1 / n) for row, n in rows]),
+            "discrimination": np.mean([row.max() * n for row, n in rows]),
             "logit_mean": shown.mean(),
             "logit_std": shown.std(),
             "logit_skewness": stats.skew(shown, axis=None),
@@ -77,14 +87,38 @@ def test_they_agree_with_torch():
         assert found["largest_probability"][head] == pytest.approx(np.mean([float(d.probs.max()) for d in p]), rel=1e-5)
 
 
-def test_the_cosine_of_independent_vectors_and_of_parallel_ones():
+def cosines_by_hand(q, k):
+    """The root mean square of each late row's cosines less their mean, and the mean cosine at the own position."""
+    squares, own = [], []
+    for window in range(q.shape[0]):
+        for t in range(q.shape[2] // 2 - 1, q.shape[2]):
+            one, others = q[window, :, t], k[window, :, : t + 1]
+            cosine = (others @ one[:, :, None]).squeeze(-1) / others.norm(dim=-1) / one.norm(dim=-1)[:, None]
+            squares.append(cosine.var(-1))
+            own.append(cosine[:, -1])
+    return {"centred_cosine": torch.stack(squares).mean(0).sqrt(), "own_cosine": torch.stack(own).mean(0)}
+
+
+def test_cosines_are_those_computed_row_by_row():
+    q, k = torch.randn(2, 3, 2, 12, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.3
+    found = attention.cosines(q, k)
+    for name, expected in cosines_by_hand(q, k).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_cosines_of_independent_vectors_of_parallel_ones_and_of_such_as_share_a_direction():
     q, k = torch.randn(2, 4, 3, 50, 64, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(attention.rms_cosine(q, k), 1 / 8, rtol=0.02)
-    parallel = torch.ones(4, 3, 50, 64) * torch.rand(4, 3, 50, 1, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(attention.rms_cosine(parallel, -parallel), 1, rtol=1e-6)
-    later = k.clone()
-    later[:, :, 1:] = q[:, :, :1]  # what row 0 would see, were it not hidden
-    assert attention.rms_cosine(q[:, :, :2], later[:, :, :2])[0] < 0.5
+    found = attention.cosines(q, k)
+    np.testing.assert_allclose(found["centred_cosine"], 1 / 8, rtol=0.03)
+    np.testing.assert_allclose(found["own_cosine"], 0, atol=0.03)
+    np.testing.assert_allclose(attention.cosines(q, 2 * q)["own_cosine"], 1, rtol=1e-6)
+    same = attention.cosines(q, -k[:, :, :1].expand_as(k))
+    np.testing.assert_allclose(same["centred_cosine"], 0, atol=1e-3)  # whatever the row's mean is
+    shared = torch.zeros(64)
+    shared[0] = 30.0
+    biased = attention.cosines(q + shared, k + shared)
+    assert (biased["own_cosine"] > 0.8).all()
+    assert (biased["centred_cosine"] < 0.05).all(), "what all keys share does not change softmax"
 
 
 @pytest.mark.parametrize("scaling", attention.SCALINGS)
@@ -102,11 +136,11 @@ def test_every_block_is_looked_at_in_the_scaling_named_and_the_model_left_alone(
     with torch.no_grad():
         x = model.embed(probes[:, :-1])
         for block in range(3):
-            logits = model.blocks[block].attn.logits(model.blocks[block].ln_1(x))
+            attn = model.blocks[block].attn
+            logits = attn.logits(attn.project(model.blocks[block].ln_1(x)))
             largest = logits.masked_fill(logits.isinf(), 0).abs().amax((0, 2, 3))
             assert [row["largest_logit"] for row in rows[4 * block : 4 * block + 4]] == pytest.approx(largest.tolist())
             x = model.blocks[block](x)
-        assert found["inference"] == [{"step": 5, "scaling": scaling, "loss": float(model.loss(probes))}]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert bool(found["logit_histograms"]) == (scaling == "scaled")

@@ -6,31 +6,53 @@ import pytest
 
 from stages import dynamics
 from stages.common import arrays, replicates, tables
+from stages.evidence import growth
 
 
 def over_seeds(values):
     return replicates.over_seeds(values, ["quantity", "step", "block"], dynamics.BOUNDS)
 
 
-def growth(before, after):
-    return dynamics.growth_metrics(np.array(before, float), np.array(after, float))
+def changed(before, after):
+    """What is told of σ that was and is, (seeds, blocks), and all else constant."""
+    weights = [
+        row
+        for step, std in ((0, before), (9, after))
+        for seed, of_seed in enumerate(std)
+        for block, value in enumerate(of_seed)
+        for row in rows(seed, step, block, dict.fromkeys(growth.OF_MERGED, 1.0) | {"std": value}, *[SPREAD] * 3)
+    ]
+    shape = np.shape(before)
+    return dynamics.growth_metrics(tidied(weights, range(shape[0]), (0, 9), range(shape[1])), 9)
+
+
+SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0, "std": 0.02}
 
 
 def test_growth_by_depth_is_found_where_it_is():
     before = np.full((5, 4), 0.02)
     rng = np.random.default_rng(0)
     after = before * (1 + np.array([0.6, 0.4, 0.3, 0.2]) + rng.normal(0, 0.01, (5, 4)))
-    found = growth(before, after)
+    found = changed(before, after)
     assert found["growth_of_std"]["value"] == pytest.approx(0.375, abs=0.02)
     assert found["rank_correlation_of_growth_with_depth"]["value"] == pytest.approx(-1)
+    assert found["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(-1)
     assert found["lead_of_block_0_in_growth"]["low"] > 0.1
     assert found["share_of_seeds_where_block_0_grew_most"]["value"] == 1
     assert found["growth_of_std_by_block"]["block_3"] == pytest.approx(0.2, abs=0.02)
+    by_seed = found["by_seed"]["growth_of_std"]
+    assert by_seed == pytest.approx({f"seed_{i}": (after / before - 1)[i].mean() for i in range(5)})
+
+
+def test_block_0_may_lead_where_there_is_no_order_after_it():
+    found = changed(np.ones((3, 4)), [[2.0, 1.1, 1.2, 1.3]] * 3)
+    assert found["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(1)
+    assert found["lead_of_block_0_in_growth"]["value"] == pytest.approx(0.7)
 
 
 def test_growth_without_a_gradient_is_not_called_one():
     rng = np.random.default_rng(1)
-    found = growth(np.full((8, 6), 0.02), 0.02 * rng.uniform(1.2, 1.4, (8, 6)))
+    found = changed(np.full((8, 6), 0.02), 0.02 * rng.uniform(1.2, 1.4, (8, 6)))
     correlation = found["rank_correlation_of_growth_with_depth"]
     assert correlation["low"] < 0 < correlation["high"]
     assert found["lead_of_block_0_in_growth"]["low"] < 0
@@ -38,11 +60,18 @@ def test_growth_without_a_gradient_is_not_called_one():
 
 def rows(seed, step, block, merged, q, k, v):
     """Rows of the `weights` table of one block, each value of a statistic that is not named being -7."""
-    names = [*dynamics.OF_MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
+    names = [*growth.OF_MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
     nothing = {"seed": seed, "step": step, "block": block} | dict.fromkeys(names, -7.0)
     by_part = {"q": q, "k": k, "v": v, "qkv": merged}
     whole = [nothing | {"part": part, "head": -1} | of for part, of in by_part.items()]
     return whole + [nothing | {"part": part, "head": head} for part in "qkv" for head in (0, 1)]
+
+
+SPLITS = {"train": 21, "test": 3, "test_without_attention": 3, "unigram": 1, "bigram": 1}  # rows, in a smoke run
+QUANTITIES = {
+    *growth.OF_MERGED, *growth.MEAN_OVER_PARTS, *growth.BY_PART, *dynamics.OF_UPDATES, *dynamics.MEAN_OVER_HEADS,
+    *dynamics.EXTREME_OF_HEADS,
+}  # fmt: skip
 
 
 def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,), attention=None):
@@ -61,19 +90,16 @@ def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,), attention=None):
     return dynamics.tidy(*map(pd.DataFrame, (weights, updates, attention or heads, losses)))
 
 
-SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0}
-
-
 def test_each_quantity_is_of_the_matrix_that_it_should_be_of():
-    merged = {name: i / 10 for i, name in enumerate(dynamics.OF_MERGED)}
-    parts = ({"excess_kurtosis": 1.0 + i, "std": 0.1 * (i + 1)} | SPREAD for i in range(3))
+    merged = {name: i / 10 for i, name in enumerate(growth.OF_MERGED)}
+    parts = (SPREAD | {"excess_kurtosis": 1.0 + i, "std": 0.1 * (i + 1)} for i in range(3))
     values = tidied(rows(0, 0, 0, merged | {"excess_kurtosis": 9.0, "q99": 99.0}, *parts))
-    assert set(values["quantity"]) == {*dynamics.QUANTITIES, "train_loss"}
+    assert set(values["quantity"]) == {*QUANTITIES, "train_loss"}
     assert values["quantity"].is_unique
     found = values.set_index("quantity")["value"].to_dict()
-    assert {name: found[name] for name in dynamics.OF_MERGED} == merged
+    assert {name: found[name] for name in growth.OF_MERGED} == merged
     assert (found["excess_kurtosis"], found["quantile_ratio"], found["train_loss"]) == (2, 4, 1)
-    assert [found[name] for name in dynamics.BY_PART] == pytest.approx([0.1, 0.2, 0.3])
+    assert [found[name] for name in growth.BY_PART] == pytest.approx([0.1, 0.2, 0.3])
     assert (found["gradient_norm"], found["update_ratio"]) == (5, 0.05)
     assert [found[name] for name in dynamics.MEAN_OVER_HEADS] == pytest.approx([0.4] * 3)
     assert (found["lowest_head_entropy"], found["largest_logit"]) == (0.2, 0.6)
@@ -84,11 +110,11 @@ def test_change_is_told_from_the_first_to_the_last_snapshot():
     for seed in (0, 1):
         for block in (0, 1, 2):
             for step, factor in ((0, 1.0), (1, 50.0), (10, 1.5 - 0.1 * block + 0.01 * seed)):
-                one = {"std": 0.02 * factor, "excess_kurtosis": factor} | SPREAD
-                merged = dict.fromkeys(dynamics.OF_MERGED, factor) | {"stable_rank": 30 / factor}
+                one = SPREAD | {"std": 0.02 * factor, "excess_kurtosis": factor}
+                merged = dict.fromkeys(growth.OF_MERGED, factor) | {"stable_rank": 30 / factor}
                 weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
     values = tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2))
-    found = dynamics.matrix_metrics(values, 10)
+    found = dynamics.growth_metrics(values, 10)
     assert found["growth_of_spectral_norm"]["value"] == pytest.approx(0.405)
     assert found["change_of_stable_rank"]["value"] == pytest.approx(
         np.mean([30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)])
@@ -99,7 +125,8 @@ def test_change_is_told_from_the_first_to_the_last_snapshot():
     assert found["change_of_quantile_ratio"]["value"] == 0
     assert (found["first_update_ratio"]["value"], found["last_update_ratio"]["value"]) == pytest.approx((0.05, 0.05))
     assert found["growth_of_std_by_part"] == pytest.approx({"q": 0.405, "k": 0, "v": 0.405})
-    assert all(entry["n"] == 2 for name, entry in found.items() if name != "growth_of_std_by_part")
+    assert all(entry["n"] == 2 for entry in found.values() if "n" in entry)
+    assert found["by_seed"]["final_cosine_to_initial"] == pytest.approx({"seed_0": 1.4, "seed_1": 1.41})
 
 
 def test_early_is_the_most_extreme_early_snapshot_of_each_seed():
@@ -118,11 +145,11 @@ def test_early_is_the_most_extreme_early_snapshot_of_each_seed():
 
 
 def test_two_blocks_have_no_order_to_correlate():
-    assert "rank_correlation_of_growth_with_depth" not in growth([[0.02, 0.02]] * 3, [[0.03, 0.02]] * 3)
+    assert "rank_correlation_of_growth_with_depth" not in changed([[0.02, 0.02]] * 3, [[0.03, 0.02]] * 3)
 
 
 def test_a_single_block_has_no_depth():
-    assert "lead_of_block_0_in_growth" not in growth([[0.02], [0.02]], [[0.03], [0.04]])
+    assert "lead_of_block_0_in_growth" not in changed([[0.02], [0.02]], [[0.03], [0.04]])
 
 
 def values(seeds):
@@ -170,11 +197,30 @@ def test_the_initial_checks_are_pooled_over_tensors():
     assert found["W2"]["n"] == 400
 
 
+def test_what_deleting_attention_costs_and_counting_reaches_is_told_at_the_last_look():
+    rows = [
+        (seed, step, split, loss)
+        for seed, cost in ((0, 0.5), (1, 0.3))
+        for step, split, loss in (
+            (0, "test", 8.0), (0, "test_without_attention", 8.0), (0, "unigram", 7.0), (0, "bigram", 6.5),
+            (0, "train", 8.0), (5, "train", 1.0), (5, "test", 6.0 + seed), (6, "train", 0.5),
+            (5, "test_without_attention", 6.0 + seed + cost),
+        )
+    ]  # fmt: skip
+    found = dynamics.attention_metrics(pd.DataFrame(rows, columns=["seed", "step", "split", "loss"]))
+    assert found["cost_of_deleting_attention"]["value"] == pytest.approx(0.4)
+    assert found["cost_of_deleting_attention"]["n"] == 2
+    assert found["lowest_cost_of_deleting_attention"] == pytest.approx(0.3)
+    assert found["gain_on_unigrams"]["value"] == pytest.approx(0.5)
+    assert (found["loss_of_unigrams"], found["loss_of_bigrams"]) == (7, 6.5)
+
+
 def test_seeds_give_other_runs_on_the_same_test_windows(smoke):
     runs = [smoke.folder / "data" / "model5" / f"seed-{seed}" for seed in (0, 1)]
     a, b = (tables.read(run / "losses.parquet", "losses") for run in runs)
     assert (a["step"] == b["step"]).all()
-    assert (a["loss"] != b["loss"]).all()
+    counts = a["split"].isin(["unigram", "bigram"])
+    assert ((a["loss"] == b["loss"]) == counts).all(), "what counting reaches is the same for every seed"
     assert json.loads((runs[0] / "samples.json").read_text()) != json.loads((runs[1] / "samples.json").read_text())
 
 
@@ -211,9 +257,11 @@ def test_updates_are_those_that_the_snapshots_show(smoke):
 def test_it_looks_at_exactly_the_seeds_asked_for(smoke):
     table = tables.read(smoke.folder / "data" / "dynamics.parquet", "dynamics")
     assert set(table["seeds"]) == {2}
-    assert set(table["quantity"]) == {*dynamics.QUANTITIES, "train_loss", "test_loss"}
+    assert set(table["quantity"]) == {
+        *QUANTITIES, *(f"{split}_loss" for split in SPLITS)
+    }  # fmt: skip
     losses = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "losses.parquet", "losses")
-    assert losses.groupby("split", observed=True).size().to_dict() == {"train": 21, "test": 3}
+    assert losses.groupby("split", observed=True).size().to_dict() == SPLITS
     metrics = json.loads(smoke.read("reports/metrics/dynamics.json"))
     assert metrics["initialisation"]["W2"]["value"] == pytest.approx(0.02, rel=0.05)
     assert metrics["growth_of_std"]["n"] == 2

@@ -8,6 +8,7 @@ from scipy.stats import logistic, norm
 
 from stages import logits
 from stages.common import tables
+from stages.config import goldilocks
 from stages.model5.attention import EDGES, SCALINGS
 
 
@@ -28,20 +29,32 @@ def test_the_distance_from_a_normal_distribution():
 
 
 def run(seed, loss):
-    """Tables of one seed: two blocks of two heads, two snapshots; entropy is 0.1 · (block + head), the rest 0.2."""
+    """Tables of one seed: two blocks of two heads, two snapshots; entropy is 0.1 · (block + head), the rest 0.2.
+
+    The model is run in other scalings at the last snapshot only. Of the heads of block 0 one lies in the zone, the other
+    above it; of those of block 1, one below it, and one by both.
+    """
     keys = [
         {"seed": seed, "step": step, "scaling": scaling, "block": block, "head": head}
         for step in (0, 7) for scaling in SCALINGS for block in (0, 1) for head in (0, 1)
     ]  # fmt: skip
-    names = (*logits.OF_SOFTMAX, *logits.OF_LOGITS[:-1], "rms_cosine")
+    names = (*logits.OF_SOFTMAX, *logits.OF_LOGITS, "centred_cosine")
+    zone = {(0, 0): (0.5, 2.0), (0, 1): (0.4, 2.0), (1, 0): (0.5, 1.9), (1, 1): (0.4, 1.9)}
     attention = [
-        key | dict.fromkeys(names, 0.2) | {"normalised_entropy": 0.1 * (key["block"] + key["head"])} for key in keys
+        key
+        | dict.fromkeys(names, 0.2)
+        | {"normalised_entropy": 0.1 * (key["block"] + key["head"])}
+        | dict(zip(("relative_gradient", "discrimination"), zone[key["block"], key["head"]], strict=True))
+        for key in keys
     ]
-    losses = [{"seed": seed, "step": step, "scaling": s, "loss": loss[s]} for step in (0, 7) for s in SCALINGS]
+    losses = [{"seed": seed, "step": 7, "scaling": s, "loss": loss[s]} for s in SCALINGS]
     histograms = pd.concat(
         histogram(np.zeros(10)).assign(seed=seed, step=step, block=block) for step in (0, 7) for block in (0, 1)
     )
     return pd.DataFrame(attention), pd.DataFrame(losses), histograms
+
+
+ZONE = goldilocks.Settings.model_construct()
 
 
 def tidied():
@@ -49,7 +62,8 @@ def tidied():
         run(0, {"scaled": 1.0, "unscaled": 1.5, "scaled_by_d": 1.25}),
         run(1, {"scaled": 2.0, "unscaled": 2.7, "scaled_by_d": 2.0}),
     ]
-    return logits.tidy(*(pd.concat(parts) for parts in zip(*runs, strict=True)), head_width=25)
+    thresholds = ZONE.model_copy(update={"least_gradient": 0.5, "least_discrimination": 2.0})
+    return logits.tidy(*(pd.concat(parts) for parts in zip(*runs, strict=True)), head_width=25, zone=thresholds)
 
 
 def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_width():
@@ -58,9 +72,19 @@ def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_wi
     by_block = chosen.set_index(["quantity", "block"])["value"]
     assert by_block["normalised_entropy", 0] == pytest.approx(0.05)
     assert by_block["normalised_entropy", 1] == pytest.approx(0.15)
-    assert by_block["alignment", 0] == pytest.approx(1.0)
+    assert by_block["centred_alignment", 0] == pytest.approx(1.0)
+    assert by_block["own_cosine", 0] == pytest.approx(0.2)
     assert by_block["loss", -1] == 2.7
     assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
+
+
+def test_a_head_lies_in_the_zone_below_it_or_above_it():
+    values = tidied()
+    chosen = values[(values["scaling"] == "scaled") & (values["seed"] == 0) & (values["step"] == 0)]
+    by_block = chosen.set_index(["quantity", "block"])["value"]
+    found = {block: [by_block[name, block] for name in logits.OF_ZONE] for block in (0, 1)}
+    assert logits.OF_ZONE == ("inside_zone", "below_zone", "above_zone")
+    assert found == {0: [0.5, 0, 0.5], 1: [0, 1, 0]}, "a softmax that is even is not also called saturated"
 
 
 def test_what_another_scaling_costs_is_told_by_pairs_of_one_seed():
@@ -72,7 +96,7 @@ def test_what_another_scaling_costs_is_told_by_pairs_of_one_seed():
 
 
 def test_estimates_are_over_seeds():
-    found = logits.estimates(tidied(), 0)
+    found = logits.estimates(tidied(), 7)
     assert found["scaled"]["normalised_entropy"] == {"value": pytest.approx(0.1), "low": pytest.approx(0.1),
                                                      "high": pytest.approx(0.1), "n": 2}  # fmt: skip
     assert found["scaled"]["loss"]["value"] == 1.5
@@ -81,14 +105,17 @@ def test_estimates_are_over_seeds():
 
 def test_in_the_pipeline(smoke):
     table = tables.read(smoke.folder / "data" / "logits.parquet", "logits")
-    assert set(table["quantity"]) == {*logits.OF_SOFTMAX, *logits.OF_LOGITS, "gaussian_distance", "loss"}
+    assert set(table["quantity"]) == {
+        *logits.OF_SOFTMAX, *logits.OF_LOGITS, *logits.OF_ZONE, "gaussian_distance", "loss"
+    }  # fmt: skip
     assert set(table["scaling"]) == set(SCALINGS)
     assert set(table["seeds"]) == {2}
     found = json.loads(smoke.read("reports/metrics/logits.json"))
     start = found["first"]["scaled"]
-    assert start["alignment"]["value"] == pytest.approx(1, abs=0.1), "q and k are independent before training"
+    assert start["centred_alignment"]["value"] == pytest.approx(1, abs=0.1), "q and k are independent before training"
     assert start["normalised_entropy"]["value"] > 0.99
-    test = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "losses.parquet", "losses")
-    probe = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "inference.parquet", "inference")
-    own = probe[(probe["scaling"] == "scaled") & (probe["step"] == 0)]["loss"].item()
-    assert own == pytest.approx(test[(test["split"] == "test") & (test["step"] == 0)]["loss"].item(), rel=0.01)
+    assert start["below_zone"]["value"] == 1
+    inference = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "inference.parquet", "inference")
+    assert inference["step"].tolist() == [20] * 3, "at the last snapshot only"
+    assert inference["scaling"].astype(str).tolist() == list(SCALINGS)
+    assert inference["loss"].nunique() == 3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.model5 import loss
+from stages.model5 import loss, products
 from stages.model5.loss import linear_cross_entropy
 
 N, D, V = 40, 32, 300
@@ -42,6 +42,24 @@ def test_without_gradients_it_is_the_same_number():
     with torch.no_grad():
         value = linear_cross_entropy(x, weight, targets)
     assert value == linear_cross_entropy(x, weight, targets)
+
+
+def test_without_gradients_only_the_logits_are_computed(monkeypatch):
+    shapes = []
+
+    def noted(a, b, out=None):
+        shapes.append((*a.shape, b.shape[1]))
+        return products.multiply(a, b, out)
+
+    monkeypatch.setattr(loss, "multiply", noted)
+    monkeypatch.setattr(loss, "LOGITS_AT_ONCE", 20 * V)
+    x, weight, targets = operands()
+    with torch.no_grad():
+        linear_cross_entropy(x, weight, targets)
+    assert shapes == [(20, D, V)] * 2
+    shapes.clear()
+    linear_cross_entropy(x, weight, targets)
+    assert shapes == [(20, D, V), (20, V, D), (V, 20, D)] * 2
 
 
 @pytest.mark.parametrize("at_once", [2**26, 7 * V])

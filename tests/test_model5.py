@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 
@@ -9,23 +10,23 @@ from test_inputs import TEXT
 from stages.common import arrays, streams
 from stages.common.cli import UserError
 from stages.common.statistics import excess_kurtosis
-from stages.model5 import export, initialisation, training
-from stages.model5.model import Model5, Shape
+from stages.model5 import export, initialisation, products, training
+from stages.model5.model import Model5, Shape, Variant
 from stages.sources import embedded
 
 SHAPE = Shape(vocabulary=300, context_length=24, width=32, heads=4, blocks=3)
 STD = 0.02
 
 
-def fresh(shape=SHAPE, seed=0):
-    model = Model5(shape)
+def fresh(shape=SHAPE, seed=0, **variant):
+    model = Model5(shape, Variant(**variant))
     initialisation.initialise(model, STD, seed)
     return model
 
 
-def stirred(seed=0):
-    """A model away from its initial values, LayerNorms and biases included."""
-    model = fresh(seed=seed)
+def stirred(seed=0, **variant):
+    """A model away from its initial values, norms and biases included."""
+    model = fresh(seed=seed, **variant)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -120,16 +121,116 @@ def test_attention_logits_are_those_that_sdpa_uses():
     model = stirred()
     attn, x = model.blocks[0].attn, torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        _, _, v = attn.split(x)
-        by_hand = attn.output((attn.logits(x).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+        qkv = attn.project(x)
+        _, _, v = products.split_heads(qkv, attn.heads)
+        by_hand = attn.output((attn.logits(qkv).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
         torch.testing.assert_close(attn(x), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_deleting_attention_is_making_what_it_adds_zero_and_ends():
+    model, batch = stirred(), windows()
+    without = copy.deepcopy(model)
+    with torch.no_grad():
+        usual = model(batch[:, :-1])
+        for block in without.blocks:
+            block.attn.output.weight.zero_()
+            block.attn.output.bias.zero_()
+        with model.attending(None):
+            assert torch.equal(model(batch[:, :-1]), without(batch[:, :-1]))
+            assert torch.equal(model.loss(batch), without.loss(batch))
+        assert torch.equal(model(batch[:, :-1]), usual)
+        assert not torch.allclose(usual, without(batch[:, :-1]), atol=0.01)
+
+
+def layernorm(x, of):
+    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() * of.weight + of.bias
+
+
+def rmsnorm(x, of):
+    return x / ((x**2).mean(-1, keepdim=True) + 1e-5).sqrt() * of.weight
+
+
+def block_by_hand(block, x, norm, post_norm, qk_norm):
+    """A block's output in plain arithmetic."""
+    d = SHAPE.width // SHAPE.heads
+
+    def attended(y):
+        q, k, v = (y @ block.attn.qkv.weight.T + block.attn.qkv.bias).split(SHAPE.width, -1)
+        hidden = torch.ones(y.shape[1], y.shape[1]).triu(1).bool()
+        heads = []
+        for h in range(SHAPE.heads):
+            own = slice(h * d, (h + 1) * d)
+            q_h, k_h = q[..., own], k[..., own]
+            if qk_norm:
+                q_h, k_h = norm(q_h, block.attn.norms[0]), norm(k_h, block.attn.norms[1])
+            p = (q_h @ k_h.mT / math.sqrt(d)).masked_fill(hidden, -math.inf).softmax(-1)
+            heads.append(p @ v[..., own])
+        return torch.cat(heads, -1) @ block.attn.output.weight.T + block.attn.output.bias
+
+    def mlp(y):
+        inner = torch.nn.functional.gelu(y @ block.mlp.up.weight.T + block.mlp.up.bias)
+        return inner @ block.mlp.down.weight.T + block.mlp.down.bias
+
+    if post_norm:
+        x = norm(x + attended(x), block.ln_1)
+        return norm(x + mlp(x), block.ln_2)
+    x = x + attended(norm(x, block.ln_1))
+    return x + mlp(norm(x, block.ln_2))
+
+
+@pytest.mark.parametrize(
+    ("variant", "norm"),
+    [
+        ({}, layernorm),
+        ({"norm": "rmsnorm"}, rmsnorm),
+        ({"norm": None}, lambda x, of: x),
+        ({"post_norm": True}, layernorm),
+        ({"qk_norm": True}, layernorm),
+        ({"qk_norm": True, "norm": "rmsnorm", "post_norm": True}, rmsnorm),
+    ],
+    ids=str,
+)
+def test_norms_of_every_kind_and_place_are_those_computed_by_hand(variant, norm):
+    model, tokens = stirred(**variant), windows()[:, :-1]
+    post_norm, qk_norm = variant.get("post_norm", False), variant.get("qk_norm", False)
+    with torch.no_grad():
+        x = model.embed(tokens)
+        for block in model.blocks:
+            x = block_by_hand(block, x, norm, post_norm, qk_norm)
+        torch.testing.assert_close(model.states(tokens), x if post_norm else norm(x, model.ln_f), rtol=1e-3, atol=1e-4)
+
+
+QK = slice(0, 2 * SHAPE.width)
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ("blocks", {f"blocks.{i}.{name}.weight": ... for i in range(3)
+                    for name in ("attn.qkv", "attn.output", "mlp.up", "mlp.down")}),
+        ("qk", {f"blocks.{i}.attn.qkv.weight": QK for i in range(3)}),
+        ("embedding", {"wte.weight": ...}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_factor_multiplies_the_weights_of_its_part_and_nothing_else(part, where, tied):
+    usual, wider = fresh(tied=tied), Model5(SHAPE, Variant(tied=tied))
+    initialisation.initialise(wider, STD, 0, {part: 10.0})
+    with torch.no_grad():
+        for name, weight in usual.named_parameters():
+            if name in where:
+                weight[where[name]] *= 10
+    assert {name for name, _ in usual.named_parameters()} >= where.keys()
+    for (name, expected), found in zip(usual.named_parameters(), wider.parameters(), strict=True):
+        assert torch.equal(found, expected), name
 
 
 def test_initialisation_keeps_its_promises():
     shape = Shape(2000, 64, 96, 4, 2)
     model = fresh(shape)
-    checks = list(initialisation.checks(model, STD))
-    assert {check.claim for check in checks} == {"W1", "W2", "W3", "W4"}
+    checks = list(initialisation.checks(model, STD, 0))
+    assert {check.claim for check in checks} == {"W1", "W2", "W3", "W4", "W4_untied"}
+    assert checks[-1].expected == math.sqrt(2 / (2000 + 96)), "Xavier's, where no head overwrites it"
     for check in checks:
         assert abs(check.measured - check.expected) <= check.tolerance, check
     assert model.wpe.weight.std().item() == pytest.approx(math.sqrt(2 / (64 + 96)), rel=0.03)
@@ -145,7 +246,7 @@ def test_a_wrong_initialisation_is_noticed():
     with torch.no_grad():
         model.blocks[1].mlp.up.weight.mul_(1.1)
         model.blocks[0].attn.output.bias[3] = 1e-3
-    off = [c.quantity for c in initialisation.checks(model, STD) if abs(c.measured - c.expected) > c.tolerance]
+    off = [c.quantity for c in initialisation.checks(model, STD, 0) if abs(c.measured - c.expected) > c.tolerance]
     assert off == ["largest |bias| of all Linear layers", "std of blocks.1.mlp.up.weight"]
 
 

@@ -22,6 +22,11 @@ BAD = [
     ({"train.learning_rate": float("inf")}, "train.learning_rate = inf: must be"),
     ({"train.learning_rate": -1.0}, "train.learning_rate = -1.0: must be greater than 0"),
     ({"train.heads": 5}, "train.heads = 5: must divide width = 128"),
+    ({"ablate.heads": 5}, "ablate.heads = 5: must divide width = 128"),
+    ({"ablate.probe_windows": 100}, "ablate.probe_windows = 100: must be at most evaluation_windows = 48"),
+    ({"ablate.rates": [0.0]}, "ablate.rates = [0.0]: every rate must lie above 0 and at most at 10"),
+    ({"ablate.rates": [0.1, 0.1]}, "ablate.rates = [0.1, 0.1]: no rate may stand twice"),
+    ({"ablate.learning_rate": 0.1}, "ablate.learning_rate = 0.1: unknown key"),
     ({"train.snapshot_every": 0}, "train.snapshot_every = 0: must be greater than or equal to 1"),
     ({"train.probe_windows": 100}, "train.probe_windows = 100: must be at most evaluation_windows = 48"),
     ({"matrices.last_dimension": 1}, "matrices.last_dimension = 1: must be greater than matrices.first_dimension = 2"),
@@ -127,7 +132,7 @@ def test_what_is_not_a_parameter_file_is_told_in_one_line(tmp_path, contents, sa
 
 def test_a_number_too_long_to_print_is_still_one_line(bare, monkeypatch):
     path = bare.folder / "params.yaml"
-    path.write_text(path.read_text().replace("steps: 501", "steps: 0x" + 9000 * "f"))
+    path.write_text(path.read_text().replace("steps: 801", "steps: 0x" + 9000 * "f"))
     (line,) = lines(path, monkeypatch)
     assert line.startswith("params.yaml: train.steps = a huge int: ")
 

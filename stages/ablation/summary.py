@@ -77,6 +77,8 @@ def by_block(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
 def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity of the last block over that of the first, at the last look, by seed."""
     found = by_block(runs, condition, quantity)
+    if found.empty:
+        return NOTHING
     ratio: BySeed = found.iloc[:, -1] / found.iloc[:, 0]
     return ratio
 
