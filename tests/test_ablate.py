@@ -176,7 +176,8 @@ def folder_with(tmp_path, losses):
 
 
 @pytest.mark.parametrize(
-    ("losses", "best"), [({1e-2: 6.0, 1e-3: 5.0}, 1e-3), ({1e-2: 5.0, 1e-3: 6.0}, 1e-2), ({1e-2: 7.0, 1e-3: None}, 1e-2)]
+    ("losses", "best"),
+    [({1e-2: 6.0, 1e-3: 5.0}, 1e-3), ({1e-2: 5.0, 1e-3: 6.0}, 1e-2), ({1e-2: 7.0, 1e-3: None}, 1e-2)],
 )
 def test_the_rate_is_that_which_ended_lowest(tmp_path, losses, best):
     assert ablate.best_rate(SETTINGS, folder_with(tmp_path, losses | {0.5: 0.1})) == best, "of those in ablate.rates"
@@ -249,7 +250,9 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
     for name, condition in CONDITIONS.items():
         condition.write(name)
         assert Condition.read(name) == condition
-    with pytest.raises(UserError, match=r"shorter.json: no such file, so no such condition; there are: articles, .*longer"):
+    with pytest.raises(
+        UserError, match=r"shorter.json: no such file, so no such condition; there are: articles, .*longer"
+    ):
         Condition.read("shorter")
 
 

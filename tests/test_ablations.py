@@ -41,7 +41,9 @@ def run(condition, seed, loss, entropy, residual, seen, gradients, jump, cost=0.
     if diverged:
         rows = [*rows[:1], *(row for row in rows if row[1] == 0), ("diverged", 4, -1, 1.0)]
         of_heads = [row for row in of_heads if row[1] == 0]
-    frame = pd.DataFrame([(*row, -1) for row in rows] + of_heads, columns=["quantity", "step", "block", "value", "head"])
+    frame = pd.DataFrame(
+        [(*row, -1) for row in rows] + of_heads, columns=["quantity", "step", "block", "value", "head"]
+    )
     return frame.drop_duplicates(ignore_index=True).assign(condition=condition, seed=seed)
 
 

@@ -76,7 +76,7 @@ def test_every_entry_point_is_pinned(tmp_path, module):
 
 def test_what_trains_is_asked_of_torch():
     assert uses_torch("stages.train")
-    assert uses_torch("stages.ablate")
+    assert all(map(uses_torch, ("stages.ablate", "stages.rate", "stages.control")))
     assert not uses_torch("stages.sweep")
 
 
@@ -141,6 +141,17 @@ def test_what_is_not_promised_is_said_in_one_line(machine, changed, reason):
     assert arithmetic.unpromised() == []
     machine(**changed)
     assert arithmetic.unpromised() == [reason]
+
+
+def test_the_variable_beside_which_numpy_refuses_the_pin_is_taken_away(machine, monkeypatch):
+    """And whatever else it names, the pinned set of features is what is left."""
+    for name in (*arithmetic.INSTRUCTIONS, *arithmetic.THREADS):
+        monkeypatch.setenv(name, "other")
+    monkeypatch.setenv(arithmetic.REFUSED, "X86_V3")
+    machine()
+    arithmetic.pin()
+    assert arithmetic.REFUSED not in os.environ
+    assert (arithmetic.INSTRUCTIONS | arithmetic.THREADS).items() <= os.environ.items()
 
 
 @pytest.mark.parametrize("changed", [{"flags": "avx2"}, {"kind": "aarch64"}])

@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn import troubles
+from last_commit import params_text
 from matplotlib.colors import to_rgb
+from ruamel.yaml import YAML
 from test_figures import NAMES, dynamics
 
 from stages import ablations, figures
-from stages.ablation.conditions import CONDITIONS
+from stages.ablation.conditions import BASE, CONDITIONS, GRID
 from stages.ablation.figures import COLOURS
 from stages.ablation.figures import figures as of_ablations
-from stages.ablation.summary import summary
+from stages.ablation.summary import Thresholds, summary
 from stages.common import palette, tables
 from stages.drawing import model5, style
 
@@ -35,12 +37,49 @@ def test_small_figures_are_sound(smoke, monkeypatch):
     assert not wrong(drawn)
 
 
-def test_figures_of_the_ablations_are_sound(committed, monkeypatch):
+def ablation_runs():
+    """Runs of every condition with three seeds, as if measured; those of the grid differ in entropy and loss."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, condition in enumerate(CONDITIONS):
+        worse = i if condition in GRID else 0
+        for seed in (0, 1, 2):
+            for step in (0, 500, 1000):
+                loss = 8.3 - step / 1000 * (3 - 0.25 * worse) + 0.003 * rng.normal()
+                whole = {"test_loss": loss, "test_loss_without_attention": loss + step / (1500 if i % 3 else 5000)}
+                whole |= {"unigram_loss": 6.9} if step == 0 else {}
+                rows += [(condition, seed, quantity, step, -1, -1, value) for quantity, value in whole.items()]
+                for block in range(4):
+                    of_block = {"std": 0.02 + step / 1e5, "attention_entropy": 1 - 0.11 * worse,
+                                "largest_logit": i + 1.0, "input_rms": 1 + 0.1 * i * block, "residual_rms": 1 + 0.3 * i * block}  # fmt: skip
+                    if step == 1000:
+                        of_block |= {"gradient_log_mean": rng.normal(-3, 0.1), "gradient_log_spread": 0.3,
+                                     "gradient_log_jump": rng.uniform(0.1, 0.2)}  # fmt: skip
+                    rows += [(condition, seed, name, step, block, -1, value) for name, value in of_block.items()]
+                    rows += [(condition, seed, name, step, block, head, 0.8) for head in (0, 1)
+                             for name in ("relative_gradient", "discrimination", "logit_std")]  # fmt: skip
+    columns = ["condition", "seed", "quantity", "step", "block", "head", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.mark.parametrize("conditions", [list(CONDITIONS), ["scaled", "scaled_wide_qk", "no_layernorm"]], ids=len)
+def test_figures_of_the_ablations_are_sound(conditions):
+    runs = ablation_runs()
+    runs = runs[runs["condition"].isin(conditions)]
+    found = summary(runs, dict.fromkeys(CONDITIONS, 1e-3), Thresholds(0.3, 0.5, 0.5, 2.0))
+    assert {of["attends"] for of in found["conditions"].values()} == {True, False}, "hollow and full"
+    drawn = of_ablations(runs, found, WIDTH)
+    assert ("layernorm" in drawn) is ("no_layernorm" in conditions)
+    assert not wrong(drawn)
+
+
+def test_figures_of_the_committed_ablations_are_sound(committed, monkeypatch):
     monkeypatch.chdir(committed)
-    runs, _ = ablations.gather(ablations.Settings(conditions=list(CONDITIONS), seeds=[0, 1, 2]))
-    assert not wrong(of_ablations(runs, summary(runs), WIDTH))
-    few = runs[runs["condition"].isin(["scaled", "scaled_wide", "no_layernorm"])]
-    assert not wrong(of_ablations(few, summary(few), WIDTH))
+    told = YAML(typ="safe").load(Path("params.yaml").read_text("utf-8"))
+    runs, rates, _ = ablations.gather(ablations.Settings(**told["ablations"]))
+    zone, fixed = told["goldilocks"], told["claims"]
+    thresholds = Thresholds(fixed["attends"], fixed["gain"], zone["least_gradient"], zone["least_discrimination"])
+    assert not wrong(of_ablations(runs, summary(runs, rates, thresholds), WIDTH))
 
 
 def test_figures_of_twelve_blocks_and_heads_are_sound(committed, monkeypatch):
@@ -152,13 +191,14 @@ def test_colours_that_stand_beside_each_other_can_be_told_apart_by_anyone(colour
 
 
 def test_every_set_of_colours_is_among_those():
+    compared = YAML(typ="safe").load(params_text())["ablations"]["conditions"]
     sets = (
         palette.SCALINGS,
         palette.MATRICES,
         palette.KINDS,
         palette.FORMATS,
         palette.LOSSES,
-        palette.CHANGES,
+        {name: COLOURS[name] for name in compared if name not in GRID or name == BASE},
         palette.PLACES,
     )
     together = [set(some) for some in palette.TOGETHER]

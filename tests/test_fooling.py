@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import shutil
 
 import pytest
 from closure import ROOT
@@ -43,7 +42,8 @@ def _honest(shared, smoke):
 
     def fill(folder):
         project = smoke.copy(folder)
-        shutil.rmtree(folder / "ablations/runs")
+        for name in ("rates", "runs", "control"):
+            files.remove(folder / "ablations" / name)
         (folder / "ablations/dvc.lock").unlink()
         project.check("sh", "-c", "dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro")
         commit(project)
@@ -109,6 +109,14 @@ EDITS = {
         appended("ablations/runs/scaled/seed-0.parquet"),
         "ablate@scaled-0: changed outs: ablations/runs/scaled/seed-0.parquet modified",
     ),
+    "the rate that a condition is trained with": (
+        lambda project: number_changed(project, "ablations/rates/scaled/0.001.json", "loss"),
+        "rate@scaled-0.001: changed outs: ablations/rates/scaled/0.001.json modified",
+    ),
+    "a control": (
+        appended("ablations/control/seed-1.parquet"),
+        "control@1: changed outs: ablations/control/seed-1.parquet modified",
+    ),
     "a hash in the ablations' dvc.lock": (
         replaced(
             "ablations/dvc.lock",
@@ -145,7 +153,7 @@ def test_what_is_honest_is_verified_and_leaves_nothing(honest):
 
 
 def test_all_of_it_is_made_again_wherever_and_however_it_is_run(honest, tmp_path):
-    """With one of the ablations and the summary; in another folder, locale and time zone, with another umask."""
+    """With a training of the ablations and the summary; in another folder, locale and time zone, with another umask."""
     moved = honest.copy(tmp_path / "another folder, ü")
     command = "umask 077; python -m stages.verify"
     done = moved.run("sh", "-c", command, LC_ALL="C", LANG="C", PYTHONUTF8="0", TZ="CHADT-13:45", TMPDIR=str(tmp_path))
@@ -154,7 +162,7 @@ def test_all_of_it_is_made_again_wherever_and_however_it_is_run(honest, tmp_path
     compared = int(re.search(r"all (\d+) outputs that were made again are the same bytes", done.stdout)[1])
     assert compared > outputs + 2
     assert "rebuilding, " in done.stderr
-    assert re.search(r"ablate@\w+-\d$", done.stderr, re.MULTILINE)
+    assert re.search(r"^rebuilding of the ablations: (ablate|rate|control)@[\w.-]+$", done.stderr, re.MULTILINE)
 
 
 def rebuilt_and_committed(project):

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 RULES = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
 CONTRACTS = {contract["id"]: contract for contract in RULES["contracts"]}
-TORCHED = {"check", "train", "ablate"}  # check asks the hardware, where a GPU or bf16 is asked for
+TORCHED = {"check", "train", "ablate", "rate", "control"}  # check asks the hardware, where a GPU or bf16 is asked for
 
 # (module, a line added to it, the contracts it breaks)
 FORBIDDEN = {

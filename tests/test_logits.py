@@ -31,8 +31,8 @@ def test_the_distance_from_a_normal_distribution():
 def run(seed, loss):
     """Tables of one seed: two blocks of two heads, two snapshots; entropy is 0.1 · (block + head), the rest 0.2.
 
-    The model is run in other scalings at the last snapshot only. Of the heads of block 0 one lies in the zone, the other
-    above it; of those of block 1, one below it, and one by both.
+    The model is run in other scalings at the last snapshot only. Of the heads of block 0 one lies in the zone, the
+    other above it; of those of block 1, one below it, and one by both.
     """
     keys = [
         {"seed": seed, "step": step, "scaling": scaling, "block": block, "head": head}

@@ -183,7 +183,7 @@ def block_by_hand(block, x, norm, post_norm, qk_norm):
     [
         ({}, layernorm),
         ({"norm": "rmsnorm"}, rmsnorm),
-        ({"norm": None}, lambda x, of: x),
+        ({"norm": None}, lambda x, _: x),
         ({"post_norm": True}, layernorm),
         ({"qk_norm": True}, layernorm),
         ({"qk_norm": True, "norm": "rmsnorm", "post_norm": True}, rmsnorm),

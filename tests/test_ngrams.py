@@ -1,5 +1,6 @@
 """What counting reaches, against counting slowly."""
 
+import itertools
 import math
 
 import numpy as np
@@ -19,11 +20,11 @@ def slowly(text, windows):
         return (text.count(w) + 0.5) / (len(text) + 0.5 * VOCABULARY)
 
     def bigram(h, w):
-        after = [b for a, b in zip(text, text[1:], strict=False) if a == h]
+        after = [b for a, b in itertools.pairwise(text) if a == h]
         kinds = len(set(after))
         return (after.count(w) + kinds * unigram(w)) / (len(after) + kinds) if after else unigram(w)
 
-    pairs = [pair for window in windows.tolist() for pair in zip(window, window[1:], strict=False)]
+    pairs = [pair for window in windows.tolist() for pair in itertools.pairwise(window)]
     return {
         "unigram": -sum(math.log(unigram(w)) for _, w in pairs) / len(pairs),
         "bigram": -sum(math.log(bigram(h, w)) for h, w in pairs) / len(pairs),

@@ -15,14 +15,21 @@ import elsewhere
 import pytest
 from conftest import Project, fresh_copy
 
+from stages.common import files
+
 SMALLER = (
     "train.steps=4", "train.snapshot_every=2", "train.evaluate_every=2", "train.sample_tokens=4", "ablate.steps=3",
+    "ablate.rates=[1.0e-3]",
 )  # fmt: skip
 STAGES = (
-    "matrices", "sweep", "softmax", "goldilocks", "formats", "tokens", "train 0", "train 1", "ablate no_layernorm 0",
+    "matrices", "sweep", "softmax", "goldilocks", "formats", "tokens", "train 0", "train 1",
+    *(f"{stage} {condition} {number}" for condition in ("scaled", "no_layernorm", "rmsnorm", "qk_norm")
+      for stage, number in (("rate", 0.001), ("ablate", 0))),
+    "control 0",
     "layernorm --stage model5=data/model5/seed-0/export", "dynamics", "logits", "claims",
 )  # fmt: skip
-WRITTEN = ("data", "reports", "ablations/runs")
+ABLATIONS = ("ablations/rates", "ablations/runs", "ablations/control")
+WRITTEN = ("data", "reports", *ABLATIONS)
 FIGURES = "figures data/model5/seed-0"
 RUN_STAGES = Path(__file__).with_name("run_stages.py")
 
@@ -37,8 +44,8 @@ def results(project: Project) -> dict[str, str]:
 def _run_each_stage(folder: Path) -> None:
     started = fresh_copy(folder / "started")
     started.configure(*SMALLER, preset="smoke")
-    for name in ("reports/figures", "reports/metrics", "reports/plots", "ablations/runs"):
-        shutil.rmtree(started.folder / name)
+    for name in ("reports/figures", "reports/metrics", "reports/plots", *ABLATIONS):
+        files.remove(started.folder / name)
     for stage in ("check", "inputs"):
         started.check("python", "-m", f"stages.{stage}")
     done = started.copy(folder / "done")
@@ -66,6 +73,11 @@ def test_another_processor_computes_the_same_bytes(shared, tmp_path, processor):
     emulate(there, emulator, processor, *STAGES)
     expected = {name: digest for name, digest in results(here).items() if not name.startswith("reports/figures/")}
     assert {f"data/{name}.parquet" for name in ("sweep", "logits", "model5/seed-1/attention")} <= expected.keys()
+    assert {name for name in expected if name.startswith(ABLATIONS)} == {
+        "ablations/control/seed-0.parquet",
+        *(f"{folder}/{condition}/{name}" for condition in ("scaled", "no_layernorm", "rmsnorm", "qk_norm")
+          for folder, name in (("ablations/rates", "0.001.json"), ("ablations/runs", "seed-0.parquet"))),
+    }  # fmt: skip
     assert different(expected, results(there)) == []
 
 
