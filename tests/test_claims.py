@@ -341,12 +341,12 @@ def of_seeds(**values):
 
 def test_beside_the_control_movement_is_told_less_that_on_shuffled_tokens_by_pairs():
     train = dict.fromkeys(claims.MOVE, 1) | {"prompt": "x"}
-    dynamics = {"by_seed": of_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})}
+    growth = of_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})
     control = {
         "made_with": train | {"prompt": "y"},
         "by_seed": of_seeds(growth_of_std={1: 0.4, 0: 0.1, 7: 5.0}, more={0: 1}),
     }
-    found = claims.beside_control(dynamics, {"control": control, "conditions": 3}, train)
+    found = claims.beside_control(growth, {"control": control, "conditions": 3}, train)
     assert found["control"]["beyond"].keys() == {"growth_of_std"}
     beyond = found["control"]["beyond"]["growth_of_std"]
     assert (beyond["value"], beyond["n"]) == (pytest.approx(0.35), 2), "of the seeds that both have"
@@ -358,9 +358,9 @@ def test_beside_the_control_movement_is_told_less_that_on_shuffled_tokens_by_pai
 def test_a_control_of_trainings_with_other_settings_adds_nothing(setting):
     train = dict.fromkeys(claims.MOVE, 1)
     ablations = {"control": {"made_with": train | {setting: 2}, "by_seed": of_seeds(growth_of_std={0: 0.1, 1: 0.2})}}
-    dynamics = {"by_seed": of_seeds(growth_of_std={0: 0.5, 1: 0.7})}
-    assert claims.beside_control(dynamics, ablations, train) == ablations
-    assert claims.beside_control(dynamics, {}, train) == {}
+    growth = of_seeds(growth_of_std={0: 0.5, 1: 0.7})
+    assert claims.beside_control(growth, ablations, train) == ablations
+    assert claims.beside_control(growth, {}, train) == {}
 
 
 def test_an_order_needs_three_seeds():

@@ -23,7 +23,9 @@ def changed(before, after):
         for row in rows(seed, step, block, dict.fromkeys(growth.OF_MERGED, 1.0) | {"std": value}, *[SPREAD] * 3)
     ]
     shape = np.shape(before)
-    return dynamics.growth_metrics(tidied(weights, range(shape[0]), (0, 9), range(shape[1])), 9)
+    values = tidied(weights, range(shape[0]), (0, 9), range(shape[1]))
+    found = growth.of_seeds(values, 9)
+    return dynamics.growth_metrics(values, 9, found) | {"by_seed": growth.by_name(found, list(range(shape[0])))}
 
 
 SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0, "std": 0.02}
@@ -114,7 +116,8 @@ def test_change_is_told_from_the_first_to_the_last_snapshot():
                 merged = dict.fromkeys(growth.OF_MERGED, factor) | {"stable_rank": 30 / factor}
                 weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
     values = tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2))
-    found = dynamics.growth_metrics(values, 10)
+    of_seeds = growth.of_seeds(values, 10)
+    found = dynamics.growth_metrics(values, 10, of_seeds) | {"by_seed": growth.by_name(of_seeds, [1, 0])}
     assert found["growth_of_spectral_norm"]["value"] == pytest.approx(0.405)
     assert found["change_of_stable_rank"]["value"] == pytest.approx(
         np.mean([30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)])
@@ -210,7 +213,6 @@ def test_what_deleting_attention_costs_and_counting_reaches_is_told_at_the_last_
     found = dynamics.attention_metrics(pd.DataFrame(rows, columns=["seed", "step", "split", "loss"]))
     assert found["cost_of_deleting_attention"]["value"] == pytest.approx(0.4)
     assert found["cost_of_deleting_attention"]["n"] == 2
-    assert found["lowest_cost_of_deleting_attention"] == pytest.approx(0.3)
     assert found["gain_on_unigrams"]["value"] == pytest.approx(0.5)
     assert (found["loss_of_unigrams"], found["loss_of_bigrams"]) == (7, 6.5)
 
