@@ -309,6 +309,7 @@ def test_a_row_more_changes_no_other_condition_and_not_the_code(committed, tmp_p
         monkeypatch.setattr("stages.ablation.condition.FOLDER", tmp_path / "conditions")
         monkeypatch.setattr("sys.argv", ["code"])
         code.main()
+        assert json.loads(runs.CODE.read_bytes()).keys() == set(STAGES["code"]["deps"]) - {code.OF_CONDITIONS}
         noted = noted or {path.name: path.read_bytes() for path in tmp_path.rglob("*.json")}
     after = {path.name: path.read_bytes() for path in tmp_path.rglob("*.json")}
     assert after.keys() - noted.keys() == {"another.json"}

@@ -51,7 +51,8 @@ def ablation_runs():
                 rows += [(condition, seed, quantity, step, -1, -1, value) for quantity, value in whole.items()]
                 for block in range(4):
                     of_block = {"std": 0.02 + step / 1e5, "attention_entropy": 1 - 0.11 * worse,
-                                "largest_logit": i + 1.0, "input_rms": 1 + 0.1 * i * block, "residual_rms": 1 + 0.3 * i * block}  # fmt: skip
+                                "largest_logit": i + 1.0, "input_rms": 1 + 0.1 * i * block,
+                                "residual_rms": 1 + 0.3 * i * block}  # fmt: skip
                     if step == 1000:
                         of_block |= {"gradient_log_mean": rng.normal(-3, 0.1), "gradient_log_spread": 0.3,
                                      "gradient_log_jump": rng.uniform(0.1, 0.2)}  # fmt: skip
