@@ -63,7 +63,7 @@ def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str
 
 
 def control(seeds: list[int]) -> dict[str, Any]:
-    """How weights moved on shuffled tokens, of each seed and over them, and with which parameters of `train`.
+    """How weights moved on shuffled tokens, of each seed and over them, with which parameters, and of what text.
 
     Raises:
         UserError: as `gather`.
@@ -75,7 +75,7 @@ def control(seeds: list[int]) -> dict[str, Any]:
     return {
         **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
         "by_seed": growth.by_name(found, seeds),
-        "made_with": made_by[seeds[0]]["train"],
+        "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }
 
 

@@ -36,9 +36,9 @@ from stages.evidence.tensors import shares
 OUTPUT = files.DATA / "claims.json"
 MOVE = (
     "width", "heads", "blocks", "batch_size", "accumulate", "steps", "learning_rate", "weight_decay", "linear_std",
-    "snapshot_every", "tail_sigmas", "precision",
+    "snapshot_every", "tail_sigmas", "precision", "root_seed", "tokens",
 )  # fmt: skip
-"""The settings of `train` that how weights move depends on."""
+"""What how weights move depends on: settings of `train`, the root seed, and what is known of the text."""
 STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
 GROWTH = files.DATA / "growth.json"
 LAYERNORM = "layernorm.parquet"
@@ -113,7 +113,7 @@ def beside_control(growth: Mapping[str, Any], ablations: dict[str, Any], train: 
 
     Args:
         growth: how the weights of each seed moved.
-        train: the settings that they were trained with.
+        train: what of `MOVE` they were trained with.
     """
     control = ablations.get("control", {})
     made_with = control.get("made_with", {})
@@ -132,10 +132,11 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.claims")
     settings, _ = params.load("claims", Settings, Run)
     margins = settings.model_dump()
-    train, _ = params.load("train", train_config.Settings, train_config.Run)
+    train, run = params.load("train", train_config.Settings, train_config.Run)
+    made_with = train.model_dump() | {"root_seed": run.root_seed, "tokens": files.read_metrics("tokens")}
     here = {name: files.read_metrics(name) for name in STAGES}
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
-    here["ablations"] = beside_control(files.read_json(GROWTH), ablations, train.model_dump())
+    here["ablations"] = beside_control(files.read_json(GROWTH), ablations, made_with)
     entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM), margins))
     kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
     for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):
