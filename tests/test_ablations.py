@@ -130,11 +130,6 @@ def test_a_run_that_diverged_counts_as_such_and_has_no_last_loss():
     assert one["attends"] is False
 
 
-def test_entropy_at_the_start_is_ranked_with_the_loss_at_the_end_over_the_grid_only():
-    found = told()["initial_entropy_and_last_loss"]["rank_correlation"]
-    assert (found["value"], found["n"]) == (pytest.approx(-1), 3)
-
-
 def write_run(folder, condition, seed, width=8, rate=1e-3):
     columns = {"quantity": ["test_loss"], "step": [0], "block": [-1], "head": [-1], "value": [8.0]}
     made_by = {"ablate": {"width": width}, "run": {}, "condition": condition, "seed": seed, "learning_rate": rate}

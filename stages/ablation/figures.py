@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM, STARTS
 from stages.ablation.summary import chosen
 from stages.common.palette import CHANGES, GREY, SCALINGS
-from stages.drawing.style import headline, ink, key, label_edges, small_multiples
+from stages.drawing.style import headline, key, label_edges, small_multiples
 
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
 LOSS = "test loss (nats/token)"
@@ -25,7 +25,6 @@ def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str
     drawn = {
         "test_loss": lambda: test_loss(conditions, width),
         "loss_curves": lambda: curves(runs, list(conditions), width),
-        "entropy_and_loss": lambda: entropy_and_loss(conditions, width),
     }
     if "without_layernorm" in found:
         drawn["layernorm"] = lambda: layernorm(runs, width)
@@ -102,8 +101,9 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
             last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
         axes.set_title(title)
         key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
-    losses = runs.loc[runs["quantity"] == "test_loss"]
-    low, high = losses["value"].min(), losses.loc[losses["step"] == 0, "value"].max()
+    low = runs.loc[runs["quantity"] == "test_loss", "value"].min()
+    of_base = chosen(runs, BASE, "test_loss")
+    high = of_base.loc[of_base["step"] == 0, "value"].max()
     grid[0, 0].set_ylim(low - 0.2, high + 0.3 * (high - low))  # room for the names
     label_edges(grid, "step (updates)", LOSS)
     headline(
@@ -118,42 +118,6 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
 def _line_each(axes: Axes, by_seed: pd.DataFrame, colour: str) -> None:
     """A line for each seed (columns) by step or block (rows)."""
     axes.plot(by_seed.index, by_seed.to_numpy(), color=colour, lw=0.8)
-
-
-def entropy_and_loss(conditions: dict[str, Any], width: float) -> Figure:
-    """Attention entropy at the start against the last test loss, a point a condition, intervals over seeds.
-
-    A line joins the starts of one scaling.
-    """
-    figure = Figure(figsize=(width, 0.65 * width), layout="constrained")
-    axes = figure.subplots()
-    shown = {name: found for name, found in conditions.items() if "last_test_loss" in found}
-    for name, found in shown.items():
-        x, y, colour = found["initial_attention_entropy"], found["last_test_loss"], COLOURS[name]
-        axes.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, lw=1.5)
-        axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, lw=1.5)
-        axes.plot(x["value"], y["value"], "o", ms=5, color=colour)
-        if x["value"] < 0.98 or abs(found["added_loss"]["value"]) > 0.05:
-            left, above = x["value"] > 0.5, found["added_loss"]["value"] > 0
-            axes.annotate(
-                CONDITIONS[name].label, (x["value"], y["value"]), xytext=(-6 if left else 6, 12 if above else -12),
-                textcoords="offset points", ha="right" if left else "left", va="center", color=ink(colour),
-            )  # fmt: skip
-    for scaling, colour in SCALINGS.items():
-        line = sorted(
-            (shown[name]["initial_attention_entropy"]["value"], shown[name]["last_test_loss"]["value"])
-            for name in (f"{scaling}{start}" for start in STARTS)
-            if name in shown
-        )
-        axes.plot([x for x, _ in line], [y for _, y in line], ls=":", lw=1.2, color=colour)
-    axes.set(xlabel="attention entropy before training / its maximum", ylabel=f"last {LOSS}")
-    headline(
-        figure,
-        "Where softmax starts, and where the test loss ends",
-        "Means over seeds and their 95 % intervals. Dotted: the starts of one scaling; "
-        "no name: less than 0.05 from the base.",
-    )
-    return figure
 
 
 def layernorm(runs: pd.DataFrame, width: float) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM
+from stages.ablation.conditions import BASE, CONDITIONS, NO_LAYERNORM
 from stages.common import statistics
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
@@ -161,17 +161,6 @@ def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
     return all(name in found and found[name]["low"] >= least for name, least in needed)
 
 
-def entropy_and_loss(by_condition: Mapping[str, Mapping[str, BySeed]]) -> dict[str, Any]:
-    """Rank correlation, over the conditions of the grid, of the entropy at the start with the loss at the end."""
-    entropy, loss = (
-        pd.DataFrame({c: of[quantity] for c, of in by_condition.items() if c in GRID and quantity in of})
-        for quantity in ("initial_attention_entropy", "last_test_loss")
-    )
-    whole = loss.dropna().index
-    ranks = [statistics.rank_correlation(entropy.loc[seed, loss.columns], loss.loc[seed]) for seed in whole]
-    return {"rank_correlation": statistics.rank_interval(ranks).as_metrics()} if ranks else {}
-
-
 def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Thresholds) -> dict[str, Any]:
     """The metrics of all runs.
 
@@ -202,4 +191,4 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
         result["without_layernorm"] = {
             name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less
         } | {"share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING))}
-    return result | {"initial_entropy_and_last_loss": entropy_and_loss(by_condition)}
+    return result
