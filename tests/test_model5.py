@@ -188,7 +188,7 @@ def block_by_hand(block, x, norm, post_norm, qk_norm):
         ({"qk_norm": True}, layernorm),
         ({"qk_norm": True, "norm": "rmsnorm", "post_norm": True}, rmsnorm),
     ],
-    ids=str,
+    ids=["layernorm", "rmsnorm", "none", "post", "qk", "all"],
 )
 def test_norms_of_every_kind_and_place_are_those_computed_by_hand(variant, norm):
     model, tokens = stirred(**variant), windows()[:, :-1]
