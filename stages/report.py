@@ -152,6 +152,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "by_id": {claim["id"]: claim for claim in judged["claims"]},
         "family": judged["family"],
         "counts": files.read_metrics("claims")["count"],
+        "beyond_control": files.read_metrics("claims")["beyond_control"],
         "metrics": metrics,
         "middle": f"length_{lengths[len(lengths) // 2]}",
         "lowest": next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
