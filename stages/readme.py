@@ -136,7 +136,7 @@ def findings(reports: Path) -> str:
 
     def added(condition: str, digits: int = 2) -> str:
         if not known.at(f"ablations.conditions.{condition}.attends"):
-            return "undecided (it has not learned to attend)"
+            return "undecided (not shown to attend)"
         return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+")
 
     def of_seeds(condition: str, quantity: str) -> list[float]:
