@@ -137,8 +137,9 @@ def test_heads_have_a_line_each_and_the_most_extreme_is_named(lowest, named):
 def by_format(widest, rows):
     """The `formats` table of a small run, and when failures first appear in it."""
     dimensions = [2**power for power in range(1, widest.bit_length())]
+    found = {d: stage.shares(5, 50, 2, d) for d in dimensions}
     lines = [line for d in dimensions for line in stage.outcomes(stage.dot_products(5, rows, 2, d), d)]
-    return pd.DataFrame(lines), stage.first_dimensions(lines, 0.01)
+    return pd.DataFrame(lines), stage.first_dimensions(found, 0.01)
 
 
 @pytest.mark.filterwarnings("error")
