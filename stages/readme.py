@@ -12,7 +12,6 @@ examples:
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -135,15 +134,14 @@ def findings(reports: Path) -> str:
         return f"{value} [{low}, {high}]"
 
     def added(condition: str, digits: int = 2) -> str:
-        if not known.at(f"ablations.conditions.{condition}.attends"):
-            return "undecided (not shown to attend)"
-        return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+")
+        shown = "" if known.at(f"ablations.conditions.{condition}.attends") else "*"
+        return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+") + shown
 
     def of_seeds(condition: str, quantity: str) -> list[float]:
         return sorted(known.at(f"ablations.conditions.{condition}.by_seed.{quantity}").values())
 
     template = Template(FINDINGS.read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
-    return str(template.render(at=known.at, told=told, added=added, of_seeds=of_seeds, exp=math.exp))
+    return str(template.render(at=known.at, told=told, added=added, of_seeds=of_seeds))
 
 
 MAKERS: dict[str, Callable[[], str]] = {

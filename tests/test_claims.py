@@ -323,7 +323,7 @@ def test_of_a_model_that_has_not_learned_to_attend_nothing_is_said_whatever_else
         )
         for claim in GATES[path]:
             entry = entry_of(claim, found)
-            assert entry["note"].startswith("has not learned to attend: ")
+            assert entry["note"].startswith("not shown to have learned to attend: ")
             assert f"{value} [{value - half:.4g}, {value + half:.4g}] (interval from 0." in entry["note"]
             assert entry["value"] is entry["low"] is None
 

@@ -72,12 +72,12 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")
     compared = [name for name in order if conditions[name]["attends"]]
-    worst, best = (CONDITIONS[compared[end]].label if compared else "none" for end in (0, -1))
+    best = CONDITIONS[compared[-1]].label if compared else ""
     headline(
         figure,
-        f"Test loss ends lowest with {best}, highest with {worst}" if compared else "No condition attends",
-        f"Means over seeds and their 95 % intervals, each condition at its best learning rate. Base: "
-        f"{CONDITIONS[BASE].label}. *: has not learned to attend; its seeds.",
+        f"Of those that attend, test loss ends lowest with {best}" if compared else "No condition attends",
+        f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
+        f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
         "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
     )
     return figure

@@ -158,7 +158,7 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
         for each, estimate in zip(claim.gate, gates, strict=True)
         if each.criterion.outcome(estimate, known) != Outcome.MET
     ]:
-        note = "; ".join(filter(None, [f"has not learned to attend: {', '.join(shut)}", *remarks]))
+        note = "; ".join(filter(None, [f"not shown to have learned to attend: {', '.join(shut)}", *remarks]))
         return entry | {"criterion": criterion(claim, known), "verdict": UNDECIDED, "note": note}
     measures = by_measure(claim, outcomes)
     entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}

@@ -61,6 +61,6 @@ def outcomes(conditions: Mapping[str, Any], labels: Mapping[str, str], usual: st
         },
     )
     controls = (Control("outcome", "compare by", list(shown.values())),)
-    without = f"; without those that have not learned to attend: {', '.join(unable)}" if unable else ""
+    without = f"; without those not shown to attend: {', '.join(unable)}" if unable else ""
     about = f"What training ended with in each condition, mean and interval over seeds{without}"
     return Explorer("test_loss", "With one choice made otherwise", controls, frame, (spec,), (about,))
