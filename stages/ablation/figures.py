@@ -44,7 +44,7 @@ def named(name: str, found: dict[str, Any], beyond: int) -> str:
 def test_loss(conditions: dict[str, Any], width: float) -> Figure:
     """The last test loss of each condition with its interval over seeds, and beside it less the base's, by pairs.
 
-    Of a condition that has not learned to attend there are only the seeds, hollow, but for those that broke down.
+    Of a condition that is not shown to attend there are only the seeds, hollow, but for those that broke down.
     """
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
     figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
