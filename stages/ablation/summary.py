@@ -13,6 +13,7 @@ from stages.common import statistics
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
 SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
+SHARES = {"initial_share_in_zone", "final_share_in_zone"}  # whose intervals end at 0 and 1
 NOTHING: BySeed = pd.Series(dtype=float)
 
 
@@ -174,6 +175,8 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
         found: dict[str, Any] = {
             quantity: statistics.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
         }
+        for quantity in SHARES & found.keys():
+            found[quantity] |= {"low": max(found[quantity]["low"], 0.0), "high": min(found[quantity]["high"], 1.0)}
         found |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
         found["by_seed"] = {
             quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
