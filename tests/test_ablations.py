@@ -215,6 +215,11 @@ def test_the_committed_summary_is_that_of_the_committed_runs(committed, tmp_path
     assert found["made_with"]["seeds"] >= 3
 
 
+def seeds_of_summary(project):
+    """How many seeds the summary's difference is of; so small a model does not attend, and no claim has it."""
+    return json.loads(project.read("reports/ablations/metrics.json"))["without_layernorm"]["gradient_jump"]["n"]
+
+
 @pytest.mark.slow
 def test_one_more_seed_trains_only_itself_and_make_repro_trains_none(rebuilt):
     def trained():
@@ -227,12 +232,11 @@ def test_one_more_seed_trains_only_itself_and_make_repro_trains_none(rebuilt):
     assert done >= {f"rate@{condition}-{rate}" for condition in conditions for rate in rates}
     assert done >= {"control@0", "control@1"}
     assert rebuilt.run("dvc", "status", "-q").returncode == 0
-    found = json.loads(rebuilt.read("reports/metrics/claims.json"))["S13"]
-    assert found["n"] == 2
+    assert seeds_of_summary(rebuilt) == 2
     rebuilt.configure("ablations.seeds=[0,1,7]")
     done = {name for name in trained() if "@" in name and not name.startswith("train@")}
     assert done == {"control@7", *(f"ablate@{c}-7" for c in conditions)}
-    assert json.loads(rebuilt.read("reports/metrics/claims.json"))["S13"]["n"] == 3
+    assert seeds_of_summary(rebuilt) == 3
     rebuilt.configure("tokens.train_share=0.8", "ablate.steps=6")
     assert not [name for name in rebuilt.repro() if name.startswith(("ablate", "rate", "control"))]
     assert rebuilt.run("dvc", "status", "-q").returncode == 1, "but DVC says that the ablations are out of date"
