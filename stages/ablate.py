@@ -12,7 +12,7 @@ mean square (RMS) of the activations that enter the block and of those that its 
 all its parameters; at the start and at the end, of each head, what decides whether it lies in the Goldilocks zone; and
 at the end, over all steps, what the gradient norms were like.
 
-Reads:  data/tokens/, ablations/rates/<condition>/
+Reads:  data/tokens/ or data/second_text/, ablations/rates/<condition>/
 Writes: ablations/runs/<condition>/seed-<s>.parquet
 
 example: python -m stages.ablate no_layernorm 0
@@ -89,9 +89,7 @@ def main() -> None:
     settings = condition.changed(shared)
     rate = best_rate(settings, runs.RATES / name)
     runs.prepare()
-    rows = train_one(
-        settings, run, condition, rate, seed, Tokens.read().of(condition).for_results(), f"{name}, seed {seed}"
-    )
+    rows = train_one(settings, run, condition, rate, seed, Tokens.of(condition).for_results(), f"{name}, seed {seed}")
     runs.refuse_other_code()
     columns = {column: [row[column] for row in rows] for column in rows[0]}
     made_by = {

@@ -37,6 +37,7 @@ from stages.config import (
     matrices,
     report,
     run,
+    second_text,
     softmax,
     sweep,
     tokens,
@@ -66,6 +67,7 @@ class Params(params.Section):
     tokens: tokens.Settings
     train: train.Settings
     dynamics: dynamics.Settings
+    second_text: second_text.Settings
     ablate: ablate.Settings
     ablations: ablations.Settings
     claims: claims.Settings

@@ -3,7 +3,7 @@
 It is trained with a seed of its own, and tested on another half of the test text than results are: what chooses a rate
 must not be what it is judged by.
 
-Reads:  data/tokens/
+Reads:  data/tokens/ or data/second_text/
 Writes: ablations/rates/<condition>/<rate>.json
 
 example: python -m stages.rate unscaled 0.0003
@@ -47,7 +47,7 @@ def main() -> None:
     name, rate = arguments.condition, arguments.rate
     condition = Condition.read(name)
     runs.prepare()
-    tokens = Tokens.read().of(condition).for_rates()
+    tokens = Tokens.of(condition).for_rates()
     loss = last_loss(condition.changed(shared), run, condition, rate, tokens, f"{name}, rate {rate}")
     runs.refuse_other_code()
     found = {"learning_rate": rate, "loss": loss if math.isfinite(loss) else None}

@@ -21,7 +21,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.ablation.conditions import BASE, CONDITIONS
+from stages.ablation.conditions import BASE, CONDITIONS, MAIN
 from stages.common import cli, files, params, tables
 from stages.config.report import Run, Settings
 from stages.page import choices, explorer, norms, scaling, vega, weights
@@ -123,7 +123,7 @@ def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension
         norms.by_block(table("layernorm"), pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
         weights.movement(table("dynamics")),
         weights.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
-        choices.outcomes(ablations["conditions"], labels, BASE),
+        choices.outcomes({name: of for name, of in ablations["conditions"].items() if name in MAIN}, labels, BASE),
     )
     return {each.name: each for each in found}
 
@@ -159,6 +159,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "widest_dimension": mapped["widest"],
         "ablations": ablations,
         "labels": {name: condition.label for name, condition in CONDITIONS.items()},
+        "main": list(MAIN),
         "explorers": explorers(shared.root_seed, run, ablations, metrics["sweep"]["one_pair"]["dimension"]),
         "packed": lambda of: Markup(explorer.packed(of)),  # noqa: S704  which escapes what it holds
         "start": made_with["train"]["linear_std"],

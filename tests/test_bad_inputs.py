@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from test_client import playing, response
 from test_inputs import TEXT, local_source, point_at
 
-from stages import check, tokens
+from stages import check
 from stages.common import bpe
+from stages.common import encoding as tokens
 from stages.common.cli import UserError
 from stages.sources import directory, embedded
 from stages.sources.layout import readable_text
@@ -205,7 +206,7 @@ def test_a_text_that_cant_be_cut_is_refused_before_the_memory_is(tokenizer, monk
 
 def test_the_embedded_text_in_pieces_is_the_text(monkeypatch):
     monkeypatch.setattr(tokens, "PIECE", 2**12)
-    text = embedded.prose(["linalg"])
+    text = embedded.prose("numpy", ["linalg"])
     assert "".join(tokens.pieces(text)) == text
     assert max(map(len, tokens.pieces(text))) < 2**12 + 200
 

@@ -47,17 +47,17 @@ def test_docstrings_are_read_from_the_source_without_running_it():
 
 
 def test_the_embedded_text_is_prose_and_each_docstring_stands_once():
-    text = embedded.prose(["linalg"])
+    text = embedded.prose("numpy", ["linalg"])
     assert "Compute the determinant of an array." in text
     parts = text.split("\n\n\n")
     assert len(text) > 50_000
-    assert embedded.prose(["linalg", "linalg"]) == text
+    assert embedded.prose("numpy", ["linalg", "linalg"]) == text
     assert max(parts.count(part) for part in parts if len(part) > 200) == 1
 
 
 def test_an_unknown_subpackage_and_too_large_a_vocabulary_are_told():
     with pytest.raises(UserError, match="no subpackage 'nonsense'"):
-        embedded.prose(["nonsense"])
+        embedded.prose("numpy", ["nonsense"])
     with pytest.raises(UserError, match="yields only"):
         embedded.train_tokenizer("abc abc", 5000)
 

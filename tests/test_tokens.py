@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_inputs import local_source, point_at
 
-from stages import tokens
 from stages.common import arrays
+from stages.common import encoding as tokens
 from stages.common.cli import UserError
 
 

@@ -11,6 +11,8 @@ from stages.common import cli, files, params
 from stages.config.ablate import Settings
 
 FOLDER = Path("ablations/conditions")
+OF_TEXT = ("context_length", "text")
+"""What a condition may ask of its text: a context length, or `second_text` in place of the first."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -25,7 +27,7 @@ class Condition(NamedTuple):
     """Factors on the usual initial weights, by what they are of: `blocks`, `qk` or `embedding`."""
 
     settings: Mapping[str, Any] = NOTHING
-    """Entries of the section `ablate`, and `context_length`."""
+    """Entries of the section `ablate`, and those of `OF_TEXT`."""
 
     def changed(self, settings: Settings) -> Settings:
         """The settings with which this condition is trained.
@@ -33,7 +35,7 @@ class Condition(NamedTuple):
         Raises:
             UserError: if they do not go together.
         """
-        own = {key: value for key, value in self.settings.items() if key != "context_length"}
+        own = {key: value for key, value in self.settings.items() if key not in OF_TEXT}
         together = settings.model_dump() | own
         if problems := params.problems(Settings, together, "ablate"):
             raise cli.UserError(*(f"{self.label}: {problem}" for problem in problems))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.ablation.conditions import BASE, CONDITIONS, GRID, NO_LAYERNORM, STARTS
+from stages.ablation.conditions import BASE, CONDITIONS, GRID, MAIN, NO_LAYERNORM, OF_SIZES, SIZES, STARTS
 from stages.ablation.summary import chosen
 from stages.common.palette import CHANGES, GREY, SCALINGS
 from stages.drawing.style import headline, key, label_edges, small_multiples
@@ -21,13 +21,15 @@ LOSS = "test loss (nats/token)"
 
 def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
     """What draws every figure that the runs have something for, by name."""
-    conditions = found["conditions"]
+    conditions = {name: of for name, of in found["conditions"].items() if name in MAIN}
     drawn = {
         "test_loss": lambda: test_loss(conditions, width),
         "loss_curves": lambda: curves(runs, list(conditions), width),
     }
     if "without_layernorm" in found:
         drawn["layernorm"] = lambda: layernorm(runs, width)
+    if any(size in found["conditions"] for size in SIZES):
+        drawn["sizes"] = lambda: sizes(found["conditions"], width)
     return drawn
 
 
@@ -79,6 +81,37 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
         f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
         f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
         "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
+    )
+    return figure
+
+
+def sizes(conditions: dict[str, Any], width: float) -> Figure:
+    """Of each size and text, by scaling: σ of the first logits, the last test loss, and that less the one with 1/√d."""
+    names = [size for size in SIZES if size in conditions]
+    figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    kinds = {"1/√d": SCALINGS["scaled"], "no scaling": SCALINGS["unscaled"], "1/d": SCALINGS["scaled_by_d"]}
+    for y, size in enumerate(reversed(names)):
+        for name in OF_SIZES[size].keys() & conditions.keys():
+            found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
+            for axes, quantity in zip(panels, ("initial_logit_std", "last_test_loss", "added_loss"), strict=True):
+                if quantity in found and not (quantity == "added_loss" and name == size):
+                    e, line = found[quantity], y + 0.16 * (list(kinds).index(kind) - 1)
+                    axes.plot([e["low"], e["high"]], [line, line], color=kinds[kind], lw=2)
+                    face = kinds[kind] if found["attends"] else "white"
+                    axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
+    panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
+    panels[0].set(xscale="log", xlabel="σ of the first logits", ylabel="size or text")
+    panels[1].set_xlabel("test loss (nats/token)")
+    panels[2].set_xlabel("less that with 1/√d")
+    panels[2].axvline(0, color=GREY, lw=1, ls=":")
+    key(panels[1], kinds)
+    headline(
+        figure,
+        "Other sizes and another text, by scaling",
+        "One block, 501 steps; means over seeds and their 95 % intervals, each at the best of three rates. Hollow: not "
+        "shown to attend.",
+        "A row for each size or text; first logits, last test loss, and its difference to that with 1/√d.",
     )
     return figure
 

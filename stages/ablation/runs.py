@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from stages.model5.model import Model5
     from stages.model5.training import Objective, Trainer
 
-TOKENS = files.DATA / "tokens"
 FOLDER = Path("ablations")
 CODE = FOLDER / "code.json"
 RATES, RUNS, CONTROL = FOLDER / "rates", FOLDER / "runs", FOLDER / "control"
@@ -34,13 +33,17 @@ class Tokens(NamedTuple):
     context_length: int
 
     @classmethod
-    def read(cls) -> Tokens:
-        tensors = arrays.read(TOKENS / "tokens.safetensors")
-        return cls(tensors["train"], tensors["test"], **files.read_json(TOKENS / "description.json"))
+    def read(cls, text: str = "tokens") -> Tokens:
+        """A text of `data/`, by its folder."""
+        folder = files.DATA / text
+        tensors = arrays.read(folder / "tokens.safetensors")
+        return cls(tensors["train"], tensors["test"], **files.read_json(folder / "description.json"))
 
-    def of(self, condition: Condition) -> Tokens:
-        """With the context length that a condition asks for."""
-        return self._replace(context_length=condition.settings.get("context_length", self.context_length))
+    @classmethod
+    def of(cls, condition: Condition) -> Tokens:
+        """The text, and the context length, that a condition asks for."""
+        found = cls.read(condition.settings.get("text", "tokens"))
+        return found._replace(context_length=condition.settings.get("context_length", found.context_length))
 
     def for_rates(self) -> Tokens:
         """With the half of the test text that learning rates are chosen on."""

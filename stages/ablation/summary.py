@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from stages.ablation.conditions import BASE, CONDITIONS, NO_LAYERNORM
+from stages.ablation.conditions import BASE, BASES, CONDITIONS, NO_LAYERNORM
 from stages.common import statistics
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
@@ -124,9 +124,10 @@ def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
 
 def told(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
     """What is told of each run of a condition, by name; logarithms are natural, losses in nats/token."""
+    end = int(runs.loc[runs["condition"] == condition, "step"].max())
     of = OF_A_RUN | {
         f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
-        for when, step in (("initial", 0), ("final", int(runs["step"].max())))
+        for when, step in (("initial", 0), ("final", end))
     }
     return {name: values.dropna() for name, quantity in of.items() if len(values := quantity(runs, condition))}
 
@@ -184,7 +185,8 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
             if quantity in of
         }
         found |= {"attends": attends(found, thresholds)}
-        if added := difference(of.get("last_test_loss", NOTHING), by_condition[BASE].get("last_test_loss", NOTHING)):
+        base = by_condition.get(BASES[name], {})
+        if added := difference(of.get("last_test_loss", NOTHING), base.get("last_test_loss", NOTHING)):
             found["added_loss"] = added
         conditions[name] = found
     result: dict[str, Any] = {"conditions": conditions}

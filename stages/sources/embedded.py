@@ -30,29 +30,34 @@ def docstrings(source: str) -> Iterator[str]:
                 yield inspect.cleandoc(text)
 
 
-def numpy_folder() -> Path:
-    """Where NumPy's sources are installed, without importing it."""
-    spec = importlib.util.find_spec("numpy")
-    assert spec is not None and spec.origin is not None
+def folder_of(package: str) -> Path:
+    """Where the sources of an installed package are, without importing it.
+
+    Raises:
+        UserError: if there is no such package.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"{package}: no such package is installed, so its docstrings can't be the text")
     return Path(spec.origin).parent
 
 
-def prose(subpackages: list[str]) -> str:
-    """The docstrings of NumPy's subpackages, tests left out, each once, separated by blank lines.
+def prose(package: str, subpackages: list[str], asked_by: str = "inputs.subpackages") -> str:
+    """The docstrings of a package's subpackages, tests left out, each once, separated by blank lines.
 
     Raises:
         UserError: if a subpackage does not exist.
     """
     seen: dict[str, None] = {}
     for subpackage in subpackages:
-        folder = numpy_folder() / subpackage
+        folder = folder_of(package) / subpackage
         if not folder.is_dir():
-            raise UserError(f"inputs.subpackages: the installed NumPy has no subpackage {subpackage!r}")
+            raise UserError(f"{asked_by}: the installed {package} has no subpackage {subpackage!r}")
         for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).parts):
             if "tests" not in path.relative_to(folder).parts:
                 seen.update(dict.fromkeys(docstrings(path.read_text("utf-8"))))
     if not seen:
-        raise UserError(f"inputs.subpackages: no docstrings in {', '.join(subpackages)}")
+        raise UserError(f"{asked_by}: no docstrings in {', '.join(subpackages)}")
     return "\n\n\n".join(seen) + "\n"
 
 
@@ -82,7 +87,7 @@ def train_tokenizer(text: str, vocabulary: int) -> Tokenizer:
 def fill(folder: Path, subpackages: list[str], vocabulary: int) -> list[Origin]:
     """Write the embedded text and its tokenizer to `folder` and say where they came from."""
     version = importlib.metadata.version("numpy")
-    text = prose(subpackages)
+    text = prose("numpy", subpackages)
     files.write_text(folder / CORPUS, text)
     (folder / TOKENIZER).mkdir()
     train_tokenizer(text, vocabulary).model.save(str(folder / TOKENIZER))

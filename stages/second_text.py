@@ -1,0 +1,33 @@
+"""A second text as token ids, so that ablations can ask whether a result hangs on the first.
+
+It is the docstrings of another installed package, encoded with the tokenizer of the first text and split like it.
+
+Reads:  data/inputs/tokenizer/
+Writes: data/second_text/tokens.safetensors with tensors `train` and `test`, data/second_text/description.json
+
+example: python -m stages.second_text
+"""
+
+from __future__ import annotations
+
+from stages.common import bpe, cli, encoding, files, params
+from stages.config import tokens
+from stages.config.second_text import Run, Settings
+from stages.sources import embedded
+
+OUTPUT = files.DATA / "second_text"
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.second_text")
+    settings, _ = params.load("second_text", Settings, Run)
+    usual, _ = params.load("tokens", tokens.Settings, tokens.Run)
+    text = embedded.prose(settings.package, settings.subpackages, "second_text.subpackages")
+    tokenizer = bpe.load(files.DATA / "inputs" / "tokenizer")
+    ids = encoding.encoded(text, tokenizer)
+    train, test = encoding.split(ids, usual.train_share, usual.context_length)
+    encoding.write(OUTPUT, train, test, usual.context_length, tokenizer.get_vocab_size())
+
+
+if __name__ == "__main__":
+    cli.run(main)
