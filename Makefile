@@ -10,16 +10,14 @@ PRESET ?=
 SET ?=
 JOBS ?=
 BENCH ?=
-CHAOS ?=
 VERIFY ?=
 
 # They reach Python as they were typed, words quoted as in a shell: neither make nor a shell finds commands in them.
-unexport PRESET SET JOBS BENCH CHAOS VERIFY
+unexport PRESET SET JOBS BENCH VERIFY
 export GIVEN_PRESET := $(value PRESET)
 export GIVEN_SET := $(value SET)
 export GIVEN_JOBS := $(value JOBS)
 export GIVEN_BENCH := $(value BENCH)
-export GIVEN_CHAOS := $(value CHAOS)
 export GIVEN_VERIFY := $(value VERIFY)
 
 # DVC and verification need a history; a downloaded archive has none. What else git may have against it (a clone that is someone
@@ -36,7 +34,7 @@ developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(ente
 run := $(ready) && $(recorded) && python -m stages.run --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" --jobs="$$GIVEN_JOBS"
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro report ablations verify test test-all bench chaos lint format docs lock clean
+.PHONY: help env repro report ablations verify test test-all bench lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -74,11 +72,8 @@ test: ## run the tests (three minutes)
 test-all: test ## run all tests, the long ones too (half an hour)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
-chaos: ## inject faults into rebuilds for ten minutes, and see that all heal; CHAOS="--only kill" are options
-	@$(ready) && printf '%s\n' chaos "$$GIVEN_CHAOS" | xargs python -m
-
-bench: ## time Model 5, the survey of norms, and their peers on this machine; BENCH="--size small" are options
-	@$(ready) && printf '%s\n' benchmarks "$$GIVEN_BENCH" | xargs python -m && echo && python -m benchmarks.norms
+bench: ## time Model 5 and the survey of norms beside transformers on this machine; BENCH="--size small" are options
+	@$(ready) && printf '%s\n' benchmarks "$$GIVEN_BENCH" | xargs python -m
 
 ## Working on it
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import importlib
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,7 +22,6 @@ import last_commit
 import pytest
 from closure import ROOT
 
-from chaos import project as copies
 from stages.common import cli  # and so `stages`, before any numerical library: it says how they wait and share work
 
 
@@ -43,6 +44,12 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
 
 
+def lock_entries(lock: str) -> dict[str, str]:
+    """The text of each stage's entry in a `dvc.lock`, by its name."""
+    _, *parts = re.split(r"^(?=  \S)", lock, flags=re.MULTILINE)
+    return {part.split(":\n", 1)[0].strip(): part for part in parts}
+
+
 class Project:
     """A copy of the project in a folder of its own."""
 
@@ -58,6 +65,10 @@ class Project:
         done = self.run(*command, **extra)
         assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+    def git(self, *arguments: str) -> str:
+        """Run git, as somebody."""
+        return self.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments)
 
     def stage(self, name: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run one stage's module."""
@@ -93,6 +104,15 @@ class Project:
     def read(self, path: str) -> str:
         return (self.folder / path).read_text("utf-8")
 
+    def results(self) -> dict[str, str]:
+        """The hash of all that a rebuild makes, by name: stages of `dvc.lock`, reports, data."""
+        hashes = {f"dvc.lock: {name}": text for name, text in lock_entries(self.read("dvc.lock")).items()}
+        for path in (path for part in ("reports", "data") for path in (self.folder / part).rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            if path.is_file() and not name.startswith("data/checkpoints/") and not re.search(r"\.tmp(/|$)", name):
+                hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashes
+
     def append(self, path: str, text: str) -> None:
         with (self.folder / path).open("a", encoding="utf-8") as handle:
             handle.write(text)
@@ -107,10 +127,18 @@ def fresh_copy(folder: Path) -> Project:
 
     Parameters have the committed values.
     """
-    copy = copies.fresh_copy(folder)
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    for name in names:
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
     (folder / "params.yaml").write_text(last_commit.params_text(), "utf-8")
-    copy.git("commit", "--quiet", "--all", "--amend", "--no-edit")
-    return Project(folder)
+    project = Project(folder)
+    project.git("init", "--quiet")
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "as it is")
+    return project
 
 
 Shared = Callable[[str, Callable[[Path], object]], Path]

@@ -13,7 +13,6 @@ import pytest
 from test_environment import lend_environment, make
 from test_resume import checkpoints, digest, start, until
 
-from chaos.project import results
 from stages import run
 from stages.common.cli import UserError
 
@@ -86,7 +85,7 @@ def test_however_many_stages_run_at_once_every_byte_is_that_of_dvc_repro(project
         copy.check("python", "-m", "stages.check")
         copy.check(*command)
         assert copy.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
-        found[name] = results(copy.folder) | {"order": copy.read("dvc.lock") if fresh else ""}
+        found[name] = copy.results() | {"order": copy.read("dvc.lock") if fresh else ""}
     for name in "123":
         assert found[name] == found["plain"], name
 
