@@ -41,7 +41,7 @@ def test_a_row_has_the_median_and_the_range():
 
 
 def test_a_process_that_fails_is_told():
-    with pytest.raises(UserError, match=r"-m benchmarks.training ours-fp32 huge 1 1: .*KeyError: 'huge'"):
+    with pytest.raises(UserError, match=r"(?s)-m benchmarks.training ours-fp32 huge 1 1: .*KeyError: 'huge'"):
         costs.cost("-m", "benchmarks.training", "ours-fp32", "huge", "1", "1")
 
 
