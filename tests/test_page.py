@@ -92,26 +92,6 @@ def test_the_map_shows_the_tables_cells(cells):
     assert [zone["words"][int(digit)] for digit in zone["digits"]] == rows["zone"].tolist()
 
 
-def test_scalings_are_compared_by_the_tables_rows(cells):
-    explored = scaling.by_scaling(cells)
-    found = frames(explored)
-    frame = found["shared"] | found["frames"][position(explored, quantity=0, length=0, correlation=0)]
-    kept = cells[(cells["length"] == cells["length"].min()) & (cells["correlation"] == cells["correlation"].min())]
-    rows = kept[kept["exponent"].isin([0.0, 0.5, 1.0])]
-    np.testing.assert_allclose(frame["value"], rows["relative_gradient"], rtol=1e-5)
-    words = [frame["scaling"]["words"][int(digit)] for digit in frame["scaling"]["digits"]]
-    assert words == [{0.0: "unscaled", 0.5: "1/√d", 1.0: "1/d"}[exponent] for exponent in rows["exponent"]]
-
-
-def test_the_ratio_of_jacobians_is_that_of_the_table(cells):
-    found = frames(scaling.jacobians(cells, 50))
-    frame = found["shared"] | found["frames"][0]
-    d, keys = frame["dimension"][3], frame["keys"]["words"][int(frame["keys"]["digits"][3])]
-    row = cells[(cells["dimension"] == d) & (cells["correlation"] == cells["correlation"].min())]
-    row = row[row["length"] == int(keys.split()[0].replace(",", ""))].set_index("exponent")["jacobian_norm"]
-    assert frame["ratio"][3] == pytest.approx(row[0.0] / row[0.5], rel=1e-5)
-
-
 def test_histograms_by_head_add_up_to_the_tables(smoke):
     run = smoke.folder / "data/model5/seed-0"
     made_with = tables.parameters(run / "histograms.parquet")["train"]
