@@ -33,11 +33,11 @@ def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str
     return drawn
 
 
-def named(name: str, found: dict[str, Any], beyond: int) -> str:
-    """A condition as a row's label says it, with what keeps it from being compared.
+def label_with_remarks(name: str, found: dict[str, Any], beyond: int) -> str:
+    """A row's label: the condition, how many of its seeds broke down, and * if it is not shown to attend.
 
     Args:
-        beyond: seeds that end worse than they began.
+        beyond: number of seeds that end worse than they began.
     """
     lost = found["diverged"] + beyond
     return CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + ("" if found["attends"] else " *")
@@ -69,7 +69,9 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
                 panels[1].plot(loss - base[seed], y, "o", ms=4, color=colour, markerfacecolor="white")
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(3))
-    panels[0].set_yticks(range(len(order)), [named(name, conditions[name], beyond[name]) for name in order])
+    panels[0].set_yticks(
+        range(len(order)), [label_with_remarks(name, conditions[name], beyond[name]) for name in order]
+    )
     panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.common.palette import BLACK, FORMATS
-from stages.drawing.style import TEXT, headline, ink, key
+from stages.drawing.style import TEXT, darken_for_text, headline, key
 
 WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
 SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
@@ -113,6 +113,8 @@ def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) 
     axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
     axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
     if end:
-        axes.annotate(f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=ink(colour))
+        axes.annotate(
+            f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=darken_for_text(colour)
+        )
     if 0 < found["first_zero_exp"] < (end or 2 * widest):
         axes.plot(found["first_zero_exp"], y, "o", color=colour, mfc="white", ms=6)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.palette import BLACK, ENDS, SCALING_NAMES, SCALINGS
-from stages.drawing.style import early_steps, headline, key, label_edges, name_ends, small_multiples, tall
+from stages.drawing.style import early_steps, headline, key, label_edges, name_ends, panel_height, small_multiples
 
 OWN = "scaled"
 PANELS = {
@@ -36,7 +36,7 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
             axes.set_yscale("symlog", linthresh=1)
         early_steps(axes, last, digits=(1,))
         axes.set_ylabel(label)
-        name_ends(axes, ends, tall(figure, 2))
+        name_ends(axes, ends, panel_height(figure, 2))
     for axes in figure.axes[2:]:
         axes.set_xlabel("step (updates)")
     half = logits[(logits["quantity"] == "share_holding_half") & (logits["step"] == last)]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.common.palette import GREY, KINDS, PALE, PLACES, RED
-from stages.drawing.style import headline, ink, key
+from stages.drawing.style import darken_for_text, headline, key
 
 FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
@@ -23,8 +23,8 @@ def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, i
     return counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum())
 
 
-def literal(name: str) -> str:
-    """A name as it is, for Matplotlib, which would take what stands between dollar signs for a formula."""
+def escape_dollars(name: str) -> str:
+    """A name as Matplotlib shows it unchanged; text between dollar signs would become a formula."""
     return name.replace("$", r"\$")
 
 
@@ -38,7 +38,7 @@ def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
             axes.bar(left, count, 2 * step, align="edge", color=RED)
             axes.annotate(
                 f"{count} beyond", (left + step, count), xytext=(0, 3), textcoords="offset points",
-                ha=side, color=ink(RED),
+                ha=side, color=darken_for_text(RED),
             )  # fmt: skip
     axes.set(yscale="log", ylim=(0.7, None))
 
@@ -55,7 +55,7 @@ def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[t
             if chosen.empty:
                 grid[row, column].set_axis_off()
             else:
-                grid[row, column].set_title(f"{literal(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
+                grid[row, column].set_title(f"{escape_dollars(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
                 found.append((grid[row, column], model, kind, chosen))
     return figure, found
 
@@ -122,7 +122,7 @@ def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Fig
         axes.plot(q[2], y, "o", color="white", mec=KINDS["gamma"])
     axes.set(
         yticks=range(len(models)),
-        yticklabels=[literal(model) for model in models],
+        yticklabels=[escape_dollars(model) for model in models],
         xlabel="γ (no unit)",
         ylabel="model",
     )
