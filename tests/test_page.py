@@ -29,9 +29,9 @@ def position(explored, **chosen):
     return index
 
 
-def test_frames_stand_in_the_order_of_the_controls_and_share_what_is_equal():
+def test_frames_stand_in_the_order_of_the_controls_beside_what_they_share():
     controls = (Control("a", "a", "xyz"), Control("s", "s", "pq", sets=(0, 1)), Control("b", "b", "uv"))
-    explored = Explorer("e", "t", controls, lambda a, b: {"at": [a, b], "same": [1.23456789]}, (), ())
+    explored = Explorer("e", "t", controls, lambda a, b: {"at": [a, b]}, (), (), {"same": [1.23456789]})
     found = frames(explored)
     assert [frame["at"] for frame in found["frames"]] == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
     assert found["frames"][position(explored, a=1, b=1)]["at"] == [1, 1]
@@ -40,7 +40,7 @@ def test_frames_stand_in_the_order_of_the_controls_and_share_what_is_equal():
 
 
 def test_nothing_in_a_frame_can_end_its_script_and_nothing_is_no_number():
-    explored = Explorer("e", "t", (), lambda: {"x": ["</script><b>"], "y": [float("nan")]}, (), ())
+    explored = Explorer("e", "t", (), lambda: {}, (), (), {"x": ["</script><b>"], "y": [float("nan")]})
     assert "<" not in explorer.packed(explored)
     assert frames(explored)["shared"] == {"x": ["</script><b>"], "y": [None]}
 

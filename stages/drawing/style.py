@@ -209,12 +209,12 @@ def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write an SVG, without minor ticks: to lay them out takes longest of all."""
+    """Write an SVG without minor ticks, whose layout would take most of the time."""
     for axes in figure.axes:
         axes.minorticks_off()
     figure.set_dpi(dpi)
     drawn = io.StringIO()
-    canvas = FigureCanvasSVG(figure)  # savefig would draw it all twice
+    canvas = FigureCanvasSVG(figure)  # savefig would draw everything twice
     canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     title = figure.get_suptitle().replace("\n", " ")
     with files.atomic_file(path) as temporary:
@@ -222,7 +222,7 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
 
 
 def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
-    """Draw and write figures by name, half of them in a second process where one can be forked.
+    """Draw and write figures by name, half of them in a second process on Linux.
 
     Raises:
         UserError: if the second process could not write its half.
@@ -239,14 +239,14 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
         write(names)
         return
     context = multiprocessing.get_context("fork")
-    told, tell = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
 
     def write_other_half() -> None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  one of the two shows how far it is
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  only one of the two shows its progress
         try:
             write(names[1::2])
         except OSError as error:
-            tell.send(str(error))
+            sender.send(str(error))
             os._exit(1)
 
     second = context.Process(target=write_other_half)
@@ -254,4 +254,5 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
     write(names[::2])
     second.join()
     if second.exitcode:
-        raise UserError(told.recv() if told.poll() else f"figures: the second process ended with {second.exitcode}")
+        ended = f"figures: the second process ended with {second.exitcode}"
+        raise UserError(receiver.recv() if receiver.poll() else ended)

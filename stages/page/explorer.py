@@ -66,6 +66,7 @@ class Explorer(NamedTuple):
             length; a single value is repeated in every row.
         charts: Vega-Lite specifications over the data `frame`.
         about: what each chart shows, for screen readers.
+        shared: columns that are the same in every frame.
         note: how to read the charts; `about`, if empty.
         reference: positions of controls that choose a frame to compare with; the charts have it as `reference`.
     """
@@ -76,6 +77,7 @@ class Explorer(NamedTuple):
     frame: Callable[..., Columns]
     charts: tuple[Spec, ...]
     about: tuple[str, ...]
+    shared: Mapping[str, Any] = {}
     note: str = ""
     reference: Mapping[str, int] = {}
 
@@ -129,17 +131,16 @@ def packed(explorer: Explorer) -> str:
     """An explorer as JSON for `explore.js`, safe inside a <script>; frames are in the order of the controls."""
     positions = [range(len(control.values)) for control in explorer.controls if control.sets is None]
     frames = [_plain(explorer.frame(*position)) for position in itertools.product(*positions)]
-    shared = {name for name, column in frames[0].items() if all(frame[name] == column for frame in frames[1:])}
     contents = {
         "charts": explorer.charts,
         "controls": [
             {"name": control.name, "sets": control.sets, "values": list(control.values)}
             for control in explorer.controls
         ],
-        "frames": {name: [frame[name] for frame in frames] for name in sorted(frames[0].keys() - shared)},
+        "frames": {name: [frame[name] for frame in frames] for name in frames[0]},
         "name": explorer.name,
         "reference": dict(explorer.reference) or None,
-        "shared": {name: frames[0][name] for name in sorted(shared)},
+        "shared": _plain(explorer.shared),
     }
     text = json.dumps(contents, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return text.replace("<", "\\u003c")

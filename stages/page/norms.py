@@ -47,8 +47,8 @@ def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
             found["order"].append(order)
             found["place"].append(place)
             found["n"].append(len(values))
-            for name, quantile in zip(QUANTILES, np.quantile(values, list(QUANTILES.values())), strict=True):
-                found[name].append(float(quantile))
+            for name, share in QUANTILES.items():
+                found[name].append(float(np.quantile(values, share)))
         return found
 
     x = field("block", "block", "ordinal", axis={"labelAngle": 0}, sort={"field": "order"})

@@ -31,7 +31,7 @@ def one_query(root_seed: int) -> Explorer:
 
     def frame(at: int) -> Columns:
         d = dimensions[at]
-        return {"dimension": d, "key": np.arange(1, KEYS + 1), "product": products[:, d - 1]}
+        return {"dimension": d, "product": products[:, d - 1]}
 
     hover = tooltip(key="key", logit="logit#", probability="softmax#", gradient="∂p/∂z#")
 
@@ -56,7 +56,8 @@ def one_query(root_seed: int) -> Explorer:
     )
     about = tuple(f"{what} of each of {KEYS} keys" for what in ("Logit", "Softmax", "Gradient of softmax by the logit"))
     title = f"Raise the dimension of a query and its {KEYS} keys, and see what softmax makes of them"
-    return Explorer("softmax", title, controls, frame, charts, about)
+    shared = {"key": np.arange(1, KEYS + 1)}
+    return Explorer("softmax", title, controls, frame, charts, about, shared)
 
 
 def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
@@ -67,13 +68,12 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
     """
     lengths, correlations = sorted(cells["length"].unique()), sorted(cells["correlation"].unique())
     dimensions, exponents = sorted(cells["dimension"].unique()), sorted(cells["exponent"].unique())
+    by_keys = cells.sort_values(["dimension", "exponent"]).groupby(["length", "correlation"])
+    shared = {"dimension": np.repeat(dimensions, len(exponents)), "exponent": np.tile(exponents, len(dimensions))}
 
     def frame(quantity: int, length: int, correlation: int) -> Columns:
-        rows = cells[(cells["length"] == lengths[length]) & (cells["correlation"] == correlations[correlation])]
-        rows = rows.sort_values(["dimension", "exponent"])
+        rows = by_keys.get_group((lengths[length], correlations[correlation]))
         return {
-            "dimension": rows["dimension"].to_numpy(),
-            "exponent": rows["exponent"].to_numpy(),
             "quantity": list(QUANTITIES.values())[quantity],
             "value": rows[list(QUANTITIES)[quantity]].to_numpy(),
             "zone": words(rows["zone"].astype(str).tolist()),
@@ -126,4 +126,4 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
         f"{thresholds['least_gradient']:g} of an even softmax's, and the largest probability at least "
         f"{thresholds['least_discrimination']:g}/n."
     )
-    return Explorer("goldilocks_map", "Walk over the map", controls, frame, (spec,), (about,), note)
+    return Explorer("goldilocks_map", "Walk over the map", controls, frame, (spec,), (about,), shared, note)

@@ -54,8 +54,6 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
         found = counts[step, block, part, head]
         facts = known[steps[step], block, list(PARTS)[part], head - 1]
         return {
-            "left": edges[:-1],
-            "right": edges[1:],
             "share": eight_bits(100 * found[1:-1] / found.sum()),
             "beyond": files.significant(100 * (found[0] + found[-1]) / found.sum(), 4),
             "sigma": files.significant(facts["std"], 4),
@@ -90,8 +88,8 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
     )
     about = "Histogram of the weights at the chosen step; a dashed line shows them before training"
     title = "Slide through training; dashed: before the first update"
-    reference = {"step": 0}
-    return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), reference=reference)
+    shared = {"left": edges[:-1], "right": edges[1:]}
+    return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), shared, reference={"step": 0})
 
 
 def _counts(path: Path, edges: np.ndarray, heads: int) -> np.ndarray:
