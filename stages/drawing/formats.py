@@ -28,7 +28,7 @@ HEADER = 0.75  # rows that the name of a group of bars takes
 
 
 def _dimension_axis(axes: Axes, widest: int) -> None:
-    """A logarithmic axis of dimensions with ticks at four powers of two or so."""
+    """A logarithmic axis of dimensions with ticks at about four powers of two."""
     axes.set_xscale("log", base=2)
     powers = range(1, widest.bit_length())
     labelled = powers[:: max(1, -(-len(powers) // 4))]
@@ -69,7 +69,7 @@ def formats(table: pd.DataFrame, width: float) -> Figure:
 
 
 def first_failures(table: pd.DataFrame, first: dict[str, Any], width: float) -> Figure:
-    """How far each combination lasts: a bar up to the first d with results that are not finite.
+    """A bar for each combination, up to the first d with results that are not finite.
 
     Args:
         first: the stage's metrics, {format: {scaling: {softmax: {keys: {first_…: d}}}}}.
@@ -108,7 +108,7 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any], width: float) -> 
 
 
 def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) -> None:
-    """How far one combination lasts, and where its first exponential rounds to zero."""
+    """The bar of one combination, with a mark where its first exponential rounds to zero."""
     end = found["first_not_finite"]
     axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
     axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)

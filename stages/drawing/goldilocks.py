@@ -96,7 +96,7 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
 
 
 def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
-    """Softmax's Jacobian without scaling over that with 1/√d, by d and number of keys, at the lowest correlation.
+    """Ratio of softmax's Jacobian norms, unscaled to 1/√d, by d and number of keys, at the lowest correlation.
 
     Args:
         at: the dimension that the articles look at.
@@ -135,7 +135,7 @@ def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
 
 
 def _scales_in_zone(zone: pd.DataFrame) -> str:
-    """At which correlations the zone of every length has 1/√d and 1/d in it, at the largest dimension."""
+    """The correlations at which 1/√d and 1/d lie in the zone of every length, at the largest dimension."""
     widest = zone[zone["dimension"] == zone["dimension"].max()]
     d = float(widest["dimension"].iloc[0])
     parts = []
@@ -148,7 +148,7 @@ def _scales_in_zone(zone: pd.DataFrame) -> str:
 
 
 def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, labels: int = 3) -> None:
-    """Both axes logarithmic, with the scales 1, 1/√d and 1/d as lines, and so many dimensions labelled."""
+    """Make both axes logarithmic, draw the scales 1, 1/√d and 1/d as lines, and label some of the dimensions."""
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(0.7 / dimensions[-1], 1.4)
@@ -163,7 +163,7 @@ def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, lab
 
 
 def _name_scales(axes: Axes, widest: int) -> None:
-    """Name the lines of the scales to the right of the map."""
+    """Label the lines of the scales to the right of the map."""
     for name, exponent in EXPONENTS.items():
         axes.annotate(
             SCALING_NAMES[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
@@ -172,5 +172,5 @@ def _name_scales(axes: Axes, widest: int) -> None:
 
 
 def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:
-    """What lets a line stand out from any colour of a heat map."""
+    """An outline, so that a line is visible on any colour of a heat map."""
     return [patheffects.withStroke(linewidth=3.5, foreground=colour)]

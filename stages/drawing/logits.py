@@ -19,7 +19,7 @@ PANELS = {
 
 
 def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
-    """What softmax does with logits scaled otherwise at inference, over steps, mean over blocks and seeds."""
+    """Softmax of logits with each scaling at inference, over steps, mean over blocks and seeds."""
     figure = Figure(figsize=(width, 0.8 * width), layout="constrained")
     last = int(logits["step"].max())
     for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
@@ -54,7 +54,7 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
 
 
 def distribution(histograms: pd.DataFrame, width: float) -> Figure:
-    """The logits of each block, in their head's own mean and σ, at the first and the last snapshot."""
+    """The logits of each block, standardised by head, at the first and the last snapshot."""
     blocks = sorted(histograms["block"].unique())
     figure, grid = small_multiples(len(blocks), width)
     first, last = histograms["step"].min(), histograms["step"].max()

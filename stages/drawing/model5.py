@@ -25,7 +25,7 @@ STEPS = "step (updates)"
 
 
 def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
-    """Train and test loss over steps, mean over seeds with the 95 % band, beside what needs no model.
+    """Train and test loss over steps, mean over seeds with the 95 % band, and the losses of guessing and counting.
 
     Args:
         guessing: ln V in nats.
@@ -89,7 +89,7 @@ def by_block(
 
 
 def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, axes_height: float) -> None:
-    """One quantity over steps, a line and a band for each block, named at their ends."""
+    """One quantity over steps: a line and a band for each block, labelled at their ends."""
     blocks = sorted(part["block"].unique())
     colours = ordered_colours(len(blocks))
     last = int(part["step"].max())
@@ -159,7 +159,7 @@ def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
 
 
 def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, width: float) -> Figure:
-    """A quantity over steps, a panel a block and a line a head; the one that ends lowest, or highest, is named."""
+    """A quantity over steps, a panel a block and a line a head; the head that ends lowest, or highest, is named."""
     blocks = sorted(attention["block"].unique())
     figure, grid = small_multiples(len(blocks), width)
     last = int(attention["step"].max())
@@ -186,7 +186,7 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, wi
 
 
 def _course(dynamics: pd.DataFrame, quantity: str) -> str:
-    """From where to where the mean over blocks of a quantity goes."""
+    """How the mean over blocks of a quantity moves from the first step to the last, in words."""
     by_step = dynamics[dynamics["quantity"] == quantity].groupby("step")["mean"].mean()
     start, end = (format_number(value) for value in by_step.iloc[[0, -1]])
     if start == end:

@@ -44,7 +44,7 @@ def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
 
 
 def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
-    """A figure with a row for each model and a column for γ and β, where there are any: axes, model, kind, values."""
+    """A figure with a row for each model, γ left and β right, and its panels: axes, model, kind and values of each."""
     models = list(dict.fromkeys(table["model"]))
     figure = Figure(figsize=(width, 0.36 * width * len(models) + 0.7), layout="constrained")
     grid = figure.subplots(len(models), 2, squeeze=False)
@@ -61,13 +61,13 @@ def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[t
 
 
 def _medians(table: pd.DataFrame) -> str:
-    """The medians of γ and β, as a title says them."""
+    """The medians of γ and β, in words."""
     found = table[np.isfinite(table["value"])].groupby("kind", sort=False)["value"].median()
     return " and ".join(f"{NAMES[kind]} around {found[kind]:.2g}" for kind in RANGES if kind in found)
 
 
 def histograms(table: pd.DataFrame, width: float) -> Figure:
-    """Experiment 4: γ and β of every model, in the articles' 100 edges, with what lies outside as red bars."""
+    """Experiment 4: histograms of γ and β of every model with the articles' 100 edges; red bars count values beyond."""
     figure, parts = _grid(table, width, "{n:,} {kind}")
     for axes, _, kind, chosen in parts:
         _histogram(axes, chosen["value"].to_numpy(), kind)
@@ -82,7 +82,7 @@ def histograms(table: pd.DataFrame, width: float) -> Figure:
 
 
 def by_block(table: pd.DataFrame, width: float) -> Figure:
-    """γ and β by block: median and the 5-95 % range; norms outside the blocks stand at the ends."""
+    """γ and β by block: median and the 5-95 % range; norms outside the blocks are at the ends."""
     figure, parts = _grid(table, width, "{kind}")
     rows = {model: axes for axes, model, _, _ in parts}  # the last axes of each
     for axes, model, kind, chosen in parts:
@@ -108,7 +108,7 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
 
 
 def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Figure:
-    """γ of every model: median, quartiles and the 5-95 % range, beside the range that the articles name."""
+    """γ of every model: median, quartiles and the 5-95 % range, and the range that the articles name."""
     gamma = table[(table["kind"] == "gamma") & np.isfinite(table["value"])]
     models = list(dict.fromkeys(gamma["model"]))
     figure = Figure(figsize=(width, 1.9 + 0.055 * width * len(models)), layout="constrained")

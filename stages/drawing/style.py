@@ -1,4 +1,4 @@
-"""One style for every figure: colour-blind safe, the same colour for the same thing, the same bytes every time."""
+"""One style for every figure: safe for colour-blind readers, consistent colours, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def applied() -> Iterator[None]:
 
 
 def ordered_colours(n: int) -> list[Colour]:
-    """n colours for an ordered quantity, dark to light, the palest left out."""
+    """n colours for an ordered quantity, from dark to light, without the palest."""
     return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, 0.85, n))]
 
 
 def darken_for_text(colour: str | Colour) -> Colour:
-    """A colour as dark as text needs on white: a contrast of 4.5 to 1."""
+    """Darken a colour until text in it has a contrast of 4.5 to 1 on white."""
     r, g, b = to_rgb(colour)
     while luminance(np.array([r, g, b])) > 1.05 / 4.5 - 0.05:
         r, g, b = 0.95 * r, 0.95 * g, 0.95 * b
@@ -79,7 +79,7 @@ def darken_for_text(colour: str | Colour) -> Colour:
 
 
 def srgb_to_linear(colour: np.ndarray) -> np.ndarray:
-    """Amounts of light, from 0 to 1, of red, green and blue as sRGB encodes them."""
+    """Linear intensities, from 0 to 1, of an sRGB colour."""
     return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
 
 
