@@ -1,4 +1,4 @@
-"""Every figure of the report, as SVG.
+"""Draw every figure of the report, as SVG.
 
 Reads:  data/ of the stages shown, and reports/metrics/formats.json; of Model 5's histograms and heads, one seed's (the
         articles show one run)
@@ -25,7 +25,7 @@ OUTPUT = Path("reports/figures")
 
 
 def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
-    """What draws each figure, by name.
+    """A function that draws each figure, by name.
 
     Args:
         shown: the run of Model 5 whose histograms and heads are shown.

@@ -1,4 +1,4 @@
-"""The page that shows it all: the question, the answer, a story of interactive charts, the claims, the parameters.
+"""The page that shows it all: the question, the answer, figures and interactive charts, the claims, the parameters.
 
 Reads:  data/inputs/provenance.json, data/claims.json, tables and one seed's snapshots in data/, reports/figures/,
         reports/metrics/, reports/ablations/, the kept run's norms in reports/paper/tables/layernorm.parquet,
@@ -21,17 +21,17 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.ablation.conditions import BASE, CONDITIONS, MAIN
+from stages.ablation.conditions import CONDITIONS, MAIN
 from stages.common import cli, files, params, tables
 from stages.config.report import Run, Settings
-from stages.page import choices, explorer, norms, scaling, vega, weights
+from stages.page import explorer, norms, scaling, vega, weights
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
 LOCK = Path("requirements.lock")
 PAGE = Path(__file__).with_name("page")
 METRICS = ("sweep", "softmax", "goldilocks", "layernorm", "dynamics", "logits", "tokens")
-CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that no HTML may hold
+CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that HTML forbids
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
 SOURCES = {
     "embedded": "the prose in an installed package and a tokenizer trained on it",
@@ -51,28 +51,28 @@ HEADINGS = {
 }
 
 
-def flat(parameters: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested parameters as (dotted key, value), in the file's order."""
+def flatten(parameters: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested parameters as pairs of dotted key and value, in the order of the file."""
     rows: list[tuple[str, Any]] = []
     for key, value in parameters.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        rows += flat(value, path) if isinstance(value, dict) else [(path, value)]
+        rows += flatten(value, path) if isinstance(value, dict) else [(path, value)]
     return rows
 
 
-def versions(lock: str) -> list[tuple[str, str]]:
-    """The versions that a lock file pins of the packages that matter for the numbers."""
+def pinned_versions(lock: str) -> list[tuple[str, str]]:
+    """Name and pinned version of each package that matters for the numbers, from a lock file."""
     pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", lock, re.MULTILINE))
     return [(name, pinned[name]) for name in SHOWN_PACKAGES if name in pinned]
 
 
 def data_uri(folder: str, name: str) -> str:
-    """A figure of `reports/` as a data URI, so that the page needs nothing else."""
+    """A figure of `reports/` as a data URI."""
     svg = (REPORTS / folder / f"{name}.svg").read_text("utf-8")
     return "data:image/svg+xml," + quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n")  # shorter than base64
 
 
-def interval(entry: Mapping[str, Any]) -> str:
+def format_estimate(entry: Mapping[str, Any]) -> str:
     """An estimate with its interval, as text."""
     if entry["value"] is None:
         return ""
@@ -81,55 +81,45 @@ def interval(entry: Mapping[str, Any]) -> str:
     return f"{entry['value']:.4g} [{entry['low']:.4g}, {entry['high']:.4g}]"
 
 
-def shown(value: Any) -> Any:
-    """A value as the page shows it: without control characters, which a model's first words are full of."""
+def printable(value: Any) -> Any:
+    """A value without the control characters in it, which HTML forbids; an untrained model writes many."""
     return CONTROL.sub("\ufffd", value) if type(value) is str else value
 
 
 def render(**content: Any) -> str:
-    """The page from its template; everything shown is escaped."""
+    """Render the page from its template; all values are escaped."""
     environment = Environment(
         loader=FileSystemLoader(PAGE),
         autoescape=True,
-        finalize=shown,
+        finalize=printable,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.globals.update(content, data_uri=data_uri, interval=interval, vega=vega)
+    environment.globals.update(content, data_uri=data_uri, format_estimate=format_estimate, vega=vega)
     return environment.get_template("page.html.j2").render()
 
 
-def explorers(root_seed: int, run: Path, ablations: Mapping[str, Any], dimension: int) -> dict[str, Any]:
-    """The interactive charts by name.
+def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any]) -> dict[str, explorer.Explorer]:
+    """The interactive charts by name: those whose point is a slider, the map, or a choice of model.
 
     Args:
         run: the training whose snapshots are shown.
-        ablations: what the ablations found.
-        dimension: that the articles look at.
+        mapped: what the map was made with, the section `goldilocks`.
     """
-
-    def table(name: str) -> Any:
-        return tables.read(files.DATA / f"{name}.parquet", name)
-
-    cells = table("goldilocks")
+    cells = tables.read(files.DATA / "goldilocks.parquet", "goldilocks")
+    layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
     trained_with = tables.parameters(run / "histograms.parquet")["train"]
-    labels = {name: condition.label for name, condition in CONDITIONS.items()}
     found = (
-        scaling.growth(table("sweep")),
         scaling.one_query(root_seed),
-        scaling.by_scaling(cells),
-        scaling.zone_map(cells, tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]),
-        scaling.jacobians(cells, dimension),
-        norms.by_block(table("layernorm"), pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
-        weights.movement(table("dynamics")),
+        scaling.zone_map(cells, mapped),
+        norms.by_block(layernorm, pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
         weights.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
-        choices.outcomes({name: of for name, of in ablations["conditions"].items() if name in MAIN}, labels, BASE),
     )
     return {each.name: each for each in found}
 
 
 def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
-    """Everything the page shows, by the names its templates know it by.
+    """Everything the page shows, by its name in the templates.
 
     Args:
         run: the training whose snapshots and text samples are shown.
@@ -160,13 +150,13 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "ablations": ablations,
         "labels": {name: condition.label for name, condition in CONDITIONS.items()},
         "main": list(MAIN),
-        "explorers": explorers(shared.root_seed, run, ablations, metrics["sweep"]["one_pair"]["dimension"]),
+        "explorers": explorers(shared.root_seed, run, mapped),
         "packed": lambda of: Markup(explorer.packed(of)),  # noqa: S704  which escapes what it holds
         "start": made_with["train"]["linear_std"],
         "seed": made_with["seed"],
         "samples": files.read_json(run / "samples.json"),
-        "parameters": flat(params.read()),
-        "versions": versions(LOCK.read_text("utf-8")),
+        "parameters": flatten(params.read()),
+        "versions": pinned_versions(LOCK.read_text("utf-8")),
     }
 
 
@@ -175,8 +165,8 @@ def main() -> None:
     parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
     run = parser.parse_args().model5
     settings, shared = params.load("report", Settings, Run)
-    with ProcessPoolExecutor(1) as beside:  # what it does takes as long as all the rest
-        runtime = beside.submit(vega.runtime)
+    with ProcessPoolExecutor(1) as executor:  # what it does takes as long as all the rest
+        runtime = executor.submit(vega.runtime)
         found = contents(settings, shared, run)
         files.write_text(OUTPUT, render(runtime=runtime.result(), **found))
 

@@ -1,6 +1,5 @@
 """The page in a real browser: what it logs and asks for, what moves, who can read it."""
 
-import math
 import re
 import shutil
 
@@ -172,13 +171,17 @@ def test_norms_are_shown_by_model_and_parameter(page):
     assert abs(float(numbers(explorer)["median"][0])) < 0.1
 
 
-def test_pointing_at_a_mark_tells_its_numbers(page):
-    mark = page.locator("#sweep .chart svg .mark-symbol path").first
+def test_pointing_at_a_mark_shows_its_numbers(page):
+    explorer = page.locator("#softmax .explorer")
+    choose(explorer, "dimension", 0)
+    probability = numbers(explorer)["probability"][0]
+    mark = explorer.locator(".chart").nth(1).locator("svg .mark-rect path").first
     mark.scroll_into_view_if_needed()
     mark.hover(force=True)
     hint = page.locator("#vg-tooltip-element")
-    hint.get_by_text("σ, mean").wait_for()
-    assert float(re.search(r"√n\s+(\S+)", hint.inner_text())[1]) == pytest.approx(math.sqrt(2), abs=1e-3)
+    hint.get_by_text("softmax").wait_for()
+    shown = re.search(r"softmax\s+(\S+)", hint.inner_text())[1]
+    assert float(shown) == pytest.approx(float(probability), rel=1e-3)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -202,5 +205,5 @@ def test_a_link_into_a_folded_part_opens_it(page):
 def test_paper_gets_no_controls(page):
     page.emulate_media(media="print")
     assert not page.locator(".controls").first.is_visible()
-    assert page.locator("#sweep .chart").is_visible()
+    assert page.locator("#softmax .chart").first.is_visible()
     page.emulate_media(media="screen")

@@ -169,7 +169,7 @@ def test_the_page_has_no_element_but_its_own(shown_by_a_run, text):
     assert found.tags == plain.tags
     assert not any(name.startswith("on") for _, names in found.tags for name in names)
     shown = "".join(found.text)
-    assert shown.count(report.shown(text)) >= 200
+    assert shown.count(report.printable(text)) >= 200
     assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", shown + "".join(found.attributes))
 
 

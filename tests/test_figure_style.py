@@ -164,7 +164,7 @@ APART = 20  # in CIELAB; 2.3 is what can just be told apart side by side, thin l
 
 
 def cielab(colour, sight):
-    light = np.clip(SIGHT[sight] @ style.linear(np.array(to_rgb(colour))), 0, 1)
+    light = np.clip(SIGHT[sight] @ style.srgb_to_linear(np.array(to_rgb(colour))), 0, 1)
     ratio = XYZ @ light / XYZ.sum(axis=1)
     f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
@@ -217,7 +217,7 @@ def test_ordered_colours_get_lighter_for_anyone(sight):
 
 @pytest.mark.parametrize("colour", [palette.ORANGE, palette.SKY, palette.BLACK, "#ffff00", *style.ordered_colours(3)])
 def test_text_is_dark_enough_on_white(colour):
-    assert 1.05 / (style.luminance(np.array(style.ink(colour))) + 0.05) >= 4.5
+    assert 1.05 / (style.luminance(np.array(style.darken_for_text(colour))) + 0.05) >= 4.5
 
 
 @pytest.mark.parametrize(
@@ -231,4 +231,4 @@ def test_text_is_dark_enough_on_white(colour):
     ],
 )
 def test_names_are_pushed_apart_as_little_as_possible(heights, gap, moved):
-    assert style.apart(np.array(heights), gap) == pytest.approx(moved, abs=1e-4)
+    assert style.space_apart(np.array(heights), gap) == pytest.approx(moved, abs=1e-4)

@@ -29,9 +29,9 @@ def position(explored, **chosen):
     return index
 
 
-def test_frames_stand_in_the_order_of_the_controls_and_share_what_is_equal():
+def test_frames_stand_in_the_order_of_the_controls_beside_what_they_share():
     controls = (Control("a", "a", "xyz"), Control("s", "s", "pq", sets=(0, 1)), Control("b", "b", "uv"))
-    explored = Explorer("e", "t", controls, lambda a, b: {"at": [a, b], "same": [1.23456789]}, (), ())
+    explored = Explorer("e", "t", controls, lambda a, b: {"at": [a, b]}, (), (), {"same": [1.23456789]})
     found = frames(explored)
     assert [frame["at"] for frame in found["frames"]] == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
     assert found["frames"][position(explored, a=1, b=1)]["at"] == [1, 1]
@@ -40,7 +40,7 @@ def test_frames_stand_in_the_order_of_the_controls_and_share_what_is_equal():
 
 
 def test_nothing_in_a_frame_can_end_its_script_and_nothing_is_no_number():
-    explored = Explorer("e", "t", (), lambda: {"x": ["</script><b>"], "y": [float("nan")]}, (), ())
+    explored = Explorer("e", "t", (), lambda: {}, (), (), {"x": ["</script><b>"], "y": [float("nan")]})
     assert "<" not in explorer.packed(explored)
     assert frames(explored)["shared"] == {"x": ["</script><b>"], "y": [None]}
 
@@ -90,26 +90,6 @@ def test_the_map_shows_the_tables_cells(cells):
     assert frame["dimension"] == rows["dimension"].tolist()
     zone = frame["zone"]
     assert [zone["words"][int(digit)] for digit in zone["digits"]] == rows["zone"].tolist()
-
-
-def test_scalings_are_compared_by_the_tables_rows(cells):
-    explored = scaling.by_scaling(cells)
-    found = frames(explored)
-    frame = found["shared"] | found["frames"][position(explored, quantity=0, length=0, correlation=0)]
-    kept = cells[(cells["length"] == cells["length"].min()) & (cells["correlation"] == cells["correlation"].min())]
-    rows = kept[kept["exponent"].isin([0.0, 0.5, 1.0])]
-    np.testing.assert_allclose(frame["value"], rows["relative_gradient"], rtol=1e-5)
-    words = [frame["scaling"]["words"][int(digit)] for digit in frame["scaling"]["digits"]]
-    assert words == [{0.0: "unscaled", 0.5: "1/√d", 1.0: "1/d"}[exponent] for exponent in rows["exponent"]]
-
-
-def test_the_ratio_of_jacobians_is_that_of_the_table(cells):
-    found = frames(scaling.jacobians(cells, 50))
-    frame = found["shared"] | found["frames"][0]
-    d, keys = frame["dimension"][3], frame["keys"]["words"][int(frame["keys"]["digits"][3])]
-    row = cells[(cells["dimension"] == d) & (cells["correlation"] == cells["correlation"].min())]
-    row = row[row["length"] == int(keys.split()[0].replace(",", ""))].set_index("exponent")["jacobian_norm"]
-    assert frame["ratio"][3] == pytest.approx(row[0.0] / row[0.5], rel=1e-5)
 
 
 def test_histograms_by_head_add_up_to_the_tables(smoke):

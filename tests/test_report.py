@@ -102,7 +102,7 @@ def test_what_it_shows_is_escaped(rebuilt):
 
 
 def test_versions_are_those_of_the_lock():
-    assert report.versions("numpy==1.2.3\n    # via x\ntorch==9.8 ; python\nother==1\n") == [
+    assert report.pinned_versions("numpy==1.2.3\n    # via x\ntorch==9.8 ; python\nother==1\n") == [
         ("numpy", "1.2.3"), ("torch", "9.8")
     ]  # fmt: skip
 

@@ -20,7 +20,7 @@ LOSS = "test loss (nats/token)"
 
 
 def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
-    """What draws every figure that the runs have something for, by name."""
+    """Functions that draw the figures for which there are runs, by name."""
     conditions = {name: of for name, of in found["conditions"].items() if name in MAIN}
     drawn = {
         "test_loss": lambda: test_loss(conditions, width),
@@ -33,20 +33,20 @@ def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str
     return drawn
 
 
-def named(name: str, found: dict[str, Any], beyond: int) -> str:
-    """A condition as a row's label says it, with what keeps it from being compared.
+def label_with_remarks(name: str, found: dict[str, Any], beyond: int) -> str:
+    """A row's label: the condition, how many of its seeds broke down, and * if it is not shown to attend.
 
     Args:
-        beyond: seeds that end worse than they began.
+        beyond: number of seeds that end worse than they began.
     """
     lost = found["diverged"] + beyond
     return CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + ("" if found["attends"] else " *")
 
 
 def test_loss(conditions: dict[str, Any], width: float) -> Figure:
-    """The last test loss of each condition with its interval over seeds, and beside it less the base's, by pairs.
+    """The last test loss of each condition with its interval over seeds (left), and its paired difference to the base.
 
-    Of a condition that is not shown to attend there are only the seeds, hollow, but for those that broke down.
+    Conditions that are not shown to attend have a hollow dot for each seed that did not break down.
     """
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
     figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
@@ -69,7 +69,9 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
                 panels[1].plot(loss - base[seed], y, "o", ms=4, color=colour, markerfacecolor="white")
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(3))
-    panels[0].set_yticks(range(len(order)), [named(name, conditions[name], beyond[name]) for name in order])
+    panels[0].set_yticks(
+        range(len(order)), [label_with_remarks(name, conditions[name], beyond[name]) for name in order]
+    )
     panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")
@@ -86,7 +88,7 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
 
 
 def sizes(conditions: dict[str, Any], width: float) -> Figure:
-    """Of each size and text, by scaling: σ of the first logits, the last test loss, and that less the one with 1/√d."""
+    """For each size and text, by scaling: σ of the first logits, last test loss, and its difference to 1/√d."""
     names = [size for size in SIZES if size in conditions]
     figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
@@ -154,7 +156,7 @@ def _line_each(axes: Axes, by_seed: pd.DataFrame, colour: str) -> None:
 
 
 def layernorm(runs: pd.DataFrame, width: float) -> Figure:
-    """With and without LayerNorm, a line for each seed: gradients and activations by block."""
+    """Gradients and activations by block, with and without LayerNorm, a line for each seed."""
     figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
     panels = figure.subplots(2, 2)
     shown = (

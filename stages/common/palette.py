@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-# Okabe & Ito's palette, its orange a little lighter, and two of Tol's; TOGETHER says which stand side by side.
+# Okabe and Ito's palette with a slightly lighter orange, and two colours of Tol's.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
     "#0072B2", "#EBA900", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
 )  # fmt: skip
 INDIGO, WINE = "#332288", "#882255"
 GREY, PALE = "#767676", "#E4E4E4"
 
-# The same colour for the same thing, wherever it is drawn.
 SCALINGS = {"unscaled": RED, "scaled": BLUE, "scaled_by_d": GREEN}
 SCALING_NAMES = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}  # what the logits are multiplied with
 MATRICES = {"q": SKY, "k": ORANGE, "v": PURPLE}
@@ -24,7 +23,7 @@ PLACES = {
     "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": SKY, "final": BLACK,
 }  # fmt: skip
 ENDS = (ORANGE, BLUE)  # the first and the last step
-TOGETHER = (
+TOGETHER = (  # colours that occur in one figure, which must be easy to tell apart
     (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
     tuple(LOSSES.values()), (SKY, ORANGE, PURPLE, BLACK, BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
     (RED, GREY), (BLUE, GREY),

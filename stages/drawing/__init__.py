@@ -1,1 +1,1 @@
-"""The figures, by theme, in one style: each function takes tables and returns a matplotlib figure."""
+"""Figures by theme, in one style: each function takes tables and returns a Matplotlib figure."""

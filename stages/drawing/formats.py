@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.common.palette import BLACK, FORMATS
-from stages.drawing.style import TEXT, headline, ink, key
+from stages.drawing.style import TEXT, darken_for_text, headline, key
 
 WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
 SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
@@ -28,7 +28,7 @@ HEADER = 0.75  # rows that the name of a group of bars takes
 
 
 def _dimension_axis(axes: Axes, widest: int) -> None:
-    """A logarithmic axis of dimensions with ticks at four powers of two or so."""
+    """A logarithmic axis of dimensions with ticks at about four powers of two."""
     axes.set_xscale("log", base=2)
     powers = range(1, widest.bit_length())
     labelled = powers[:: max(1, -(-len(powers) // 4))]
@@ -69,7 +69,7 @@ def formats(table: pd.DataFrame, width: float) -> Figure:
 
 
 def first_failures(table: pd.DataFrame, first: dict[str, Any], width: float) -> Figure:
-    """How far each combination lasts: a bar up to the first d with results that are not finite.
+    """A bar for each combination, up to the first d with results that are not finite.
 
     Args:
         first: the stage's metrics, {format: {scaling: {softmax: {keys: {first_…: d}}}}}.
@@ -108,11 +108,13 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any], width: float) -> 
 
 
 def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) -> None:
-    """How far one combination lasts, and where its first exponential rounds to zero."""
+    """The bar of one combination, with a mark where its first exponential rounds to zero."""
     end = found["first_not_finite"]
     axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
     axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
     if end:
-        axes.annotate(f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=ink(colour))
+        axes.annotate(
+            f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=darken_for_text(colour)
+        )
     if 0 < found["first_zero_exp"] < (end or 2 * widest):
         axes.plot(found["first_zero_exp"], y, "o", color=colour, mfc="white", ms=6)

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from stages.common.palette import BLACK, GREY, ORDERED, SCALING_NAMES, SCALINGS
-from stages.drawing.style import headline, ink, label_edges, name_ends, ordered_colours, tall
+from stages.drawing.style import darken_for_text, headline, label_edges, name_ends, ordered_colours, panel_height
 
 EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
 ZONE = "#BFBFBF"
@@ -87,7 +87,7 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
     learns = f"gradient at least {least_gradient:g} of an even softmax's"
     headline(
         figure,
-        _held(zone),
+        _scales_in_zone(zone),
         f"Grey, the zone: {learns}, largest probability at least {least_discrimination:g}/n. "
         "ρ: correlation of the query with the key at its own position.",
         "Panels over d and s, a row for each number of keys n and a column for each correlation ρ.",
@@ -96,7 +96,7 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
 
 
 def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
-    """Softmax's Jacobian without scaling over that with 1/√d, by d and number of keys, at the lowest correlation.
+    """Ratio of softmax's Jacobian norms, unscaled to 1/√d, by d and number of keys, at the lowest correlation.
 
     Args:
         at: the dimension that the articles look at.
@@ -118,7 +118,11 @@ def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("dimension d")
     axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
-    name_ends(axes, {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()}, tall(figure))
+    name_ends(
+        axes,
+        {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()},
+        panel_height(figure),
+    )
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
     headline(
         figure,
@@ -130,21 +134,21 @@ def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
     return figure
 
 
-def _held(zone: pd.DataFrame) -> str:
-    """At which correlations the zone of every length has 1/√d and 1/d in it, at the largest dimension."""
+def _scales_in_zone(zone: pd.DataFrame) -> str:
+    """The correlations at which 1/√d and 1/d lie in the zone of every length, at the largest dimension."""
     widest = zone[zone["dimension"] == zone["dimension"].max()]
     d = float(widest["dimension"].iloc[0])
-    said = []
+    parts = []
     for name in ("scaled", "scaled_by_d"):
         scale = d ** -EXPONENTS[name]
         inside = (widest["lower"] <= scale) & (scale <= widest["upper"])
         held = [f"{rho:g}" for rho, all_lengths in inside.groupby(widest["correlation"]).all().items() if all_lengths]
-        said.append(f"{SCALING_NAMES[name]} for {'ρ = ' + ', '.join(held) if held else 'no ρ'}")
-    return f"At d = {d:,.0f} the zone holds {' and '.join(said)}"
+        parts.append(f"{SCALING_NAMES[name]} for {'ρ = ' + ', '.join(held) if held else 'no ρ'}")
+    return f"At d = {d:,.0f} the zone holds {' and '.join(parts)}"
 
 
 def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, labels: int = 3) -> None:
-    """Both axes logarithmic, with the scales 1, 1/√d and 1/d as lines, and so many dimensions labelled."""
+    """Make both axes logarithmic, draw the scales 1, 1/√d and 1/d as lines, and label some of the dimensions."""
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(0.7 / dimensions[-1], 1.4)
@@ -159,14 +163,14 @@ def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, lab
 
 
 def _name_scales(axes: Axes, widest: int) -> None:
-    """Name the lines of the scales to the right of the map."""
+    """Label the lines of the scales to the right of the map."""
     for name, exponent in EXPONENTS.items():
         axes.annotate(
             SCALING_NAMES[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
-            color=ink(SCALINGS[name]), va="center", annotation_clip=False,
+            color=darken_for_text(SCALINGS[name]), va="center", annotation_clip=False,
         )  # fmt: skip
 
 
 def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:
-    """What lets a line stand out from any colour of a heat map."""
+    """An outline, so that a line is visible on any colour of a heat map."""
     return [patheffects.withStroke(linewidth=3.5, foreground=colour)]

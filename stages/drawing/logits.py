@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.palette import BLACK, ENDS, SCALING_NAMES, SCALINGS
-from stages.drawing.style import early_steps, headline, key, label_edges, name_ends, small_multiples, tall
+from stages.drawing.style import early_steps, headline, key, label_edges, name_ends, panel_height, small_multiples
 
 OWN = "scaled"
 PANELS = {
@@ -19,7 +19,7 @@ PANELS = {
 
 
 def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
-    """What softmax does with logits scaled otherwise at inference, over steps, mean over blocks and seeds."""
+    """Softmax of logits with each scaling at inference, over steps, mean over blocks and seeds."""
     figure = Figure(figsize=(width, 0.8 * width), layout="constrained")
     last = int(logits["step"].max())
     for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
@@ -36,7 +36,7 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
             axes.set_yscale("symlog", linthresh=1)
         early_steps(axes, last, digits=(1,))
         axes.set_ylabel(label)
-        name_ends(axes, ends, tall(figure, 2))
+        name_ends(axes, ends, panel_height(figure, 2))
     for axes in figure.axes[2:]:
         axes.set_xlabel("step (updates)")
     half = logits[(logits["quantity"] == "share_holding_half") & (logits["step"] == last)]
@@ -54,7 +54,7 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
 
 
 def distribution(histograms: pd.DataFrame, width: float) -> Figure:
-    """The logits of each block, in their head's own mean and σ, at the first and the last snapshot."""
+    """The logits of each block, standardised by head, at the first and the last snapshot."""
     blocks = sorted(histograms["block"].unique())
     figure, grid = small_multiples(len(blocks), width)
     first, last = histograms["step"].min(), histograms["step"].max()

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from stages.common.palette import BLACK, GREY, LOSSES, MATRICES, RED
 from stages.drawing.style import (
     early_steps,
+    format_number,
     headline,
     key,
     label_edges,
     name_ends,
     ordered_colours,
-    said,
+    panel_height,
     small_multiples,
-    tall,
 )
 
 SNAPSHOTS = 6  # whose histograms are shown; more can't be told apart
@@ -25,7 +25,7 @@ STEPS = "step (updates)"
 
 
 def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
-    """Train and test loss over steps, mean over seeds with the 95 % band, beside what needs no model.
+    """Train and test loss over steps, mean over seeds with the 95 % band, and the losses of guessing and counting.
 
     Args:
         guessing: ln V in nats.
@@ -46,7 +46,7 @@ def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
         axes.fill_between(part["step"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
         ends[name.replace("_", " ")] = (float(part["mean"].iloc[-1]), colour)
     axes.set(xlabel=STEPS, ylabel="cross-entropy (nats/token)", xlim=(0, max(1, dynamics["step"].max())))
-    name_ends(axes, ends, tall(figure))
+    name_ends(axes, ends, panel_height(figure))
     headline(
         figure,
         f"Model 5's test loss {_course(dynamics, 'test_loss')} nats/token",
@@ -75,7 +75,9 @@ def by_block(
     figure = Figure(figsize=(width, (0.42 * len(quantities) + 0.13) * width), layout="constrained")
     panels = figure.subplots(len(quantities), squeeze=False)[:, 0]
     for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
-        _lines_by_block(axes, dynamics[dynamics["quantity"] == quantity], early, log, tall(figure, len(quantities)))
+        _lines_by_block(
+            axes, dynamics[dynamics["quantity"] == quantity], early, log, panel_height(figure, len(quantities))
+        )
         axes.set_ylabel(label)
     panels[-1].set_xlabel(STEPS)
     headline(
@@ -86,8 +88,8 @@ def by_block(
     return figure
 
 
-def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, tall: float) -> None:
-    """One quantity over steps, a line and a band for each block, named at their ends."""
+def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, axes_height: float) -> None:
+    """One quantity over steps: a line and a band for each block, labelled at their ends."""
     blocks = sorted(part["block"].unique())
     colours = ordered_colours(len(blocks))
     last = int(part["step"].max())
@@ -103,7 +105,7 @@ def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, tall
     if log:
         axes.set_yscale("log")
         axes.set_ylim(part["mean"].min() / 2, part["high"].max() * 1.1)
-    name_ends(axes, ends, tall)
+    name_ends(axes, ends, axes_height)
 
 
 def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
@@ -157,7 +159,7 @@ def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
 
 
 def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, width: float) -> Figure:
-    """A quantity over steps, a panel a block and a line a head; the one that ends lowest, or highest, is named."""
+    """A quantity over steps, a panel a block and a line a head; the head that ends lowest, or highest, is named."""
     blocks = sorted(attention["block"].unique())
     figure, grid = small_multiples(len(blocks), width)
     last = int(attention["step"].max())
@@ -177,16 +179,16 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, wi
     block, head = (min if lowest else max)(extremes, key=lambda at: extremes[at])
     headline(
         figure,
-        f"Block {block}, head {head} ends {extreme} of all heads: {said(extremes[block, head])} ({label})",
+        f"Block {block}, head {head} ends {extreme} of all heads: {format_number(extremes[block, head])} ({label})",
         f"A line for each head; red and named: the one that ends {extreme} in its block. One seed's run.",
     )
     return figure
 
 
 def _course(dynamics: pd.DataFrame, quantity: str) -> str:
-    """From where to where the mean over blocks of a quantity goes."""
+    """How the mean over blocks of a quantity moves from the first step to the last, in words."""
     by_step = dynamics[dynamics["quantity"] == quantity].groupby("step")["mean"].mean()
-    start, end = (said(value) for value in by_step.iloc[[0, -1]])
+    start, end = (format_number(value) for value in by_step.iloc[[0, -1]])
     if start == end:
         return f"stays at {start}"
     return f"{'rises' if by_step.iloc[-1] > by_step.iloc[0] else 'falls'} from {start} to {end}"

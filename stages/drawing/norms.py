@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.common.palette import GREY, KINDS, PALE, PLACES, RED
-from stages.drawing.style import headline, ink, key
+from stages.drawing.style import darken_for_text, headline, key
 
 FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
@@ -23,8 +23,8 @@ def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, i
     return counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum())
 
 
-def literal(name: str) -> str:
-    """A name as it is, for Matplotlib, which would take what stands between dollar signs for a formula."""
+def escape_dollars(name: str) -> str:
+    """A name as Matplotlib shows it unchanged; text between dollar signs would become a formula."""
     return name.replace("$", r"\$")
 
 
@@ -38,13 +38,13 @@ def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
             axes.bar(left, count, 2 * step, align="edge", color=RED)
             axes.annotate(
                 f"{count} beyond", (left + step, count), xytext=(0, 3), textcoords="offset points",
-                ha=side, color=ink(RED),
+                ha=side, color=darken_for_text(RED),
             )  # fmt: skip
     axes.set(yscale="log", ylim=(0.7, None))
 
 
 def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
-    """A figure with a row for each model and a column for γ and β, where there are any: axes, model, kind, values."""
+    """A figure with a row for each model, γ left and β right, and its panels: axes, model, kind and values of each."""
     models = list(dict.fromkeys(table["model"]))
     figure = Figure(figsize=(width, 0.36 * width * len(models) + 0.7), layout="constrained")
     grid = figure.subplots(len(models), 2, squeeze=False)
@@ -55,19 +55,19 @@ def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[t
             if chosen.empty:
                 grid[row, column].set_axis_off()
             else:
-                grid[row, column].set_title(f"{literal(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
+                grid[row, column].set_title(f"{escape_dollars(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
                 found.append((grid[row, column], model, kind, chosen))
     return figure, found
 
 
 def _medians(table: pd.DataFrame) -> str:
-    """The medians of γ and β, as a title says them."""
+    """The medians of γ and β, in words."""
     found = table[np.isfinite(table["value"])].groupby("kind", sort=False)["value"].median()
     return " and ".join(f"{NAMES[kind]} around {found[kind]:.2g}" for kind in RANGES if kind in found)
 
 
 def histograms(table: pd.DataFrame, width: float) -> Figure:
-    """Experiment 4: γ and β of every model, in the articles' 100 edges, with what lies outside as red bars."""
+    """Experiment 4: histograms of γ and β of every model with the articles' 100 edges; red bars count values beyond."""
     figure, parts = _grid(table, width, "{n:,} {kind}")
     for axes, _, kind, chosen in parts:
         _histogram(axes, chosen["value"].to_numpy(), kind)
@@ -82,7 +82,7 @@ def histograms(table: pd.DataFrame, width: float) -> Figure:
 
 
 def by_block(table: pd.DataFrame, width: float) -> Figure:
-    """γ and β by block: median and the 5-95 % range; norms outside the blocks stand at the ends."""
+    """γ and β by block: median and the 5-95 % range; norms outside the blocks are at the ends."""
     figure, parts = _grid(table, width, "{kind}")
     rows = {model: axes for axes, model, _, _ in parts}  # the last axes of each
     for axes, model, kind, chosen in parts:
@@ -108,7 +108,7 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
 
 
 def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Figure:
-    """γ of every model: median, quartiles and the 5-95 % range, beside the range that the articles name."""
+    """γ of every model: median, quartiles and the 5-95 % range, and the range that the articles name."""
     gamma = table[(table["kind"] == "gamma") & np.isfinite(table["value"])]
     models = list(dict.fromkeys(gamma["model"]))
     figure = Figure(figsize=(width, 1.9 + 0.055 * width * len(models)), layout="constrained")
@@ -122,7 +122,7 @@ def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Fig
         axes.plot(q[2], y, "o", color="white", mec=KINDS["gamma"])
     axes.set(
         yticks=range(len(models)),
-        yticklabels=[literal(model) for model in models],
+        yticklabels=[escape_dollars(model) for model in models],
         xlabel="γ (no unit)",
         ylabel="model",
     )

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.palette import BLACK, BLUE, GREY, MATRICES, RED, SCALINGS
-from stages.drawing.style import beside, headline, key
+from stages.drawing.style import annotate_right, headline, key
 
 
 def one_pair(q: np.ndarray, k: np.ndarray, width: float) -> Figure:
@@ -19,7 +19,7 @@ def one_pair(q: np.ndarray, k: np.ndarray, width: float) -> Figure:
     for height, (values, colour) in enumerate(((product, RED), (k, MATRICES["k"]), (q, MATRICES["q"]))):
         y = height + jitter.uniform(-0.35, 0.35, values.size)
         axes.plot(values.ravel(), y, ".", ms=2.5, alpha=0.5, mew=0, color=colour, rasterized=True)
-        beside(axes, f"σ = {values.std():.2f}", (1, (height + 0.5) / 3), colour)
+        annotate_right(axes, f"σ = {values.std():.2f}", (1, (height + 0.5) / 3), colour)
     axes.set(yticks=[0, 1, 2], yticklabels=["QKᵀ", "K", "Q"], ylim=(-0.5, 2.5))
     axes.set(xlabel="value of the entry (no unit)", ylabel="matrix")
     axes.grid(axis="y", visible=False)

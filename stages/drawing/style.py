@@ -1,4 +1,4 @@
-"""One style for every figure: colour-blind safe, the same colour for the same thing, the same bytes every time."""
+"""One style for every figure: safe for colour-blind readers, consistent colours, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -66,71 +66,77 @@ def applied() -> Iterator[None]:
 
 
 def ordered_colours(n: int) -> list[Colour]:
-    """n colours for an ordered quantity, dark to light, the palest left out."""
+    """n colours for an ordered quantity, from dark to light, without the palest."""
     return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, 0.85, n))]
 
 
-def ink(colour: str | Colour) -> Colour:
-    """A colour as dark as text needs on white: a contrast of 4.5 to 1."""
+def darken_for_text(colour: str | Colour) -> Colour:
+    """Darken a colour until text in it has a contrast of 4.5 to 1 on white."""
     r, g, b = to_rgb(colour)
     while luminance(np.array([r, g, b])) > 1.05 / 4.5 - 0.05:
         r, g, b = 0.95 * r, 0.95 * g, 0.95 * b
     return r, g, b
 
 
-def linear(colour: np.ndarray) -> np.ndarray:
-    """Amounts of light, from 0 to 1, of red, green and blue as sRGB encodes them."""
+def srgb_to_linear(colour: np.ndarray) -> np.ndarray:
+    """Linear intensities, from 0 to 1, of an sRGB colour."""
     return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
 
 
 def luminance(colour: np.ndarray) -> float:
-    return float(linear(colour) @ (0.2126, 0.7152, 0.0722))
+    return float(srgb_to_linear(colour) @ (0.2126, 0.7152, 0.0722))
 
 
 def headline(figure: Figure, title: str, note: str = "", description: str = "") -> None:
-    """Say above a figure what is seen, below it how to read it, and to who can not see it what it shows.
+    """Put a title above a figure and a note below it, and describe it for those who can't see it.
 
     Args:
-        description: of what is drawn, in a sentence or two; the title and the note are said before it.
+        description: what is drawn, in a sentence or two; screen readers read it after the title and the note.
     """
     width = 72 * figure.get_figwidth() / CHARACTER
     title, note = (re.sub(r"(\d) %", "\\1\u00a0%", text) for text in (title, note))  # stay on one line
     figure.suptitle(textwrap.fill(title, int(width / TITLE)), x=0.01, ha="left")
     if note:
         wrapped = textwrap.fill(note, int(width / SMALL))
-        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=SMALL, color=ink(GREY))
+        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=SMALL, color=darken_for_text(GREY))
     figure.set_label(" ".join(part for part in (note, description) if part))
 
 
-def name_ends(axes: Axes, ends: Mapping[str, tuple[float, str | Colour]], tall: float) -> None:
-    """Name lines beside the right edge of their axes, in their colours, pushed apart where they end close together.
+def name_ends(axes: Axes, ends: Mapping[str, tuple[float, str | Colour]], axes_height: float) -> None:
+    """Label lines at the right edge of their axes, in their colours; labels that would overlap are pushed apart.
 
-    Of more lines than there is room for only some are named, evenly.
+    If there is no room for all labels, every second or third line and so on gets one.
 
     Args:
-        ends: of each line its last value, finite and on the axis, and its colour.
-        tall: how tall the axes are about, in points.
+        ends: last value (finite and on the axis) and colour of each line.
+        axes_height: of about how many points.
     """
     scale = axes.yaxis.get_transform()
     low, high = scale.transform(np.array(axes.get_ylim()))
-    fit = max(1, int(tall / (1.25 * SMALL)))
+    fit = max(1, int(axes_height / (1.25 * SMALL)))
     names = sorted(list(ends)[:: -(-len(ends) // fit)], key=lambda name: ends[name][0])
     found = scale.transform(np.array([ends[name][0] for name in names]))
-    heights = apart((found - low) / (high - low), 1.25 * SMALL / tall)
+    heights = space_apart((found - low) / (high - low), 1.25 * SMALL / axes_height)
     for name, height in zip(names, heights, strict=True):
-        beside(axes, name, (1, height), ends[name][1])
+        annotate_right(axes, name, (1, height), ends[name][1])
 
 
-def beside(axes: Axes, text: str, at: tuple[float, float], colour: str | Colour) -> None:
-    """A name in its colour, right of a place in the axes, which is in parts of their width and height."""
+def annotate_right(axes: Axes, text: str, at: tuple[float, float], colour: str | Colour) -> None:
+    """Write a text in its colour to the right of a point, whose coordinates are fractions of the axes."""
     axes.annotate(
-        text, at, xycoords="axes fraction", xytext=(4, 0), textcoords="offset points", color=ink(colour), va="center"
+        text,
+        at,
+        xycoords="axes fraction",
+        xytext=(4, 0),
+        textcoords="offset points",
+        color=darken_for_text(colour),
+        va="center",
     )
 
 
-def apart(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Ascending heights, moved as little as possible so that neighbours are a gap apart; in 0 to 1 if they fit."""
-    groups: list[tuple[float, int]] = []  # the mean of heights less their gaps, and how many they are
+def space_apart(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Move ascending heights as little as possible until neighbours are a gap apart, within 0 to 1 if they fit."""
+    groups: list[tuple[float, int]] = []  # mean of the heights less their gaps, and their number
     for i, height in enumerate(heights):
         mean, size = float(height) - i * gap, 1
         while groups and groups[-1][0] >= mean:
@@ -143,13 +149,13 @@ def apart(heights: np.ndarray, gap: float) -> np.ndarray:
     return placed
 
 
-def said(value: float) -> str:
-    """A number as a title says it."""
+def format_number(value: float) -> str:
+    """A number as titles show it: two digits, or whole from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
 def key(axes: Axes, colours: Mapping[str, str | Colour], corner: str = "upper right") -> None:
-    """Names in their colours, one below the other, in a corner of the axes that nothing is drawn in, or beside it."""
+    """A legend of coloured names, one below the other, in an empty corner of the axes or beside it."""
     vertical, side = corner.split()
     right, outside = float(side != "left"), side == "outside"
     names = list(colours)
@@ -158,20 +164,20 @@ def key(axes: Axes, colours: Mapping[str, str | Colour], corner: str = "upper ri
         axes.annotate(
             name, (right, float(vertical == "upper")), xycoords="axes fraction", ha="left" if outside else side,
             xytext=(-3 if side == "right" else 4, -down if vertical == "upper" else down), textcoords="offset points",
-            va="top" if vertical == "upper" else "bottom", color=ink(colours[name]),
+            va="top" if vertical == "upper" else "bottom", color=darken_for_text(colours[name]),
         )  # fmt: skip
 
 
-def tall(figure: Figure, rows: int = 1) -> float:
-    """How tall each of the rows of panels is about, in points."""
+def panel_height(figure: Figure, rows: int = 1) -> float:
+    """About how many points high each row of panels is."""
     return (72 * figure.get_figheight() - 5 * TITLE) / rows - 3.5 * TEXT
 
 
 def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> None:
-    """A step axis that opens up the start: even from 0 to 1, logarithmic from there to the last step.
+    """A step axis that gives the start more room: linear from 0 to 1, then logarithmic to the last step.
 
     Args:
-        digits: which leading digits of steps have a label.
+        digits: leading digits of the steps that have a label.
     """
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     powers = range(len(str(last)))
@@ -182,7 +188,7 @@ def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> N
 
 
 def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.ndarray]:
-    """A figure of n panels, at most so many in a row, that share their axes, and its grid; the rest is hidden."""
+    """A figure of n panels that share their axes, and its grid, whose other panels are hidden."""
     columns = min(columns, n)
     rows = -(-n // columns)
     figure = Figure(figsize=(width, min(0.9 / columns, 0.5) * width * rows + 0.8), layout="constrained")
@@ -190,12 +196,12 @@ def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.
     for axes in grid.flat[n:]:
         axes.set_visible(False)
     for axes in grid[-2, n - (rows - 1) * columns :] if rows > 1 else ():
-        axes.tick_params(labelbottom=True)  # nothing stands below it
+        axes.tick_params(labelbottom=True)  # no panel is below it
     return figure, grid
 
 
 def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
-    """Label the axes of a grid where they show: below the lowest panels of each column and left of the first column."""
+    """Label the x axis of each column's lowest panel and the y axes of the first column."""
     for column in grid.T:
         [axes for axes in column if axes.get_visible()][-1].set_xlabel(xlabel)
     for axes in grid[:, 0]:
@@ -203,12 +209,12 @@ def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write an SVG, without minor ticks: to lay them out takes longest of all."""
+    """Write an SVG without minor ticks, whose layout would take most of the time."""
     for axes in figure.axes:
         axes.minorticks_off()
     figure.set_dpi(dpi)
     drawn = io.StringIO()
-    canvas = FigureCanvasSVG(figure)  # savefig would draw it all twice
+    canvas = FigureCanvasSVG(figure)  # savefig would draw everything twice
     canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     title = figure.get_suptitle().replace("\n", " ")
     with files.atomic_file(path) as temporary:
@@ -216,7 +222,7 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
 
 
 def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
-    """Draw and write figures by name, half of them in a second process where one can be forked.
+    """Draw and write figures by name, half of them in a second process on Linux.
 
     Raises:
         UserError: if the second process could not write its half.
@@ -233,14 +239,14 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
         write(names)
         return
     context = multiprocessing.get_context("fork")
-    told, tell = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
 
     def write_other_half() -> None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  one of the two shows how far it is
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  only one of the two shows its progress
         try:
             write(names[1::2])
         except OSError as error:
-            tell.send(str(error))
+            sender.send(str(error))
             os._exit(1)
 
     second = context.Process(target=write_other_half)
@@ -248,4 +254,5 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
     write(names[::2])
     second.join()
     if second.exitcode:
-        raise UserError(told.recv() if told.poll() else f"figures: the second process ended with {second.exitcode}")
+        ended = f"figures: the second process ended with {second.exitcode}"
+        raise UserError(receiver.recv() if receiver.poll() else ended)

@@ -1,1 +1,1 @@
-"""What the report's page is made of: its template, its interactive charts, and the script that moves them."""
+"""The report's page: templates, style, interactive charts and their script."""

@@ -23,8 +23,8 @@ const derive = {
   },
 };
 
-// What to say of the rows shown, by an explorer's `name`.
-const say = {
+// A sentence about the rows shown, by an explorer's `name`.
+const describe = {
   softmax(rows) {
     const power = (n) => rows.reduce((sum, { probability }) => sum + probability ** n, 0);
     const jacobian = Math.sqrt(Math.max(0, power(2) - 2 * power(3) + power(2) ** 2));
@@ -65,7 +65,7 @@ function rowsOf(columns) {
 }
 
 // A table of the rows shown.
-function list(table, rows) {
+function fillTable(table, rows) {
   const names = rows.length ? Object.keys(rows[0]) : [];
   const line = (cells, tag) => {
     const row = document.createElement("tr");
@@ -88,7 +88,7 @@ class Explorer {
     this.inputs = this.contents.controls.map(({ name }) => element.querySelector(`[name="${name}"]`));
     this.numbers = element.querySelector("details");
     this.inputs.forEach((input) => input.addEventListener("input", () => this.show()));
-    this.numbers.addEventListener("toggle", () => this.numerate());
+    this.numbers.addEventListener("toggle", () => this.fillTable());
   }
 
   async start() {
@@ -100,7 +100,7 @@ class Explorer {
       return vegaEmbed(container, chart, OPTIONS);
     });
     this.views = (await Promise.all(embedded)).map(({ view }) => view);
-    this.tell();
+    this.describe();
     this.element.dataset.ready = "true";
   }
 
@@ -133,29 +133,28 @@ class Explorer {
       Object.entries(tables).forEach(([table, rows]) => view.data(table, rows.map((row) => ({ ...row }))));
       return view.runAsync();
     }));
-    this.tell();
+    this.describe();
   }
 
   // Says what is shown: beside the sliders, in a sentence, and as numbers.
-  tell() {
+  describe() {
     this.contents.controls.forEach(({ values: choices }, i) => {
       const input = this.inputs[i];
       if (input.type !== "range") return;
       input.setAttribute("aria-valuetext", choices[input.value]);
       input.nextElementSibling.value = choices[input.value];
     });
-    const sentence = say[this.contents.name];
-    if (sentence) this.element.querySelector("[aria-live]").textContent = sentence(this.rows);
-    this.numerate();
+    this.element.querySelector("[aria-live]").textContent = describe[this.contents.name](this.rows);
+    this.fillTable();
   }
 
-  numerate() {
-    if (this.numbers.open) list(this.numbers.querySelector("table"), this.rows);
+  fillTable() {
+    if (this.numbers.open) fillTable(this.numbers.querySelector("table"), this.rows);
   }
 }
 
-// Charts are built when they come near; on paper, all that are not keep their figure.
-async function begin(element) {
+// Charts are built when the reader comes near them. On paper, the others keep their figure.
+async function start(element) {
   const still = element.parentElement.querySelector("figure");
   try {
     await new Explorer(element).start();
@@ -169,7 +168,7 @@ async function begin(element) {
 const near = new IntersectionObserver((entries) => {
   entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
     near.unobserve(target);
-    begin(target.querySelector(".explorer"));
+    start(target.querySelector(".explorer"));
   });
 }, { rootMargin: "600px" });
 document.querySelectorAll(".explored").forEach((element) => near.observe(element));

@@ -1,9 +1,9 @@
-"""Interactive charts: what they show for every position of their controls, and how the page carries it.
+"""Interactive charts: what they show for every position of their controls, as JSON in the page.
 
-A chart is a Vega-Lite specification over the rows of one *frame*. Which frame that is, the reader chooses with sliders
-and lists; `explore.js` moves them. Vega does the drawing: what a chart is stands in it as data, it draws into SVG that
-takes the page's colours and that screen readers see, one file of a wheel brings all of it, and DVC's own plots are in
-its language, too.
+A chart is a Vega-Lite specification over the rows of one *frame*. The reader chooses the frame with sliders and lists,
+and `explore.js` shows it. Vega-Lite describes charts as data, and Vega draws them as SVG in the page's own colours.
+
+A chart is interactive only if a slider, the map or a choice of model is its point. All others are figures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stages.common import files
 Spec = dict[str, Any]
 Columns = Mapping[str, Any]
 
-INK = "currentColor"  # of the page's text, in what is black in the figures, too
+INK = "currentColor"  # the page's text colour, for what is black in the figures
 LABELS = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 LINES = {"labelColor": INK, "titleColor": INK, "tickColor": INK, "domainColor": INK, "gridColor": INK}
 CONFIG: Spec = {
@@ -39,12 +39,12 @@ class Control(NamedTuple):
     """Something the reader chooses.
 
     Args:
-        name: its name; `explore.js` knows what is chosen under it.
-        label: what it is called.
-        values: what can be chosen, as the reader sees it.
-        start: which of them it is at first.
-        slider: whether they have an order to slide along.
-        sets: what `explore.js` derives the rows shown with, for each of them; None: it chooses the frame.
+        name: its name in `explore.js`.
+        label: its label in the page.
+        values: the choices, as the reader sees them.
+        start: the position of the first choice.
+        slider: whether it is a slider; else a list.
+        sets: for each choice, the value with which `explore.js` computes the rows; None: the control chooses the frame.
     """
 
     name: str
@@ -59,16 +59,16 @@ class Explorer(NamedTuple):
     """Charts with controls.
 
     Args:
-        name: its name in the page, and the figure's that stands in its place without JavaScript.
-        title: what it lets the reader do.
+        name: its name in the page, and that of the figure shown without JavaScript.
+        title: what the reader can do with it.
         controls: the controls; those that choose the frame come first.
-        frame: the columns of the frame at a position of the controls that choose it. Of columns of one length, rows
-            are made; a number stands for itself in every row.
+        frame: returns the columns of a frame, given the positions of the controls that choose it. Columns have one
+            length; a single value is repeated in every row.
         charts: Vega-Lite specifications over the data `frame`.
-        about: what screen readers are told each chart shows.
-        reference: the position of each control that chooses a frame to compare with; the charts have it as `reference`.
-        told: whether `explore.js` has something to say of the rows shown.
-        note: how to read the charts; what screen readers are told, if empty.
+        about: what each chart shows, for screen readers.
+        shared: columns that are the same in every frame.
+        note: how to read the charts; `about`, if empty.
+        reference: positions of controls that choose a frame to compare with; the charts have it as `reference`.
     """
 
     name: str
@@ -77,13 +77,13 @@ class Explorer(NamedTuple):
     frame: Callable[..., Columns]
     charts: tuple[Spec, ...]
     about: tuple[str, ...]
-    reference: Mapping[str, int] = {}
-    told: bool = False
+    shared: Mapping[str, Any] = {}
     note: str = ""
+    reference: Mapping[str, int] = {}
 
 
 def chart(height: int, *layers: Spec, **more: Any) -> Spec:
-    """A Vega-Lite specification of layers over the frame, as wide as what holds it."""
+    """A Vega-Lite specification of layers over the frame, as wide as its container."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "autosize": {"contains": "padding", "type": "fit-x"},
@@ -96,12 +96,12 @@ def chart(height: int, *layers: Spec, **more: Any) -> Spec:
 
 
 def field(name: str, title: str | None, kind: str = "quantitative", **more: Any) -> Spec:
-    """An encoding by a column; `title` None leaves the axis without one."""
+    """An encoding by a column; without an axis title if `title` is None."""
     return {"field": name, "title": title, "type": kind} | more
 
 
-def told(**columns: str) -> list[Spec]:
-    """What hovering tells: columns by their names for the reader, numbers to four digits."""
+def tooltip(**columns: str) -> list[Spec]:
+    """The tooltip of a mark: columns by their titles, numbers (titles that end with #) to four digits."""
     return [
         {"field": name, "title": title.strip("#"), **({"format": ".4~g"} if title.endswith("#") else {})}
         for name, title in columns.items()
@@ -109,7 +109,7 @@ def told(**columns: str) -> list[Spec]:
 
 
 def eight_bits(values: np.ndarray) -> Columns:
-    """Numbers from 0 on as a column of bytes, each to within 1/510 of the largest of them.
+    """Non-negative numbers as a column of bytes, each to within 1/510 of the largest number.
 
     Args:
         values: (n,).
@@ -120,7 +120,7 @@ def eight_bits(values: np.ndarray) -> Columns:
 
 
 def words(values: Sequence[str]) -> Columns | Sequence[str]:
-    """A column of words; if they are few and repeat, a digit for each, and what they stand for."""
+    """A column of words; if at most ten differ, as the list of these and a digit for each row."""
     known = sorted(set(values))
     if len(known) > 10:
         return values
@@ -128,27 +128,26 @@ def words(values: Sequence[str]) -> Columns | Sequence[str]:
 
 
 def packed(explorer: Explorer) -> str:
-    """An explorer as the JSON that `explore.js` reads, safe inside of a <script>; frames in the controls' order."""
+    """An explorer as JSON for `explore.js`, safe inside a <script>; frames are in the order of the controls."""
     positions = [range(len(control.values)) for control in explorer.controls if control.sets is None]
     frames = [_plain(explorer.frame(*position)) for position in itertools.product(*positions)]
-    shared = {name for name, column in frames[0].items() if all(frame[name] == column for frame in frames[1:])}
     contents = {
         "charts": explorer.charts,
         "controls": [
             {"name": control.name, "sets": control.sets, "values": list(control.values)}
             for control in explorer.controls
         ],
-        "frames": {name: [frame[name] for frame in frames] for name in sorted(frames[0].keys() - shared)},
+        "frames": {name: [frame[name] for frame in frames] for name in frames[0]},
         "name": explorer.name,
         "reference": dict(explorer.reference) or None,
-        "shared": {name: frames[0][name] for name in sorted(shared)},
+        "shared": _plain(explorer.shared),
     }
     text = json.dumps(contents, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
 def _plain(columns: Columns) -> dict[str, Any]:
-    """Columns as plain values, numbers to six digits and those that are not finite as nothing."""
+    """Columns as plain values: numbers to six digits, null for those that are not finite."""
     return {name: files.rounded(_listed(column)) for name, column in columns.items()}
 
 

@@ -9,19 +9,19 @@ import pandas as pd
 
 from stages.common.palette import BLACK, GREY
 from stages.common.palette import PLACES as COLOURS
-from stages.page.explorer import INK, Columns, Control, Explorer, chart, field, told
+from stages.page.explorer import INK, Columns, Control, Explorer, chart, field, tooltip
 
-AFTER, BEFORE = -1, -2  # the blocks, as the table of norms has it
+AFTER, BEFORE = -1, -2  # all blocks, in the column `block` of the table
 PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
 QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
 
 
 def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
-    """γ and β by model, kind, block and place: quantiles of each vector.
+    """Quantiles of γ and β by model, kind, block and place.
 
     Args:
-        layernorm: the models surveyed.
-        kept: those that the kept run surveyed; its columns may be an older version's.
+        layernorm: the models of this run.
+        kept: the models of the kept run; its columns may be those of an older version.
     """
     if "norm" in kept:
         kept = kept.assign(place=kept["norm"].map(PLACES))
@@ -54,7 +54,7 @@ def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
     x = field("block", "block", "ordinal", axis={"labelAngle": 0}, sort={"field": "order"})
     shared = {
         "color": field("place", None, "nominal", scale={"domain": places, "range": colours}),
-        "tooltip": told(
+        "tooltip": tooltip(
             block="block", place="before", n="values", lowest="lowest#", q05="5 %#", q25="25 %#", median="median#",
             q75="75 %#", q95="95 %#", highest="highest#",
         ),
@@ -78,6 +78,4 @@ def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
     )
     controls = (Control("model", "model", models), Control("kind", "parameter", list(kinds.values())))
     about = "Values of the LayerNorms by block: median, the range of 90 % and of all"
-    return Explorer(
-        "layernorm_by_block", "γ and β of each model, block by block", controls, frame, (spec,), (about,), told=True
-    )
+    return Explorer("layernorm_by_block", "γ and β of each model, block by block", controls, frame, (spec,), (about,))

@@ -1,4 +1,4 @@
-"""Vega-Embed, with Vega and Vega-Lite, as the page carries it: one script."""
+"""Vega, Vega-Lite and Vega-Embed as one script, which the page contains."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTICE = (
 
 
 def versions() -> str:
-    """What is in the script, as text."""
+    """The versions in the script, as text."""
     return (
         f"Vega {vl_convert.get_vega_version()}, Vega-Lite {vl_convert.get_vegalite_versions()[-1]} and "
         f"Vega-Embed {vl_convert.get_vega_embed_version()}"
@@ -20,6 +20,6 @@ def versions() -> str:
 
 
 def runtime() -> str:
-    """The script; it sets `window.vegaEmbed`, and holds nothing that would end its element."""
+    """The script: it sets `window.vegaEmbed`, and has no </script in it."""
     script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script")
-    return f"(() => {{{script}}})();"  # so that its other names stay its own
+    return f"(() => {{{script}}})();"  # its other names stay local

@@ -1,4 +1,4 @@
-"""The interactive charts of Model 5's QKV weights: how they move, and their histograms at every snapshot."""
+"""The interactive chart of Model 5's QKV weights: their histograms at every snapshot."""
 
 from __future__ import annotations
 
@@ -11,22 +11,15 @@ from safetensors import deserialize
 
 from stages.common import files, floats
 from stages.common.palette import BLUE
-from stages.page.explorer import INK, Columns, Control, Explorer, chart, eight_bits, field, told
+from stages.page.explorer import INK, Columns, Control, Explorer, chart, eight_bits, field, tooltip
 
 PARTS = {"q": "Q", "k": "K", "v": "V"}
 BINS = 50
 MOST_HISTOGRAMS = 4000  # some 400 KB of the page
-WATCHED = {
-    "std": "standard deviation",
-    "excess_kurtosis": "excess kurtosis",
-    "spectral_norm": "spectral norm",
-    "cosine_to_initial": "cosine to the initial weights",
-    "normalised_entropy": "attention entropy, of its maximum",
-}
 
 
 def snapshot(path: Path) -> list[np.ndarray]:
-    """The QKV weights of a snapshot by block, (3 · width, width) float32 each."""
+    """The QKV weights of each block in a snapshot, (3 · width, width) float32 each."""
     found = {}
     for name, tensor in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
         (block,) = re.findall(r"blocks\.(\d+)\.", name)
@@ -39,7 +32,7 @@ def snapshot(path: Path) -> list[np.ndarray]:
 def histograms(run: Path, limit: float, heads: int) -> Explorer:
     """Histograms of the QKV weights at every snapshot, by block, part and head.
 
-    Of large models only as many snapshots as the page can hold, evenly chosen, the first and the last among them.
+    Of large models, the page has only as many snapshots as fit: evenly spaced, with the first and the last.
 
     Args:
         run: the outputs of one training of Model 5.
@@ -61,8 +54,6 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
         found = counts[step, block, part, head]
         facts = known[steps[step], block, list(PARTS)[part], head - 1]
         return {
-            "left": edges[:-1],
-            "right": edges[1:],
             "share": eight_bits(100 * found[1:-1] / found.sum()),
             "beyond": files.significant(100 * (found[0] + found[-1]) / found.sum(), 4),
             "sigma": files.significant(facts["std"], 4),
@@ -70,7 +61,7 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
         }
 
     x = field("left", "weight", scale={"domain": [-limit, limit], "nice": False}, axis={"grid": False})
-    hover = told(left="from#", right="to#", share="% of the weights#")
+    hover = tooltip(left="from#", right="to#", share="% of the weights#")
     spec = chart(
         280,
         {
@@ -97,12 +88,12 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
     )
     about = "Histogram of the weights at the chosen step; a dashed line shows them before training"
     title = "Slide through training; dashed: before the first update"
-    reference = {"step": 0}
-    return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), reference, told=True)
+    shared = {"left": edges[:-1], "right": edges[1:]}
+    return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), shared, reference={"step": 0})
 
 
 def _counts(path: Path, edges: np.ndarray, heads: int) -> np.ndarray:
-    """Counts of one snapshot's weights, beyond the edges too, by block, part and head, all heads first.
+    """Histograms of one snapshot's weights by block, part and head (all heads first), with counts beyond the edges.
 
     Returns:
         (blocks, parts, heads + 1, edges + 1).
@@ -114,43 +105,3 @@ def _counts(path: Path, edges: np.ndarray, heads: int) -> np.ndarray:
         counts = np.stack([[np.bincount(head, minlength=edges.size + 1) for head in part] for part in places])
         blocks.append(np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1))
     return np.stack(blocks)
-
-
-def movement(dynamics: pd.DataFrame) -> Explorer:
-    """How the QKV weights and attention move over training, a line for each block, with intervals over seeds."""
-    shown = {name: label for name, label in WATCHED.items() if name in set(dynamics["quantity"])}
-    blocks = sorted(int(block) for block in dynamics["block"].unique() if block >= 0)
-
-    def frame(quantity: int) -> Columns:
-        rows = dynamics[(dynamics["quantity"] == list(shown)[quantity]) & (dynamics["block"] >= 0)]
-        return {
-            "step": rows["step"].to_numpy(),
-            "block": rows["block"].to_numpy(),
-            "mean": rows["mean"].to_numpy(),
-            "low": rows["low"].to_numpy(),
-            "high": rows["high"].to_numpy(),
-        }
-
-    colour = field("block", "block", "ordinal", scale={"domain": blocks, "scheme": "viridis"})
-    x = field("step", "step (updates)", axis={"grid": False, "tickCount": 6})
-    y = field("mean", None, scale={"zero": False})
-    spec = chart(
-        300,
-        {
-            "mark": {"opacity": 0.2, "type": "area"},
-            "encoding": {"color": colour, "x": x, "y": field("low", None), "y2": {"field": "high"}},
-        },
-        {"mark": {"strokeWidth": 2.5, "type": "line"}, "encoding": {"color": colour, "x": x, "y": y}},
-        {
-            "mark": {"filled": True, "opacity": 1, "size": 40, "type": "point"},
-            "encoding": {
-                "color": colour,
-                "tooltip": told(block="block", step="step", mean="mean#", low="from#", high="to#"),
-                "x": x,
-                "y": y,
-            },
-        },
-    )
-    controls = (Control("quantity", "QKV weights'", list(shown.values())),)
-    about = "How the QKV weights change over the steps of training, a line for each block"
-    return Explorer("std_by_block", "How the weights of each block move", controls, frame, (spec,), (about,))
