@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages.common import streams
 from stages.common.palette import BLUE, ORANGE, RED, SKY
 from stages.common.palette import SCALINGS as COLOURS
@@ -14,7 +15,8 @@ from stages.page.explorer import INK, Columns, Control, Explorer, Spec, chart, f
 
 KEYS = 16
 QUARTER_OCTAVES = range(4, 49)  # d = 2 to 4,096, four of them for each doubling
-SCALINGS = {"unscaled": 0.0, "1/√d": 0.5, "1/d": 1.0}
+LABELS = FACTORS | {"unscaled": "unscaled"}
+SCALINGS = {LABELS[name]: exponent for name, exponent in EXPONENTS.items()}
 QUANTITIES = {
     "relative_gradient": "gradient / that of an even softmax",
     "largest_probability": "largest probability",
@@ -157,7 +159,7 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
         }
 
     hover = told(dimension="d", scale="scale", value="value#", zone="Goldilocks zone")
-    names = {0.0: "1", 0.5: "1/√d", 1.0: "1/d"}
+    names = {exponent: FACTORS[name] for name, exponent in EXPONENTS.items()}
     marked = " : ".join(f"datum.value == {exponent} ? '{name}'" for exponent, name in names.items())
     x = field("dimension", "dimension d", "ordinal", axis={"labelAngle": 0, "labelOverlap": True})
     scales = {"grid": False, "labelExpr": f"{marked} : ''", "values": list(names)}
@@ -214,7 +216,7 @@ def jacobians(cells: pd.DataFrame, at: int) -> Explorer:
     """
     correlations = sorted(cells["correlation"].unique())
     norms = cells.pivot_table(index=["correlation", "length", "dimension"], columns="exponent", values="jacobian_norm")
-    ratio = (norms[0.0] / norms[0.5]).rename("ratio").reset_index()
+    ratio = (norms[EXPONENTS["unscaled"]] / norms[EXPONENTS["scaled"]]).rename("ratio").reset_index()
 
     def frame(correlation: int) -> Columns:
         rows = ratio[ratio["correlation"] == correlations[correlation]]
