@@ -75,7 +75,7 @@ def statistics_at(rows: Rows, scale: float) -> np.ndarray:
     mean_logit = own_p * (first - top) + share * (weighted + (largest - top) * total)
     entropy = entropy_from_sums(normaliser, mean_logit)
     jacobian = jacobian_norm_from_sums(sum_p2, sum_p3)
-    gradient = own_p * gradient_norms(own_p, sum_p2)
+    gradient = own_p * np.sqrt(1 - 2 * own_p + sum_p2)  # added in another order than in `gradient_norms`: the last bit
     for i in range(len(first)):
         p = np.multiply(e, share[i, :, None], out=below)  # (trials, n - 1)
         gradient[i] += share[i] * np.vecdot(e, gradient_norms(p, sum_p2[i, :, None], out=p))
