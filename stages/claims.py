@@ -32,6 +32,7 @@ from stages.evidence.criteria import Known
 from stages.evidence.judge import VERDICTS, ledger
 from stages.evidence.ledger import CLAIMS
 from stages.evidence.tensors import shares
+from stages.survey import reference
 
 OUTPUT = files.DATA / "claims.json"
 MOVE = (
@@ -43,7 +44,11 @@ STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
 GROWTH = files.DATA / "growth.json"
 LAYERNORM = "layernorm.parquet"
 GPT2 = "gpt2"
-REFERENCES = {"gamma_in_range": {"gpt2-medium": 0.247768, "gpt2-large": 0.0489191, "gpt2-xl": 0.0160374}}
+REFERENCES = {
+    "gamma_in_range": {
+        model: reference.of_gpt2("share_in_range", "gamma", model) for model in reference.GPT2 if model != GPT2
+    }
+}
 HEADLINES = {
     "claims that reproduce": ("claims.count.reproduced", 1),
     "growth exponent of QK": ("sweep.monte_carlo.slope.value", 1),

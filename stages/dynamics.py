@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goldilocks.softmax import scalings
 from stages.common import arrays, cli, files, params, replicates, statistics, tables
 from stages.common.statistics import Estimate
 from stages.config.dynamics import Run, Settings
@@ -45,7 +46,7 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
 
     Of the updates, that of the merged matrix. Attention is averaged over heads, but for what `EXTREME_OF_HEADS` names.
     """
-    by_head = attention[attention["scaling"] == replicates.OWN_SCALING].groupby(KEY, as_index=False)
+    by_head = attention[attention["scaling"] == scalings.OWN].groupby(KEY, as_index=False)
     extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
     parts = [
         growth.tidy(weights),

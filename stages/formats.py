@@ -21,7 +21,7 @@ small beside the largest term, which is 1. Neither helps where the dot product i
 does in fp16 from d = 65,536 on.
 
 Shares of rows are of many, each with keys of its own, so that their exact intervals (Clopper and Pearson 1934) tell on
-which side of the criterion they lie; rows that share keys would fail together. `stages/landscape/failures.py` draws
+which side of the criterion they lie; rows that share keys would fail together. `goldilocks/softmax/failures.py` draws
 their logits without the vectors, so these are not rounded. That would move a logit about as much as its own rounding
 does, and no share so far that it shows. Errors, and shares of entries, are of fewer rows, whose vectors are rounded.
 
@@ -43,12 +43,23 @@ from typing import Any
 
 import numpy as np
 
+from goldilocks.softmax.failures import (
+    FAILURES,
+    SCALINGS,
+    SUBTRACTED,
+    bracket,
+    exp_thresholds,
+    measured_thresholds,
+    outcome,
+    shares,
+    softmax,
+)
+from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
+from goldilocks.softmax.scalings import EXPONENTS
 from stages.common import cli, files, params, schemas, streams, tables
-from stages.common.floats import FLOAT64, FORMATS, Format, last_representable, rounded_to
 from stages.common.progress import Progress
 from stages.common.statistics import Estimate
 from stages.config.formats import Run, Settings
-from stages.landscape.failures import FAILURES, SCALINGS, SUBTRACTED, bracket, failures, shares, softmax
 
 OUTPUT = files.DATA / "formats.parquet"
 CHUNK_ELEMENTS = 2**14  # of vectors, so that a processor's caches hold them
@@ -59,36 +70,6 @@ REFERENCE = "float64"
 
 KEYS = {"independent": slice(1, None), "aligned": slice(0, -1)}
 """Which columns of `dot_products` are the row's: all keys independent of q, or the first one equal to it."""
-
-
-def exp_thresholds(number_format: Format) -> dict[str, float]:
-    """Above which x exp(x) rounds to infinity, below which to a subnormal number, and to zero.
-
-    Derived from the format alone: each is the logarithm of the halfway point between two neighbours, where rounding
-    changes sides: the largest number and the power of two after it, the smallest normal and the largest subnormal one,
-    the smallest subnormal one and 0.
-    """
-    half_ulp = number_format.largest / (2.0**number_format.precision - 1) / 2
-    half_subnormal = number_format.smallest_subnormal / 2
-    return {
-        "overflow": float(np.log(number_format.largest + half_ulp)),
-        "subnormal": float(np.log(number_format.smallest_normal - half_subnormal)),
-        "zero": float(np.log(half_subnormal)),
-    }
-
-
-def measured_thresholds(number_format: Format) -> dict[str, float]:
-    """The format's last arguments whose rounded exp is still finite, still normal and still not zero."""
-
-    def exp(x: float) -> float:
-        return float(rounded_to(np.exp(x), number_format))
-
-    with np.errstate(over="ignore"):
-        return {
-            "overflow": last_representable(lambda x: exp(x) < np.inf, number_format),
-            "subnormal": -last_representable(lambda x: exp(-x) >= number_format.smallest_normal, number_format),
-            "zero": -last_representable(lambda x: exp(-x) > 0, number_format),
-        }
 
 
 def dot_products(
@@ -117,40 +98,10 @@ def dot_products(
     return sums
 
 
-def outcome(
-    products: np.ndarray, exact: np.ndarray, expected: np.ndarray, divisor: float, number_format: Format, subtract: bool
-) -> dict[str, float | int]:
-    """What becomes of softmax in a format: shares of rows, or of entries where named so.
-
-    Args:
-        products: (rows, keys) dot products of the rounded vectors.
-        exact: (rows, keys) logits of the vectors as drawn.
-        expected: (rows, keys) their softmax.
-    """
-    failed, found = failures(products, exact, divisor, number_format, subtract)
-    p = found.probabilities
-    row, first = np.arange(len(p)), exact.argmax(-1)
-    subnormal = (found.exp > 0) & (found.exp < number_format.smallest_normal)
-    zero = found.exp == 0
-    finite = ~failed["not_finite"]
-    error = np.abs(p[row, first] / expected[row, first] - 1)[finite]
-    distance = 0.5 * np.abs(p - expected).sum(-1)[finite]
-    return {name: of_rows.mean() for name, of_rows in failed.items()} | {
-        "sum_overflow": (np.isinf(found.total[:, 0]) & np.isfinite(found.exp).all(-1)).mean(),
-        "subnormal_exp": subnormal.any(-1).mean(),
-        "subnormal_entries": subnormal.mean(),
-        "zero_entries": zero.mean(),
-        "finite_rows": int(finite.sum()),
-        "relative_error": np.median(error) if error.size else np.nan,
-        "total_variation": distance.mean() if distance.size else np.nan,
-        "largest_total_variation": distance.max() if distance.size else np.nan,
-    }
-
-
 def outcomes(dots: dict[str, np.ndarray], d: int) -> Iterator[dict[str, Any]]:
     """A line of the table for each format, scaling, softmax and kind of keys, of the `dot_products` at one d."""
-    for (kind, columns), (scaling, power) in product(KEYS.items(), SCALINGS.items()):
-        divisor = float(d) ** power
+    for (kind, columns), scaling in product(KEYS.items(), SCALINGS):
+        divisor = float(d) ** EXPONENTS[scaling]
         exact = dots[REFERENCE][:, columns] / divisor
         expected = softmax(exact, FLOAT64, subtract=True).probabilities
         for (name, number_format), (way, subtract) in product(FORMATS.items(), SUBTRACTED.items()):

@@ -2,8 +2,9 @@
 
 Source: the article on numerical scaling (5.1) speaks of a zone between logits so large that softmax saturates and so
 small that it tells no entry apart. This is a map of softmax(s·qKᵀ) over the dimension d, the logit scale s from 1/d to
-1, the number n of keys, and the correlation ρ of the query with the key at its own position. `stages/landscape/rows.py`
-says how the logits are drawn and what is measured of their softmax, `stages/landscape/zone.py` where the zone is.
+1, the number n of keys, and the correlation ρ of the query with the key at its own position. `drawn_rows.py` of
+`goldilocks/softmax/` says how the logits are drawn, `statistics.py` what is measured of their softmax, and `zone.py`
+where the zone is.
 
 Every dimension and length has random streams of its own, which all scales and correlations share. Of the trials only
 running means and variances are kept, so that memory does not grow with them. At the scales 1, 1/√d and 1/d, whose way
@@ -23,11 +24,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from goldilocks.softmax import drawn_rows, zone
 from stages.common import cli, files, machine, params, schemas, streams, tables
 from stages.common.progress import Progress
 from stages.common.statistics import Moments
 from stages.config.goldilocks import Run, Settings
-from stages.landscape import rows, zone
 
 OUTPUT = files.DATA / "goldilocks.parquet"
 ZONE = files.DATA / "goldilocks_zone.parquet"
@@ -70,9 +71,9 @@ def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progre
         chosen = [scale for scale, until in zip(scales.tolist(), wanted, strict=True) if until >= last]
         for start in range(first, last, chunk):
             size = min(chunk, last - start)
-            drawn = rows.draw(query, keys, d, n, settings.correlations, size)
+            drawn = drawn_rows.draw(query, keys, d, n, settings.correlations, size)
             for scale in chosen:
-                part = Moments.of(rows.statistics_at(drawn, scale))
+                part = Moments.of(drawn_rows.statistics_at(drawn, scale))
                 found[scale] = found[scale].merged(part) if scale in found else part
             if progress:
                 progress.add(size * len(chosen) * work(n, settings))
@@ -98,11 +99,11 @@ def table(found: dict[tuple[int, int], list[Moments]], settings: Settings) -> pd
     ordered = [found[pair] for pair in product(*axes[:2])]
     mean, half, count = (  # from (dimensions · lengths, exponents, statistics, correlations) to (statistics, rows)
         np.array([[of(one) for one in by_exponent] for by_exponent in ordered]).transpose(2, 0, 3, 1)
-        .reshape(len(rows.STATISTICS), -1)
+        .reshape(len(drawn_rows.STATISTICS), -1)
         for of in (lambda one: one.mean, Moments.half_width, lambda one: np.full_like(one.mean, one.n, np.int64))
     )  # fmt: skip
     cells = {"dimension": d, "length": n, "correlation": rho, "exponent": exponent, "scale": d**-exponent}
-    for i, (name, bounds) in enumerate(rows.bounds(n).items()):
+    for i, (name, bounds) in enumerate(drawn_rows.bounds(n).items()):
         ends = (mean[i], np.clip(mean[i] - half[i], *bounds), np.clip(mean[i] + half[i], *bounds))
         cells |= dict(zip(zone.with_interval(name), ends, strict=True))
     for name, of, even in zone.criteria(n):

@@ -35,12 +35,12 @@ from stages.survey import summary
 from stages.survey.client import Client
 from stages.survey.extract import Extraction
 from stages.survey.ranges import Tally
+from stages.survey.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
 from stages.survey.visit import progress, visit
 
 OUTPUT = files.DATA / "layernorm.parquet"
 CHECKPOINTS = files.DATA / "inputs" / "checkpoints"
 PROVENANCE = files.DATA / "inputs" / "provenance.json"
-GAMMA_FROM, GAMMA_TO, NEAR_ZERO = 0.2, 0.4, 0.1  # the articles'; the stage takes params.yaml's
 
 
 def columns(extractions: Iterable[Extraction]) -> dict[str, Any]:

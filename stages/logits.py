@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goldilocks.softmax import scalings
+from goldilocks.softmax import zone as goldilocks_zone
 from stages.common import cli, files, params, replicates, statistics, tables
 from stages.config import goldilocks
 from stages.config.run import Seeds
@@ -67,14 +69,15 @@ def tidy(
     zone: goldilocks.Settings,
 ) -> pd.DataFrame:
     """All quantities in one long table: quantity, scaling, seed, step, block, value; those of heads averaged."""
-    saturated = attention["relative_gradient"] < zone.least_gradient
-    even = attention["discrimination"] < zone.least_discrimination
+    limits = (zone.least_gradient, zone.least_discrimination)
+    inside = goldilocks_zone.contains(attention["relative_gradient"], attention["discrimination"], *limits)
+    below = attention["discrimination"] < zone.least_discrimination
     by_block = (
         attention.assign(
             centred_alignment=attention["centred_cosine"] * np.sqrt(head_width),
-            inside_zone=(~saturated & ~even).astype(float),
-            below_zone=even.astype(float),
-            above_zone=(saturated & ~even).astype(float),
+            inside_zone=inside.astype(float),
+            below_zone=below.astype(float),
+            above_zone=(~inside & ~below).astype(float),
         )
         .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE]]
         .mean()
@@ -85,7 +88,7 @@ def tidy(
     ]
     parts = [
         by_block.melt(KEY, [*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE], "quantity", "value"),
-        pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=replicates.OWN_SCALING),
+        pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=scalings.OWN),
         losses.assign(quantity="loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
     return pd.concat([part[["quantity", *KEY, "value"]].astype({"scaling": str}) for part in parts], ignore_index=True)
@@ -107,7 +110,7 @@ def costs(values: pd.DataFrame, step: int) -> dict[str, Any]:
     """By how much the loss rises at a step when attention is scaled otherwise, seed by seed."""
     chosen = values[(values["quantity"] == "loss") & (values["step"] == step)]
     losses = chosen.pivot(index="seed", columns="scaling", values="value")
-    added = losses.sub(losses[replicates.OWN_SCALING], axis=0).drop(columns=replicates.OWN_SCALING)
+    added = losses.sub(losses[scalings.OWN], axis=0).drop(columns=scalings.OWN)
     return {str(scaling): statistics.mean_interval(rise).as_metrics() for scaling, rise in added.items()}
 
 

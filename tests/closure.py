@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("stages", "goldilocks")
 
 
 def path_of(module: str) -> Path | None:
@@ -18,7 +19,7 @@ def path_of(module: str) -> Path | None:
 
 
 def imports(path: Path) -> set[str]:
-    """Every `stages…` module that a source names in an import, anywhere in it, with the packages on the way."""
+    """Every module of the project that a source names in an import, anywhere in it, with the packages on the way."""
     named = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -27,7 +28,7 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0 and node.module, f"{path}: relative import"
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     steps = {".".join(name.split(".")[: i + 1]) for name in named for i in range(name.count(".") + 1)}
-    return {name for name in steps if name.split(".")[0] == "stages" and path_of(name)}
+    return {name for name in steps if name.split(".")[0] in PACKAGES and path_of(name)}
 
 
 def has_code(path: Path) -> bool:

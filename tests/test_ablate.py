@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from closure import ROOT, closure
+from closure import PACKAGES, ROOT, closure
 from ruamel.yaml import YAML
 from test_model5 import SHAPE, windows
 
@@ -273,7 +273,7 @@ def test_settings_of_a_condition_that_do_not_fit_are_one_line(settings, told):
 def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(committed):
     deps = STAGES["code"]["deps"]
     needed = set.union(*(closure(f"stages.{stage}") for stage in ("ablate", "rate", "control")))
-    assert {path for path in deps if path.startswith("stages")} == needed | {code.OF_CONDITIONS}
+    assert {path for path in deps if path.startswith(PACKAGES)} == needed | {code.OF_CONDITIONS}
     assert "requirements.lock" in deps
     assert code.OF_CONDITIONS not in needed, "so that no run depends on a row that is not its own"
     assert STAGES["code"]["outs"] == [{str(path): {"cache": False}} for path in (runs.CODE, FOLDER)]

@@ -195,7 +195,7 @@ def test_the_lock_satisfies_what_pyproject_declares():
 NOT_FOR_PEOPLE = {"benchmarks.training"}
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for folder in ("stages", "benchmarks")
+    for folder in ("stages", "goldilocks", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if 'if __name__ == "__main__":' in path.read_text("utf-8")
 ]

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldilocks.softmax import failures, floats
+from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
 from stages import formats
-from stages.common import floats, tables
-from stages.common.floats import FLOAT64, FORMATS, rounded_to
+from stages.common import tables
 from stages.common.statistics import share_interval
-from stages.landscape import failures
 
 WORDS = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
 NUMBERS = {
@@ -104,7 +104,7 @@ def test_bisection_finds_the_last_number(index):
     [("fp32", 88.72, -87.34, -103.97), ("bf16", 88.72, -87.34, -92.88), ("fp16", 11.09, -9.70, -17.33)],
 )
 def test_thresholds_are_as_derived_and_measured_to_the_last_number(name, overflow, subnormal, zero):
-    derived, measured = formats.exp_thresholds(FORMATS[name]), formats.measured_thresholds(FORMATS[name])
+    derived, measured = failures.exp_thresholds(FORMATS[name]), failures.measured_thresholds(FORMATS[name])
     assert [round(derived[kind], 2) for kind in ("overflow", "subnormal", "zero")] == [overflow, subnormal, zero]
     for kind, last in measured.items():
         step = float(np.spacing(np.float32(abs(last)))) * 2.0 ** (24 - FORMATS[name].precision)
@@ -141,7 +141,7 @@ def test_softmax_rounds_every_operation_once(name, subtract):
         e = by_cast(np.exp(x), name)
         total = by_cast(e.sum(-1, keepdims=True), name)
         p = by_cast(e / total, name)
-    found = formats.softmax(z, FORMATS[name], subtract)
+    found = failures.softmax(z, FORMATS[name], subtract)
     for ours, expected in zip(found, (x, e, total, p), strict=True):
         np.testing.assert_array_equal(ours, expected)
 
@@ -150,13 +150,13 @@ def test_the_reference_is_softmax():
     from scipy.special import softmax
 
     z = np.random.default_rng(0).normal(0, 300, (20, 9))
-    np.testing.assert_allclose(formats.softmax(z, FLOAT64, True).probabilities, softmax(z, axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(failures.softmax(z, FLOAT64, True).probabilities, softmax(z, axis=-1), rtol=1e-12)
 
 
 def outcome(logits, subtract=False, divisor=1.0, name="fp16"):
     dots = np.array(logits, np.float64)
-    expected = formats.softmax(dots / divisor, FLOAT64, True).probabilities
-    return formats.outcome(dots, dots / divisor, expected, divisor, FORMATS[name], subtract)
+    expected = failures.softmax(dots / divisor, FLOAT64, True).probabilities
+    return failures.outcome(dots, dots / divisor, expected, divisor, FORMATS[name], subtract)
 
 
 FINE = [0.0, 1.0, 2.0]
@@ -175,7 +175,7 @@ CASES = {
 @pytest.mark.parametrize(("logits", "expected"), CASES.values(), ids=CASES)
 def test_each_failure_is_counted_as_what_it_is(logits, expected):
     found = outcome(logits)
-    shares = [*formats.FAILURES, "sum_overflow", "subnormal_exp", "subnormal_entries", "zero_entries"]
+    shares = [*failures.FAILURES, "sum_overflow", "subnormal_exp", "subnormal_entries", "zero_entries"]
     assert {name: found[name] for name in shares if found[name]} == pytest.approx(expected)
     assert found["finite_rows"] == len(logits) * (1 - found["not_finite"])
 
@@ -267,7 +267,7 @@ def test_a_share_is_that_of_the_exact_integral_and_has_the_exact_interval():
     from scipy.special import ndtr
 
     chi = np.sqrt(np.random.default_rng(0).chisquare(8, 400_000))
-    expected = (1 - ndtr(formats.exp_thresholds(FORMATS["fp16"])["overflow"] / chi) ** 16).mean()
+    expected = (1 - ndtr(failures.exp_thresholds(FORMATS["fp16"])["overflow"] / chi) ** 16).mean()
     found = failures.shares(3, 20_000, 16, 8)["fp16", "unscaled", "naive", "independent"]["not_finite"]
     assert found.low < expected < found.high
     assert found == share_interval(round(found.value * 20_000), 20_000)
@@ -293,7 +293,7 @@ def test_aligned_vectors_break_where_the_formats_say():
     """|q|² ≈ d passes ln(largest), scaled √d passes it, and in fp16 d itself passes the largest number."""
     found = first_not_finite(2, [8, 16, 64, 128, 4096, 8192, 32768, 65536], 0.3)
     for name in FORMATS:
-        largest = formats.exp_thresholds(FORMATS[name])["overflow"]
+        largest = failures.exp_thresholds(FORMATS[name])["overflow"]
         for scaling, expected in (("unscaled", largest), ("scaled", largest**2)):
             here = found[name][scaling]["naive"]["aligned"]
             assert here["first_exp_overflow"] == here["first_not_finite"]
@@ -307,7 +307,7 @@ def test_aligned_vectors_break_where_the_formats_say():
 def test_independent_vectors_break_unscaled_and_naive_alone():
     found = first_not_finite(16, [4, 32, 256, 8192], 0.5)
     for name, expected in (("fp32", 8192), ("bf16", 8192), ("fp16", 256)):
-        here = {(s, w): found[name][s][w]["independent"] for s in formats.SCALINGS for w in formats.SUBTRACTED}
+        here = {(s, w): found[name][s][w]["independent"] for s in failures.SCALINGS for w in failures.SUBTRACTED}
         assert here.pop(("unscaled", "naive"))["first_not_finite"] == expected
         assert [entry["first_not_finite"] for entry in here.values()] == [0, 0, 0]
 
@@ -335,7 +335,7 @@ def test_the_stage_writes_every_combination_and_repeats_to_the_byte(ran):
     assert len(table) == len(table.drop_duplicates(names)) == 3 * 2 * 2 * 2 * 4
     assert sorted(set(table["dimension"])) == [2, 4, 8, 16]
     here = metrics["fp16"]["unscaled"]["naive"]["aligned"]
-    assert set(here) == {f"{end}_{failure}" for failure in formats.FAILURES for end in ("last_without", "first")}
+    assert set(here) == {f"{end}_{failure}" for failure in failures.FAILURES for end in ("last_without", "first")}
     independent = formats.dot_products(5, 8, 2, 16)["float64"][:, 1:]
     assert metrics["independent_dot_products"] == {"dimension": 16, "largest": pytest.approx(np.abs(independent).max())}
     assert metrics["exp_thresholds"]["fp16"]["measured"]["overflow"] == pytest.approx(11.0859)

@@ -6,11 +6,11 @@ import pytest
 from last_commit import params_text
 from ruamel.yaml import YAML
 
+from goldilocks.softmax import drawn_rows, zone
 from stages import goldilocks
 from stages.common import files, machine, params, statistics, streams, tables
 from stages.drawing import goldilocks as drawing
 from stages.drawing import style
-from stages.landscape import rows, zone
 
 DEFAULTS = YAML(typ="safe").load(params_text())["goldilocks"]
 
@@ -34,8 +34,8 @@ def test_moments_do_not_depend_on_chunks(monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_trials(monkeypatch):
-    sizes, draw = [], rows.draw
-    monkeypatch.setattr(rows, "draw", lambda *arguments: sizes.append(arguments[-1]) or draw(*arguments))
+    sizes, draw = [], drawn_rows.draw
+    monkeypatch.setattr(drawn_rows, "draw", lambda *arguments: sizes.append(arguments[-1]) or draw(*arguments))
     monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 90)
     goldilocks.moments(1, 8, 9, SMALL)
     assert sizes == [10, 10, 10]
@@ -54,13 +54,13 @@ def test_the_three_scales_have_more_trials_as_far_as_their_keys_go():
 def test_more_trials_at_the_three_scales_go_on_in_the_same_streams_and_change_no_other(monkeypatch, chunk):
     monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", chunk)
     query, keys = (streams.generator(1, f"goldilocks/{name}", 8, 9) for name in ("query", "keys"))
-    drawn = rows.draw(query, keys, 8, 9, LINES.correlations, 66)
+    drawn = drawn_rows.draw(query, keys, 8, 9, LINES.correlations, 66)
     few, more = goldilocks.moments(1, 8, 9, SMALL), goldilocks.moments(1, 8, 9, LINES)
     for x, old, new in zip(goldilocks.exponents(5).tolist(), few, more, strict=True):
         if new.n == 30:
             np.testing.assert_array_equal(new.mean, old.mean)
         else:
-            np.testing.assert_allclose(new.mean, rows.statistics_at(drawn, 8**-x).mean(-1), rtol=1e-12)
+            np.testing.assert_allclose(new.mean, drawn_rows.statistics_at(drawn, 8**-x).mean(-1), rtol=1e-12)
 
 
 def test_the_table_has_each_scales_own_trials_and_intervals():
@@ -111,14 +111,14 @@ def test_a_row_of_the_table_is_of_its_own_cell_with_students_interval():
     assert len(table) == 4 * 2 * 2 * 5
     d, n, exponent = 8, 9, 0.25
     query, keys = (streams.generator(1, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
-    drawn = rows.draw(query, keys, d, n, SMALL.correlations, 30)
-    values = rows.statistics_at(drawn, d**-exponent)[:, 1]
+    drawn = drawn_rows.draw(query, keys, d, n, SMALL.correlations, 30)
+    values = drawn_rows.statistics_at(drawn, d**-exponent)[:, 1]
     (row,) = table.query("dimension == 8 and length == 9 and correlation == 0.5 and exponent == 0.25").itertuples()
     assert row.scale == pytest.approx(d**-exponent)
-    for name, of_trials in zip(rows.STATISTICS, values, strict=True):
+    for name, of_trials in zip(drawn_rows.STATISTICS, values, strict=True):
         expected = statistics.mean_interval(of_trials)
         found = [getattr(row, column) for column in zone.with_interval(name)]
-        assert found == pytest.approx(list(np.clip(expected[:3], *rows.bounds(np.array(n))[name]))), name
+        assert found == pytest.approx(list(np.clip(expected[:3], *drawn_rows.bounds(np.array(n))[name]))), name
     assert row.relative_gradient_low == pytest.approx(row.gradient_norm_low / np.sqrt(1 - 1 / 9))
     assert row.discrimination_high == pytest.approx(9 * row.largest_probability_high)
 
@@ -126,7 +126,7 @@ def test_a_row_of_the_table_is_of_its_own_cell_with_students_interval():
 def test_no_interval_leaves_what_is_possible():
     two = SMALL.model_copy(update={"trials": 2})
     table = goldilocks.table(goldilocks.monte_carlo(1, two, 1), two)
-    for name, (least, most) in rows.bounds(table["length"].to_numpy()).items():
+    for name, (least, most) in drawn_rows.bounds(table["length"].to_numpy()).items():
         assert (table[f"{name}_low"] >= least).all(), name
         assert (table[f"{name}_high"] <= most).all(), name
         assert (table[f"{name}_low"] < table[f"{name}_high"]).any(), name

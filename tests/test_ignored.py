@@ -11,7 +11,7 @@ from closure import ROOT
 from dvc.fs import localfs
 from dvc.ignore import DvcIgnoreFilter
 
-FOLDERS = ("stages", "embedded", "hub", "reports", "ablations")
+FOLDERS = ("stages", "goldilocks", "embedded", "hub", "reports", "ablations")
 LEFTOVERS = (
     "stages/model5/train.py.orig",
     "stages/model5/train.py.rej",
@@ -23,6 +23,7 @@ LEFTOVERS = (
     "stages/common/__pycache__/files.py",
     "stages/survey/.ipynb_checkpoints/http.py",
     "stages/page/style.css.map",
+    "goldilocks/softmax/zone.py.orig",
     "stages/notes.txt",
     "stages/Thumbs.db",
     "embedded/README.md.bak",

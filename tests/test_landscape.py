@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages import softmax
+from goldilocks.softmax import drawn_rows, statistics, zone
 from stages.common import streams
-from stages.landscape import rows, zone
 
 
 def generators(d=6):
@@ -17,16 +16,16 @@ def generators(d=6):
 def of_logits(z, first=None):
     """Rows from logits z (trials, n), the first key's logits being z's own or those given."""
     first = z[None, :, 0] if first is None else first
-    return rows.Rows(first, z[:, 1:].max(-1), z[:, 1:] - z[:, 1:].max(-1, keepdims=True))
+    return drawn_rows.Rows(first, z[:, 1:].max(-1), z[:, 1:] - z[:, 1:].max(-1, keepdims=True))
 
 
 def by_definition(z):
     """The statistics of softmax(z), z (..., n), with each matrix and vector written out: (statistics, ...)."""
-    p = softmax.softmax(z)
+    p = statistics.softmax(z)
     identity = np.eye(z.shape[-1])
     jacobian = p[..., None] * identity - p[..., None] * p[..., None, :]
     gradients = np.linalg.norm(p[..., None, :] - identity, axis=-1)  # (..., t)
-    entropy = softmax.entropy(softmax.log_softmax(z))
+    entropy = statistics.entropy(statistics.log_softmax(z))
     norm = np.linalg.norm(jacobian, axis=(-1, -2))
     trace = np.trace(jacobian, axis1=-2, axis2=-1)
     return np.stack([entropy / np.log(z.shape[-1]), p.max(-1), np.exp(entropy), norm, (p * gradients).sum(-1), trace])
@@ -36,19 +35,19 @@ def by_definition(z):
 def test_statistics_are_what_they_are_defined_as(z, scale, first):
     several = np.stack([z[:, 0], np.full(3, first)])
     expected = np.stack([by_definition(scale * np.column_stack([one, z[:, 1:]])) for one in several], axis=1)
-    np.testing.assert_allclose(rows.statistics_at(of_logits(z, several), scale), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(drawn_rows.statistics_at(of_logits(z, several), scale), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_statistics_of_known_distributions():
     n = 50
-    even = rows.statistics_at(of_logits(np.zeros((1, n))), 1.0).ravel()
+    even = drawn_rows.statistics_at(of_logits(np.zeros((1, n))), 1.0).ravel()
     np.testing.assert_allclose(even, [1, 1 / n, n, np.sqrt(n - 1) / n, np.sqrt(1 - 1 / n), 1 - 1 / n])
-    assert even[-2] == pytest.approx(rows.even_gradient(np.array(n)))
-    assert even[-3] == pytest.approx(rows.even_jacobian(np.array(n)))
+    assert even[-2] == pytest.approx(statistics.even_gradient(np.array(n)))
+    assert even[-3] == pytest.approx(statistics.even_jacobian(np.array(n)))
     for one in (0, 7):
-        one_hot = rows.statistics_at(of_logits(1e6 * np.eye(n)[[one]]), 1.0).ravel()
+        one_hot = drawn_rows.statistics_at(of_logits(1e6 * np.eye(n)[[one]]), 1.0).ravel()
         np.testing.assert_allclose(one_hot, [0, 1, 1, 0, 0, 0], atol=1e-7)
-    halves = rows.statistics_at(of_logits(1e6 * np.eye(n)[[3]] + 1e6 * np.eye(n)[[0]]), 1.0).ravel()
+    halves = drawn_rows.statistics_at(of_logits(1e6 * np.eye(n)[[3]] + 1e6 * np.eye(n)[[0]]), 1.0).ravel()
     np.testing.assert_allclose(halves, [np.log(2) / np.log(n), 0.5, 2, 0.5, np.sqrt(0.5), 0.5])
 
 
@@ -58,7 +57,7 @@ def test_logits_drawn_without_vectors_are_distributed_as_products_of_vectors(rho
     from scipy.stats import ks_2samp
 
     d, n, trials = 6, 12, 20_000
-    drawn = rows.draw(*generators(d), d, n, [rho], trials)
+    drawn = drawn_rows.draw(*generators(d), d, n, [rho], trials)
     vectors = np.random.default_rng(5).standard_normal((trials, n + 1, d))
     q, k = vectors[:, 0], vectors[:, 1:]
     k[:, 0] = rho * q + np.sqrt(1 - rho**2) * k[:, 0]
@@ -66,28 +65,28 @@ def test_logits_drawn_without_vectors_are_distributed_as_products_of_vectors(rho
     assert ks_2samp(drawn.first[0], products[:, 0]).pvalue > 0.001
     assert ks_2samp(drawn.largest, products[:, 1:].max(-1)).pvalue > 0.001
     for scale in (1.0, d**-0.5):
-        explicit = rows.statistics_at(of_logits(products), scale)
+        explicit = drawn_rows.statistics_at(of_logits(products), scale)
         for name, ours, theirs in zip(
-            rows.STATISTICS, rows.statistics_at(drawn, scale)[:, 0], explicit[:, 0], strict=True
+            drawn_rows.STATISTICS, drawn_rows.statistics_at(drawn, scale)[:, 0], explicit[:, 0], strict=True
         ):
             assert ks_2samp(ours, theirs).pvalue > 0.001, (name, scale)
 
 
 def test_more_trials_go_on_where_fewer_ended():
     query, keys = generators()
-    parts = [rows.draw(query, keys, 6, 12, [0.0, 0.5], trials) for trials in (15, 25)]
-    whole = rows.draw(*generators(), 6, 12, [0.0, 0.5], 40)
+    parts = [drawn_rows.draw(query, keys, 6, 12, [0.0, 0.5], trials) for trials in (15, 25)]
+    whole = drawn_rows.draw(*generators(), 6, 12, [0.0, 0.5], 40)
     for axis, name in ((1, "first"), (0, "largest"), (0, "below")):
         joined = np.concatenate([getattr(part, name) for part in parts], axis)
         np.testing.assert_array_equal(joined, getattr(whole, name))
 
 
 def test_statistics_stay_finite_from_even_to_one_hot_and_at_the_widest_dimension():
-    drawn = rows.draw(*generators(), 6, 12, [0.0, 0.1, 1.0], 300)
+    drawn = drawn_rows.draw(*generators(), 6, 12, [0.0, 0.1, 1.0], 300)
     for scale in np.geomspace(1e-6, 1e6, 200).tolist():
-        assert np.isfinite(rows.statistics_at(drawn, scale)).all(), scale
+        assert np.isfinite(drawn_rows.statistics_at(drawn, scale)).all(), scale
     d = 2**20
-    found = rows.statistics_at(rows.draw(*generators(d), d, 12, [0.0, 0.1, 1.0], 50), 1.0)
+    found = drawn_rows.statistics_at(drawn_rows.draw(*generators(d), d, 12, [0.0, 0.1, 1.0], 50), 1.0)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:, 1:].mean(-1), np.transpose([[0, 1, 1, 0, 0, 0]] * 2), atol=1e-7)
 

@@ -16,7 +16,7 @@ from test_inputs import damage, gpt2_tensors, local_source
 from stages import layernorm
 from stages.common import files, tables
 from stages.common.cli import UserError
-from stages.survey import gpt2, summary
+from stages.survey import gpt2, reference, summary
 from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.locate import locate
@@ -292,9 +292,9 @@ def test_the_reference_figures_are_met_to_their_last_digit_or_not(tmp_path):
     save_file(gpt2_tensors(), str(tmp_path / "gpt2.safetensors"))
     found = survey(tmp_path / "gpt2.safetensors")
     mine = summary.by_kind(found, *THRESHOLDS)
-    figures = {kind: tuple(files.significant(mine[kind][name]) for name in gpt2.FIGURES) for kind in mine}
+    figures = {kind: tuple(files.significant(mine[kind][name]) for name in reference.FIGURES) for kind in mine}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(gpt2.REFERENCE, "gpt2", figures)
+        patch.setitem(reference.GPT2, "gpt2", figures)
         assert gpt2.warnings(found) == []
         figures["gamma"] = tuple(value * 1.00001 for value in figures["gamma"])
         assert len(gpt2.differences(found, "gpt2")) >= 9

@@ -21,7 +21,7 @@ from stages.survey.extract import extract
 from stages.survey.locate import locate
 from stages.survey.ranges import Tally
 
-SOURCES = sorted(path for folder in ("stages", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(path for folder in ("stages", "goldilocks", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 RUNNING = {"eval", "exec", "compile", "__import__", "execfile", "input", "breakpoint"}  # as functions of their own
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "pty", "xmlrpc", "yaml"}
 METHODS = {"os": {"system", "popen", "startfile"}, "importlib": {"import_module"}, "runpy": {"run_path", "run_module"},

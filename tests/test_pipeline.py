@@ -7,7 +7,7 @@ import json
 import shutil
 
 import pytest
-from closure import ROOT, closure, has_code
+from closure import PACKAGES, ROOT, closure, has_code
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 from test_inputs import TEXT, gpt2_tensors, local_source
@@ -26,7 +26,7 @@ def sources(stage):
     """The project's modules among a stage's declared deps, folders expanded."""
     found = set()
     for dependency in STAGES[stage]["deps"]:
-        if dependency.startswith("stages"):
+        if dependency.startswith(PACKAGES):
             path = ROOT / dependency
             files = [path] if path.is_file() else [file for file in path.rglob("*.py") if has_code(file)]
             found |= {file.relative_to(ROOT).as_posix() for file in files}
@@ -41,6 +41,7 @@ def test_declared_deps_equal_the_import_closure(stage):
 def test_the_closure_follows_imports_inside_functions_and_of_imports():
     assert "stages/model5/export.py" in closure("stages.train")
     assert "stages/survey/families.py" in closure("stages.inputs")
+    assert "goldilocks/softmax/floats.py" in closure("stages.formats")
     assert "stages/drawing/style.py" not in closure("stages.report")
 
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from goldilocks.softmax import statistics, temperature
 from stages import softmax
 
 logits = arrays(
@@ -13,26 +14,26 @@ logits = arrays(
 
 @given(logits)
 def test_softmax_sums_to_one_and_lies_in_the_unit_interval(z):
-    p = softmax.softmax(z)
+    p = statistics.softmax(z)
     assert ((p >= 0) & (p <= 1)).all()
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-12)
 
 
 @given(logits, st.floats(-100, 100))
 def test_softmax_does_not_change_when_all_logits_shift(z, shift):
-    np.testing.assert_allclose(softmax.softmax(z + shift), softmax.softmax(z), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(statistics.softmax(z + shift), statistics.softmax(z), rtol=1e-9, atol=1e-12)
 
 
 @given(logits)
 def test_log_softmax_agrees_with_scipy(z):
     from scipy.special import log_softmax
 
-    np.testing.assert_allclose(softmax.log_softmax(z), log_softmax(z, axis=-1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(statistics.log_softmax(z), log_softmax(z, axis=-1), rtol=1e-12, atol=1e-12)
 
 
 @given(logits)
 def test_entropy_lies_between_zero_and_log_n(z):
-    h = softmax.entropy(softmax.log_softmax(z))
+    h = statistics.entropy(statistics.log_softmax(z))
     assert (h >= -1e-12).all()
     assert (h <= np.log(z.shape[-1]) + 1e-12).all()
 
@@ -40,37 +41,39 @@ def test_entropy_lies_between_zero_and_log_n(z):
 def test_entropy_of_known_distributions():
     with np.errstate(divide="ignore"):
         log_p = np.log([[0.25, 0.25, 0.25, 0.25], [1, 0, 0, 0], [0.5, 0.5, 0, 0]])
-    np.testing.assert_allclose(softmax.entropy(log_p), [np.log(4), 0, np.log(2)], atol=1e-12)
+    np.testing.assert_allclose(statistics.entropy(log_p), [np.log(4), 0, np.log(2)], atol=1e-12)
 
 
 @given(arrays(np.float64, 6, elements=st.floats(-8, 8)))
 def test_jacobian_norm_is_that_of_the_numerical_derivative(z):
     h = 1e-6
-    columns = [(softmax.softmax(z + h * e) - softmax.softmax(z - h * e)) / (2 * h) for e in np.eye(6)]
-    np.testing.assert_allclose(softmax.jacobian_norm(softmax.softmax(z)), np.linalg.norm(columns), rtol=1e-5, atol=1e-8)
+    columns = [(statistics.softmax(z + h * e) - statistics.softmax(z - h * e)) / (2 * h) for e in np.eye(6)]
+    np.testing.assert_allclose(
+        statistics.jacobian_norm(statistics.softmax(z)), np.linalg.norm(columns), rtol=1e-5, atol=1e-8
+    )
 
 
 def test_jacobian_norm_of_known_distributions():
     n = 50
-    assert softmax.jacobian_norm(np.eye(n)[0]) == pytest.approx(0, abs=1e-12)
-    assert softmax.jacobian_norm(np.full(n, 1 / n)) == pytest.approx(np.sqrt(n - 1) / n)
-    assert softmax.jacobian_norm(np.array([0.5, 0.5, 0])) == pytest.approx(0.5)
+    assert statistics.jacobian_norm(np.eye(n)[0]) == pytest.approx(0, abs=1e-12)
+    assert statistics.jacobian_norm(np.full(n, 1 / n)) == pytest.approx(np.sqrt(n - 1) / n)
+    assert statistics.jacobian_norm(np.array([0.5, 0.5, 0])) == pytest.approx(0.5)
 
 
 def test_what_attention_passes_on_has_the_jacobians_norm_as_its_root_mean_square():
     """E‖Jg‖² = ‖J‖² for g ~ N(0, I), J written out."""
-    p = softmax.softmax(np.random.default_rng(0).normal(0, 2, 8))
+    p = statistics.softmax(np.random.default_rng(0).normal(0, 2, 8))
     g = np.random.default_rng(1).normal(size=(8, 200_000))
     squares = (((np.diag(p) - np.outer(p, p)) @ g) ** 2).sum(0)
-    assert squares.mean() == pytest.approx(softmax.jacobian_norm(p) ** 2, abs=4 * squares.std() / np.sqrt(200_000))
+    assert squares.mean() == pytest.approx(statistics.jacobian_norm(p) ** 2, abs=4 * squares.std() / np.sqrt(200_000))
 
 
 def test_the_other_measures_of_the_gradient_are_what_they_are_defined_as():
-    p = softmax.softmax(np.random.default_rng(0).normal(0, 2, (5, 8)))
-    np.testing.assert_allclose(softmax.trace(p), [np.trace(np.diag(row) - np.outer(row, row)) for row in p])
+    p = statistics.softmax(np.random.default_rng(0).normal(0, 2, (5, 8)))
+    np.testing.assert_allclose(statistics.trace(p), [np.trace(np.diag(row) - np.outer(row, row)) for row in p])
     norms = [[np.linalg.norm(row - e) for e in np.eye(8)] @ row for row in p]
-    np.testing.assert_allclose(softmax.gradient_norm(p), norms)
-    assert softmax.gradient_norm(np.eye(8)[0]) == softmax.trace(np.eye(8)[0]) == 0
+    np.testing.assert_allclose(statistics.gradient_norm(p), norms)
+    assert statistics.gradient_norm(np.eye(8)[0]) == statistics.trace(np.eye(8)[0]) == 0
 
 
 def test_measures_of_an_even_row_are_one_and_of_others_relative_to_it():
@@ -98,27 +101,29 @@ def test_share_holding_half():
 
 def test_tempered_probabilities_are_softmax_at_that_temperature():
     z = np.random.default_rng(0).normal(size=(5, 20))
-    np.testing.assert_allclose(softmax.tempered(softmax.log_softmax(z), 3.0), softmax.softmax(z / 3.0), rtol=1e-12)
+    np.testing.assert_allclose(
+        temperature.tempered(statistics.log_softmax(z), 3.0), statistics.softmax(z / 3.0), rtol=1e-12
+    )
 
 
 def test_sampling_by_gumbel_follows_the_temperature_and_refutes_another():
     z = np.random.default_rng(0).normal(0, 7, (20, 30))
-    counts = softmax.sampled_counts(z, 5.0, 4000, 1)
+    counts = temperature.sampled_counts(z, 5.0, 4000, 1)
     assert counts.sum(-1).tolist() == [4000] * 20
-    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 5.0))[0] == pytest.approx(1, abs=0.25)
-    assert softmax.reduced_chi_square(counts, softmax.softmax(z / 4.0))[0] > 3
+    assert temperature.reduced_chi_square(counts, statistics.softmax(z / 5.0))[0] == pytest.approx(1, abs=0.25)
+    assert temperature.reduced_chi_square(counts, statistics.softmax(z / 4.0))[0] > 3
 
 
 def test_temperature_holds_where_probabilities_underflow():
     d = 100_000
     q, k = np.random.default_rng(0).normal(size=(2, 8, d))
     z, t = q @ k.T, np.sqrt(d)
-    log_p = softmax.log_softmax(z)
+    log_p = statistics.log_softmax(z)
     assert (np.exp(log_p) == 0).any()
-    np.testing.assert_allclose(softmax.tempered(log_p, t), softmax.softmax(z / t), rtol=1e-9)
-    counts = softmax.sampled_counts(z, t, 4000, 1)
-    assert softmax.reduced_chi_square(counts, softmax.softmax(z / t))[0] == pytest.approx(1, abs=0.6)
-    assert 2 < softmax.reduced_chi_square(counts, softmax.softmax(z))[0] < np.inf
+    np.testing.assert_allclose(temperature.tempered(log_p, t), statistics.softmax(z / t), rtol=1e-9)
+    counts = temperature.sampled_counts(z, t, 4000, 1)
+    assert temperature.reduced_chi_square(counts, statistics.softmax(z / t))[0] == pytest.approx(1, abs=0.6)
+    assert 2 < temperature.reduced_chi_square(counts, statistics.softmax(z))[0] < np.inf
 
 
 def test_trials_do_not_depend_on_how_many_there_are():
@@ -131,5 +136,5 @@ def test_over_all_entries_the_jacobian_is_that_of_one_softmax():
     found = softmax.trial_statistics(3, 5, 4, 1, {})
     q, k = softmax.streams.generator(3, "softmax/trial", 0).standard_normal((2, 5, 4))
     for scaling, divisor in (("unscaled", 1), ("scaled", 2)):
-        p = softmax.softmax((q @ k.T).ravel() / divisor)
+        p = statistics.softmax((q @ k.T).ravel() / divisor)
         assert found[scaling][softmax.OVER_ALL] == pytest.approx(np.linalg.norm(np.diag(p) - np.outer(p, p)))

@@ -216,14 +216,14 @@ def test_an_ablation_is_refused_if_its_code_is_not_the_noted_one(tmp_path, monke
     module, versions = Path("stages/module.py"), Path("requirements.lock")
     for path in (module, versions):
         files.write_text(path, "as noted")
-    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(["stages"]))
+    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
     monkeypatch.setenv("DVC_STAGE", "ablations/dvc.yaml:ablate@scaled-0")
     files.write_json(runs.CODE, {path.as_posix(): files.sha256(path) for path in (module, versions)})
     runs.refuse_other_code()
     files.write_text(module, "as noted")
     with pytest.raises(cli.UserError, match=r"^stages/module.py: changed since ablations/code.json was made"):
         runs.refuse_other_code()
-    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(["stages"]))
+    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
     runs.refuse_other_code()
     files.write_text(versions, "other")
     with pytest.raises(cli.UserError, match=r"^requirements.lock: changed since"):

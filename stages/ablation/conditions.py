@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS, OWN, OWN_FIRST
 from stages.ablation.condition import Condition
 
 HEAD = {"head_scaled": False}
 WIDER = 10.0
-SCALINGS = {"scaled": ("1/√d", 0.5), "unscaled": ("no scaling", 0.0), "scaled_by_d": ("1/d", 1.0)}
+LABELS = FACTORS | {"unscaled": "no scaling"}
+SCALINGS = {name: (LABELS[name], EXPONENTS[name]) for name in OWN_FIRST}
 STARTS: dict[str, tuple[str, dict[str, float]]] = {
     "": ("start 0.02", {}),
     "_wide_blocks": ("start 0.2 in the blocks", {"blocks": WIDER}),
@@ -26,7 +28,7 @@ GRID = {
 }
 """Every scaling of attention's logits with every width of the start."""
 
-BASE = "scaled"
+BASE = OWN
 NO_LAYERNORM = "no_layernorm"
 ARTICLES = "articles"
 CHANGES = {

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.ablation.conditions import BASE, CONDITIONS, GRID, MAIN, NO_LAYERNORM, OF_SIZES, SIZES, STARTS
+from goldilocks.softmax.scalings import OWN_FIRST
+from stages.ablation.conditions import BASE, CONDITIONS, GRID, LABELS, MAIN, NO_LAYERNORM, OF_SIZES, SIZES, STARTS
 from stages.ablation.summary import chosen
 from stages.common.palette import CHANGES, GREY, SCALINGS
 from stages.drawing.style import headline, key, label_edges, small_multiples
@@ -92,7 +93,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     names = [size for size in SIZES if size in conditions]
     figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    kinds = {"1/√d": SCALINGS["scaled"], "no scaling": SCALINGS["unscaled"], "1/d": SCALINGS["scaled_by_d"]}
+    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST}
     for y, size in enumerate(reversed(names)):
         for name in OF_SIZES[size].keys() & conditions.keys():
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
+from goldilocks.softmax import zone
 from stages.ablation.conditions import BASE, BASES, CONDITIONS, NO_LAYERNORM
 from stages.common import statistics
 
@@ -101,14 +102,10 @@ def gain_on_unigrams(runs: pd.DataFrame, condition: str) -> BySeed:
 
 def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thresholds) -> BySeed:
     """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
-    met = []
-    for quantity, least in (
-        ("relative_gradient", thresholds.least_gradient),
-        ("discrimination", thresholds.least_discrimination),
-    ):
-        found = chosen(runs, condition, quantity)
-        met.append(found[found["step"] == step].set_index(["seed", "block", "head"])["value"] >= least)
-    shares: BySeed = (met[0] & met[1]).groupby("seed").mean()
+    of_heads = (chosen(runs, condition, quantity) for quantity in ("relative_gradient", "discrimination"))
+    values = (found[found["step"] == step].set_index(["seed", "block", "head"])["value"] for found in of_heads)
+    inside = zone.contains(*values, thresholds.least_gradient, thresholds.least_discrimination)
+    shares: BySeed = inside.groupby("seed").mean()
     return shares
 
 

@@ -10,7 +10,6 @@ INDIGO, WINE = "#332288", "#882255"
 GREY, PALE = "#767676", "#E4E4E4"
 
 SCALINGS = {"unscaled": RED, "scaled": BLUE, "scaled_by_d": GREEN}
-SCALING_NAMES = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}  # what the logits are multiplied with
 MATRICES = {"q": SKY, "k": ORANGE, "v": PURPLE}
 KINDS = {"gamma": INDIGO, "beta": WINE}
 FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}

@@ -9,8 +9,6 @@ import pandas as pd
 
 from stages.common import files, statistics, tables
 
-OWN_SCALING = "scaled"  # of attention's logits: the one that Model 5 is trained with
-
 
 def gather(table: str, seeds: list[int]) -> pd.DataFrame:
     """One table of every seed's run, with a column `seed`."""

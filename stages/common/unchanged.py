@@ -20,7 +20,7 @@ from typing import Any
 
 PIPELINE = "dvc.yaml"
 PARAMS = Path("params.yaml")
-CODE = "stages"
+CODE = ("stages", "goldilocks")
 
 Marks = dict[str, tuple[int, int, int]]
 
@@ -46,7 +46,7 @@ def marks(paths: Iterable[str], root: Path = Path()) -> Marks:
 
 
 _PROJECT = Path(__file__).parents[2]
-_LOADED = marks([CODE], _PROJECT)
+_LOADED = marks(CODE, _PROJECT)
 
 
 def _within(path: str, folders: Iterable[str]) -> bool:
@@ -66,8 +66,8 @@ def differing(before: Marks, now: Marks) -> list[str]:
 
 
 def changed_code(paths: Iterable[str]) -> list[str]:
-    """Which of these files, as far as they lie below `stages/`, changed since this process loaded the code."""
-    paths = [path for path in paths if _within(path, [CODE])]
+    """Which of these files, as far as they lie in the folders of code, changed since this process loaded the code."""
+    paths = [path for path in paths if _within(path, CODE)]
     return differing({path: mark for path, mark in _LOADED.items() if _within(path, paths)}, marks(paths, _PROJECT))
 
 
@@ -115,7 +115,7 @@ class MadeFrom:
         self.keys: list[str] = said.get("params", [])
         self.params = PARAMS.read_bytes()
         self.paths = list(self._resolved(said.get("deps", [])))
-        self.before = marks(path for path in self.paths if not _within(path, [CODE]))
+        self.before = marks(path for path in self.paths if not _within(path, CODE))
         self.before |= {path: mark for path, mark in _LOADED.items() if _within(path, self.paths)}
 
     def _resolved(self, paths: list[str]) -> Iterator[str]:

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from stages.common.palette import BLACK, GREY, ORDERED, SCALING_NAMES, SCALINGS
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
+from stages.common.palette import BLACK, GREY, ORDERED, SCALINGS
 from stages.drawing.style import darken_for_text, headline, label_edges, name_ends, ordered_colours, panel_height
 
-EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
 ZONE = "#BFBFBF"
 
 
@@ -143,7 +143,7 @@ def _scales_in_zone(zone: pd.DataFrame) -> str:
         scale = d ** -EXPONENTS[name]
         inside = (widest["lower"] <= scale) & (scale <= widest["upper"])
         held = [f"{rho:g}" for rho, all_lengths in inside.groupby(widest["correlation"]).all().items() if all_lengths]
-        parts.append(f"{SCALING_NAMES[name]} for {'ρ = ' + ', '.join(held) if held else 'no ρ'}")
+        parts.append(f"{FACTORS[name]} for {'ρ = ' + ', '.join(held) if held else 'no ρ'}")
     return f"At d = {d:,.0f} the zone holds {' and '.join(parts)}"
 
 
@@ -166,7 +166,7 @@ def _name_scales(axes: Axes, widest: int) -> None:
     """Label the lines of the scales to the right of the map."""
     for name, exponent in EXPONENTS.items():
         axes.annotate(
-            SCALING_NAMES[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
+            FACTORS[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
             color=darken_for_text(SCALINGS[name]), va="center", annotation_clip=False,
         )  # fmt: skip
 

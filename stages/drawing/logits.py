@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.common.palette import BLACK, ENDS, SCALING_NAMES, SCALINGS
+from goldilocks.softmax.scalings import FACTORS, OWN
+from stages.common.palette import BLACK, ENDS, SCALINGS
 from stages.drawing.style import early_steps, headline, key, label_edges, name_ends, panel_height, small_multiples
 
-OWN = "scaled"
 PANELS = {
     "effective_share": "effective share",
     "share_holding_half": "share holding half",
@@ -30,7 +30,7 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
             line = lines.loc[scaling]
             axes.plot(line.index, line["mean"], lw=1.5, color=colour)
             axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
-            ends[SCALING_NAMES[scaling]] = (float(line["mean"].iloc[-1]), colour)
+            ends[FACTORS[scaling]] = (float(line["mean"].iloc[-1]), colour)
         axes.set_ylim(bottom=0)
         if quantity == "logit_std":
             axes.set_yscale("symlog", linthresh=1)

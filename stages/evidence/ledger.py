@@ -9,10 +9,12 @@ from typing import Any
 
 from stages.evidence.criteria import About, Above, AtLeast, Below, Exactly, FitsAndDiffers
 from stages.evidence.judge import Claim, Remark, Requirement
+from stages.survey.reference import GAMMA_FROM, GAMMA_TO, of_gpt2
 
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
 CHI, EXACT = "exact, χ²", "none: all of them"
 NO_GPT2 = "no GPT-2 among the inputs; its reference figure: {}"
+MIDDLE_OF_BETA = (of_gpt2("q05", "beta"), of_gpt2("q95", "beta"))
 NO_MAP = "needs a map over logit scales with 0 among goldilocks.correlations, no older than this claim's measures"
 NO_ABLATION = "needs a training without LayerNorm beside it: make ablations"
 NO_SNAPSHOTS = "needs snapshots soon enough after the start, and for an order several blocks"
@@ -22,7 +24,7 @@ DRAWN, LAST = "softmax.fresh_draws", "logits.last"
 MAP = "goldilocks.independent"
 BEYOND = "ablations.control.beyond"
 LOSS, DIAGONAL, ATTENTION = "the loss's ‖p - e_t‖", "mean p(1 - p)", "attention's ‖J‖"
-"""Measures of the gradient that softmax passes; `stages/landscape/rows.py` says what each is."""
+"""Measures of the gradient that softmax passes; `goldilocks/softmax/statistics.py` says what each is."""
 
 COST = "what deleting attention costs"
 ATTENDS = (Requirement("dynamics.cost_of_deleting_attention", AtLeast("attends"), COST),)
@@ -157,8 +159,10 @@ CLAIMS: tuple[Claim, ...] = (
         absent="at d = 1 the temperature is 1, and nothing is scaled", figure="softmax", by_construction=True,
     ),
     _claim(
-        "S10", "GPT-2's γ lie mostly in 0.2-0.4", "4.3", "share of γ in the range, of all", "parameter",
-        Requirement("shares.gamma_in_range.gpt2", Above(0.5)), interval=EXACT, absent=NO_GPT2.format("0.763"),
+        "S10", f"GPT-2's γ lie mostly in {GAMMA_FROM}-{GAMMA_TO}", "4.3",
+        "share of γ in the range, of all", "parameter",
+        Requirement("shares.gamma_in_range.gpt2", Above(0.5)), interval=EXACT,
+        absent=NO_GPT2.format(f"{of_gpt2('share_in_range', 'gamma'):.3f}"),
         remarks=(Remark("others:", "shares_of_others.gamma_in_range", every=True),
                  Remark("reference figures:", "references.gamma_in_range", every=True)),
         figure="layernorm_by_model",
@@ -166,14 +170,14 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S11", "GPT-2's β concentrate around 0", "4.3", "share of |β| below layernorm.beta_near_zero", "parameter",
         Requirement("shares.beta_near_zero.gpt2", Above(0.5)), interval=EXACT,
-        absent=NO_GPT2.format("90 % of GPT-2 small's β lie in -0.036…0.049"),
+        absent=NO_GPT2.format("90 % of GPT-2 small's β lie in {:.3f}…{:.3f}".format(*MIDDLE_OF_BETA)),
         remarks=(Remark("others:", "shares_of_others.beta_near_zero", every=True),), figure="layernorm_histograms",
     ),
     _claim(
         "S12", "LayerNorm mostly shrinks activations (γ < 1)", "4.3",
         "share of γ below 1, which shrinks what the norm has brought to unit RMS, not what enters it", "parameter",
         Requirement("shares.gamma_below_1.gpt2", Above(0.5)), interval=EXACT,
-        absent=NO_GPT2.format("median γ of GPT-2 small 0.301"),
+        absent=NO_GPT2.format(f"median γ of GPT-2 small {of_gpt2('q50', 'gamma'):.3f}"),
         remarks=(Remark("others:", "shares_of_others.gamma_below_1", every=True),), figure="layernorm_by_model",
     ),
     _claim(

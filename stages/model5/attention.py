@@ -13,11 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from goldilocks.softmax.scalings import EXPONENTS, OWN, OWN_FIRST
+from goldilocks.softmax.statistics import (
+    effective_number,
+    entries_holding_half,
+    entropy_from_sums,
+    even_gradient,
+    gradient_norms,
+    jacobian_norm_from_sums,
+)
 from stages.model5.model import Model5
 from stages.model5.products import multiply, split_heads
 from stages.model5.snapshots import Row, histogram
 
-SCALINGS = {"scaled": 0.5, "unscaled": 0.0, "scaled_by_d": 1.0}  # exponents of d; the first is Model 5's own
+SCALINGS = {name: EXPONENTS[name] for name in OWN_FIRST}
 NEGLIGIBLE = 1e-6
 CACHED = 2**16  # logits that a few arrays of their size fit the cache with
 LEAST = np.float32(-87)  # exp of it, 1.6e-38, is the smallest normal float32: nothing beside a sum of at least 1
@@ -28,11 +37,11 @@ def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
 
     The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). Shares of the
-    entries, the Frobenius norm of the Jacobian diag(p) - ppᵀ (‖J‖² = Σp² - 2Σp³ + (Σp²)²), and what decides about the
-    Goldilocks zone are of the rows that see at least half of the window: "few of the entries" means nothing where there
-    are two. The zone's gradient is the mean norm of p - e_t, t drawn from p, of an even row's √(1 - 1/n); its
-    discrimination is n times the largest probability. Each exponential is a float32, what is made of them float64: near
-    a one-hot p, ‖J‖ is a small difference.
+    entries, the Frobenius norm of the Jacobian diag(p) - ppᵀ, and what decides about the Goldilocks zone are of the
+    rows that see at least half of the window: "few of the entries" means nothing where there are two. The zone's
+    gradient is the mean norm of p - e_t, t drawn from p, of an even row's √(1 - 1/n); its discrimination is n times the
+    largest probability. Each exponential is a float32, what is made of them float64: near a one-hot p, ‖J‖ is a small
+    difference.
     """
     length = logits.shape[-1]
     rows = logits[:, 1:] - logits[:, 1:].max(-1, keepdims=True)
@@ -40,24 +49,24 @@ def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     p = np.exp(rows)  # but for its total
     total = p.sum(-1, dtype=np.float64)
     rows *= p
-    entropy = np.log(total) - rows.sum(-1) / total  # -Σ p log p with log p = row - log total, (M, T - 1)
+    entropy = entropy_from_sums(total, rows.sum(-1) / total)  # -Σ p log p with log p = row - log total, (M, T - 1)
     visible = np.arange(2, length + 1)
     late = slice(max(length // 2 - 2, 0), None)
     q, of_q, seen = p[:, late], total[:, late], visible[late]
     square = q * q
     second, third = square.sum(-1, dtype=np.float64) / of_q**2, (square * q).sum(-1, dtype=np.float64) / of_q**3
     rare = (q < (NEGLIGIBLE * of_q[..., None]).astype(np.float32)).sum(-1) - (length - seen)
-    distance = np.maximum((1 + second)[..., None] - 2 * q / of_q[..., None], 0.0)  # ‖p - e_t‖²
-    gradient = np.vecdot(q, np.sqrt(distance)) / of_q  # hidden entries have weight 0
-    holding = (np.sort(q)[..., ::-1].cumsum(-1) < of_q[..., None] / 2).sum(-1) + 1
+    norms = gradient_norms(q / of_q[..., None], second[..., None])
+    gradient = np.vecdot(q, norms) / of_q  # hidden entries have weight 0
+    holding = entries_holding_half(q, of_q)
     return {
         "normalised_entropy": (entropy / np.log(visible)).mean(1),
         "largest_probability": (1 / total).mean(1),
-        "effective_share": (np.exp(entropy[:, late]) / seen).mean(1),
+        "effective_share": (effective_number(entropy[:, late]) / seen).mean(1),
         "share_holding_half": (holding / seen).mean(1),
         "share_negligible": (rare / seen).mean(1),
-        "jacobian_norm": np.sqrt(np.maximum(second - 2 * third + second**2, 0.0)).mean(1),
-        "relative_gradient": (gradient / np.sqrt(1 - 1 / seen)).mean(1),
+        "jacobian_norm": jacobian_norm_from_sums(second, third).mean(1),
+        "relative_gradient": (gradient / even_gradient(seen)).mean(1),
         "discrimination": (seen / of_q).mean(1),
     }
 
@@ -153,7 +162,7 @@ def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, l
             for head in range(model.shape.heads):
                 values = {name: float(values[head]) for name, values in found.items()}
                 rows["attention"].append({"step": step, "scaling": scaling, "block": i, "head": head} | values)
-            if scaling == next(iter(SCALINGS)):
+            if scaling == OWN:
                 rows["logit_histograms"] += logit_histogram_rows(logits, found, step, i)
             x = block.go_on(x, block.attn.attend(qkv))
     return rows

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages.common import streams
 from stages.common.palette import ORANGE, RED, SKY
 from stages.page.explorer import INK, Columns, Control, Explorer, Spec, chart, field, tooltip, words
 
 KEYS = 16
 QUARTER_OCTAVES = range(4, 49)  # d = 2 to 4,096, four for each doubling
-SCALINGS = {"unscaled": 0.0, "1/√d": 0.5, "1/d": 1.0}
+LABELS = FACTORS | {"unscaled": "unscaled"}
+SCALINGS = {LABELS[name]: exponent for name, exponent in EXPONENTS.items()}
 QUANTITIES = {
     "relative_gradient": "gradient / that of an even softmax",
     "largest_probability": "largest probability",
@@ -80,7 +82,7 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
         }
 
     hover = tooltip(dimension="d", scale="scale", value="value#", zone="Goldilocks zone")
-    names = {0.0: "1", 0.5: "1/√d", 1.0: "1/d"}
+    names = {exponent: FACTORS[name] for name, exponent in EXPONENTS.items()}
     marked = " : ".join(f"datum.value == {exponent} ? '{name}'" for exponent, name in names.items())
     x = field("dimension", "dimension d", "ordinal", axis={"labelAngle": 0, "labelOverlap": True})
     scales = {"grid": False, "labelExpr": f"{marked} : ''", "values": list(names)}

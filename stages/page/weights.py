@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from safetensors import deserialize
 
-from stages.common import files, floats
+from goldilocks.softmax import floats
+from stages.common import files
 from stages.common.palette import BLUE
 from stages.page.explorer import INK, Columns, Control, Explorer, chart, eight_bits, field, tooltip
 

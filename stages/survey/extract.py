@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from goldilocks.softmax.floats import from_bf16_bits
 from stages.common.cli import UserError, plain
 from stages.survey import header
 from stages.survey.client import RefusedError
@@ -152,7 +153,7 @@ def read_index(text: bytes, where: str) -> dict[str, str]:
 def decode(raw: np.ndarray, stored: str) -> np.ndarray:
     """The values (n,) as float32 of what is stored; what is too large for that becomes infinite."""
     if stored == "BF16":
-        return (raw.astype(np.uint32) << 16).view(np.float32)
+        return from_bf16_bits(raw)
     with np.errstate(over="ignore"):
         return raw.astype(np.float32)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors import deserialize
 
+from goldilocks.softmax.floats import from_bf16_bits
 from stages.model5.recorded import dvc_hash
 from stages.verification.dvc_files import DvcLock, Entry, overlap
 
@@ -72,8 +73,8 @@ def _of_tensors(contents: bytes) -> Values:
 
 
 def _numbers(dtype: str, data: bytes) -> np.ndarray:
-    if dtype == "BF16":  # the upper half of an fp32 number
-        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    if dtype == "BF16":
+        return from_bf16_bits(np.frombuffer(data, "<u2"))
     kind, bits = ("f" if dtype.startswith("F") else dtype[0].lower()), int(dtype[1:])
     return np.frombuffer(data, f"<{kind}{bits // 8}")
 

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goldilocks.softmax.scalings import EXPONENTS
+from goldilocks.softmax.statistics import even_gradient, even_jacobian, even_trace
 from stages.common.statistics import Estimate
-from stages.landscape.rows import even_gradient, even_jacobian
 
 KEY = ["dimension", "length", "correlation"]
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
-DIVISORS = {"unscaled": 0.0, "by_root_d": 0.5, "by_d": 1.0}  # exponents of the scales 1, 1/√d and 1/d
+DIVISORS = {
+    name: EXPONENTS[scaling]
+    for name, scaling in (("unscaled", "unscaled"), ("by_root_d", "scaled"), ("by_d", "scaled_by_d"))
+}
+"""Exponents of the scales 1, 1/√d and 1/d, by their names among the metrics."""
+
 GRADIENTS = ("gradient", "trace", "jacobian")  # measures of what softmax passes on: `relative_` to an even row's
 
 
@@ -34,18 +40,26 @@ def criteria(n: np.ndarray) -> tuple[tuple[str, str, np.ndarray], ...]:
     """What thresholds are set for: a statistic, what it is a multiple of, and what an even softmax has."""
     return (
         ("relative_gradient", "gradient_norm", even_gradient(n)),
-        ("relative_trace", "trace", 1 - 1 / n),
+        ("relative_trace", "trace", even_trace(n)),
         ("relative_jacobian", "jacobian_norm", even_jacobian(n)),
         ("discrimination", "largest_probability", 1 / n),
     )
 
 
+def contains(
+    relative_gradient: pd.Series, discrimination: pd.Series, least_gradient: float, least_discrimination: float
+) -> pd.Series:
+    """Whether each lies in the zone."""
+    return (relative_gradient >= least_gradient) & (discrimination >= least_discrimination)
+
+
 def verdicts(cells: pd.DataFrame, least_gradient: float, least_discrimination: float) -> np.ndarray:
     """Of each cell: inside if the intervals lie above both thresholds, outside if one lies below its threshold."""
-    limits = (("relative_gradient", least_gradient), ("discrimination", least_discrimination))
-    inside = np.logical_and.reduce([cells[f"{name}_low"] >= least for name, least in limits])
-    outside = np.logical_or.reduce([cells[f"{name}_high"] < least for name, least in limits])
-    return np.select([inside, outside], [INSIDE, OUTSIDE], UNDECIDED)
+    limits = (least_gradient, least_discrimination)
+    surely, perhaps = (
+        contains(cells[f"relative_gradient_{end}"], cells[f"discrimination_{end}"], *limits) for end in ("low", "high")
+    )
+    return np.select([surely, ~perhaps], [INSIDE, OUTSIDE], UNDECIDED)
 
 
 def first_met(x: np.ndarray, values: np.ndarray, least: float) -> tuple[float, bool]:

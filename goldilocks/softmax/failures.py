@@ -13,15 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from goldilocks.softmax import drawn_rows
+from goldilocks.softmax.floats import FORMATS, Format, last_representable, rounded_to
+from goldilocks.softmax.scalings import EXPONENTS
 from stages.common import statistics, streams
-from stages.common.floats import FORMATS, Format, rounded_to
 from stages.common.statistics import Estimate
-from stages.landscape import rows
 
 LOGITS = 2**18  # drawn at a time
 
-SCALINGS = {"unscaled": 0.0, "scaled": 0.5}
-"""To which power of d the dot products are divided by it."""
+SCALINGS = ("unscaled", "scaled")
+"""Those that are compared."""
 
 SUBTRACTED = {"naive": False, "subtracted": True}
 """Whether softmax first subtracts the row's maximum."""
@@ -58,6 +59,36 @@ def softmax(z: np.ndarray, number_format: Format, subtract: bool) -> Softmax:
         return Softmax(arguments, exp, total, rounded_to(exp / total, number_format))
 
 
+def exp_thresholds(number_format: Format) -> dict[str, float]:
+    """Above which x exp(x) rounds to infinity, below which to a subnormal number, and to zero.
+
+    Derived from the format alone: each is the logarithm of the halfway point between two neighbours, where rounding
+    changes sides: the largest number and the power of two after it, the smallest normal and the largest subnormal one,
+    the smallest subnormal one and 0.
+    """
+    half_ulp = number_format.largest / (2.0**number_format.precision - 1) / 2
+    half_subnormal = number_format.smallest_subnormal / 2
+    return {
+        "overflow": float(np.log(number_format.largest + half_ulp)),
+        "subnormal": float(np.log(number_format.smallest_normal - half_subnormal)),
+        "zero": float(np.log(half_subnormal)),
+    }
+
+
+def measured_thresholds(number_format: Format) -> dict[str, float]:
+    """The format's last arguments whose rounded exp is still finite, still normal and still not zero."""
+
+    def exp(x: float) -> float:
+        return float(rounded_to(np.exp(x), number_format))
+
+    with np.errstate(over="ignore"):
+        return {
+            "overflow": last_representable(lambda x: exp(x) < np.inf, number_format),
+            "subnormal": -last_representable(lambda x: exp(-x) >= number_format.smallest_normal, number_format),
+            "zero": -last_representable(lambda x: exp(-x) > 0, number_format),
+        }
+
+
 def failures(
     products: np.ndarray, exact: np.ndarray, divisor: float, number_format: Format, subtract: bool
 ) -> tuple[dict[str, np.ndarray], Softmax]:
@@ -85,6 +116,36 @@ def failures(
     return failed, found
 
 
+def outcome(
+    products: np.ndarray, exact: np.ndarray, expected: np.ndarray, divisor: float, number_format: Format, subtract: bool
+) -> dict[str, float | int]:
+    """What becomes of softmax in a format: shares of rows, or of entries where named so.
+
+    Args:
+        products: (rows, keys) dot products of the rounded vectors.
+        exact: (rows, keys) logits of the vectors as drawn.
+        expected: (rows, keys) their softmax.
+    """
+    failed, found = failures(products, exact, divisor, number_format, subtract)
+    p = found.probabilities
+    row, first = np.arange(len(p)), exact.argmax(-1)
+    subnormal = (found.exp > 0) & (found.exp < number_format.smallest_normal)
+    zero = found.exp == 0
+    finite = ~failed["not_finite"]
+    error = np.abs(p[row, first] / expected[row, first] - 1)[finite]
+    distance = 0.5 * np.abs(p - expected).sum(-1)[finite]
+    return {name: of_rows.mean() for name, of_rows in failed.items()} | {
+        "sum_overflow": (np.isinf(found.total[:, 0]) & np.isfinite(found.exp).all(-1)).mean(),
+        "subnormal_exp": subnormal.any(-1).mean(),
+        "subnormal_entries": subnormal.mean(),
+        "zero_entries": zero.mean(),
+        "finite_rows": int(finite.sum()),
+        "relative_error": np.median(error) if error.size else np.nan,
+        "total_variation": distance.mean() if distance.size else np.nan,
+        "largest_total_variation": distance.max() if distance.size else np.nan,
+    }
+
+
 def drawn_extremes(root_seed: int, queries: int, keys: int, d: int) -> Iterator[dict[str, np.ndarray]]:
     """The smallest and the two largest dot products of each query with its own keys, chunk by chunk.
 
@@ -96,7 +157,7 @@ def drawn_extremes(root_seed: int, queries: int, keys: int, d: int) -> Iterator[
     query, key = (streams.generator(root_seed, f"formats/{name}", d) for name in ("query", "keys"))
     chunk = max(1, LOGITS // keys)
     for start in range(0, queries, chunk):
-        drawn = rows.draw(query, key, d, keys, list(CORRELATIONS.values()), min(chunk, queries - start))
+        drawn = drawn_rows.draw(query, key, d, keys, list(CORRELATIONS.values()), min(chunk, queries - start))
         others = drawn.below + drawn.largest[:, None]
         dots = {kind: np.column_stack([first, others]) for kind, first in zip(CORRELATIONS, drawn.first, strict=True)}
         yield {kind: np.partition(of, (0, keys - 2), axis=-1)[:, [0, -2, -1]] for kind, of in dots.items()}
@@ -108,7 +169,7 @@ def shares(root_seed: int, queries: int, keys: int, d: int) -> dict[tuple[str, .
     for extremes in drawn_extremes(root_seed, queries, keys, d):
         for names in product(FORMATS, SCALINGS, SUBTRACTED, CORRELATIONS):
             name, scaling, way, kind = names
-            dots, divisor = extremes[kind], float(d) ** SCALINGS[scaling]
+            dots, divisor = extremes[kind], float(d) ** EXPONENTS[scaling]
             failed, _ = failures(dots, dots / divisor, divisor, FORMATS[name], SUBTRACTED[way])
             of_names = counts.setdefault(names, dict.fromkeys(FAILURES, 0))
             for failure, of_rows in failed.items():

@@ -1,4 +1,4 @@
-"""One query's logits on its n keys, and what softmax makes of them.
+"""One query's logits on its n random keys, and what softmax makes of them.
 
 All entries of the query q and of the keys k₁ … k_n are N(0, 1). k₁ is the key at the query's own position and is
 correlated with it, entry by entry: k₁ = ρq + √(1-ρ²)e. The others are independent of q. A query with its keys is one
@@ -19,6 +19,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
+from goldilocks.softmax.statistics import (
+    effective_number,
+    entropy_from_sums,
+    even_gradient,
+    even_trace,
+    gradient_norms,
+    jacobian_norm_from_sums,
+    trace_from_sum,
+)
 
 STATISTICS = (
     "normalised_entropy", "largest_probability", "effective_entries", "jacobian_norm", "gradient_norm", "trace",
@@ -48,12 +58,6 @@ def draw(
 def statistics_at(rows: Rows, scale: float) -> np.ndarray:
     """`STATISTICS` of p = softmax(scale · logits) for every trial: (statistics, correlations, trials).
 
-    Three measure the gradient. The Jacobian J = diag(p) - ppᵀ has the Frobenius norm ‖J‖² = Σp² - 2Σp³ + (Σp²)²:
-    attention passes a gradient g by p on as Jg, and for g ~ N(0, I) E‖Jg‖² = tr JᵀJ = ‖J‖². Its trace is Σp(1 - p), n
-    times the mean derivative of a probability by its own logit. The gradient of -log p_t by the logits, which a loss
-    passes on, is p - e_t, with ‖p - e_t‖² = 1 - 2p_t + Σp²; its norm is averaged over t drawn from p. Close to a
-    one-hot p, cancellation leaves both norms an absolute accuracy of about 1e-8.
-
     All correlations share the exponentials of the other keys, taken relative to the largest of these; where the first
     key's logit is larger still, they are shrunk.
     """
@@ -69,31 +73,19 @@ def statistics_at(rows: Rows, scale: float) -> np.ndarray:
     sum_p2 = own_p**2 + share**2 * squares
     sum_p3 = own_p**3 + share**3 * cubes
     mean_logit = own_p * (first - top) + share * (weighted + (largest - top) * total)
-    entropy = np.log(normaliser) - mean_logit
-    jacobian = np.sqrt(np.maximum(sum_p2 - 2 * sum_p3 + sum_p2**2, 0))
-    gradient = own_p * np.sqrt(1 - 2 * own_p + sum_p2)
+    entropy = entropy_from_sums(normaliser, mean_logit)
+    jacobian = jacobian_norm_from_sums(sum_p2, sum_p3)
+    gradient = own_p * np.sqrt(1 - 2 * own_p + sum_p2)  # added in another order than in `gradient_norms`: the last bit
     for i in range(len(first)):
-        distance = np.multiply(e, -2 * share[i, :, None], out=below)  # (trials, n - 1), to become ‖p - e_t‖
-        distance += 1 + sum_p2[i, :, None]  # not negative, rounded or not: Σp² ≥ p_t² ≥ 2p_t - 1, exact for p_t ≥ 1/2
-        gradient[i] += share[i] * np.vecdot(e, np.sqrt(distance, out=distance))
+        p = np.multiply(e, share[i, :, None], out=below)  # (trials, n - 1)
+        gradient[i] += share[i] * np.vecdot(e, gradient_norms(p, sum_p2[i, :, None], out=p))
     n = e.shape[-1] + 1
-    return np.stack([entropy / np.log(n), 1 / normaliser, np.exp(entropy), jacobian, gradient, 1 - sum_p2])
-
-
-def even_gradient(n: np.ndarray) -> np.ndarray:
-    """The mean gradient norm of an even softmax over n keys, √(1 - 1/n).
-
-    It is the largest there is: E‖p - e_t‖ ≤ √(1 - Σp²) by Jensen's inequality, and Σp² ≥ 1/n.
-    """
-    return np.asarray(np.sqrt(1 - 1 / n))
-
-
-def even_jacobian(n: np.ndarray) -> np.ndarray:
-    """The Jacobian's norm of an even softmax over n keys, √(n - 1)/n; most rows between even and one-hot have more."""
-    return np.asarray(np.sqrt(n - 1) / n)
+    return np.stack(
+        [entropy / np.log(n), 1 / normaliser, effective_number(entropy), jacobian, gradient, trace_from_sum(sum_p2)]
+    )
 
 
 def bounds(n: np.ndarray) -> dict[str, tuple[np.ndarray | float, np.ndarray | float]]:
     """The least and the largest value that each of `STATISTICS` can have for n keys."""
-    ends = ((0, 1), (1 / n, 1), (1, n), (0, 1 / 2), (0, even_gradient(n)), (0, 1 - 1 / n))
+    ends = ((0, 1), (1 / n, 1), (1, n), (0, 1 / 2), (0, even_gradient(n)), (0, even_trace(n)))
     return dict(zip(STATISTICS, ends, strict=True))

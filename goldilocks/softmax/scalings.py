@@ -1,0 +1,19 @@
+"""The scalings of attention's logits, by name: none, 1/√d and 1/d, d being the dimension of queries and keys."""
+
+from __future__ import annotations
+
+EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
+"""The logits are q·k / d^exponent."""
+
+FACTORS = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}
+"""What the dot products are multiplied with, as it is written."""
+
+OWN = "scaled"
+"""The one that Model 5 is trained with."""
+
+OWN_FIRST = tuple(dict.fromkeys((OWN, *EXPONENTS)))
+
+
+def factor(scaling: str, d: int) -> float:
+    """What the dot products of vectors of dimension d are multiplied with, 1/d^exponent."""
+    return 1 / float(d) ** EXPONENTS[scaling]

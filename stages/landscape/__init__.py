@@ -1,1 +1,0 @@
-"""The logits of attention's rows, what softmax makes of them, and at which scales it works."""
