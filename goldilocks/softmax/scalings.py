@@ -16,4 +16,5 @@ OWN_FIRST = tuple(dict.fromkeys((OWN, *EXPONENTS)))
 
 def factor(scaling: str, d: int) -> float:
     """What the dot products of vectors of dimension d are multiplied with, 1/d^exponent."""
-    return 1 / float(d) ** EXPONENTS[scaling]
+    factor: float = 1 / float(d) ** EXPONENTS[scaling]
+    return factor

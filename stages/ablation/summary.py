@@ -103,8 +103,10 @@ def gain_on_unigrams(runs: pd.DataFrame, condition: str) -> BySeed:
 def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thresholds) -> BySeed:
     """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
     of_heads = (chosen(runs, condition, quantity) for quantity in ("relative_gradient", "discrimination"))
-    values = (found[found["step"] == step].set_index(["seed", "block", "head"])["value"] for found in of_heads)
-    inside = zone.contains(*values, thresholds.least_gradient, thresholds.least_discrimination)
+    gradient, discrimination = (
+        found[found["step"] == step].set_index(["seed", "block", "head"])["value"] for found in of_heads
+    )
+    inside = zone.contains(gradient, discrimination, thresholds.least_gradient, thresholds.least_discrimination)
     shares: BySeed = inside.groupby("seed").mean()
     return shares
 
