@@ -104,16 +104,16 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
                     face = kinds[kind] if found["attends"] else "white"
                     axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
     panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
-    panels[0].set(xscale="log", xlabel="σ of the first logits", ylabel="size or text")
-    panels[1].set_xlabel("test loss (nats/token)")
-    panels[2].set_xlabel("less that with 1/√d")
+    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 0.9))
+    panels[1].set_xlabel("test loss")
+    panels[2].set_xlabel("less 1/√d's")
     panels[2].axvline(0, color=GREY, lw=1, ls=":")
-    key(panels[1], kinds)
+    key(panels[2], kinds)
     headline(
         figure,
-        "Other sizes and another text, by scaling",
-        "One block, 501 steps; means over seeds and their 95 % intervals, each at the best of three rates. Hollow: not "
-        "shown to attend.",
+        "Scaling at other sizes, with longer contexts, and on a second text",
+        "One block, 501 steps; losses in nats/token, means over seeds and 95 % intervals, each at the best of three "
+        "rates. Hollow: not shown to attend.",
         "A row for each size or text; first logits, last test loss, and its difference to that with 1/√d.",
     )
     return figure
