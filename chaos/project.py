@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from chaos.verdicts import Ending
 from stages.common.cli import UserError
+from stages.common.dvc_files import DvcLock
 from stages.common.files import remove
-from stages.verification.dvc_files import DvcLock
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30  # times as long as a rebuild with nothing to do: then a run counts as one that never ends

@@ -20,7 +20,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from stages import check
-from stages.common import cli, document, files, params
+from stages.common import cli, files, params
 
 PRESETS = Path("presets")
 ADDRESS = re.compile(r"(?<=[\[,])\s*[a-z]+://[^\s,\]\"']+")
@@ -38,7 +38,7 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
         if not equals or not all(key.split(".")):
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
-            yield key.split("."), document.load(ADDRESS.sub(r'"\g<0>"', value))
+            yield key.split("."), params.parse(ADDRESS.sub(r'"\g<0>"', value))
         except YAMLError as error:
             reason = " ".join(str(error).split())
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None

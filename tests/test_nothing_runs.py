@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from test_environment import lend_environment, make, script
 from test_inputs import gpt2_tensors, local_source
 
-from stages.common import arrays, bpe, document
+from stages.common import arrays, bpe, params
 from stages.common.cli import UserError
 from stages.configure import assignments, words
 from stages.model5.checkpoints import STATE, Checkpoints
@@ -178,7 +178,7 @@ TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir 
 def test_a_tag_runs_nothing(tmp_path, monkeypatch, tag):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match="could not determine a constructor for the tag"):
-        document.load(f"a: {tag}")
+        params.parse(f"a: {tag}")
     with pytest.raises(UserError, match="the value is not YAML"):
         list(assignments([f"run.seeds={tag}"]))
     assert list(tmp_path.iterdir()) == []
