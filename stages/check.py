@@ -151,12 +151,12 @@ def stale(folder: Path, seeds: list[int]) -> list[Path]:
     return found
 
 
-def forget_other_seeds(seeds: list[int]) -> None:
+def remove_other_seeds(seeds: list[int]) -> None:
     """Remove data and `dvc.lock` entries of seeds that are not asked for.
 
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
-    recorded.forget()  # while dvc.lock still tells of them
+    recorded.prune()  # while dvc.lock still tells of them
     for path in stale(files.MODEL5, seeds):
         files.remove(path)
         print(f"{path}: removed, its seed is not in run.seeds")
@@ -211,7 +211,7 @@ def check() -> Params:
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
     note_local(settings.inputs.checkpoints)
-    forget_other_seeds(settings.run.seeds)
+    remove_other_seeds(settings.run.seeds)
     write_if_changed(OUTPUT, "params.yaml is sound\n")
     return settings
 

@@ -163,11 +163,11 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
     lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / dvc_files.md5(outputs[0])[:2]
     text = lock.read_text()
     lock.write_text(text.replace(dvc_files.md5(outputs[0]), 32 * "0" + ".dir"))
-    assert recorded.forget() == [], "dvc.lock has another result"
+    assert recorded.prune() == [], "dvc.lock has another result"
     lock.write_text(text)
     cached.rename(cached.with_name("zz"))
-    assert recorded.forget() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
+    assert recorded.prune() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
     cached.with_name("zz").rename(cached)
-    assert recorded.forget() == [training]
+    assert recorded.prune() == [training]
     assert recorded.unfinished() == [(other, 3)]
     assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.stage("tidy").stdout

@@ -14,7 +14,7 @@ from test_inputs import gpt2_tensors, local_source
 
 from stages.common import arrays, bpe, params
 from stages.common.cli import UserError
-from stages.configure import assignments, words
+from stages.configure import assignments, split_args
 from stages.model5.checkpoints import STATE, Checkpoints
 from stages.survey.client import Client
 from stages.survey.extract import extract
@@ -214,14 +214,14 @@ def test_make_repro_refuses_what_would_run(project):
     assert not (project.folder / "data").exists()
 
 
-def test_words_are_quoted_as_in_a_shell_and_nothing_else_is():
-    assert words("'inputs.source=/my folder' run.seeds=[0]\n a=$(x)") == [
+def test_arguments_are_quoted_as_in_a_shell_and_nothing_else_is():
+    assert split_args("'inputs.source=/my folder' run.seeds=[0]\n a=$(x)") == [
         "inputs.source=/my folder",
         "run.seeds=[0]",
         "a=$(x)",
     ]
     with pytest.raises(UserError, match=r"SET=.*No closing quotation"):
-        words("a='b")
+        split_args("a='b")
 
 
 def test_a_source_with_any_name_is_a_folder_to_dvc_and_nothing_more(project, tmp_path):

@@ -238,3 +238,16 @@ def test_while_dvc_holds_its_lock_nothing_is_repaired(name, damaged, monkeypatch
         fcntl.flock(handle, fcntl.LOCK_UN)
     repair_all()
     assert not damaged.exists() or damaged.read_bytes() == GOOD
+
+
+def test_the_cache_is_where_dvc_is_configured_to_have_it(tmp_path, monkeypatch):
+    git("init", "-q", str(tmp_path))
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert repair.pipeline.cache_folder() == tmp_path / ".dvc" / "cache"
+    config = tmp_path / ".dvc" / "config.local"
+    config.write_text("[cache]\n    dir = ../../shared\n")
+    assert repair.pipeline.cache_folder() == tmp_path.parent / "shared"
+    config.write_text("[cache\n")
+    with pytest.raises(UserError, match="^DVC: "):
+        repair.pipeline.cache_folder()

@@ -37,7 +37,7 @@ def _in_cache(hashes: Iterable[str]) -> bool:
     return all((cache / md5[:2] / md5[2:]).is_file() for md5 in hashes)
 
 
-def forget() -> list[Path]:
+def prune() -> list[Path]:
     """Remove the checkpoints of every training whose outputs `dvc.lock` records and DVC's cache holds."""
     noted = {path.parent: hashes for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}") if (hashes := _noted(path))}
     if not noted or not dvc_files.LOCK.is_file():

@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
     try:
         with open_repository() as repo:
-            return Path(repo.cache.local.path)
+            return Path(repo.cache.local_cache_dir)
     except DvcException as error:
         raise cli.UserError(f"DVC: {error}") from None
 
