@@ -249,5 +249,5 @@ def test_the_cache_is_where_dvc_is_configured_to_have_it(tmp_path, monkeypatch):
     config.write_text("[cache]\n    dir = ../../shared\n")
     assert repair.pipeline.cache_folder() == tmp_path.parent / "shared"
     config.write_text("[cache\n")
-    with pytest.raises(UserError, match="^DVC: "):
+    with pytest.raises(UserError, match=r"^DVC: "):
         repair.pipeline.cache_folder()
