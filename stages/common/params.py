@@ -67,6 +67,14 @@ def parse(text: str) -> Any:
         YAMLError: if it is not YAML, repeats a key, nests too deep, or nests aliases: a kilobyte of those can stand for
             gigabytes.
     """
+    try:
+        _refuse_bombs(text)
+        return YAML(typ="safe").load(text)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:  # such as 31 February
+        raise YAMLError(f"a value that can't be ({error})") from None
+
+
+def _refuse_bombs(text: str) -> None:
     anchors: list[str | None] = []
     for event in YAML(typ="safe").parse(text):
         if isinstance(event, CollectionStartEvent):
@@ -77,10 +85,6 @@ def parse(text: str) -> Any:
             raise YAMLError(f"line {event.start_mark.line + 1}: an alias inside a collection that has an anchor")
         if len(anchors) > DEEPEST:
             raise YAMLError(f"line {event.start_mark.line + 1}: more than {DEEPEST} collections in each other")
-    try:
-        return YAML(typ="safe").load(text)
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:  # such as 31 February
-        raise YAMLError(f"a value that can't be ({error})") from None
 
 
 def read(path: Path = PARAMS, largest: int = LARGEST) -> dict[str, Any]:
