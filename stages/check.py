@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common import arithmetic, cli, files, params, sealed
+from stages.common import arithmetic, cli, dvc_files, files, params, sealed
 from stages.config import (
     ablate,
     ablations,
@@ -47,7 +47,6 @@ from stages.model5 import recorded
 
 OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
-DVC_LOCK = Path("dvc.lock")
 LOCK = Path("requirements.lock")
 BUILT_ON = (files.ABLATIONS, files.KEPT)
 """Committed results that the claims and the report are made from, too."""
@@ -152,30 +151,25 @@ def stale(folder: Path, seeds: list[int]) -> list[Path]:
     return found
 
 
-def forget_other_seeds(seeds: list[int]) -> None:
+def remove_other_seeds(seeds: list[int]) -> None:
     """Remove data and `dvc.lock` entries of seeds that are not asked for.
 
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
-    recorded.forget()  # while dvc.lock still tells of them
+    recorded.prune()  # while dvc.lock still tells of them
     for path in stale(files.MODEL5, seeds):
         files.remove(path)
         print(f"{path}: removed, its seed is not in run.seeds")
-    if not DVC_LOCK.is_file():
+    if not dvc_files.LOCK.is_file():
         return
-    instances = set(re.findall(r"^  train@(\d+):$", DVC_LOCK.read_text("utf-8"), re.MULTILINE))
-    gone = [f"train@{seed}" for seed in sorted(instances) if int(seed) not in seeds]
-    if gone:
-        from dvc.utils.serialize import modify_yaml
-
-        with files.atomic_file(DVC_LOCK) as copy:
-            copy.write_bytes(DVC_LOCK.read_bytes())
-            with modify_yaml(str(copy)) as lock:
-                for name in gone:
-                    del lock["stages"][name]
+    instances = dvc_files.blocks(dvc_files.LOCK.read_text("utf-8"))
+    trained = {f"train@{seed}" for seed in seeds}
+    dvc_files.keep_only(
+        dvc_files.LOCK, (name for name in instances if not name.startswith("train@") or name in trained)
+    )
 
 
-def let_hold(path: Path, text: str) -> None:
+def write_if_changed(path: Path, text: str) -> None:
     """Write a file, unless it holds just that: DVC looks at its time."""
     if not path.is_file() or path.read_bytes() != text.encode():
         files.write_text(path, text)
@@ -193,7 +187,7 @@ def note_local(checkpoints: list[str]) -> None:
 
         local = [argument for argument in checkpoints if is_local(argument)]
         found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
-    let_hold(LOCAL, json.dumps(found, indent=2) + "\n")
+    write_if_changed(LOCAL, json.dumps(found, indent=2) + "\n")
 
 
 def check() -> Params:
@@ -217,8 +211,8 @@ def check() -> Params:
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
     note_local(settings.inputs.checkpoints)
-    forget_other_seeds(settings.run.seeds)
-    let_hold(OUTPUT, "params.yaml is sound\n")
+    remove_other_seeds(settings.run.seeds)
+    write_if_changed(OUTPUT, "params.yaml is sound\n")
     return settings
 
 

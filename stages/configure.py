@@ -1,7 +1,7 @@
 """Apply a preset and single values to `params.yaml`, keeping its comments.
 
-The edit is all there is to it: `git diff` and `dvc params diff` show it, `git checkout params.yaml` takes it back.
-If the result would not be sound, nothing is written.
+Nothing else changes: `git diff` and `dvc params diff` show the edit, `git checkout params.yaml` takes it back. If the
+result would not be valid, nothing is written.
 
 example: python -m stages.configure --preset smoke run.seeds=[0] train.learning_rate=3.0e-4
 """
@@ -20,7 +20,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from stages import check
-from stages.common import cli, document, files, params
+from stages.common import cli, files, params
 
 PRESETS = Path("presets")
 ADDRESS = re.compile(r"(?<=[\[,])\s*[a-z]+://[^\s,\]\"']+")
@@ -38,21 +38,21 @@ def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
         if not equals or not all(key.split(".")):
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
-            yield key.split("."), document.load(ADDRESS.sub(r'"\g<0>"', value))
+            yield key.split("."), params.parse(ADDRESS.sub(r'"\g<0>"', value))
         except YAMLError as error:
             reason = " ".join(str(error).split())
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
 
 
-def quoted(value: Any) -> Any:
-    """A list with its addresses in quotes, for the file."""
+def with_quotes(value: Any) -> Any:
+    """A list with addresses in quotes, as the file has to have them."""
     if not isinstance(value, list):
         return value
     return [DoubleQuotedScalarString(entry) if isinstance(entry, str) and ":" in entry else entry for entry in value]
 
 
-def words(text: str) -> list[str]:
-    """The words of a text that is quoted as in a shell; whatever else a shell would do with it is not done.
+def split_args(text: str) -> list[str]:
+    """Split a text at blanks, except inside quotes as in a shell; nothing else in it has a meaning.
 
     Raises:
         UserError: if a quotation does not end.
@@ -89,7 +89,7 @@ def assign(tree: Any, keys: list[str], value: Any) -> None:
             section = section[key]
     old = section[keys[-1]]
     if isinstance(old, list) and isinstance(value, list):
-        old[:] = quoted(value)
+        old[:] = with_quotes(value)
     elif old != value or isinstance(old, bool) != isinstance(value, bool):
         section[keys[-1]] = value
 
@@ -121,7 +121,7 @@ def edited(text: str, changes: list[tuple[list[str], Any]]) -> str:
     return out.getvalue()
 
 
-def preset(name: str) -> list[tuple[list[str], Any]]:
+def read_preset(name: str) -> list[tuple[list[str], Any]]:
     """The entries of a preset.
 
     Raises:
@@ -140,7 +140,7 @@ def apply(name: str, texts: list[str]) -> None:
     Raises:
         UserError: if one can't be applied, or the result would not be sound; nothing is written then.
     """
-    changes = preset(name) if name else []
+    changes = read_preset(name) if name else []
     changes += assignments(texts)
     params.read()  # says clearly if the file as it stands can't be read
     if not changes:
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--set", default="", metavar="WORDS", help="more assignments, all in one text")
     parser.add_argument("assignment", nargs="*", help="section.key=value; the value is YAML")
     arguments = parser.parse_args()
-    apply(arguments.preset, [*arguments.assignment, *words(arguments.set)])
+    apply(arguments.preset, [*arguments.assignment, *split_args(arguments.set)])
 
 
 if __name__ == "__main__":

@@ -1,288 +1,204 @@
-"""Mend what a killed rebuild can leave behind and DVC does not heal by itself; `make repro` runs it first.
+"""Repair what a killed rebuild can leave in DVC's own files; `make repro` runs it first.
 
-DVC writes two files in place, so that a kill can leave them empty or cut off, and every later run fails: `dvc.lock`,
-and `.dvc/tmp/rwlock`, its register of who reads and writes what. The register keeps the entries of a killed process,
-which block every later run once another program has that process's number. A run also fails on a folder of the run
-cache that is still empty, and half-written entries hide whole ones. A damaged object of the cache is restored as if it
-were a result, and a damaged output is not noticed if its size and time are as they were (see `mending.trust`).
+A kill can leave two files empty or cut off that DVC writes in place, and then every later run fails:
 
-A damaged index of git is for the user to make anew: DVC reads it too, and fails without saying at what.
+* `dvc.lock`. The damaged file is kept as `dvc.lock.damaged.tmp`, and the committed one takes its place. DVC's run cache
+  gives back later results, except those of ablations, which are in git and not in the cache.
+* `.dvc/tmp/rwlock`, DVC's register of who reads and writes what. Entries of a killed process also block every later run
+  once another process has its number. A register that names no living process is removed.
 
-What is sound is not touched, and nothing is printed then. What is not is mended under DVC's own locks, so that a DVC at
-work is not disturbed, and what was done is told in one line. A damaged `dvc.lock` is kept as `dvc.lock.damaged.tmp`;
-the committed one takes its place, and DVC's run cache gives back the results since (not those of ablations, which are
-in git and not in the cache: runs since the last commit are made again).
+In DVC's run cache a kill leaves empty folders and half-written entries, which make a run fail or hide sound entries.
+They are removed. Files in DVC's cache and outputs that changed after the last repair are read again: DVC restores
+whatever its cache holds under the right name, and trusts the size and time of an output.
+
+Nothing is printed if nothing is damaged. Each repair holds DVC's lock and prints one line.
 
 example: python -m stages.repair
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stages.common import cli  # the rest is imported where something is to be mended: nothing mostly is
-from stages.mending import trust
+import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-DVC_LOCK = Path("dvc.lock")
-LOCKS = (DVC_LOCK, Path("ablations/dvc.lock"))
+from stages.common import cli, dvc_files, files, processes
+from stages.scheduling import pipeline
+
+LOCKS = (dvc_files.LOCK, dvc_files.ABLATIONS_LOCK)
 TMP = Path(".dvc/tmp")
 RWLOCK = TMP / "rwlock"
+EMPTY = (b"{}", b'{"write": {}, "read": {}}', b'{"read": {}, "write": {}}')
+LAST_REPAIR = TMP / "repaired"  # an empty file, whose time says when
+PATIENCE = 10.0  # seconds; DVC holds its locks while it keeps records, not while a stage runs
+OUTPUTS = (files.DATA, Path("reports"))
 
-HEAD = re.compile(r"schema: '2\.0'\nstages:\n  \S")
 OUT = r"    - path: .+\n      hash: md5\n      md5: \w{32}(\n      size: |\.dir\n      size: \d+\n      nfiles: )\d+\n"
-TAIL = re.compile(rf"\n    outs:\n({OUT})+\Z")
-CONFLICT = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
-INDEX = Path(".git/index")
-HASH = re.compile(r"[0-9a-f]+(\.dir)?")  # what DVC calls a finished file of its cache
+LAST_OUTS = re.compile(rf"\n    outs:\n({OUT})+\Z")
+CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+CACHED_RUN = re.compile(r"[0-9a-f]+")
+CACHED_FILE = re.compile(r"([0-9a-f]{32})(\.dir)?")
 
 
-def tell(path: Path, done: str) -> None:
-    print(f"repaired {path}: {done}", file=sys.stderr)
+def report(path: Path, repaired: str) -> None:
+    print(f"repaired {path}: {repaired}", file=sys.stderr)
 
 
-@contextmanager
-def held(name: str) -> Iterator[None]:
-    """Hold one of DVC's locks, as DVC itself does and for as long as it would wait.
-
-    Raises:
-        UserError: if another process keeps it.
-    """
-    from dvc.config import Config
-    from dvc.lock import LockError, make_lock
-
-    TMP.mkdir(parents=True, exist_ok=True)
-    hardlink = Config.from_cwd(validate=False)["core"].get("hardlink_lock", False)
-    lock = make_lock(str(TMP / name), tmp_dir=str(TMP), hardlink_lock=hardlink)
-    try:
-        lock.lock()
-    except LockError:
-        raise cli.UserError(
-            f"{TMP / name}: another DVC process holds it; wait for that to end, then try again"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.unlock()
+def alive(register: dict[str, Any], written: float) -> Iterator[int]:
+    """The processes in DVC's register that still run. One that started after its last change has another's number."""
+    readers = [entry for entries in register.get("read", {}).values() for entry in entries]
+    for number in {entry["pid"] for entry in (*readers, *register.get("write", {}).values())}:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(number)
+            if processes.is_alive(process) and process.create_time() < written:
+                yield number
 
 
-def is_same_process(words: list[str], command: str) -> bool:
-    """Whether a process with the command line `words` can be the one that called itself `command` in the register."""
-    modules = [f"/{word.replace('.', '/')}" for word in words]
-    return any(word and command.startswith(word) for word in words) or any(
-        f"{module}.py" in command or f"{module}/__main__.py" in command for module in modules
-    )
-
-
-def lives(entry: dict[str, Any]) -> bool:
-    """Whether the process that made an entry of the register is still there; in doubt it is."""
-    import psutil
-
-    try:
-        process = psutil.Process(entry["pid"])
-        words = process.cmdline()
-        if is_same_process(words, entry["cmd"]):
-            return True
-        return any(Path(word).stem == "dvc" for word in words) and Path(process.cwd()).is_relative_to(Path.cwd())
-    except psutil.AccessDenied:
-        return True
-    except (psutil.NoSuchProcess, ValueError):  # a zombie counts as gone
-        return False
-
-
-def living(register: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The register without the entries of processes that have gone, and how many those are."""
-    write = {path: entry for path, entry in register["write"].items() if lives(entry)}
-    read = {path: [entry for entry in entries if lives(entry)] for path, entries in register["read"].items()}
-    kept = {"write": write, "read": {path: entries for path, entries in read.items() if entries}}
-    gone = len(register["write"]) - len(write) + sum(map(len, register["read"].values())) - sum(map(len, read.values()))
-    return {mode: entries for mode, entries in kept.items() if entries}, gone
-
-
-def is_idle(contents: bytes) -> bool:
-    """Whether a register is whole and nobody is in it."""
-    try:
-        register = json.loads(contents)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(register, dict) and all(
-        mode in ("read", "write") and entries == {} for mode, entries in register.items()
-    )
-
-
-def mend_register() -> bool:
-    """Forget a register that can't be read, and entries in it of processes that have gone.
+def repair_register() -> bool:
+    """Remove DVC's register if it can't be read or names no living process.
 
     Returns:
-        whether entries of a DVC at work remain.
+        whether a process of DVC is at work.
     """
-    if not RWLOCK.is_file() or is_idle(RWLOCK.read_bytes()):
+    if not RWLOCK.is_file() or RWLOCK.read_bytes() in EMPTY:
         return False
-    from dvc.rwlock import RWLOCK_LOCK, SCHEMA
-    from voluptuous import Invalid
-
-    from stages.common import files
-
-    with held(RWLOCK_LOCK):
+    with processes.exclusive(TMP / "rwlock.lock", "DVC", PATIENCE):
         try:
-            kept, gone = living(SCHEMA(json.loads(RWLOCK.read_bytes())))
-        except (ValueError, RecursionError, Invalid):
-            RWLOCK.unlink()
-            tell(RWLOCK, "removed, it was half-written")
-            return False
-        if gone:
-            with files.atomic_file(RWLOCK) as copy:
-                copy.write_text(json.dumps(kept), "utf-8")
-            tell(RWLOCK, f"removed entries of processes that are gone ({gone})")
-        return bool(kept)
-
-
-def is_complete(entry: dict[str, Any]) -> bool:
-    """Whether an output's entry in `dvc.lock` has all that DVC writes of an output, to the last line."""
-    return "size" in entry and ("nfiles" in entry or not str(entry.get("md5")).endswith(".dir"))
+            if any(alive(json.loads(RWLOCK.read_bytes()), RWLOCK.stat().st_mtime)):
+                return True
+            problem = "the processes in it are gone"
+        except (ValueError, AttributeError, LookupError, TypeError):
+            problem = "it was half-written"
+        RWLOCK.unlink()
+    report(RWLOCK, f"removed, {problem}")
+    return False
 
 
 def is_sound(contents: bytes) -> bool:
-    """Whether a `dvc.lock` is whole: the usual form at a glance, anything else as DVC reads it."""
+    """Whether a `dvc.lock` is complete: in DVC's own form to the last line, in another one as YAML."""
     try:
         text = contents.decode()
-    except UnicodeDecodeError:
+        if dvc_files.HEAD.match(text) and LAST_OUTS.search(text) and "\0" not in text:
+            return True
+        outs = [stage["outs"] for stage in YAML(typ="safe").load(text)["stages"].values()]
+        last = "nfiles", "size"  # the lines that DVC writes last, of a folder and of a file
+        return text.endswith("\n") and all(last[not out["md5"].endswith(".dir")] in out for of in outs for out in of)
+    except (YAMLError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    if HEAD.match(text) and TAIL.search(text) and "\0" not in text:
-        return True
-    from dvc.exceptions import DvcException
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from dvc.utils.serialize import parse_yaml
-    from voluptuous import Invalid
-
-    try:
-        stages = COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, str(DVC_LOCK)))["stages"]
-    except (DvcException, Invalid, ValueError, KeyError, TypeError, RecursionError):
-        return False
-    outs = [stage.get("outs") for stage in stages.values()]
-    return text.endswith("\n") and all(outs) and all(is_complete(entry) for entries in outs for entry in entries)
-
-
-def damaged(lock: Path) -> Path:
-    """Where a damaged lock file is kept."""
-    return lock.with_name(f"{lock.name}.damaged.tmp")
 
 
 def committed(lock: Path) -> bytes | None:
-    """The last commit's version of a lock file if there is a sound one."""
-    command = ["git", "show", f"HEAD:./{lock.as_posix()}"]
-    try:
-        shown = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return shown if is_sound(shown) else None
+    """The last commit's version of a lock file, if there is one and it is sound."""
+    shown = subprocess.run(["git", "show", f"HEAD:./{lock.as_posix()}"], capture_output=True)  # noqa: S603, S607
+    return shown.stdout if shown.returncode == 0 and is_sound(shown.stdout) else None
 
 
-def refuse_conflicts(lock: Path, contents: bytes) -> None:
-    """Raise UserError if git left both sides of a merge in the file: which one counts is the user's choice."""
-    lines = contents.decode(errors="replace").split("\n")
-    marked = [str(number) for number, line in enumerate(lines, 1) if CONFLICT.match(line)]
-    if marked:
-        raise cli.UserError(
-            f"{lock}: a merge left both sides in it (lines {', '.join(marked)}): choose with "
-            f"`git checkout --ours {lock}` or `--theirs`, then run make repro"
-        )
-
-
-def mend_dvc_lock(lock: Path = DVC_LOCK) -> None:
-    """Put a damaged lock file aside and the committed one in its place.
+def repair_lock(lock: Path) -> None:
+    """Replace a damaged `dvc.lock` by the committed one.
 
     Raises:
-        UserError: if it holds the marks of a merge conflict.
+        UserError: if a merge left both sides in it, since the user has to choose one.
     """
     if not lock.is_file():
         return
-    refuse_conflicts(lock, lock.read_bytes())
+    if CONFLICT.search(lock.read_text("utf-8", "replace")):
+        raise cli.UserError(
+            f"{lock}: a merge left both sides in it: choose with `git checkout --ours {lock}` or `--theirs`, "
+            "then run make repro"
+        )
     if is_sound(lock.read_bytes()):
         return
-    from stages.common import files
-
-    with held("lock"):
-        if is_sound(contents := lock.read_bytes()):  # a DVC at work was just writing it
+    with processes.exclusive(TMP / "lock", "DVC", PATIENCE):
+        if is_sound(contents := lock.read_bytes()):  # DVC was just writing it
             return
-        damaged(lock).write_bytes(contents)
-        whole = committed(lock)
-        if whole is None:
-            lock.unlink()
+        damaged = lock.with_name(f"{lock.name}.damaged.tmp")
+        damaged.write_bytes(contents)
+        sound = committed(lock)
+        if sound:
+            files.write_bytes(lock, sound)
         else:
-            with files.atomic_file(lock) as copy:
-                copy.write_bytes(whole)
-    instead = "the committed one is in its place" if whole else "no committed one is sound, so DVC will write it anew"
-    tell(lock, f"it was half-written or damaged (kept as {damaged(lock)}); {instead}")
+            lock.unlink()
+    instead = "the committed one is in its place" if sound else "no committed one is sound, so DVC will write it anew"
+    report(lock, f"it was half-written or damaged (kept as {damaged}); {instead}")
 
 
-def misleading(cache: Path, look: trust.Look) -> list[Path]:
-    """What DVC would take for a result it is not: entries of the run cache that were still being written and folders
-    that wait for one, and damaged objects."""
-    found = [path for path in cache.glob("runs/*/*/*") if not HASH.fullmatch(path.name)]
-    found += [path for path in cache.glob("runs/*/*") if not set(path.iterdir()) - set(found)]
-    return found + look.damaged()
+def unfinished(cache: Path) -> list[Path]:
+    """Half-written entries of DVC's run cache, and folders without a whole one."""
+    found = [path for path in cache.glob("runs/*/*/*") if not CACHED_RUN.fullmatch(path.name)]
+    return found + [path for path in cache.glob("runs/*/*") if not set(path.iterdir()) - set(found)]
 
 
-def mend_cache(at_work: bool = False) -> None:
-    """Remove what is misleading; it belongs to results that DVC then makes again.
+def damaged(cache: Path, since: float) -> list[Path]:
+    """The files of DVC's cache that changed after a time and do not have the hash that is their name."""
+    names = {path: path.parent.name + path.name for path in cache.glob("files/md5/??/*")}
+    sizes = {path: path.stat().st_size for path in names if CACHED_FILE.fullmatch(names[path]) and is_new(path, since)}
+    if not sizes:
+        return []
+    from stages.common.progress import Progress
+
+    found = []
+    with Progress("reading what is new in DVC's cache", sum(sizes.values()), "byte") as progress:
+        for path, size in sizes.items():
+            if dvc_files.md5(path) != names[path].removesuffix(".dir"):
+                found.append(path)
+            progress.add(size)
+    return found
+
+
+def is_new(path: Path, since: float) -> bool:
+    """Whether a file was written after a time, even if its time was set back since."""
+    return path.stat().st_ctime > since
+
+
+def repair_cache(cache: Path, at_work: bool = False) -> None:
+    """Remove from DVC's cache what is not whole, and let DVC read changed outputs again.
 
     Args:
-        at_work: whether a DVC is: then outputs keep their times, which a stage that reads them looks at, too.
+        at_work: whether a process of DVC is. Outputs keep their times then, since running stages compare them.
     """
-    cache = trust.cache()
-    look = trust.Look(cache)
-    if misleading(cache, look):
-        from stages.common import files
-
-        with held("lock"):
-            look = trust.Look(cache)
-            found = misleading(cache, look)
+    since = LAST_REPAIR.stat().st_mtime if LAST_REPAIR.is_file() else 0.0
+    found = damaged(cache, since)
+    if found or unfinished(cache):
+        with processes.exclusive(TMP / "lock", "DVC", PATIENCE):
+            found += unfinished(cache)
             for path in found:
                 files.remove(path)
-        if found:
-            tell(cache, f"removed unfinished or damaged entries ({len(found)})")
-    if not at_work:
-        look.note()
-
-
-def refuse_damaged_index() -> None:
-    """Raise UserError if git's index does not end with the hash of the rest, as it does unless that is switched off."""
-    if not INDEX.is_file():
+    if found:
+        report(cache, f"removed unfinished or damaged entries ({len(found)})")
+    if at_work:
         return
-    contents = INDEX.read_bytes()
-    for algorithm, length in (hashlib.sha1, 20), (hashlib.sha256, 32):
-        noted = contents[-length:]
-        if noted in (bytes(length), algorithm(contents[:-length], usedforsecurity=False).digest()):
-            return
-    raise cli.UserError(
-        f"{INDEX}: half-written or damaged: `rm {INDEX} && git reset` makes it anew (nothing stays staged)"
-    )
+    for path in (path for folder in OUTPUTS for path in folder.rglob("*")):
+        if path.is_file() and is_new(path, since):
+            path.touch()
+    with suppress(OSError):  # of a full disk: then all of it is read again next time
+        LAST_REPAIR.touch()
 
 
-def mend() -> None:
-    """Mend whatever is to be mended.
+def repair_records() -> bool:
+    """Repair `dvc.lock` and DVC's register, without loading DVC; returns whether a process of DVC is at work.
 
     Raises:
-        UserError: if only the user can.
+        UserError: if only the user can, or if another process holds DVC's lock.
     """
-    refuse_damaged_index()
-    at_work = mend_register()
+    at_work = repair_register()
     for lock in LOCKS:
-        mend_dvc_lock(lock)
-    mend_cache(at_work)
+        repair_lock(lock)
+    return at_work
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.repair")
-    mend()
+    at_work = repair_records()
+    repair_cache(pipeline.cache_folder(), at_work)
 
 
 if __name__ == "__main__":

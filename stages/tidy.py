@@ -1,4 +1,4 @@
-"""Remove the checkpoints of trainings that DVC has recorded, and tell of those that remain; `make repro` ends with it.
+"""Remove the checkpoints of trainings that DVC has recorded, and list those that remain; `make repro` ends with it.
 
 example: python -m stages.tidy
 """
@@ -10,7 +10,7 @@ from stages.model5 import recorded
 
 
 def tidy() -> None:
-    recorded.forget()
+    recorded.prune()
     for folder, size in recorded.unfinished():
         print(
             f"{folder}: a training that DVC has not recorded keeps {size / 1e6:,.0f} MB; "

@@ -34,7 +34,7 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
     lock = processes.exclusive(recorded.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
     with lock if world.writes else nullcontext(), processes.StopRequest().listening() as stop:
         if world.writes:
-            recorded.forget()
+            recorded.prune()
         with distributed.together(world, where):
             training = Training(settings, run, seed, world, where)
             training.go_on(training.resume(any_world_size), stop)

@@ -28,10 +28,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common import cli, files, machine, params
+from stages.common.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock, Entry
 from stages.verification import approximate, compare, consistency, report
 from stages.verification.clone import Clone, output_of
 from stages.verification.compare import Difference
-from stages.verification.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock, Entry
 
 
 def this_machine() -> str:

@@ -222,7 +222,7 @@ def aliased(text: str, _: random.Random) -> str:
 
 
 WHOLE_SECTION = r"^SECTION:.*?(?=^\S|\Z)"
-BAD_YAML, TOO_DEEP, ALIASES = "not valid YAML", "more than 32 collections", "aliases written out"
+BAD_YAML, TOO_DEEP, ALIASES = "not valid YAML", "more than 32 collections", "an alias inside a collection"
 # name: (what is done to the text, what every line must name); None: the file stays sound
 WHOLE: dict[str, tuple[Change, str | None]] = {
     "nothing": (after(""), None),
@@ -256,11 +256,11 @@ WHOLE: dict[str, tuple[Change, str | None]] = {
     "an address in a list, unquoted": (valued("inputs.checkpoints", "[x=https://h/m.safetensors]"), BAD_YAML),
     "half a surrogate pair": (valued("train.prompt", '"\\ud800"'), BAD_YAML),
     "a quote left open": (valued("train.prompt", "'The", '"The', '"\\x"', "@x", "%x", "`x`"), BAD_YAML),
-    "an endless number": (valued("train.steps", "9" * 5000), "steps"),
-    "a day that never was": (valued("train.steps", "2001-02-31", "2001-99-99"), "steps: 2001-"),
+    "an endless number": (valued("train.steps", "9" * 5000), "a value that can't be"),
+    "a day that never was": (valued("train.steps", "2001-02-31", "2001-99-99"), "a value that can't be"),
     "a tag that does not fit": (
         valued("train.steps", "!!int x", "!!bool x", "!!float x", "!!timestamp x", "!!binary é", "!!omap 1"),
-        "steps: !!",
+        BAD_YAML,
     ),
     "a tag that would run": (
         valued("train.steps", "!!python/object/apply:os.system [touch pwned]", "!!python/name:os.system",
@@ -271,8 +271,8 @@ WHOLE: dict[str, tuple[Change, str | None]] = {
     "brackets": (before(*(f"x: {'[' * n}{']' * n}\n" for n in (40, 400, 5000))), TOO_DEEP),
     "open brackets": (instead("[" * 100, "[" * 5000, "{" * 100, "- " * 2000, "? " * 2000), TOO_DEEP),
     "laughs": (before(*map(laughs, (5, 7, 9, 30))), ALIASES),
-    "a quadratic blow-up": (before(f"x: &x {'y' * 9000}\nz: [{', '.join(['*x'] * 1000)}]\n"), ALIASES),
-    "what holds itself": (before("x: &x [*x]\n", "x: &x {y: *x}\n", "x: &x [1, {y: [*x]}]\n"), "holds itself"),
+    "a quadratic blow-up": (before(f"x: &x {'y' * 9000}\nz: [{', '.join(['*x'] * 1000)}]\n"), "unknown key"),
+    "what holds itself": (before("x: &x [*x]\n", "x: &x {y: *x}\n", "x: &x [1, {y: [*x]}]\n"), ALIASES),
     "an alias of nothing": (valued("run.seeds", "*nothing", "[*nothing]"), "undefined alias"),
     "a merge of nothing": (swapped(r"^sweep:", "sweep:\n  <<: 3"), BAD_YAML),
     "a mapping as key": (before("{a: 1}: 2\n", "? [{}]\n: 2\n"), BAD_YAML),

@@ -26,8 +26,8 @@ from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 
 from stages import configure
 from stages.common import cli, files, params
+from stages.common.dvc_files import paths_overlap
 from stages.verification.compare import values
-from stages.verification.dvc_files import overlap
 
 AT_ONCE = 2
 
@@ -52,7 +52,7 @@ class Stage(NamedTuple):
         return key in self.sections or key.split(".")[0] in self.sections
 
     def needs(self, other):
-        return any(overlap(one, made) for one in self.dependencies for made in other.outputs)
+        return any(paths_overlap(one, made) for one in self.dependencies for made in other.outputs)
 
 
 def stages_here():

@@ -69,4 +69,4 @@ def test_a_preset_that_is_none_is_refused(bare, monkeypatch, contents):
 def test_a_presets_name_is_one_of_those_there_are(bare, monkeypatch, name):
     monkeypatch.chdir(bare.folder)
     with pytest.raises(UserError, match="no such preset; there are: paper, smoke"):
-        configure.preset(name)
+        configure.read_preset(name)

@@ -15,7 +15,7 @@ BEFORE_ALL = """
 import json, sys
 from stages import check, configure, repair
 configure.apply("", [])
-repair.mend()
+repair.repair_records()
 check.check()
 json.dump(sorted(sys.modules), sys.stdout)
 """
@@ -45,5 +45,5 @@ def test_a_constant_is_put_right_and_left_alone_if_it_is(tmp_path, before, monke
         path.write_bytes(before)
     written = []
     monkeypatch.setattr(files, "write_text", lambda path, text: written.append((path, text)))
-    check.let_hold(path, "sound\n")
+    check.write_if_changed(path, "sound\n")
     assert written == ([] if before == b"sound\n" else [(path, "sound\n")])

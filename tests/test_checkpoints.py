@@ -2,13 +2,12 @@
 
 import errno
 import os
-import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from stages.common import files
+from stages.common import dvc_files, files
 from stages.common.cli import UserError
 from stages.model5 import recorded
 from stages.model5.checkpoints import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
@@ -145,21 +144,11 @@ def test_a_folder_that_cant_be_written_to_is_told(tmp_path):
         Checkpoints("seed-0", {}, folder).save(10, LAYOUT, state(10), TABLES)
 
 
-def test_a_folder_is_named_as_dvc_names_it(bare):
-    bare.check("git", "init", "-q")
-    bare.check("dvc", "init", "-q")
-    for name in ("a/x", "a-b/x", "a b", "ä/x", "a.b"):  # by their parts a/x comes before a-b/x, as strings after it
-        files.write_text(bare.folder / "made" / name, name)
-    bare.check("dvc", "add", "-q", "made")
-    (told,) = re.findall(r"md5: (\w+\.dir)", bare.read("made.dvc"))
-    assert recorded.dvc_hash(bare.folder / "made") == told
-
-
-def test_dvcs_hashes_are_told_beforehand(smoke, monkeypatch):
+def test_hashes_are_those_that_dvc_records(smoke, monkeypatch):
     monkeypatch.chdir(smoke.folder)
     for path in ("data/model5/seed-0", "data/tokens"):
         listed = smoke.read("dvc.lock").split(f"- path: {path}\n", 1)[1]
-        assert f"md5: {recorded.dvc_hash(Path(path))}\n" in listed[:90], path
+        assert f"md5: {dvc_files.md5(Path(path))}\n" in listed[:90], path
 
 
 def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt, monkeypatch):
@@ -171,14 +160,14 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
         folder.mkdir(parents=True)
     (other / recorded.OUTPUTS).write_bytes(b"[1,")  # damaged, so it notes nothing
     recorded.note(training, outputs)
-    lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / recorded.dvc_hash(outputs[0])[:2]
+    lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / dvc_files.md5(outputs[0])[:2]
     text = lock.read_text()
-    lock.write_text(text.replace(recorded.dvc_hash(outputs[0]), 32 * "0" + ".dir"))
-    assert recorded.forget() == [], "dvc.lock has another result"
+    lock.write_text(text.replace(dvc_files.md5(outputs[0]), 32 * "0" + ".dir"))
+    assert recorded.prune() == [], "dvc.lock has another result"
     lock.write_text(text)
     cached.rename(cached.with_name("zz"))
-    assert recorded.forget() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
+    assert recorded.prune() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
     cached.with_name("zz").rename(cached)
-    assert recorded.forget() == [training]
+    assert recorded.prune() == [training]
     assert recorded.unfinished() == [(other, 3)]
     assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.stage("tidy").stdout

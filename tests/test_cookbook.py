@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from test_environment import lend_environment, make
 from test_inputs import local_source
 
-from stages.verification.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
+from stages.common.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
 
 TOKENS = "data/tokens"
 BOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")

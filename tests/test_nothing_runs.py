@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 from test_environment import lend_environment, make, script
 from test_inputs import gpt2_tensors, local_source
 
-from stages.common import arrays, bpe, document
+from stages.common import arrays, bpe, params
 from stages.common.cli import UserError
-from stages.configure import assignments, words
+from stages.configure import assignments, split_args
 from stages.model5.checkpoints import STATE, Checkpoints
 from stages.survey.client import Client
 from stages.survey.extract import extract
@@ -178,7 +178,7 @@ TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir 
 def test_a_tag_runs_nothing(tmp_path, monkeypatch, tag):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match="could not determine a constructor for the tag"):
-        document.load(f"a: {tag}")
+        params.parse(f"a: {tag}")
     with pytest.raises(UserError, match="the value is not YAML"):
         list(assignments([f"run.seeds={tag}"]))
     assert list(tmp_path.iterdir()) == []
@@ -214,14 +214,14 @@ def test_make_repro_refuses_what_would_run(project):
     assert not (project.folder / "data").exists()
 
 
-def test_words_are_quoted_as_in_a_shell_and_nothing_else_is():
-    assert words("'inputs.source=/my folder' run.seeds=[0]\n a=$(x)") == [
+def test_arguments_are_quoted_as_in_a_shell_and_nothing_else_is():
+    assert split_args("'inputs.source=/my folder' run.seeds=[0]\n a=$(x)") == [
         "inputs.source=/my folder",
         "run.seeds=[0]",
         "a=$(x)",
     ]
     with pytest.raises(UserError, match=r"SET=.*No closing quotation"):
-        words("a='b")
+        split_args("a='b")
 
 
 def test_a_source_with_any_name_is_a_folder_to_dvc_and_nothing_more(project, tmp_path):

@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import last_commit
 import pytest
 from closure import ROOT
 from conftest import Project, fresh_copy
@@ -115,6 +116,10 @@ STAGES = {
         "params": ["made", "run.seeds"],
         "deps": ["params.yaml", "code.py", "${made.source}", "of/seed-${run.seeds[1]}"],
     },
+    "of_matrix": {
+        "matrix": {"condition": ["a", "a-b"], "seed": "${run.seeds}", "rate": [0.001]},
+        "deps": ["of/${item.condition}", "of/seed-${item.seed}/weights", "of/${item.rate}"],
+    },
     "unwatched": {"cmd": "true"},
 }
 
@@ -180,21 +185,28 @@ def test_only_the_process_that_dvc_started_looks_and_only_at_a_stage_that_is_dec
     assert unchanged.begun() is None
 
 
+@pytest.mark.usefixtures("made")
+def test_an_instance_of_a_matrix_watches_its_own_dependencies():
+    found = unchanged.MadeFrom("ablations/dvc.yaml:of_matrix@a-b-5-0.001")
+    assert found.paths == ["of/a-b", "of/seed-5/weights", "of/0.001"]
+    Path("of/seed-7/weights").write_text("xy")
+    assert found.changed() == []
+    Path("of/seed-5/weights").write_text("xy")
+    assert found.changed() == ["of/seed-5/weights"]
+
+
 @pytest.mark.parametrize("pipeline", ["dvc.yaml", "ablations/dvc.yaml"])
-def test_what_every_stage_is_made_from_is_found(monkeypatch, pipeline):
+def test_the_dependencies_of_every_stage_are_found(monkeypatch, pipeline):
     monkeypatch.chdir(ROOT)
+    recorded = YAML(typ="safe").load(last_commit.contents(Path(pipeline).with_suffix(".lock").as_posix()))["stages"]
     for name, stage in YAML(typ="safe").load(Path(pipeline).read_text("utf-8"))["stages"].items():
-        found = unchanged.MadeFrom(f"{pipeline}:{name}@0" if "/" in pipeline else name)
+        instance = next((each for each in recorded if each.split("@")[0] == name), name)
+        found = unchanged.MadeFrom(f"{pipeline}:{instance}")
         assert (found.keys, len(found.paths)) == (stage.get("params", []), len(stage["deps"]))
-        for declared, path in zip(stage["deps"], found.paths, strict=True):
-            if "${item." in declared:
-                continue  # what differs between the instances of a matrix is not watched
-            assert Path(path).exists() or path.startswith("data/") or "$" not in path, path
-            assert (
-                path in found.before
-                or any(other.startswith(f"{path}/") for other in found.before)
-                or (path.startswith("data/"))
-            ), path
+        for path in found.paths:
+            inside = [other for other in found.before if other == path or other.startswith(f"{path}/")]
+            assert inside or path.startswith("data/"), path
+            assert not {"None", "$"} & set(path.split("/")), path
 
 
 CHANGED = "import stages\nfrom pathlib import Path\np = Path('{path}')\np.write_bytes(p.read_bytes() + b'{more}')\n"

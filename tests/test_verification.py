@@ -8,14 +8,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import save
+from safetensors.torch import save as save_torch
 
 from stages.check import BUILT_ON
 from stages.common import arithmetic, files, sealed
-from stages.model5.recorded import dvc_hash
+from stages.common.dvc_files import LOCK, DvcLock, md5
 from stages.verification import approximate, compare, consistency, report
 from stages.verification.compare import ABSENT, Difference, first_difference, of_lock, values
-from stages.verification.dvc_files import LOCK, DvcLock
 
 STATUS = {
     "sweep": [
@@ -95,6 +96,8 @@ FILES = {
     "a number that is missing": ("a.parquet", table(x=[1, math.nan]), table(x=[1, 2.0]), ("x[1]", "nan", "2.0", "nan")),
     "other bytes": ("a.parquet", table(x=[math.nan]), table(x=[math.nan]), ("the same values, stored otherwise",
                     "", "", "")),
+    "bf16": ("a.safetensors", save_torch({"a": torch.tensor([1.5, 2.0], dtype=torch.bfloat16)}),
+             save_torch({"a": torch.tensor([1.5, 1.0], dtype=torch.bfloat16)}), ("a[1]", "2.0", "1.0", "1")),
     "tensors": ("a.safetensors", save({"b": np.ones(2, "f4"), "a": np.ones(1)}),
                 save({"b": np.array([1, 1.5], "f4"), "a": np.ones(1)}), ("b[1]", "1.0", "1.5", "0.5")),
     "a page": ("a.svg", b"<svg>\n" + 60 * b"x" + b"12</svg>", b"<svg>\n" + 60 * b"x" + b"13</svg>",
@@ -109,14 +112,6 @@ def test_the_first_value_that_differs(name, here, there, told):
     assert first_difference(values(name, here), values(name, there)) == told
 
 
-def test_tensors_are_read_in_every_type():
-    import torch
-    from safetensors.torch import save as save_torch
-
-    found = values("a.safetensors", save_torch({"a": torch.tensor([1.5, -0.25], dtype=torch.bfloat16)}))
-    assert list(found["a"]) == [1.5, -0.25]
-
-
 class Sides:
     """A rebuilt clone, a committed one, and a cache, to compare."""
 
@@ -128,23 +123,23 @@ class Sides:
         """Write a file in one or both clones; returns its hash."""
         for side in sides:
             files.write_text(self.folders[side] / path, text)
-        return dvc_hash(self.folders[sides[0]] / path)
+        return md5(self.folders[sides[0]] / path)
 
     def keep(self, path):
         """Put data of the committed side into the cache and take it away, as it is not in git; returns its hash."""
         whole = self.folders[1] / path
-        md5 = dvc_hash(whole)
+        digest = md5(whole)
         inside = sorted((file for file in whole.rglob("*") if file.is_file()), key=str) or [whole]
-        listed = [{"md5": dvc_hash(file), "relpath": file.relative_to(whole).as_posix()} for file in inside]
+        listed = [{"md5": md5(file), "relpath": file.relative_to(whole).as_posix()} for file in inside]
         for entry, file in zip(listed, inside, strict=True):
             self.put(entry["md5"], file.read_bytes())
-        if md5.endswith(".dir"):
-            self.put(md5, json.dumps(listed).encode())
+        if digest.endswith(".dir"):
+            self.put(digest, json.dumps(listed).encode())
         files.remove(whole)
-        return md5
+        return digest
 
-    def put(self, md5, contents):
-        files.write_bytes(self.cache / "files/md5" / md5[:2] / md5[2:], contents)
+    def put(self, digest, contents):
+        files.write_bytes(self.cache / "files/md5" / digest[:2] / digest[2:], contents)
 
     def lock(self, here, there):
         for folder, stages in zip(self.folders, (here, there), strict=True):
@@ -178,7 +173,7 @@ def test_a_report_is_compared_whatever_its_hash_in_the_lock(sides):
 def test_data_are_described_from_the_cache_as_far_as_it_has_them(sides):
     sides.write('{"x": 1}', "data/a.json", sides=[0])
     sides.write('{"x": 3}', "data/a.json", sides=[1])
-    here = {"a": {"outs": {"data/a.json": dvc_hash(sides.folders[0] / "data/a.json")}}}
+    here = {"a": {"outs": {"data/a.json": md5(sides.folders[0] / "data/a.json")}}}
     there = {"a": {"outs": {"data/a.json": sides.keep("data/a.json")}}}
     sides.lock(here, there)
     assert sides.compare() == (1, [Difference("data/a.json", "a", "x", "1", "3", "2")])
@@ -193,7 +188,7 @@ def test_of_a_folder_the_file_inside_is_told(sides):
     for side, number in enumerate((1, 3)):
         for name in ("a-b/x.csv", "a/x.csv", "a/y.csv"):
             sides.write(f"n\n{number if 'a/' in name else 0}\n", f"data/m/{name}", sides=[side])
-    here = {"a": {"outs": {"data/m": dvc_hash(sides.folders[0] / "data/m")}}}
+    here = {"a": {"outs": {"data/m": md5(sides.folders[0] / "data/m")}}}
     sides.lock(here, {"a": {"outs": {"data/m": sides.keep("data/m")}}})
     assert sides.compare() == (1, [Difference("data/m: a/x.csv and 1 more", "a", "n", "1", "3", "2")])
     files.remove(sides.folders[0] / "data/m/a/x.csv")

@@ -1,4 +1,4 @@
-"""One way for every command of the project to start, to fail and to stop."""
+"""How every command of the project starts, fails and stops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_LINE = 2000  # characters
 
 
 class UserError(Exception):
-    """Something the user can mend: told as one line for each problem, without a traceback.
+    """A problem that the user can solve: printed as one line for each part of it, without a traceback.
 
     Args:
         problems: the lines; each says what is wrong, where, and what to do.
@@ -29,7 +29,7 @@ class UserError(Exception):
 
 
 def plain(text: str) -> str:
-    """Text of others as one line that a terminal shows and does not obey: what is not printable, escaped; no tabs."""
+    """Text from outside as one line, without control characters that a terminal would obey."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.expandtabs())
 
 
@@ -64,7 +64,7 @@ def _terminated(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _tell(problem: str) -> None:
+def _print_error(problem: str) -> None:
     line = plain(problem)
     if len(line) > LONGEST_LINE:
         line = f"{line[: LONGEST_LINE // 2]}… {line[-LONGEST_LINE // 2 :]}"
@@ -100,14 +100,14 @@ def run(main: Callable[[], None]) -> None:
         run_unchanged(main)
     except UserError as error:
         for problem in error.problems:
-            _tell(problem)
+            _print_error(problem)
         sys.exit(EXIT_USER_ERROR)
     except BrokenPipeError:
         os._exit(128 + signal.SIGPIPE)  # whoever read our output has gone
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _tell(f"{error.filename or 'file system'}: {error.strerror or error}")
+        _print_error(f"{error.filename or 'file system'}: {error.strerror or error}")
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

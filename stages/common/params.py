@@ -16,12 +16,15 @@ from typing import Any, TypeVar
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # pydantic would look for some in every package, for 0.05 s
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
+from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from stages.common import document
 from stages.common.cli import UserError
 
 PARAMS = Path("params.yaml")
+LARGEST = 2**15  # bytes; params.yaml has 7,000
+DEEPEST = 32  # collections in each other, since the parser needs stack for each
 
 
 class Section(BaseModel):
@@ -57,11 +60,38 @@ SectionT = TypeVar("SectionT", bound=Section)
 RunT = TypeVar("RunT", bound=Section)
 
 
-def read(path: Path = PARAMS, largest: int = document.LARGEST) -> dict[str, Any]:
-    """The parameter file, or another YAML file of the project, as plain nested dictionaries, whatever lies there.
+def parse(text: str) -> Any:
+    """The plain values of a YAML text, read by the parser that DVC uses.
+
+    Raises:
+        YAMLError: if it is not YAML, repeats a key, nests too deep, or nests aliases: a kilobyte of those can stand for
+            gigabytes.
+    """
+    try:
+        _refuse_bombs(text)
+        return YAML(typ="safe").load(text)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:  # such as 31 February
+        raise YAMLError(f"a value that can't be ({error})") from None
+
+
+def _refuse_bombs(text: str) -> None:
+    anchors: list[str | None] = []
+    for event in YAML(typ="safe").parse(text):
+        if isinstance(event, CollectionStartEvent):
+            anchors.append(event.anchor)
+        elif isinstance(event, CollectionEndEvent):
+            anchors.pop()
+        elif isinstance(event, AliasEvent) and any(anchors):
+            raise YAMLError(f"line {event.start_mark.line + 1}: an alias inside a collection that has an anchor")
+        if len(anchors) > DEEPEST:
+            raise YAMLError(f"line {event.start_mark.line + 1}: more than {DEEPEST} collections in each other")
+
+
+def read(path: Path = PARAMS, largest: int = LARGEST) -> dict[str, Any]:
+    """The parameter file, or another YAML file of the project, as plain nested dictionaries.
 
     Args:
-        largest: bytes that it may have, and characters of its values with every alias written out.
+        largest: bytes that it may have.
 
     Raises:
         UserError: if it can't be read, is not YAML, repeats a key, is not a mapping, or is too large.
@@ -71,7 +101,7 @@ def read(path: Path = PARAMS, largest: int = document.LARGEST) -> dict[str, Any]
             raise UserError(f"{path}: not a file")
         if path.stat().st_size > largest:
             raise UserError(f"{path}: more than {largest:,} bytes")
-        contents = document.load(path.read_text("utf-8"), largest)
+        contents = parse(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A long computation among other processes: it ends when its owner does, excludes a second one, stops in good order."""
+"""Long computations end with the process that started them, exclude a second one, and stop in order on a signal."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ def _owner() -> psutil.Process | None:
     return None
 
 
-def _gone(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that has ended and that its parent has not noticed yet does not."""
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return True
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_with_owner() -> None:
-    """From now on, terminate this process when the one that started it has gone, however that was killed.
+    """Terminate this process as soon as the one that started it has ended, even by SIGKILL.
 
-    For work that another program drives (DVC, torchrun). What a person starts by hand may outlive the shell.
+    For work that DVC or torchrun starts. What a person starts by hand may outlive the shell.
     """
     owner = _owner()
 
     def watch() -> None:
-        while owner is not None and not _gone(owner):
+        while owner is not None and is_alive(owner):
             time.sleep(0.2)
         with suppress(OSError):  # who would read it may have gone, too
             print("whoever started this training has gone: stopping", file=sys.stderr)
@@ -68,7 +69,7 @@ def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
         deadline = time.monotonic() + patience
-        told = False
+        announced = False
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,9 +81,9 @@ def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
                     raise UserError(
                         f"{path}: {what} is already running (process {holder}); wait for it, or stop it"
                     ) from None
-                if not told:
+                if not announced:
                     print(f"{what}: waiting for process {holder}, which holds {path}", file=sys.stderr)
-                    told = True
+                    announced = True
                 time.sleep(0.1)
         handle.truncate(0)
         with suppress(OSError):  # a full disk: the number is only for people
@@ -91,10 +92,10 @@ def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
 
 
 class StopRequest:
-    """SIGTERM and SIGINT as a wish that is granted at the next good moment.
+    """Notes SIGTERM and SIGINT, so that the work can stop at the next good moment.
 
-    Whoever ends a group of processes may signal each of them twice, once itself and once through its parent; so only a
-    second Ctrl-C, from a person who would rather not wait, is granted at once.
+    A process may get the signal for its group twice, directly and from its parent. So only a second Ctrl-C that comes
+    later, from a person who does not want to wait, stops the process at once.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether what a run is made from stays as it is while it runs.
+"""Refuse the result of a stage if its dependencies or parameters change while it runs.
 
 DVC hashes the dependencies and the parameters of a stage after its command. An edit during the run would therefore be
 recorded as what the result was made from, and nothing would ever run the stage again. So a stage that DVC runs
@@ -11,6 +11,7 @@ it was before Python loaded it: `stages/__init__.py` imports this module before 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -82,7 +83,7 @@ def entry(contents: Any, keys: str) -> Any:
 
 
 def _parsed(contents: bytes) -> Any:
-    """What a YAML file holds; None if it is none, while somebody is writing it, say."""
+    """The contents of a YAML file; None if it is not YAML, for example while somebody is writing it."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -93,7 +94,7 @@ def _parsed(contents: bytes) -> Any:
 
 
 def definition(stage: str) -> dict[str, Any]:
-    """What `dvc.yaml`, or that of a folder, says of a stage; DVC's name may be `ablations/dvc.yaml:ablate@scaled-0`."""
+    """A stage's entry in `dvc.yaml` or in that of a folder; DVC's name may be `ablations/dvc.yaml:ablate@scaled-0`."""
     name = stage.split("@")[0].rpartition(":")[2]
     for path in (Path(PIPELINE), *sorted(Path().glob(f"*/{PIPELINE}"))):
         stages: dict[str, dict[str, Any]] = entry(_parsed(path.read_bytes()), "stages") or {}
@@ -102,28 +103,44 @@ def definition(stage: str) -> dict[str, Any]:
     return {}
 
 
+def item(matrix: dict[str, Any], instance: str, params: Any) -> dict[str, Any]:
+    """The values of a matrix that DVC joined with `-` into the name of an instance; none if there is no such instance.
+
+    Args:
+        matrix: as `dvc.yaml` has it: lists, or `${names}` of parameters that are lists.
+        params: the contents of `params.yaml`.
+    """
+    choices = [entry(params, values[2:-1]) if isinstance(values, str) else values for values in matrix.values()]
+    for values in itertools.product(*choices):
+        if "-".join(map(str, values)) == instance:
+            return dict(zip(matrix, values, strict=True))
+    return {}
+
+
 class MadeFrom:
-    """What a stage is made from, as it is now.
+    """The dependencies and parameters of a stage, as they are now.
 
     Args:
         stage: its name, as in DVC's variable DVC_STAGE.
     """
 
     def __init__(self, stage: str) -> None:
-        said = definition(stage)
+        declared = definition(stage)
         self.stage = stage
-        self.keys: list[str] = said.get("params", [])
+        self.keys: list[str] = declared.get("params", [])
         self.params = PARAMS.read_bytes()
-        self.paths = list(self._resolved(said.get("deps", [])))
+        self.paths = list(self._resolved(declared.get("deps", []), declared.get("matrix", {})))
         self.before = marks(path for path in self.paths if not _within(path, CODE))
         self.before |= {path: mark for path, mark in _LOADED.items() if _within(path, self.paths)}
 
-    def _resolved(self, paths: list[str]) -> Iterator[str]:
-        """Paths with the parameters that they name put in."""
-        named = any("$" in path for path in paths)
-        contents = _parsed(self.params) if named else None
+    def _resolved(self, paths: list[str], matrix: dict[str, Any]) -> Iterator[str]:
+        """Paths with the values of the parameters and matrix items that they name."""
+        values: dict[str, Any] = {}
+        if any("$" in path for path in paths):
+            values = _parsed(self.params)
+            values["item"] = item(matrix, self.stage.partition("@")[2], values)
         for path in paths:
-            yield re.sub(r"\$\{([\w.\[\]]+)\}", lambda match: str(entry(contents, match[1])), path).removesuffix("/")
+            yield re.sub(r"\$\{([\w.\[\]]+)\}", lambda match: str(entry(values, match[1])), path).removesuffix("/")
 
     def _changed_params(self) -> list[str]:
         now = PARAMS.read_bytes()
@@ -138,9 +155,9 @@ class MadeFrom:
 
 
 def begun() -> MadeFrom | None:
-    """What the stage that DVC started this process for is made from; None in any other process.
+    """The dependencies of the stage that DVC started this process for; None in any other process.
 
-    Workers of a training check nothing: the process that started them does.
+    The workers of a training check nothing, since the process that started them does.
     """
     stage = os.environ.get("DVC_STAGE")
     return MadeFrom(stage) if stage and "TORCHELASTIC_RUN_ID" not in os.environ else None

@@ -6,32 +6,18 @@ training, so its last checkpoint stays until both are done.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from stages.common import files
+from stages.common import dvc_files, files
 
 CHECKPOINTS = files.DATA / "checkpoints"
 OUTPUTS = "outputs.json"
-DVC_LOCK = Path("dvc.lock")
-
-
-def dvc_hash(path: Path) -> str:
-    """What DVC 3 records as the MD5 of a file or a folder."""
-    if path.is_file():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "md5").hexdigest()
-    found = sorted((entry.relative_to(path).as_posix(), entry) for entry in path.rglob("*") if entry.is_file())
-    listed = json.dumps([{"md5": dvc_hash(entry), "relpath": name} for name, entry in found])
-    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def note(training: Path, outputs: Iterable[Path]) -> None:
     """Write down in a training's folder which outputs were made from it."""
-    files.write_json(training / OUTPUTS, {path.as_posix(): dvc_hash(path) for path in outputs})
+    files.write_json(training / OUTPUTS, {path.as_posix(): dvc_files.md5(path) for path in outputs})
 
 
 def _noted(path: Path) -> set[str]:
@@ -51,12 +37,12 @@ def _in_cache(hashes: Iterable[str]) -> bool:
     return all((cache / md5[:2] / md5[2:]).is_file() for md5 in hashes)
 
 
-def forget() -> list[Path]:
+def prune() -> list[Path]:
     """Remove the checkpoints of every training whose outputs `dvc.lock` records and DVC's cache holds."""
     noted = {path.parent: hashes for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}") if (hashes := _noted(path))}
-    if not noted or not DVC_LOCK.is_file():
+    if not noted or not dvc_files.LOCK.is_file():
         return []
-    recorded = set(re.findall(r"md5: '?([0-9a-f]{32}(?:\.dir)?)", DVC_LOCK.read_text("utf-8")))
+    recorded = dvc_files.hashes(dvc_files.LOCK.read_text("utf-8"))
     gone = [folder for folder, hashes in sorted(noted.items()) if hashes <= recorded and _in_cache(hashes)]
     for folder in gone:
         files.remove(folder)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.common import files
+from stages.common import cli, dvc_files
 from stages.scheduling.schedule import Graph
 
 PIPELINE = "dvc.yaml"
-HEAD = re.compile(r"schema: '2\.0'\nstages:\n(?=  \S)")
 
 
 def open_repository() -> Any:
@@ -25,6 +23,21 @@ def open_repository() -> Any:
     from dvc.repo import Repo
 
     return Repo(_wait_for_lock=True)
+
+
+def cache_folder() -> Path:
+    """The folder of DVC's cache.
+
+    Raises:
+        UserError: if DVC can't read its configuration.
+    """
+    from dvc.exceptions import DvcException
+
+    try:
+        with open_repository() as repo:
+            return Path(repo.cache.local_cache_dir)
+    except DvcException as error:
+        raise cli.UserError(f"DVC: {error}") from None
 
 
 def changed(repo: Any, targets: Sequence[str], with_needs: bool = False) -> set[str]:
@@ -55,24 +68,21 @@ def graph(repo: Any, targets: Sequence[str]) -> Graph:
 
 
 def sort_lock(lock: Path, names: Sequence[str]) -> None:
-    """Put the stages of a `dvc.lock` into an order; those that are not named come last, as they were."""
-    text = lock.read_text("utf-8") if lock.is_file() else ""
-    head = HEAD.match(text)
-    if not head:
-        return
-    entries = re.split(r"^(?=  \S)", text[head.end() :], flags=re.MULTILINE)[1:]
-    places = {name: place for place, name in enumerate(names)}
-    entries.sort(key=lambda entry: places.get(entry.split(":\n", 1)[0].strip(" '\""), len(places)))
-    ordered = head[0] + "".join(entries)
-    if ordered != text:
-        files.write_text(lock, ordered)
+    """Put the stages of a `dvc.lock` into the order in which they are declared; drop what is no longer declared.
+
+    Instances of a declared stage that its matrix does not name now come last, so that a seed or a condition that comes
+    back is not trained again.
+    """
+    stages = {name.split("@")[0] for name in names}
+    recorded = dvc_files.blocks(lock.read_text("utf-8")) if lock.is_file() else {}
+    other = [name for name in recorded if name not in names and name.split("@")[0] in stages]
+    dvc_files.keep_only(lock, [*names, *other])
 
 
 def sort_locks(repo: Any, stages: Collection[str]) -> None:
-    """Let each `dvc.lock` name its stages in the order in which they are declared.
+    """Sort the `dvc.lock` of each file that declares some of these stages; see `sort_lock`.
 
-    DVC adds what it records for the first time at the end, so that otherwise the order would be that in which stages
-    happened to end. (DVC itself, which runs one at a time, takes any order in which each comes after what it needs.)
+    DVC appends a stage that it records for the first time, so the order would otherwise be that in which stages ended.
 
     Args:
         stages: some of those whose records may have changed.
@@ -81,5 +91,4 @@ def sort_locks(repo: Any, stages: Collection[str]) -> None:
 
     for declared in {name.rpartition(":")[0] or PIPELINE for name in stages}:
         with lock_repo(repo):
-            names = [stage.name for stage in repo.stage.collect(declared)]
-            sort_lock(Path(declared).with_suffix(".lock"), names)
+            sort_lock(Path(declared).with_suffix(".lock"), [stage.name for stage in repo.stage.collect(declared)])

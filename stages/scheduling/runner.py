@@ -1,4 +1,4 @@
-"""Runs the stages of a schedule in child processes, as many as fit, and relays what they say."""
+"""Runs the stages of a schedule in child processes, as many as fit, and relays their output."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Runner:
     ) -> None:
         self.schedule, self.limits, self.is_training, self.force = schedule, limits, is_training, force
         self.children: dict[str, Child] = {}
-        self.said: dict[str, list[str]] = {}
+        self.output: dict[str, list[str]] = {}
         self.failures: list[str] = []
         self.trained = 0
         self._selector = selectors.PollSelector()  # epoll would be shared with the children
@@ -109,19 +109,19 @@ class Runner:
             if self.is_training(name) and sum(map(self.is_training, self.children)) >= self.limits.trainings(name):
                 continue
             self.schedule.begin(name)
-            self.said[name] = []
+            self.output[name] = []
             child = Child(name, self.force, captured=self.limits.jobs > 1)
             self.children[name] = child
             self._selector.register(child, selectors.EVENT_READ)
 
     def _listen(self, child: Child) -> None:
-        """Relay what a stage has said, and note if it has ended."""
+        """Relay what a stage has printed, and note if it has ended."""
         for line in child.lines():
             if NEWS.match(line):
                 print(line, flush=True)
             elif line.strip() and not line.startswith(GAVE_UP):
                 print(f"{short_name(child.stage)}: {line}", file=sys.stderr, flush=True)
-            self.said[child.stage] = [*self.said[child.stage], line][-100:]
+            self.output[child.stage] = [*self.output[child.stage], line][-100:]
         if child.ended:
             self._note_end(child)
 
@@ -134,9 +134,9 @@ class Runner:
             self.failures.append(self._failure(name, code))
         elif self.is_training(name):
             self.trained += 1
-            self._tell_trainings()
+            self._report_trainings()
 
-    def _tell_trainings(self) -> None:
+    def _report_trainings(self) -> None:
         known = self.schedule.running | (self.schedule.waiting & self.schedule.changed)
         total = self.trained + sum(map(self.is_training, known))
         if total > 1:
@@ -144,12 +144,12 @@ class Runner:
 
     def _failure(self, name: str, code: int) -> str:
         """What went wrong in a stage, in one line."""
-        lines = [line for line in self.said[name] if line.strip()]
-        told = [ERROR.sub("", line) for line in lines if ERROR.match(line)]
-        told = told or [line.removeprefix(GAVE_UP) for line in lines if line.startswith(GAVE_UP)]
+        lines = [line for line in self.output[name] if line.strip()]
+        reasons = [ERROR.sub("", line) for line in lines if ERROR.match(line)]
+        reasons = reasons or [line.removeprefix(GAVE_UP) for line in lines if line.startswith(GAVE_UP)]
         if code < 0:
-            told.append(f"DVC was ended by {signal.Signals(-code).name}")
-        return f"{short_name(name)} failed: {'; '.join(told or lines[-LAST_LINES:])}"
+            reasons.append(f"DVC was ended by {signal.Signals(-code).name}")
+        return f"{short_name(name)} failed: {'; '.join(reasons or lines[-LAST_LINES:])}"
 
     def _stop_all(self) -> None:
         """Ask what the children run to stop; DVC itself then notes how that ended, and ends."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.common import arithmetic, files
+from stages.common.dvc_files import Entry
 from stages.verification.compare import Difference, in_clone, leaves
-from stages.verification.dvc_files import Entry
 
 
 class Rule(NamedTuple):

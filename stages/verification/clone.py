@@ -1,20 +1,16 @@
-"""The committed state in a folder of its own, where stages are run without any cache."""
+"""A clone of the committed state, in which stages run without any cache."""
 
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.common import cli, files
-from stages.verification.dvc_files import LOCK
+from stages.common.dvc_files import LOCK
 
-STAGE = re.compile(r"^Running stage '(.+)':$")
 LAST_LINES = 12  # of what a command that failed printed
 OWN_CACHE = "[cache]\n    dir = cache\n"  # beside this file, whatever the committed configuration names
 
@@ -37,17 +33,13 @@ def output_of(command: Sequence[str], folder: Path, env: Mapping[str, str] | Non
     """
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        raise failure(" ".join(command), (done.stderr or done.stdout).splitlines())
+        lines = (done.stderr or done.stdout).splitlines()
+        raise cli.UserError(f"could not verify: {' '.join(command)} failed; it printed:", *lines[-LAST_LINES:])
     return done.stdout
 
 
-def failure(what: str, lines: Sequence[str]) -> cli.UserError:
-    """The error that a command failed, with the last lines that it printed."""
-    return cli.UserError(f"could not verify: {what} failed; it printed:", *lines[-LAST_LINES:])
-
-
 class Clone:
-    """A clone of a repository that commands are run in.
+    """A clone of a repository to run commands in.
 
     Args:
         source: the repository.
@@ -68,40 +60,15 @@ class Clone:
         """What a command prints there; see `output_of`."""
         return output_of(command, self.folder, self.env)
 
-    def rebuild(self, targets: Sequence[str] = (), lock: Path = LOCK) -> None:
-        """Make stages and what they need, as if none that `lock` records had ever been made.
+    def rebuild(self, targets: Sequence[str] = ()) -> None:
+        """Make stages and what they need, all if none is named, as if none had ever been made.
 
-        Args:
-            targets: the stages; all of the pipeline, if none is named.
-            lock: the file that is to record them.
+        What they print goes to stderr.
 
         Raises:
-            UserError: if one fails, with what was printed last.
+            UserError: if one fails.
         """
-        files.remove(self.folder / lock)
+        files.remove(self.folder / LOCK)
         command = ["python", "-m", "stages.run", *targets]
-        start, lines = time.monotonic(), []
-        process = subprocess.Popen(
-            command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            encoding="utf-8", errors="replace", start_new_session=True,
-        )  # fmt: skip
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line.rstrip("\n"))
-                if found := STAGE.match(lines[-1]):
-                    print(f"rebuilding, {time.monotonic() - start:.0f} s: {found[1]}", file=sys.stderr, flush=True)
-        except BaseException:
-            end(process)
-            raise
-        if process.wait():
-            raise failure(" ".join(command), lines)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Stop a process and all that it started."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        if subprocess.run(command, cwd=self.folder, env=self.env, stdout=sys.stderr).returncode:
+            raise cli.UserError("could not verify: the rebuild failed; the lines above say why")

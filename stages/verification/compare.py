@@ -1,12 +1,11 @@
-"""Is everything that a rebuild made the committed one, byte for byte? If not, which value differs first?
+"""Compare what a rebuild made with what is committed, byte for byte, and name the first value that differs.
 
-Committed reports lie in the clone, since they are in git. Of data, `dvc.lock` has the hashes; the bytes are looked for
-in the cache of the repository that was cloned, only to say what differs.
+Committed reports lie in the clone, since they are in git. `dvc.lock` has the hashes of data. Their bytes are read from
+the cache of the repository that was cloned, where they are, to say which value differs.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
+import pandas as pd
 from safetensors import deserialize
 
 from goldilocks.softmax.floats import from_bf16_bits
-from stages.model5.recorded import dvc_hash
-from stages.verification.dvc_files import DvcLock, Entry, overlap
+from stages.common.dvc_files import DvcLock, Entry, md5, paths_overlap
 
 ABSENT = "another hash; the committed data is not here"
-UNEQUAL_LENGTH = "number of entries"
 Values = Mapping[str, Sequence[Any] | np.ndarray]
 
 
@@ -58,18 +55,15 @@ def _of_json(contents: bytes) -> Values:
 
 
 def _of_csv(contents: bytes) -> Values:
-    head, *rows = csv.reader(io.StringIO(contents.decode()))
-    return dict(zip(head, zip(*rows, strict=True), strict=True))
+    return {str(name): column.tolist() for name, column in pd.read_csv(io.BytesIO(contents), dtype=str).items()}
 
 
 def _of_table(contents: bytes) -> Values:
-    table = pq.read_table(io.BytesIO(contents))
-    return {name: table.column(name).to_numpy() for name in table.column_names}
+    return {str(name): column.to_numpy() for name, column in pd.read_parquet(io.BytesIO(contents)).items()}
 
 
 def _of_tensors(contents: bytes) -> Values:
-    tensors = deserialize(contents)  # type: ignore[no-untyped-call]
-    return {name: _numbers(of["dtype"], bytes(of["data"])) for name, of in sorted(tensors)}
+    return {name: _numbers(of["dtype"], of["data"]) for name, of in sorted(deserialize(contents))}  # type: ignore[no-untyped-call]
 
 
 def _numbers(dtype: str, data: bytes) -> np.ndarray:
@@ -87,39 +81,35 @@ READERS = {".json": _of_json, ".csv": _of_csv, ".parquet": _of_table, ".safetens
 
 
 def values(name: str, contents: bytes) -> Values:
-    """What a file holds, as named sequences of values; bytes, if its kind is not known or it is not sound."""
+    """The contents of a file as named sequences of values; as bytes if it is damaged or of another kind."""
     try:
         return READERS.get(Path(name).suffix, _of_text)(contents)
-    except Exception:  # of any reader: what is damaged is compared as bytes
+    except Exception:  # whatever a reader raises
         return {"bytes": contents}
 
 
 def first_difference(here: Values, there: Values) -> tuple[str, str, str, str]:
-    """The first value that differs: its name, what it is, what it was, and the difference of numbers."""
+    """The first value that differs: its name, the rebuilt and the committed one, and their difference if numbers."""
     for name in {**there, **here}:
         if name not in there or name not in here:
             return name, *(("–", "present", "") if name in there else ("present", "–", ""))
-        ours, theirs = here[name], there[name]
-        for at, (value, other) in enumerate(zip(ours, theirs, strict=False)):
+        for at, (value, other) in enumerate(zip(here[name], there[name], strict=False)):
             if value != other and (value == value or other == other):  # two NaNs are the same
-                place = name if len(theirs) == 1 else f"{name}[{at}]"
-                return place, *_excerpts(value, other), _by(value, other)
-        if len(ours) != len(theirs):
-            return f"{name}: {UNEQUAL_LENGTH}", str(len(ours)), str(len(theirs)), ""
+                place = name if len(there[name]) == 1 else f"{name}[{at}]"
+                return place, *_excerpts(str(value), str(other)), _distance(value, other)
+        if len(here[name]) != len(there[name]):
+            return f"{name}: number of entries", str(len(here[name])), str(len(there[name])), ""
     return "the same values, stored otherwise", "", "", ""
 
 
-def _excerpts(value: Any, other: Any) -> tuple[str, str]:
-    """Both values; of long texts where they begin to differ."""
-    texts = [str(one.item() if isinstance(one, np.generic) else one) for one in (value, other)]
-    if max(map(len, texts)) <= 40:
-        return texts[0], texts[1]
-    at = next((at for at, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
-    start = max(0, at - 15)
-    return texts[0][start : start + 40], texts[1][start : start + 40]
+def _excerpts(value: str, other: str) -> tuple[str, str]:
+    """Both texts; of long ones where they begin to differ."""
+    same = next((at for at, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), 0)
+    start = max(0, same - 15) if max(len(value), len(other)) > 40 else 0
+    return value[start : start + 40], other[start : start + 40]
 
 
-def _by(value: Any, other: Any) -> str:
+def _distance(value: Any, other: Any) -> str:
     try:
         return f"{abs(float(value) - float(other)):.3g}"
     except (TypeError, ValueError):
@@ -127,58 +117,45 @@ def _by(value: Any, other: Any) -> str:
 
 
 def in_clone(folder: Path, output: str) -> dict[str, File]:
-    """The files of an output as they lie in a clone, by their path in it; an output that is a file has the path `.`."""
+    """The files of an output in a clone, by their path in it; an output that is a file has the path `.`."""
     path = folder / output
     found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return {file.relative_to(path).as_posix(): File(dvc_hash(file), file) for file in found if file.suffix != ".tmp"}
+    return {file.relative_to(path).as_posix(): File(md5(file), file) for file in found if file.suffix != ".tmp"}
 
 
-def in_cache(cache: Path, md5: str) -> dict[str, File]:
+def in_cache(cache: Path, digest: str) -> dict[str, File]:
     """The files of an output in a cache of DVC; none if it is not there, or is damaged."""
-    whole = _object(cache, md5)
-    if not whole.path.is_file() or dvc_hash(whole.path) != md5.removesuffix(".dir"):
+
+    def cached(digest: str) -> File:
+        return File(digest, cache / "files/md5" / digest[:2] / digest[2:])
+
+    whole = cached(digest)
+    if not whole.path.is_file() or md5(whole.path) != digest.removesuffix(".dir"):
         return {}
-    if not md5.endswith(".dir"):
+    if not digest.endswith(".dir"):
         return {".": whole}
-    return {entry["relpath"]: _object(cache, entry["md5"]) for entry in json.loads(whole.path.read_bytes())}
-
-
-def _object(cache: Path, md5: str) -> File:
-    return File(md5, cache / "files/md5" / md5[:2] / md5[2:])
+    return {entry["relpath"]: cached(entry["md5"]) for entry in json.loads(whole.path.read_bytes())}
 
 
 def of_files(entry: Entry, here: Mapping[str, File], there: Mapping[str, File]) -> Difference | None:
     """The first difference between the files of an output, rebuilt and committed; None if there is none."""
-    names = [
-        name for name in sorted({*here, *there})
-        if name not in here or name not in there or here[name].md5 != there[name].md5
-    ]  # fmt: skip
-    if not names:
+    hashes = [{name: file.md5 for name, file in side.items()} for side in (here, there)]
+    first, *more = sorted({name for name, _ in hashes[0].items() ^ hashes[1].items()}) or [""]
+    if not first:
         return None
-    first, stage = names[0], entry.stage
     output = entry.path if first == "." else f"{entry.path}: {first}"
-    if len(names) > 1:
-        output += f" and {len(names) - 1} more"
-    if first not in here:
-        return Difference(output, stage, "not made again")
-    if first not in there:
-        return Difference(output, stage, "not committed")
-    ours, theirs = here[first].path, there[first].path
-    if not theirs.is_file() or dvc_hash(theirs) != there[first].md5:
-        return Difference(output, stage, ABSENT)
+    output += f" and {len(more)} more" if more else ""
+    if first not in here or first not in there:
+        return Difference(output, entry.stage, "not made again" if first in there else "not committed")
+    if not there[first].path.is_file() or md5(there[first].path) != there[first].md5:
+        return Difference(output, entry.stage, ABSENT)
     name = entry.path if first == "." else first
-    return Difference(
-        output, stage, *first_difference(values(name, ours.read_bytes()), values(name, theirs.read_bytes()))
-    )
+    sides = (values(name, side[first].path.read_bytes()) for side in (here, there))
+    return Difference(output, entry.stage, *first_difference(*sides))
 
 
 def of_output(made: Entry, recorded: Entry | None, rebuilt: Path, committed: Path, cache: Path) -> Difference | None:
-    """How an output differs from the committed one, None if it does not; see `of_lock`.
-
-    Args:
-        made: it, with the hash that the rebuild recorded.
-        recorded: it, with the hash that is committed, if there is one.
-    """
+    """The difference of a rebuilt output from the committed one, None if there is none; see `of_lock`."""
     if recorded is None:
         return Difference(made.path, made.stage, "not in the committed dvc.lock")
     here, in_git = in_clone(rebuilt, made.path), in_clone(committed, made.path)
@@ -195,31 +172,29 @@ def of_output(made: Entry, recorded: Entry | None, rebuilt: Path, committed: Pat
 def of_lock(
     lock: Path, rebuilt: Path, committed: Path, cache: Path, whole: bool = False
 ) -> tuple[int, list[Difference]]:
-    """Everything that a rebuilt `dvc.lock` records, held against the committed one.
+    """Compare everything that a rebuilt `dvc.lock` records with the committed one.
 
     Args:
         lock: the file's name in a clone.
-        rebuilt: the clone that it was made in.
-        committed: a clone that nothing was made in.
-        cache: of the repository that was cloned.
+        rebuilt: the clone in which it was made.
+        committed: a clone in which nothing was made.
+        cache: DVC's, of the repository that was cloned.
         whole: everything should have been made again.
 
     Returns:
-        how many outputs were compared; those that differ in the order of the pipeline, then dependencies recorded with
-        another hash, although no output that they are a part of differs.
+        how many outputs were compared; those that differ, in the order of the pipeline, then dependencies with another
+        hash that are no part of an output that differs.
     """
     here, there = DvcLock(rebuilt / lock), DvcLock(committed / lock)
     made, recorded = here.outputs(), there.outputs()
     compared = {path: of_output(out, recorded.get(path), rebuilt, committed, cache) for path, out in made.items()}
     if whole:
-        compared |= {
-            path: Difference(path, out.stage, "not made again") for path, out in recorded.items() if path not in made
-        }
+        missing = (out for path, out in recorded.items() if path not in made)
+        compared |= {out.path: Difference(out.path, out.stage, "not made again") for out in missing}
     found = {path: difference for path, difference in compared.items() if difference}
-    known = set(there.entries("deps"))
-    stray = [
+    other = [
         Difference(entry.path, entry.stage, "the committed dvc.lock has another hash of this dependency")
         for entry in here.entries("deps")
-        if entry not in known and not any(overlap(entry.path, path) for path in found)
+        if entry not in set(there.entries("deps")) and not any(paths_overlap(entry.path, path) for path in found)
     ]
-    return len(compared), [*found.values(), *stray]
+    return len(compared), [*found.values(), *other]

@@ -13,8 +13,8 @@ from typing import Any
 
 from stages.check import BUILT_ON
 from stages.common import sealed
+from stages.common.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
 from stages.verification.clone import Clone
-from stages.verification.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
 
 REPORTS = Path("reports")
 NOT_IN_GIT = {"deleted", "not in cache"}

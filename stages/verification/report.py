@@ -1,4 +1,4 @@
-"""The result of a verification for people: a table of what differs, and what it comes to."""
+"""The result of a verification for people: a table of what differs, and a verdict."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ class Result:
     unpromised: list[str]
     """Why the same bytes are not promised, so that only metrics were compared; empty if they are."""
     problems: list[str]
-    """What does not belong together, as hashes alone tell."""
+    """What does not belong together, according to hashes."""
     compared: int = 0
     """Outputs, or metrics where bytes are not promised; 0 if nothing was made again."""
     differences: list[Difference] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong."""
         return not self.problems and not self.differences
 
 
+def count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
+
+
 def verdict(result: Result) -> str:
-    """What it comes to, in one line."""
-    what = "metrics" if result.unpromised else "outputs"
-    if result.sound:
-        if not result.compared:
-            found = "what is committed belongs together; nothing was made again"
-        elif result.unpromised:
-            found = f"the {result.compared} metrics that were made again fit, by the weaker check"
-        else:
-            found = f"all {result.compared} outputs that were made again are the same bytes"
-        return f"verified: commit {result.commit[:12]}: {found}"
-    parts = []
-    if result.problems:
-        one = len(result.problems) == 1
-        parts.append("1 thing that does" if one else f"{len(result.problems)} things that do")
-        parts[-1] += " not belong together"
-    if result.differences:
-        count = len(result.differences)
-        parts.append(f"{count} difference{'s' * (count > 1)} in {result.compared} {what}")
-    return f"NOT verified: commit {result.commit[:12]}: {', and '.join(parts)}"
+    """The result in one line."""
+    if result.sound and not result.compared:
+        found = "what is committed belongs together; nothing was made again"
+    elif result.sound and result.unpromised:
+        found = f"the {result.compared} metrics that were made again fit, by the weaker check"
+    elif result.sound:
+        found = f"all {result.compared} outputs that were made again are the same bytes"
+    else:
+        parts = []
+        if result.problems:
+            parts.append(count(len(result.problems), "thing that does", "things that do") + " not belong together")
+        if result.differences:
+            found = count(len(result.differences), "difference", "differences")
+            parts.append(f"{found} in {result.compared} {'metrics' if result.unpromised else 'outputs'}")
+        found = ", and ".join(parts)
+    return f"{'' if result.sound else 'NOT '}verified: commit {result.commit[:12]}: {found}"
 
 
 def body(result: Result) -> list[str]:
@@ -69,8 +69,8 @@ def body(result: Result) -> list[str]:
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of a Markdown table, its columns aligned."""
     cells = [[_escaped(cell) for cell in row] for row in rows]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    return [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells]
 
 
 def _escaped(cell: str) -> str:
