@@ -19,8 +19,10 @@ from typing import Any
 
 from stages.common import cli, files, machine, params, sealed
 from stages.survey.client import Client
+from stages.survey.extract import fingerprint
+from stages.survey.locate import is_local
 from stages.survey.ranges import Tally
-from stages.survey.visit import fingerprint, is_local, visit
+from stages.survey.visit import load
 
 REPORTS = Path("reports")
 KEPT = ("metrics", "plots", "figures", "index.html")
@@ -41,7 +43,7 @@ def local_paths(inputs: Mapping[str, Any]) -> dict[str, str]:
         found[str(inputs["source"])] = named_by_content(PROVENANCE)
     for argument in inputs["checkpoints"]:
         if is_local(argument):
-            found[str(argument)] = f"sha256:{fingerprint(visit(argument, Client(Tally())))}"
+            found[str(argument)] = f"sha256:{fingerprint(load(argument, Client(Tally())))}"
     return found
 
 

@@ -10,7 +10,7 @@ from stages.survey import client as requests
 from stages.survey.client import Client, redacted
 from stages.survey.extract import extract
 from stages.survey.http import HttpFile
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Span, Tally
 
 URL = "https://host/model.safetensors"
@@ -64,7 +64,7 @@ def test_redirects_are_followed_with_care():
     refused(redirect("http://host/model"), f"{URL}: redirects to http:, which is not followed")
     refused(redirect("https://me:secret@host/x"), f"{URL}: redirects to an address with a password")
     asked = refused(lambda request: redirect(f"{request.url}x")(request), f"{URL}: redirects in circles")
-    assert len(asked) <= requests.MOST_REDIRECTS + 1
+    assert len(asked) <= requests.MAX_REDIRECTS + 1
 
 
 def test_an_answer_that_is_compressed_is_refused():
@@ -145,6 +145,6 @@ def test_nothing_of_a_checkpoint_is_asked_twice():
         return part(request) if request.url.path.endswith("model.safetensors") else response(404)
 
     client, asked = playing(answer)
-    assert len(extract(locate(URL, client)).tensors) == 10
+    assert len(extract(resolve(URL, client)).tensors) == 10
     keys = [(str(request.url), request.headers.get("Range")) for request in asked]
     assert len(keys) == len(set(keys))

@@ -16,7 +16,7 @@ from test_inputs import gpt2_tensors
 from stages.common.cli import UserError
 from stages.survey.client import Client
 from stages.survey.extract import extract, open_shard
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 INDEX = "model.safetensors.index.json"
@@ -44,7 +44,7 @@ def written(folder, files):
 
 
 def survey(where):
-    return extract(locate(str(where), Client(Tally())))
+    return extract(resolve(str(where), Client(Tally())))
 
 
 def same_or_refused(folder):
@@ -172,14 +172,14 @@ def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("stages.survey.extract.MOST", 200)
     with pytest.raises(UserError, match="its norms have 224 bytes, more than the 200 that are read"):
         survey(folder)
-    monkeypatch.setattr("stages.survey.folders.LARGEST_TEXT", 20)
+    monkeypatch.setattr("stages.survey.folders.MAX_TEXT", 20)
     with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
         survey(folder)
 
 
 def test_of_shards_only_what_is_needed_is_remembered(tmp_path):
     folder = written(tmp_path / "m", checkpoint())
-    file = open_shard(locate(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
+    file = open_shard(resolve(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
     assert set(file.places) == {"h.0.ln_1.bias"}
 
 

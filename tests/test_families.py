@@ -15,7 +15,7 @@ from stages.common.cli import UserError
 from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.families import FAMILIES, Norm, choose
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 WIDTH = 4
@@ -38,7 +38,7 @@ def model(folder, norms, beta, others=(), config=None, old=False):
 
 
 def survey(where):
-    return extract(locate(str(where), Client(Tally())))
+    return extract(resolve(str(where), Client(Tally())))
 
 
 def config_of(family):
@@ -190,7 +190,7 @@ def test_a_real_checkpoint_that_others_made(tmp_path):
         archive.extractall(tmp_path)
     (folder,) = (path.parent for path in tmp_path.rglob("model.safetensors"))
     client = Client(Tally())
-    found = extract(locate(str(folder), client))
+    found = extract(resolve(str(folder), client))
     assert (found.family, found.notes, found.unrecognised) == ("BERT", [], [])
     assert len(found.tensors) == 2 * 13
     with safe_open(folder / "model.safetensors", "numpy") as reference:

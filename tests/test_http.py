@@ -24,9 +24,8 @@ from stages.common.cli import UserError
 from stages.survey import client as requests
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import origin, resolve
 from stages.survey.ranges import HEAD, Span, Tally, merged
-from stages.survey.visit import origin
 
 REPOSITORY = "someone/tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -47,7 +46,7 @@ def server(monkeypatch):
 
 def survey(server, client=None, name="model.safetensors"):
     client = client or Client(Tally(), timeout=1.0, retries=2)
-    return extract(locate(f"{server.address}{PLAIN}/{name}", client)), client.tally
+    return extract(resolve(f"{server.address}{PLAIN}/{name}", client)), client.tally
 
 
 def assert_complete(found):
@@ -217,7 +216,7 @@ def test_a_store_that_lists_nothing_may_hold_shards(server):
 def test_a_proxy_is_used_where_the_environment_names_one(server, monkeypatch):
     monkeypatch.setenv("http_proxy", server.address)
     client = Client(Tally(), 1.0, 0)
-    assert_complete(extract(locate(f"http://nowhere.invalid{PLAIN}/model.safetensors", client)))
+    assert_complete(extract(resolve(f"http://nowhere.invalid{PLAIN}/model.safetensors", client)))
     assert {path.split("/")[2] for _, path, _ in server.requests} == {"nowhere.invalid"}
 
 
