@@ -111,6 +111,9 @@ class Handler(BaseHTTPRequestHandler):
         if hub.faults.get("signed") and not (plain and plain[2]):
             self.respond(403, b"no signature", {}, body)
             return
+        if name not in hub.files and hub.faults.get("a page for all"):
+            self.respond(200, b"\n<!DOCTYPE html><title>not found</title>", {"Content-Type": "text/html"}, body)
+            return
         if name not in hub.files:
             self.respond(403 if hub.faults.get("nothing listed") else 404, b"", {"X-Error-Code": "EntryNotFound"}, body)
             return

@@ -57,6 +57,10 @@ SPOILT = {
         ["corpus.txt: no such file", "corpus.txt: neither a file nor a folder"],
     ),
     "a pipe beside them": (lambda source: os.mkfifo(source / "gpt2" / "config.json"), ["config.json: neither a file"]),
+    "a Git LFS pointer for the text": (
+        lambda source: (source / "corpus.txt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        ["corpus.txt: a Git LFS pointer in place of the file; fetch it with git lfs pull"],
+    ),
     "nothing": (lambda source: shutil.rmtree(source), ["nor an existing directory"]),
     "nothing in it": (
         lambda source: [shutil.rmtree(source), source.mkdir()],

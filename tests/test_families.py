@@ -87,6 +87,31 @@ def test_a_family_by_its_names(tmp_path, family):
     assert any("Gemma 1-3 and others" in note for note in found.notes) == gemma_like
 
 
+WRAPPED = {
+    "compiled": "_orig_mod.{}",
+    "distributed": "module.{}",
+    "Lightning": "_forward_module.{}",
+    "compiled and distributed": "module._orig_mod.{}",
+    "held twice": "model.model.{}",
+    "every part": "_fsdp_wrapped_module.{}",
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("family", ["GPT-2", "BERT", "Llama", "T5"])
+def test_names_that_a_wrapper_changed_mean_the_same(tmp_path, family, wrapper):
+    _, beta, template, _ = CASES[family]
+    norms = {wrapper.format(name): place for name, place in numbered(template).items()}
+    if wrapper.startswith("_fsdp"):
+        norms = {name.replace(".0.", ".0._checkpoint_wrapped_module."): place for name, place in norms.items()}
+    expected = model(tmp_path / "m", norms, beta)
+    found = survey(tmp_path / "m")
+    assert (found.family, found.unrecognised) == (family, [])
+    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
+        name: norm for name, (norm, _) in expected.items()
+    }
+
+
 def test_the_order_is_that_of_the_data():
     _, _, template, _ = CASES["T5"]
     norms = choose([f"{name}.weight" for name in numbered(template)], {"model_type": "t5"}).norms.values()

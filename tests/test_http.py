@@ -251,6 +251,19 @@ def test_a_config_that_may_not_be_seen_is_done_without(server):
         survey(server)
 
 
+def test_a_web_page_in_place_of_a_file_is_no_file(server):
+    server.faults["a page for all"] = 10**6
+    del server.files["config.json"]
+    page = "config.json: the server sends a web page in place of the file; going on without it"
+    found, _ = survey(server)
+    assert_complete(found)
+    assert found.notes == [f"{server.address}{PLAIN}/{page}", "no config.json; read by its names, as GPT-2"]
+    shards(server)
+    assert_complete(survey(server, name="")[0])
+    with pytest.raises(UserError, match=r"other\.safetensors: the server sends a web page in place of the file"):
+        survey(server, name="other.safetensors")
+
+
 def shards(server, index=None):
     names = sorted(TENSORS)
     parts = {"model-1.safetensors": names[:8], "model-2.safetensors": names[8:]}
