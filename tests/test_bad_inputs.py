@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_client import playing, response
+from test_client import playing
 from test_inputs import TEXT, local_source, point_at
 
 from stages import check
@@ -256,10 +256,3 @@ def test_an_answer_of_a_byte_a_second_is_given_up_in_time(monkeypatch, ask, stat
     with pytest.raises((UserError, requests.TransientError), match=r"only [0-9]+ bytes in 3[0-9] s"):
         ask(client)
     assert client.tally.bytes < min(most, 100)
-
-
-def test_an_answer_that_is_none_is_no_text():
-    for status in (206, 416, 500):
-        client, _ = playing(lambda _, status=status: response(status, b"x"))
-        with pytest.raises(UserError):
-            client.text(URL)

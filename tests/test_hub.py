@@ -79,10 +79,8 @@ def test_a_busy_server_and_a_cut_connection_are_tried_again(project, server):
 
 FAULTS = {
     "503": "503",
-    "cut": "peer closed connection",
     "other bytes": "has another hash than the hub lists",
     "other commit": "the hub answered for commit ffff",
-    "ranges ignored": "ignores ranges",
 }
 
 
