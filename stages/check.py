@@ -185,9 +185,10 @@ def note_local(checkpoints: list[str]) -> None:
     found = []
     if checkpoints:
         from stages.survey.client import Client
-        from stages.survey.extract import extract, fingerprint
+        from stages.survey.extract import extract
         from stages.survey.locate import is_local, resolve
         from stages.survey.ranges import Tally
+        from stages.survey.visit import fingerprint
 
         local = [argument for argument in checkpoints if is_local(argument)]
         found = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]

@@ -19,10 +19,9 @@ from typing import Any
 
 from stages.common import cli, files, machine, params, sealed
 from stages.survey.client import Client
-from stages.survey.extract import fingerprint
 from stages.survey.locate import is_local
 from stages.survey.ranges import Tally
-from stages.survey.visit import load
+from stages.survey.visit import fingerprint, load
 
 REPORTS = Path("reports")
 KEPT = ("metrics", "plots", "figures", "index.html")

@@ -18,9 +18,10 @@ from stages.common import files, tables
 from stages.common.cli import UserError
 from stages.survey import gpt2, summary
 from stages.survey.client import Client
-from stages.survey.extract import extract, fingerprint
+from stages.survey.extract import extract
 from stages.survey.locate import resolve
 from stages.survey.ranges import Span, Tally
+from stages.survey.visit import fingerprint
 
 THRESHOLDS = (0.2, 0.4, 0.1)
 

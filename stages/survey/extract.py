@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
@@ -261,11 +260,3 @@ def _read(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
             which = bisect_right(starts, place.start) - 1
             found[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
     return found
-
-
-def fingerprint(extraction: Extraction) -> str:
-    """The SHA-256 of everything that was extracted."""
-    digest = hashlib.sha256(f"{extraction.family} {extraction.config}".encode())
-    for tensor in extraction.tensors:
-        digest.update(f"{tensor.name} {tensor.norm} {tensor.stored}".encode() + tensor.raw.tobytes())
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 
 import numpy as np
@@ -27,3 +28,11 @@ def load(argument: str, client: Client) -> Extraction:
     for note in notes:
         print(plain(f"{found.model}: {note}"), file=sys.stderr)
     return found
+
+
+def fingerprint(extraction: Extraction) -> str:
+    """The SHA-256 of everything that was extracted."""
+    digest = hashlib.sha256(f"{extraction.family} {extraction.config}".encode())
+    for tensor in extraction.tensors:
+        digest.update(f"{tensor.name} {tensor.norm} {tensor.stored}".encode() + tensor.raw.tobytes())
+    return digest.hexdigest()
