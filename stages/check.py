@@ -91,8 +91,7 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
         else:
             yield from (f"inputs.source = {source!r}: {problem}" for problem in directory.problems(where))
     if settings.checkpoints:
-        from stages.survey.locate import is_elsewhere
-        from stages.survey.visit import is_local
+        from stages.survey.locate import is_elsewhere, is_local
     for argument in settings.checkpoints:
         if not is_local(argument) and not is_elsewhere(argument):
             yield f"inputs.checkpoints: {argument!r}: no such file or folder, and no address or repository's name"
@@ -181,12 +180,12 @@ def note_local(checkpoints: list[str]) -> None:
     if checkpoints:
         from stages.survey.client import Client
         from stages.survey.extract import extract
-        from stages.survey.locate import locate
+        from stages.survey.locate import is_local, resolve
         from stages.survey.ranges import Tally
-        from stages.survey.visit import fingerprint, is_local
+        from stages.survey.visit import fingerprint
 
         local = [argument for argument in checkpoints if is_local(argument)]
-        found = [fingerprint(extract(locate(argument, Client(Tally())))) for argument in local]
+        found = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
     write_if_changed(LOCAL, json.dumps(found, indent=2) + "\n")
 
 

@@ -19,8 +19,9 @@ from stages.common import bpe, cli, files, params
 from stages.config.inputs import Run, Settings
 from stages.sources import directory, embedded, hub, layout
 from stages.survey.client import Client
+from stages.survey.locate import origin
 from stages.survey.ranges import Tally
-from stages.survey.visit import origin, visit
+from stages.survey.visit import load
 
 OUTPUT = files.DATA / "inputs"
 MODEL5 = "model5"  # what `layernorm` calls its own
@@ -51,7 +52,7 @@ def bring(folder: Path, arguments: list[str], client: Client) -> list[layout.Ori
     """
     origins = []
     for argument in arguments:
-        found = visit(argument, client)
+        found = load(argument, client)
         if found.model == MODEL5 or (folder / layout.CHECKPOINTS / found.model).exists():
             raise cli.UserError(f"inputs.checkpoints: {argument}: a second {found.model}; write NAME={argument}")
         if is_ignored(found.model):

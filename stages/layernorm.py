@@ -36,7 +36,7 @@ from stages.survey.client import Client
 from stages.survey.extract import Extraction
 from stages.survey.ranges import Tally
 from stages.survey.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
-from stages.survey.visit import progress, visit
+from stages.survey.visit import load
 
 OUTPUT = files.DATA / "layernorm.parquet"
 CHECKPOINTS = files.DATA / "inputs" / "checkpoints"
@@ -70,7 +70,7 @@ def survey(arguments: Iterable[str], client: Client) -> list[Extraction]:
     Raises:
         UserError: if one can't be read, or two have one name.
     """
-    found = [visit(argument, client) for argument in arguments]
+    found = [load(argument, client) for argument in arguments]
     names = [one.model for one in found]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise cli.UserError(f"{', '.join(repeated)}: the name of more than one checkpoint; write NAME=WHERE")
@@ -141,10 +141,10 @@ def main() -> None:
         stage(arguments.checkpoint)
         return
     tally = Tally()
-    client = Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6), progress)
+    client = Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
     found = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
-    told = [summary.told(one, *thresholds) for one in found]
+    told = [summary.to_dict(one, *thresholds) for one in found]
     if arguments.out:
         from stages.common import tables
 

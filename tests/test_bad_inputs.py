@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_client import playing, response
+from test_client import playing
 from test_inputs import TEXT, local_source, point_at
 
 from stages import check
@@ -57,6 +57,10 @@ SPOILT = {
         ["corpus.txt: no such file", "corpus.txt: neither a file nor a folder"],
     ),
     "a pipe beside them": (lambda source: os.mkfifo(source / "gpt2" / "config.json"), ["config.json: neither a file"]),
+    "a Git LFS pointer for the text": (
+        lambda source: (source / "corpus.txt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        ["corpus.txt: a Git LFS pointer in place of the file; fetch it with git lfs pull"],
+    ),
     "nothing": (lambda source: shutil.rmtree(source), ["nor an existing directory"]),
     "nothing in it": (
         lambda source: [shutil.rmtree(source), source.mkdir()],
@@ -227,9 +231,9 @@ def whole_file(client):
 
 
 WAYS = {
-    "a text": (lambda client: client.text(URL), 200, requests.LARGEST_TEXT),
+    "a text": (lambda client: client.text(URL), 200, requests.MAX_TEXT),
     "a whole file": (whole_file, 200, 10_000),
-    "a part": (lambda client: HttpFile(URL, client)._attempt(Span(0, 99), lambda _: None), 206, 99),
+    "a part": (lambda client: HttpFile(URL, client)._request(Span(0, 99)), 206, 99),
 }
 
 
@@ -252,10 +256,3 @@ def test_an_answer_of_a_byte_a_second_is_given_up_in_time(monkeypatch, ask, stat
     with pytest.raises((UserError, requests.TransientError), match=r"only [0-9]+ bytes in 3[0-9] s"):
         ask(client)
     assert client.tally.bytes < min(most, 100)
-
-
-def test_an_answer_that_is_none_is_no_text():
-    for status in (206, 416, 500):
-        client, _ = playing(lambda _, status=status: response(status, b"x"))
-        with pytest.raises(UserError):
-            client.text(URL)

@@ -1,16 +1,22 @@
 """Single answers of web servers, played to the client without a network."""
 
+import signal
+import subprocess
+import sys
+import time
+
 import httpx2
 import pytest
+from conftest import ROOT
 from safetensors.numpy import save
 from test_inputs import gpt2_tensors
 
 from stages.common.cli import UserError
 from stages.survey import client as requests
-from stages.survey.client import Client, redacted
+from stages.survey.client import AT_ONCE, Client, concurrent_map, redacted
 from stages.survey.extract import extract
 from stages.survey.http import HttpFile
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Span, Tally
 
 URL = "https://host/model.safetensors"
@@ -62,9 +68,10 @@ def test_a_good_answer_is_taken():
 
 def test_redirects_are_followed_with_care():
     refused(redirect("http://host/model"), f"{URL}: redirects to http:, which is not followed")
+    refused(redirect("ftp://host/model"), f"{URL}: redirects to ftp:, which is not followed")
     refused(redirect("https://me:secret@host/x"), f"{URL}: redirects to an address with a password")
     asked = refused(lambda request: redirect(f"{request.url}x")(request), f"{URL}: redirects in circles")
-    assert len(asked) <= requests.MOST_REDIRECTS + 1
+    assert len(asked) <= requests.MAX_REDIRECTS + 1
 
 
 def test_an_answer_that_is_compressed_is_refused():
@@ -145,6 +152,33 @@ def test_nothing_of_a_checkpoint_is_asked_twice():
         return part(request) if request.url.path.endswith("model.safetensors") else response(404)
 
     client, asked = playing(answer)
-    assert len(extract(locate(URL, client)).tensors) == 10
+    assert len(extract(resolve(URL, client)).tensors) == 10
     keys = [(str(request.url), request.headers.get("Range")) for request in asked]
     assert len(keys) == len(set(keys))
+
+
+def test_what_fails_begins_nothing_more():
+    begun = []
+
+    def work(n):
+        begun.append(n)
+        if n == 0:
+            raise UserError("no")
+        time.sleep(0.02)
+
+    with pytest.raises(UserError, match="no"):
+        concurrent_map(work, range(100))
+    time.sleep(0.3)
+    assert len(begun) <= 3 * AT_ONCE
+
+
+def test_an_interrupt_ends_it_at_once():
+    code = "import time; from stages.common import cli; from stages.survey.client import concurrent_map;"
+    code += "print(1, flush=True); cli.run(lambda: concurrent_map(lambda n: time.sleep(60), range(3)))"
+    command = [sys.executable, "-c", code]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.stdout.readline()
+    time.sleep(0.5)
+    started.send_signal(signal.SIGINT)
+    assert started.communicate(timeout=20)[1] == "interrupted\n"
+    assert started.returncode == 130

@@ -23,7 +23,7 @@ from stages.drawing import norms, style
 from stages.sources import layout
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 INJECTED = [
@@ -42,7 +42,7 @@ def test_a_name_that_a_user_gives_is_no_path(tmp_path, name):
     save_file(gpt2_tensors(), tmp_path / "m.safetensors")
     argument = f"{name}={tmp_path}/m.safetensors"
     with pytest.raises(UserError, match=r"no name for a checkpoint|no such file or folder"):
-        extract(locate(argument, client()))
+        extract(resolve(argument, client()))
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_an_index_leads_nowhere_else(tmp_path, file):
     index = {"weight_map": dict.fromkeys(gpt2_tensors(), file)}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=r"points to .*(outside of its folder|no safetensors file)"):
-        extract(locate(str(folder), client()))
+        extract(resolve(str(folder), client()))
 
 
 def test_an_index_of_more_files_than_any_model_has_is_refused(tmp_path):
     index = {"weight_map": {f"h.{i}.ln_1.weight": f"{i}.safetensors" for i in range(5000)}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="points to 5,000 files, more than the 4,096 allowed"):
-        extract(locate(str(tmp_path), client()))
+        extract(resolve(str(tmp_path), client()))
 
 
 def test_names_of_tensors_are_told_in_one_line_that_a_terminal_does_not_obey(tmp_path):

@@ -16,7 +16,7 @@ from test_inputs import gpt2_tensors
 from stages.common.cli import UserError
 from stages.survey.client import Client
 from stages.survey.extract import extract, open_shard
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 INDEX = "model.safetensors.index.json"
@@ -44,7 +44,7 @@ def written(folder, files):
 
 
 def survey(where):
-    return extract(locate(str(where), Client(Tally())))
+    return extract(resolve(str(where), Client(Tally())))
 
 
 def same_or_refused(folder):
@@ -172,14 +172,14 @@ def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("stages.survey.extract.MOST", 200)
     with pytest.raises(UserError, match="its norms have 224 bytes, more than the 200 that are read"):
         survey(folder)
-    monkeypatch.setattr("stages.survey.folders.LARGEST_TEXT", 20)
+    monkeypatch.setattr("stages.survey.folders.MAX_TEXT", 20)
     with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
         survey(folder)
 
 
 def test_of_shards_only_what_is_needed_is_remembered(tmp_path):
     folder = written(tmp_path / "m", checkpoint())
-    file = open_shard(locate(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
+    file = open_shard(resolve(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
     assert set(file.places) == {"h.0.ln_1.bias"}
 
 
@@ -187,3 +187,66 @@ def test_values_that_are_not_finite_are_kept(tmp_path):
     values = np.array([1e300, np.nan, -np.inf, 0.5])
     save_file({"ln_f.weight": values}, tmp_path / "x.safetensors")
     np.testing.assert_array_equal(survey(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n"
+
+
+@pytest.mark.parametrize("name", checkpoint())
+def test_a_git_lfs_pointer_is_told(tmp_path, name):
+    folder = written(tmp_path / "m", checkpoint() | {name: POINTER})
+    with pytest.raises(UserError) as raised:
+        survey(folder)
+    assert str(raised.value) == f"{folder / name}: a Git LFS pointer in place of the file; fetch it with git lfs pull"
+
+
+def shards(folder, numbers, config=None):
+    """Write shards of a model of four blocks, two of them in the first of three shards, the last norm in the third."""
+    tensors, parts = gpt2_tensors(blocks=4), {1: ("h.0.", "h.1."), 2: ("h.2.", "h.3.ln_1"), 3: ("h.3.ln_2", "ln_f")}
+    files = {
+        f"model-{n:05}-of-00003.safetensors": save(
+            {name: tensors[name] for name in tensors if name.startswith(parts[n])}
+        )
+        for n in numbers
+    }
+    return written(folder, files | ({"config.json": json.dumps(config).encode()} if config else {}))
+
+
+OF_FOUR = {"model_type": "gpt2", "n_layer": 4}
+SHARDS = {
+    "all": ([1, 2, 3], None, "3 of 3 shards, and no index"),
+    "the first": ([1], OF_FOUR, "1 of 3 shards, and no index; not in it: blocks 2-3, the final norm"),
+    "the second": ([2], OF_FOUR, "1 of 3 shards, and no index; not in it: blocks 0-1, 3, the final norm"),
+    "all but one": ([1, 3], OF_FOUR, "2 of 3 shards, and no index; not in them: blocks 2-3"),
+    "unknown depth": (
+        [1], None, "1 of 3 shards, and no index; not in it: any after block 1, the final norm",
+    ),
+    "depth of a part": (
+        [1], {"model_type": "gpt2", "text_config": {"num_hidden_layers": 3}},
+        "1 of 3 shards, and no index; not in it: block 2, the final norm",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("numbers", "config", "said"), SHARDS.values(), ids=SHARDS)
+def test_of_shards_without_an_index_it_is_told_what_is_missing(tmp_path, numbers, config, said):
+    folder = shards(tmp_path / "m", numbers, config)
+    found = survey(folder)
+    assert said in found.notes
+    if numbers == [1, 2, 3]:
+        assert len(found.tensors) == 4 * 4 + 2
+    if len(numbers) == 1:
+        assert said in survey(next(folder.glob("*.safetensors"))).notes, "named alone too"
+
+
+def test_shards_that_hold_no_norm_or_one_twice_are_refused(tmp_path):
+    folder = shards(tmp_path / "m", [1, 2])
+    (folder / "model-00003-of-00003.safetensors").write_bytes(
+        (folder / "model-00001-of-00003.safetensors").read_bytes()
+    )
+    with pytest.raises(UserError, match=r"h\.0\.\S+ is in model-00001\S+ and in model-00003"):
+        survey(folder)
+    alone = tmp_path / "model-00002-of-00003.safetensors"
+    save_file({"lm_head.weight": np.ones((2, 2), np.float32)}, alone)
+    with pytest.raises(UserError, match="no norm of any known family in 1 of its 3 shards"):
+        survey(alone)

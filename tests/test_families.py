@@ -15,7 +15,7 @@ from stages.common.cli import UserError
 from stages.survey.client import Client
 from stages.survey.extract import extract
 from stages.survey.families import FAMILIES, Norm, choose
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 WIDTH = 4
@@ -38,7 +38,7 @@ def model(folder, norms, beta, others=(), config=None, old=False):
 
 
 def survey(where):
-    return extract(locate(str(where), Client(Tally())))
+    return extract(resolve(str(where), Client(Tally())))
 
 
 def config_of(family):
@@ -85,6 +85,31 @@ def test_a_family_by_its_names(tmp_path, family):
         np.testing.assert_array_equal(tensor.values, expected[tensor.name][1], "γ as stored")
     gemma_like = called in ("Llama", "Qwen 3", "Gemma 2", "Gemma 3")
     assert any("Gemma 1-3 and others" in note for note in found.notes) == gemma_like
+
+
+WRAPPED = {
+    "compiled": "_orig_mod.{}",
+    "distributed": "module.{}",
+    "Lightning": "_forward_module.{}",
+    "compiled and distributed": "module._orig_mod.{}",
+    "held twice": "model.model.{}",
+    "every part": "_fsdp_wrapped_module.{}",
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("family", ["GPT-2", "BERT", "Llama", "T5"])
+def test_names_that_a_wrapper_changed_mean_the_same(tmp_path, family, wrapper):
+    _, beta, template, _ = CASES[family]
+    norms = {wrapper.format(name): place for name, place in numbered(template).items()}
+    if wrapper.startswith("_fsdp"):
+        norms = {name.replace(".0.", ".0._checkpoint_wrapped_module."): place for name, place in norms.items()}
+    expected = model(tmp_path / "m", norms, beta)
+    found = survey(tmp_path / "m")
+    assert (found.family, found.unrecognised) == (family, [])
+    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
+        name: norm for name, (norm, _) in expected.items()
+    }
 
 
 def test_the_order_is_that_of_the_data():
@@ -190,7 +215,7 @@ def test_a_real_checkpoint_that_others_made(tmp_path):
         archive.extractall(tmp_path)
     (folder,) = (path.parent for path in tmp_path.rglob("model.safetensors"))
     client = Client(Tally())
-    found = extract(locate(str(folder), client))
+    found = extract(resolve(str(folder), client))
     assert (found.family, found.notes, found.unrecognised) == ("BERT", [], [])
     assert len(found.tensors) == 2 * 13
     with safe_open(folder / "model.safetensors", "numpy") as reference:

@@ -52,6 +52,10 @@ def test_every_tensor_is_where_the_library_put_it(metadata):
         assert contents[place.start : place.stop] == array.tobytes()
 
 
+def nested(depth):
+    return [nested(depth - 1)] if depth else []
+
+
 EMPTY = json.dumps(entry(shape=(0,), offsets=(0, 0))).encode()
 REFUSED = {
     "no bytes": (b"", "it has 0 bytes"),
@@ -75,12 +79,15 @@ REFUSED = {
     "half a note": (pack(b'{"__metadata__": {"a": "\\udc00"}}'), "half a character"),
     "half a character": (pack(b'{"\\ud800": {"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'), "half a character"),
     "no mapping": (pack({"a": [1]}), "the entry of 'a' is not dtype, shape and data_offsets"),
-    "one key more": (pack({"a": entry() | {"x": 1}}, bytes(8)), "the entry of 'a' is not"),
+    "a key too few": (pack({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "the entry of 'a' is not"),
+    "a further key nested too deep": (pack({"a": entry() | {"x": nested(120)}}, bytes(8)), "nested too deep"),
+    "a further key out of range": (pack(b'{"a": {"x": 1e999}}'), "the number 1e999, which is out of range"),
+    "half a character in a further key": (pack(b'{"a": %s}' % EMPTY.replace(b"}", b',"x": "\\udc00"}')), "half a char"),
     "metadata": (pack({"__metadata__": {"a": 1}}), "__metadata__ is not a mapping from names to texts (see 'a')"),
     "metadata that is a list": (pack({"__metadata__": []}), "__metadata__ is not a mapping"),
     "unknown type": (pack({"a": entry("F33")}, bytes(8)), "'a' is of the unknown type 'F33'"),
-    "fraction": (pack(b'{"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}}', bytes(8)), "the number 2.0"),
-    "negative": (pack({"a": entry(shape=(-2,))}, bytes(8)), "the number -2"),
+    "fraction": (pack(b'{"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}}', bytes(8)), "an axis of 'a' is 2.0"),
+    "negative": (pack({"a": entry(shape=(-2,))}, bytes(8)), "an axis of 'a' is -2"),
     "true": (pack({"a": entry(shape=(True, 2))}, bytes(8)), "an axis of 'a' is True"),
     "not a number": (pack(b'{"a": {"shape": [NaN]}}'), "the number NaN"),
     "a very long number": (pack(b'{"a": {"shape": [' + b"9" * 4000 + b"]}}"), "the number 999"),
@@ -103,6 +110,19 @@ def test_what_is_wrong_is_told(contents, said):
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 200
+
+
+ACCEPTED = {
+    "metadata that is null": {"__metadata__": None},
+    "no metadata": {},
+    "a further key": {"a": entry() | {"x": 1}},
+    "further keys": {"a": entry() | {"x": [{"y": ["}", -1.5, None]}], "z": nested(50)}},
+}
+
+
+@pytest.mark.parametrize("entries", ACCEPTED.values(), ids=ACCEPTED)
+def test_what_the_reference_reader_accepts_is_accepted(entries):
+    assert same_or_refused(pack({"a": entry()} | entries, bytes(8)))
 
 
 def test_a_header_larger_than_the_format_allows_is_refused_unread():

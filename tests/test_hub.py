@@ -12,7 +12,7 @@ from stages.sources import embedded, hub
 from stages.survey import client as requests
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Span, Tally
 
 REPOSITORY = "openai-community/gpt2"
@@ -79,10 +79,8 @@ def test_a_busy_server_and_a_cut_connection_are_tried_again(project, server):
 
 FAULTS = {
     "503": "503",
-    "cut": "peer closed connection",
     "other bytes": "has another hash than the hub lists",
     "other commit": "the hub answered for commit ffff",
-    "ranges ignored": "ignores ranges",
 }
 
 
@@ -137,7 +135,7 @@ URL_TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
 
 def survey(where, retries=1):
     tally = Tally()
-    return extract(locate(where, Client(tally, 2.0, retries))), tally
+    return extract(resolve(where, Client(tally, 2.0, retries))), tally
 
 
 @pytest.mark.usefixtures("hub_home")
@@ -171,7 +169,7 @@ def test_an_address_that_expired_is_asked_for_again(server):
     server.faults["expired"] = 0
     before = len(server.requests)
     client = Client(Tally(), 2.0, 1)
-    source = locate(REPOSITORY, client).folder.source("model.safetensors")
+    source = resolve(REPOSITORY, client).folder.source("model.safetensors")
     source.head()
     server.faults["expired"] = 1
     assert source.read([Span(0, 8)]) == [server.files["model.safetensors"][:8]]
@@ -277,7 +275,7 @@ def test_a_hub_that_talks_nonsense_is_told(server, said):
 
 @pytest.mark.usefixtures("hub_home")
 def test_a_hub_that_talks_without_end_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(requests, "LARGEST_TEXT", 10**5)
+    monkeypatch.setattr(requests, "MAX_TEXT", 10**5)
     server.description = b" " * 10**6
     with pytest.raises(UserError, match="more than the 100000 bytes that there should be"):
         survey(REPOSITORY)

@@ -19,7 +19,7 @@ from stages.common.cli import UserError
 from stages.survey import gpt2, reference, summary
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Span, Tally
 from stages.survey.visit import fingerprint
 
@@ -27,7 +27,7 @@ THRESHOLDS = (0.2, 0.4, 0.1)
 
 
 def survey(path):
-    return extract(locate(str(path), Client(Tally())))
+    return extract(resolve(str(path), Client(Tally())))
 
 
 def test_the_table_holds_every_value_in_model_order(tmp_path):
@@ -211,7 +211,7 @@ def test_what_can_be_no_name_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize("where", ["http://host/..", "http://host/a/../model.safetensors", "http://host/."])
 def test_a_name_is_never_a_way_out_of_a_folder(where):
-    assert locate(where, Client(Tally())).name == "model"
+    assert resolve(where, Client(Tally())).name == "model"
 
 
 def test_the_fingerprint_is_of_names_types_and_values(tmp_path):
@@ -271,7 +271,7 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path):
 def test_a_file_that_is_replaced_meanwhile_is_noticed(tmp_path):
     path = tmp_path / "m.safetensors"
     save_file(gpt2_tensors(), str(path))
-    source = locate(str(path), Client(Tally())).folder.source("m.safetensors")
+    source = resolve(str(path), Client(Tally())).folder.source("m.safetensors")
     source.head()
     path.write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="replaced or cut while it was being read"):

@@ -7,20 +7,20 @@ from test_http import TENSORS, assert_complete
 from stages.common.cli import UserError
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import HEAD, Span, Tally
 
 
 @pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
 def test_an_address_that_can_be_none_is_refused(host):
     with pytest.raises(UserError, match=r"model\.safetensors: "):
-        extract(locate(f"http://{host}/model.safetensors", Client(Tally(), 1.0, 0)))
+        extract(resolve(f"http://{host}/model.safetensors", Client(Tally(), 1.0, 0)))
 
 
 @pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
 def test_a_driver_that_needs_more_than_an_address_is_told(where):
     with pytest.raises(UserError, match=where):
-        extract(locate(where, Client(Tally())))
+        extract(resolve(where, Client(Tally())))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_driver_that_needs_more_than_an_address_is_told(where):
 def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
-        extract(locate(where, Client(Tally())))
+        extract(resolve(where, Client(Tally())))
     assert said in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -55,13 +55,13 @@ def test_what_fsspec_opens_is_read_by_ranges():
     memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
     memory.pipe("/models/tiny/config.json", b'{"model_type": "gpt2"}')
     tally = Tally()
-    found = extract(locate("memory://models/tiny", Client(tally)))
+    found = extract(resolve("memory://models/tiny", Client(tally)))
     assert_complete(found)
     assert (found.model, found.notes) == ("tiny", [])
     assert tally.bytes < HEAD + 5000
     with pytest.raises(UserError, match="no such file"):
-        extract(locate("memory://models/none/model.safetensors", Client(tally)))
-    source = locate("memory://models/tiny", Client(tally)).folder.source("model.safetensors")
+        extract(resolve("memory://models/none/model.safetensors", Client(tally)))
+    source = resolve("memory://models/tiny", Client(tally)).folder.source("model.safetensors")
     source.head()
     memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
     with pytest.raises(UserError, match="replaced or cut while it was being read"):

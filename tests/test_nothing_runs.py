@@ -18,7 +18,7 @@ from stages.configure import assignments, split_args
 from stages.model5.checkpoints import STATE, Checkpoints
 from stages.survey.client import Client
 from stages.survey.extract import extract
-from stages.survey.locate import locate
+from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 SOURCES = sorted(path for folder in ("stages", "goldilocks", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
@@ -133,7 +133,7 @@ def test_a_pickle_is_no_checkpoint_whatever_it_is_called(tmp_path, trap, name):
         (tmp_path / "m" / name).write_bytes(contents)
         for where in (tmp_path / "m", tmp_path / "m" / name):
             with pytest.raises(UserError) as raised:
-                extract(locate(str(where), Client(Tally())))
+                extract(resolve(str(where), Client(Tally())))
             assert len(raised.value.problems) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_pickle_is_no_config_no_tokenizer_and_no_table(tmp_path, trap):
         save_file(gpt2_tensors(), tmp_path / "model.safetensors")
         (tmp_path / "config.json").write_bytes(contents)
         with pytest.raises(UserError, match="not a JSON object"):
-            extract(locate(str(tmp_path), Client(Tally())))
+            extract(resolve(str(tmp_path), Client(Tally())))
         for name in ("vocab.json", "merges.txt"):
             (tmp_path / name).write_bytes(contents)
         with pytest.raises(UserError, match="not a byte-level BPE tokenizer"):

@@ -25,7 +25,7 @@ from stages.sources.layout import (
 from stages.survey.extract import extract
 from stages.survey.folders import LocalFolder
 from stages.survey.locate import Checkpoint
-from stages.survey.ranges import Tally
+from stages.survey.ranges import LFS_PROBLEM, Tally, is_lfs_pointer
 
 MODEL = "gpt2"
 WEIGHTS = "model.safetensors"
@@ -37,8 +37,12 @@ def wanted(source: Path) -> list[Path]:
 
 
 def problems(source: Path) -> Iterator[str]:
-    """A line for each file that is not there, and for each thing that nobody can read to an end, as DVC would try."""
-    yield from (f"{path}: no such file" for path in wanted(source) if not path.is_file())
+    """A line for each file that is missing or a Git LFS pointer, and for each pipe or device: DVC would hang on it."""
+    for path in wanted(source):
+        if not path.is_file():
+            yield f"{path}: no such file"
+        elif is_lfs_pointer(path):
+            yield f"{path}: {LFS_PROBLEM}"
     for folder, _, names in os.walk(source):
         found = [Path(folder, name) for name in names]
         yield from (f"{path}: neither a file nor a folder" for path in found if path.exists() and not path.is_file())

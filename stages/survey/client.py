@@ -1,7 +1,7 @@
-"""Requests to web servers: with time-outs, retries, redirects followed with care, and every failure told in one line.
+"""HTTP requests with time-outs, retries and checked redirects; every failure is one line.
 
-A server may be slow, cut connections or send us round in circles. What may pass is tried again, after waiting longer
-each time, or as long as the server asks.
+Temporary failures are retried, with waits that grow or that the server asks for. Requests run in daemon threads, so
+that exiting never blocks on a server.
 """
 
 from __future__ import annotations
@@ -10,28 +10,32 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
 from stages.common.cli import UserError, plain, redacted
-from stages.survey.ranges import Bar, MissingError, Tally, no_bar
-from stages.survey.threads import AT_ONCE, begin
+from stages.survey.ranges import MissingError, Tally
 
-MOST_REDIRECTS = 5
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+AT_ONCE = 8  # requests in flight
+MAX_REDIRECTS = 5
 FOLLOWED = {("http", "http"), ("http", "https"), ("https", "https")}  # redirects from one scheme to another
-WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
+RETRIED_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
-LONGEST_ASKED = 60.0  # s; servers that ask for more are not waited for
-TOLD_WAIT = 2.0  # s; longer waits are told
+MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
+ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
-LARGEST_TEXT = 2**25  # bytes of a config.json, an index, or what a hub says of a repository
+MAX_TEXT = 2**25  # bytes of a config.json, an index, or what a hub says of a repository
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -40,15 +44,61 @@ class RefusedError(UserError):
 
 
 class UnreachableError(UserError):
-    """What may pass did not, however often it was tried or as long as we wait."""
+    """A temporary failure lasted through all retries, or the server asks for too long a wait."""
 
 
 class TransientError(Exception):
-    """A failure that may be gone at the next attempt; `wait` is what the server asked for, in seconds."""
+    """A failure that the next attempt may not have; `wait` is what the server asked for, in seconds."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.wait = wait
+
+
+def submit(work: Callable[[], T]) -> Future[T]:
+    """Run `work` in a daemon thread, which the end of the program doesn't wait for."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
+    """The results of `work` for every item, in order; raises the first failure at once and starts nothing more."""
+    todo = list(enumerate(items))[::-1]
+    if len(todo) < 2:
+        return [work(item) for _, item in todo]
+    found: dict[int, T] = {}
+
+    def worker() -> None:
+        while todo:
+            try:
+                n, item = todo.pop()
+            except IndexError:  # another thread took the last one
+                return
+            found[n] = work(item)
+
+    workers = [submit(worker) for _ in range(min(AT_ONCE, len(todo)))]
+    try:
+        for done in wait(workers, return_when=FIRST_EXCEPTION).done:
+            done.result()
+    finally:
+        todo.clear()
+    return [found[n] for n in sorted(found)]
+
+
+def progress_bar(total: int, name: str) -> tqdm[Any]:
+    """A bar for the bytes of a download on a terminal, shown after two seconds; `total` is 0 if unknown."""
+    from tqdm import tqdm
+
+    quiet = None if sys.stderr else True  # None: unless stderr is a terminal
+    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=2, leave=False, disable=quiet)
 
 
 class Client:
@@ -57,20 +107,17 @@ class Client:
     Args:
         timeout: seconds without an answer, or without progress.
         retries: repeats of one failed request.
-        whole: bytes that a file may have to be fetched whole from a server that ignores ranges.
-        bar: makes a progress bar for such a file.
+        whole: the largest file, in bytes, to download from a server that ignores ranges.
     """
 
-    def __init__(
-        self, tally: Tally, timeout: float = 30.0, retries: int = 4, whole: int = 0, bar: Bar = no_bar
-    ) -> None:
-        self.tally, self.timeout, self.retries, self.whole, self.bar = tally, timeout, retries, whole, bar
+    def __init__(self, tally: Tally, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
+        self.tally, self.timeout, self.retries, self.whole = tally, timeout, retries, whole
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 
     @property
     def http(self) -> httpx2.Client:
-        """The connections, made when the first one is needed."""
+        """The connection pool, created on first use."""
         limits = httpx2.Limits(max_keepalive_connections=AT_ONCE, max_connections=AT_ONCE)
         try:
             with self._lock:
@@ -81,11 +128,11 @@ class Client:
         except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
             raise UserError(f"the proxy or certificates that the environment names can't be used: {error}") from None
 
-    def again(self, attempt: Callable[[], T], name: str) -> T:
-        """What `attempt` returns, if need be after `retries` repeats.
+    def retry(self, attempt: Callable[[], T], name: str) -> T:
+        """Call `attempt` until it succeeds, at most `retries` more times, and return what it returns.
 
         Raises:
-            UnreachableError: if the last one failed too.
+            UnreachableError: if the last attempt fails too.
         """
         for n in range(self.retries + 1):
             try:
@@ -94,11 +141,11 @@ class Client:
                 if n == self.retries:
                     tries = f" ({n + 1} attempts)" if n else ""
                     raise UnreachableError(f"{name}: {error}{tries}; check the address and the connection") from error
-                if error.wait > LONGEST_ASKED:
+                if error.wait > MAX_RETRY_AFTER:
                     raise UnreachableError(f"{name}: {error}, and asks us to wait for {error.wait:,.0f} s") from error
                 own = min(FIRST_WAIT * 2**n * random.uniform(1, 2), LONGEST_WAIT)  # noqa: S311
                 wait = max(error.wait, own)
-                if wait > TOLD_WAIT:
+                if wait > ANNOUNCED_WAIT:
                     print(plain(f"{name}: {error}; trying again in {wait:.0f} s"), file=sys.stderr)
                 time.sleep(wait)
         raise AssertionError("unreachable")
@@ -118,9 +165,9 @@ class Client:
         try:
             while True:
                 self.tally.add(1, 0)
-                with self._answer(here, headers) as response:
+                with self._send(here, headers) as response:
                     if not response.has_redirect_location:
-                        _check(response, name)
+                        _check_status(response, name)
                         yield response
                         return
                     there = response.url.join(response.headers["Location"])
@@ -131,7 +178,7 @@ class Client:
                 if (response.url.host, response.url.port) != (there.host, there.port):
                     headers.pop("Authorization", None)
                 here = str(there)
-                if here in visited or len(visited) > MOST_REDIRECTS:
+                if here in visited or len(visited) > MAX_REDIRECTS:
                     raise UserError(f"{name}: redirects in circles")
                 visited.add(here)
         except httpx2.TransportError as error:
@@ -140,11 +187,11 @@ class Client:
             raise UserError(f"{name}: {error}") from None
 
     @contextmanager
-    def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
-        """The beginning of an answer, waited for in all, however slowly a server sends it line by line."""
+    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+        """The response with its headers read; one deadline holds for all headers, however slowly they drip."""
         http, most = self.http, 2 * self.timeout
         request = http.build_request("GET", url, headers=headers)
-        answer = begin(lambda: http.send(request, stream=True))
+        answer = submit(lambda: http.send(request, stream=True))
         try:
             response = answer.result(timeout=most)
         except TimeoutError:
@@ -175,20 +222,20 @@ class Client:
             yield part
 
     def text(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
-        """All of a small file.
+        """The whole of a small file.
 
         Raises:
-            MissingError: if there is none.
-            UserError: if it can't be had, or has more than `LARGEST_TEXT` bytes.
+            MissingError: if there is no such file.
+            UserError: if it can't be read, or has more than `MAX_TEXT` bytes.
         """
 
         def attempt() -> bytes:
             with self.get(url, headers or {}) as response:
                 if response.status_code != 200:
                     raise UserError(f"{redacted(url)}: asked for all of it, the server says {response.status_code}")
-                return b"".join(self.body(response, LARGEST_TEXT))
+                return b"".join(self.body(response, MAX_TEXT))
 
-        return self.again(attempt, redacted(url))
+        return self.retry(attempt, redacted(url))
 
 
 def _close(answer: Future[httpx2.Response]) -> None:
@@ -197,8 +244,8 @@ def _close(answer: Future[httpx2.Response]) -> None:
         answer.result().close()
 
 
-def asked_to_wait(headers: Mapping[str, str]) -> float:
-    """The seconds that `Retry-After` names, as a number or a date; 0 if it names none."""
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that `Retry-After` asks for, as a number or a date; 0 without a valid one."""
     asked = headers.get("Retry-After", "")
     if asked.isdecimal():
         return float(asked)
@@ -209,11 +256,11 @@ def asked_to_wait(headers: Mapping[str, str]) -> float:
     return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
 
 
-def _check(response: httpx2.Response, name: str) -> None:
-    """Turn an error's status into an exception that says what to do."""
+def _check_status(response: httpx2.Response, name: str) -> None:
+    """Raise an exception for an error status, with what to do about it."""
     status = response.status_code
-    if status in WORTH_RETRYING:
-        raise TransientError(f"the server says {status} {response.reason_phrase}", asked_to_wait(response.headers))
+    if status in RETRIED_STATUSES:
+        raise TransientError(f"the server says {status} {response.reason_phrase}", retry_after(response.headers))
     if status in (404, 410):
         raise MissingError(f"{name}: no such file ({status})")
     if status in (401, 403):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,18 +12,17 @@ import numpy as np
 from goldilocks.softmax.floats import from_bf16_bits
 from stages.common.cli import UserError, plain
 from stages.survey import header
-from stages.survey.client import RefusedError
+from stages.survey.client import RefusedError, concurrent_map, submit
 from stages.survey.families import FAMILIES, GAMMA, Choice, Norm, choose, like_norms
 from stages.survey.folders import INDEX, WHOLE_MODEL
-from stages.survey.locate import PICKLES, SAFETENSORS, Checkpoint, pickle_refused
-from stages.survey.ranges import Advance, Bar, MissingError, Source, Span, merged, no_bar
-from stages.survey.threads import begin, each
+from stages.survey.locate import PICKLES, Checkpoint, pickle_refused
+from stages.survey.ranges import MissingError, Source, Span, merged, refuse_lfs_pointer
+from stages.survey.shards import SAFETENSORS, missing_norms, number_of_blocks, read_index, shards_of
 
 CONFIG = "config.json"
 DECIDING = {"model_type", *(key for family in FAMILIES for key in family.needs)}
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
 LONGEST = 2**20  # values of one norm; the widest models have some 2**15
-MOST_FILES = 2**12  # of an index; the largest checkpoints have some 200
 MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
 
 
@@ -67,6 +65,7 @@ def open_file(source: Source) -> File:
         UserError: if it is no sound safetensors file.
     """
     first = source.head()
+    refuse_lfs_pointer(first, source.name)
     try:
         length = header.length(first, source.size)
         end = header.PREFIX + length
@@ -77,13 +76,14 @@ def open_file(source: Source) -> File:
 
 
 def open_shard(source: Source, named: Collection[str]) -> File:
-    """Read a shard's header, and remember of it where the named tensors are."""
+    """Read a shard's header and keep the places of the named tensors."""
     file = open_file(source)
     return file._replace(places={name: place for name, place in file.places.items() if name in named})
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
-    """What config.json says that the rules of `families` ask for, or None if there is none that can be had."""
+    """What config.json holds, or None if there is none or it can't be had."""
+    where = f"{checkpoint.folder.name}/{CONFIG}"
     try:
         text = checkpoint.folder.text(CONFIG)
     except MissingError:
@@ -91,63 +91,46 @@ def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | No
     except RefusedError as error:
         notes.append(f"{error}; going on without it")
         return None
+    refuse_lfs_pointer(text, where)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{checkpoint.folder.name}/{CONFIG}: not a JSON object; mend it, or take it away")
-    deciding = {key: found.get(key) for key in sorted(DECIDING)}
-    return {key: plain(v) if isinstance(v, str) else v for key, v in deciding.items() if isinstance(v, str | bool)}
+        raise UserError(f"{where}: not a JSON object; mend it, or take it away")
+    return found
 
 
-def main_file(checkpoint: Checkpoint) -> str:
-    """The file to begin with: the model, or the index of its shards.
+def deciding(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The values of config.json that the rules of `families` ask for."""
+    if config is None:
+        return None
+    found = {key: config.get(key) for key in sorted(DECIDING)}
+    return {key: plain(v) if isinstance(v, str) else v for key, v in found.items() if isinstance(v, str | bool)}
+
+
+def main_files(checkpoint: Checkpoint) -> list[str]:
+    """The files to begin with: the model, the index of its shards, or shards without an index.
 
     Raises:
         UserError: if there is none, or there are several to choose from.
     """
     if checkpoint.file:
-        return checkpoint.file
+        return [checkpoint.file]
     names = checkpoint.folder.names()
     if names is None or WHOLE_MODEL in names:
-        return WHOLE_MODEL
+        return [WHOLE_MODEL]
     if WHOLE_MODEL + INDEX in names:
-        return WHOLE_MODEL + INDEX
+        return [WHOLE_MODEL + INDEX]
     found = sorted(name for name in names if name.endswith(SAFETENSORS))
     where = checkpoint.folder.name
-    if len(found) == 1:
-        return found[0]
+    if len(found) == 1 or shards_of(found):
+        return found
     if found:
         raise UserError(f"{where}: holds {', '.join(found[:4])}{' …' if found[4:] else ''}; name the file you mean")
     if pickles := sorted(name for name in names if name.endswith(PICKLES)):
         raise pickle_refused(f"{where}/{pickles[0]}")
     raise UserError(f"{where}: no safetensors file in it")
-
-
-def read_index(text: bytes, where: str) -> dict[str, str]:
-    """The file of each tensor of a sharded checkpoint.
-
-    Raises:
-        UserError: if the index is damaged, endless, or leads out of its folder.
-    """
-    try:
-        files = json.loads(text)["weight_map"]
-        good = isinstance(files, dict) and files and all(isinstance(file, str) for file in files.values())
-    except (ValueError, KeyError, TypeError, RecursionError):
-        good = False
-    if not good:
-        raise UserError(f"{where}: not an index of safetensors files (no weight_map from names to files)")
-    if len(set(files.values())) > MOST_FILES:
-        raise UserError(f"{where}: points to {len(set(files.values())):,} files, more than the {MOST_FILES:,} allowed")
-    for file in set(files.values()):
-        parts = PurePosixPath(file).parts
-        if ".." in parts or PurePosixPath(file).is_absolute() or not parts or set(file) & set("\\:?#\0"):
-            raise UserError(f"{where}: points to {file!r:.80}, outside of its folder")
-        if not file.endswith(SAFETENSORS):
-            raise UserError(f"{where}: points to {file!r:.80}, which is no safetensors file")
-    found: dict[str, str] = files
-    return found
 
 
 def decode(raw: np.ndarray, stored: str) -> np.ndarray:
@@ -183,26 +166,25 @@ def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
         raise UserError(f"{where}: its norms have {total:,} bytes, more than the {MOST:,} that are read")
 
 
-def extract(checkpoint: Checkpoint, bar: Bar = no_bar) -> Extraction:
+def extract(checkpoint: Checkpoint) -> Extraction:
     """The norms of a checkpoint.
-
-    Args:
-        bar: makes a progress bar from the bytes to read and the model's name.
 
     Raises:
         UserError: if it can't be read, is damaged, or has no norm.
     """
     notes: list[str] = []
     folder = checkpoint.folder
-    asked = begin(lambda: read_config(checkpoint, notes))
-    first = main_file(checkpoint)
+    asked = submit(lambda: read_config(checkpoint, notes))
+    first = main_files(checkpoint)
     listed, opened = _open_first(checkpoint, first)
-    config = asked.result()
+    whole_config = asked.result()
+    config = deciding(whole_config)
     choice = choose(listed, config)
     strange = like_norms(listed, choice.norms)
     named = {*choice.norms, *strange}
-    wanted = sorted({listed[name] for name in named} - {first})
-    opened |= dict(zip(wanted, each(lambda name: open_shard(folder.source(name), named), wanted), strict=True))
+    wanted = sorted({listed[name] for name in named} - set(opened))
+    files_read = concurrent_map(lambda name: open_shard(folder.source(name), named), wanted)
+    opened |= dict(zip(wanted, files_read, strict=True))
     files = {name: opened[listed[name]] for name in named}
     for name, file in files.items():
         if name not in file.places:
@@ -212,9 +194,12 @@ def extract(checkpoint: Checkpoint, bar: Bar = no_bar) -> Extraction:
         hint = (
             f"; unrecognised: {', '.join(unrecognised[:3])}{' …' if unrecognised[3:] else ''}" if unrecognised else ""
         )
-        raise UserError(f"{folder.name}: no norm of {choice.family.name if config else 'any known family'} in it{hint}")
+        shards = shards_of(first)
+        it = f"{len(first)} of its {shards.total} shards" if shards else "it"
+        known = choice.family.name if config else "any known family"
+        raise UserError(f"{folder.name}: no norm of {known} in {it}{hint}")
     _checked(choice, files, folder.name)
-    contents = _read(choice.norms, files, lambda total: bar(total, checkpoint.name))
+    contents = _read(choice.norms, files)
     tensors = []
     for name, norm in choice.norms.items():
         place = files[name].places[name]
@@ -224,43 +209,53 @@ def extract(checkpoint: Checkpoint, bar: Bar = no_bar) -> Extraction:
             values = values + np.float32(choice.offset)
         tensors.append(Tensor(name, norm, place.dtype, raw, values))
     notes += choice.notes
+    if shards := shards_of(first):
+        outside = choice.family.others.values()
+        missing = missing_norms(choice.norms.values(), outside, number_of_blocks(whole_config))
+        complete = len(first) == shards.total
+        notes.append(
+            f"{len(first)} of {shards.total} shards, and no index"
+            + (f"; not in {'it' if len(first) == 1 else 'them'}: {missing}" if missing and not complete else "")
+        )
     return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
 
 
-def _open_first(checkpoint: Checkpoint, first: str) -> tuple[dict[str, str], dict[str, File]]:
-    """As `_open`; where nobody can tell what a folder holds, with the index if there is no such file."""
+def _open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:
+    """As `_open`; in a folder that can't be listed, the index if there is no whole model."""
     try:
         return _open(checkpoint, first)
     except (MissingError, RefusedError) as error:  # stores that list nothing refuse what is not there
         if checkpoint.file or checkpoint.folder.names() is not None:
             raise
         try:
-            return _open(checkpoint, first + INDEX)
+            return _open(checkpoint, [WHOLE_MODEL + INDEX])
         except (MissingError, RefusedError):
             raise error from None
 
 
-def _open(checkpoint: Checkpoint, begin: str) -> tuple[dict[str, str], dict[str, File]]:
+def _open(checkpoint: Checkpoint, names: list[str]) -> tuple[dict[str, str], dict[str, File]]:
     """The file that each tensor is in, and the files opened already."""
-    if begin.endswith(INDEX):
-        return read_index(checkpoint.folder.text(begin), f"{checkpoint.folder.name}/{begin}"), {}
-    file = open_file(checkpoint.folder.source(begin))
-    return dict.fromkeys(file.places, begin), {begin: file}
+    folder = checkpoint.folder
+    if names[0].endswith(INDEX):
+        return read_index(folder.text(names[0]), f"{folder.name}/{names[0]}"), {}
+    opened = dict(zip(names, concurrent_map(lambda name: open_file(folder.source(name)), names), strict=True))
+    listed: dict[str, str] = {}
+    for name, file in opened.items():
+        if twice := next((tensor for tensor in file.places if tensor in listed), None):
+            raise UserError(f"{folder.name}: {twice} is in {listed[twice]} and in {name}")
+        listed |= dict.fromkeys(file.places, name)
+    return listed, opened
 
 
-def _read(names: Iterable[str], files: Mapping[str, File], bar: Callable[[int], Advance]) -> dict[str, bytes]:
-    """The bytes of the named tensors, what lies near together read at once."""
+def _read(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
+    """The bytes of the named tensors; neighbouring ones are read at once."""
     by_file: dict[str, tuple[File, list[str]]] = {}
     for name in names:
         by_file.setdefault(files[name].source.name, (files[name], []))[1].append(name)
-    plans = []
+    found = {}
     for file, inside in by_file.values():
         spans = merged([Span(file.places[name].start, file.places[name].stop) for name in inside])
-        plans.append((file, inside, spans))
-    advance = bar(sum(span.stop - span.start for _, _, spans in plans for span in spans))
-    found = {}
-    for file, inside, spans in plans:
-        contents, starts = file.source.read(spans, advance), [span.start for span in spans]
+        contents, starts = file.source.read(spans), [span.start for span in spans]
         for name in inside:
             place = file.places[name]
             which = bisect_right(starts, place.start) - 1

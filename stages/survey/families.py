@@ -26,6 +26,10 @@ QUERY, KEY = "query", "key"
 FINAL_NORM, EMBEDDING, RELATIVE, HEAD = "final", "embedding", "relative position embedding", "head"
 
 WRAPPERS = r"(?:transformer|model|language_model)\."  # classes that hold a model add these to its names
+# torch.compile, DistributedDataParallel, Lightning, FSDP and activation checkpointing add these, at any depth.
+TRANSPARENT = re.compile(
+    r"(?<![^.])(?:_orig_mod|module|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 INDEX = r"(?P<block>0|[1-9][0-9]{0,3})"
 LIKE_A_NORM = re.compile(r"norm|(?:^|[._])ln(?:[._0-9]|$)", re.IGNORECASE)
 
@@ -80,8 +84,9 @@ class Family:
         """The norms among tensor names, in model order."""
         found = {}
         for name in names:
+            bare = TRANSPARENT.sub("", name)
             for rank, (pattern, place) in enumerate(self._rules):
-                if match := pattern.fullmatch(name):
+                if match := pattern.fullmatch(bare):
                     index = match.groupdict().get("block")
                     outside = BEFORE if place in (EMBEDDING, RELATIVE) else FINAL
                     norm = Norm(outside if index is None else int(index), place, KINDS[match["kind"]])

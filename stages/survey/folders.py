@@ -14,8 +14,8 @@ from typing import Protocol
 from urllib.parse import quote
 
 from stages.common.cli import UserError, plain
-from stages.survey.client import LARGEST_TEXT, Client, RefusedError, UnreachableError
-from stages.survey.http import HttpFile
+from stages.survey.client import MAX_TEXT, Client, RefusedError, UnreachableError
+from stages.survey.http import HttpFile, web_page
 from stages.survey.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
 
 WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # what files are called, alone or in shards
@@ -63,9 +63,9 @@ class LocalFolder:
     def text(self, name: str) -> bytes:
         source = self.source(name)
         with source.path.open("rb") as handle:
-            contents = handle.read(LARGEST_TEXT + 1)
-        if len(contents) > LARGEST_TEXT:
-            raise UserError(f"{source.path}: more than {LARGEST_TEXT:,} bytes")
+            contents = handle.read(MAX_TEXT + 1)
+        if len(contents) > MAX_TEXT:
+            raise UserError(f"{source.path}: more than {MAX_TEXT:,} bytes")
         self.tally.add(1, len(contents))
         return contents
 
@@ -91,7 +91,10 @@ class HttpFolder:
     def text(self, name: str) -> bytes:
         if self.query:
             raise MissingError(f"{self.name}/{name}: can't be asked for with the signature of another file")
-        return self.client.text(f"{self.name}/{name}")
+        contents = self.client.text(f"{self.name}/{name}")
+        if contents.lstrip()[:1] == b"<":
+            raise web_page(f"{self.name}/{name}")
+        return contents
 
 
 class FsspecFolder:
@@ -109,7 +112,7 @@ class FsspecFolder:
         return FsspecFile(f"{self.name}/{name}", self.tally)
 
     def text(self, name: str) -> bytes:
-        return self.source(name).whole(LARGEST_TEXT)
+        return self.source(name).whole(MAX_TEXT)
 
 
 class HubFolder:

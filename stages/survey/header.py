@@ -1,14 +1,15 @@
-"""The header of a safetensors file, read with suspicion: it may come from anywhere.
+"""Parse the header of a safetensors file, which may be damaged or hostile.
 
 Format: https://huggingface.co/docs/safetensors. Eight bytes hold the length of the header (unsigned, little-endian),
 then comes the header, a JSON object that names each tensor's type, shape and place, then the tensors without a gap.
 
-The object is read member by member, so that a hundred megabytes of something else take no more memory than they have.
+The object is read member by member, so that a hundred megabytes of junk take no more memory than the junk itself.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -24,7 +25,9 @@ BITS = {
 }  # fmt: skip
 METADATA = "__metadata__"
 SPACE = re.compile(r"[ \t\n\r]*")
-ENTRY = re.compile(r"\{[^{}]{0,4096}\}")  # of a tensor: it holds no other object, and no tensor has a thousand axes
+LONGEST_ENTRY = 4096  # characters of a tensor's entry; no tensor has a thousand axes
+MAX_DIGITS = 308  # of a number; the reference reader refuses what no 64-bit float can be
+MAX_DEPTH = 100  # of lists and objects in an entry; the reference reader's limit is 128
 
 
 class HeaderError(ValueError):
@@ -63,32 +66,55 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _natural(digits: str) -> int:
-    if digits.startswith("-") or len(digits) > len(str(LARGEST_SIZE)):
-        raise HeaderError(f"its header holds the number {digits[:30]}, which no size can be")
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        _no_number(digits)
     return int(digits)
 
 
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        _no_number(digits)
+    return value
+
+
 def _no_number(text: str) -> NoReturn:
-    raise HeaderError(f"its header holds the number {text[:30]}, which no size can be")
+    raise HeaderError(f"its header holds the number {text[:30]}, which is out of range")
 
 
 def _size(value: Any, of: str) -> int:
-    if type(value) is not int or value > LARGEST_SIZE:
+    if type(value) is not int or not 0 <= value <= LARGEST_SIZE:
         raise HeaderError(f"{of} is {value!r:.40}, which no size can be")
     return value
 
 
-DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_natural, parse_float=_no_number, parse_constant=_no_number
-)
+DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_no_number)
 
 
-def _place(name: str, text: str, base: int) -> Place:
+def _entry(name: str, text: str, at: int) -> tuple[dict[str, Any], int]:
+    """The entry of a tensor that begins at `at`, and where it ends; it may hold further keys, with any values."""
+    part = text[at : at + LONGEST_ENTRY]
+    wrong = HeaderError(f"the entry of {name!r:.60} is not dtype, shape and data_offsets")
+    if part[:1] != "{":
+        raise wrong
+    try:
+        entry, length = DECODER.raw_decode(part)
+    except json.JSONDecodeError as error:
+        if len(part) == LONGEST_ENTRY:
+            raise wrong from None
+        raise json.JSONDecodeError(error.msg, text, at + error.pos) from None
+    if not {"dtype", "shape", "data_offsets"} <= set(entry):
+        raise wrong
+    if part.count("[", 0, length) + part.count("{", 0, length) > MAX_DEPTH:
+        raise HeaderError("its header is nested too deep")
+    if "\\u" in part[:length]:
+        json.dumps(entry, ensure_ascii=False).encode()  # fails on half a surrogate pair
+    return entry, at + length
+
+
+def _place(name: str, entry: dict[str, Any], base: int) -> Place:
     """A tensor's place from its entry; offsets count from the header's end, at byte `base` of the file."""
-    entry = DECODER.decode(text)
-    if set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise HeaderError(f"the entry of {name!r:.60} is not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise HeaderError(f"{name!r:.60} is of the unknown type {dtype!r:.40}")
@@ -109,13 +135,13 @@ def _place(name: str, text: str, base: int) -> Place:
 
 
 def _space(text: str, at: int) -> int:
-    """Where the white space at `at` ends."""
+    """The end of the white space at `at`."""
     match = SPACE.match(text, at)
     return match.end() if match else at
 
 
 def _after(text: str, at: int, wanted: str) -> int:
-    """Where it goes on after the character `wanted` and white space around it."""
+    """The position after the character `wanted` and the white space around it."""
     at = _space(text, at)
     if text[at : at + 1] != wanted:
         raise json.JSONDecodeError(f"Expecting {wanted}", text, at)
@@ -127,7 +153,7 @@ def _string(text: str, at: int) -> tuple[str, int]:
     if text[at : at + 1] != '"':
         raise json.JSONDecodeError("Expecting a string", text, at)
     found, end = DECODER.raw_decode(text, at)
-    found.encode()  # half a surrogate pair can't be
+    found.encode()  # fails on half a surrogate pair
     return found, end
 
 
@@ -161,14 +187,14 @@ def _places(text: str, base: int) -> dict[str, Place]:
 
     def member(name: str, at: int) -> int:
         if name == METADATA:
+            if text.startswith("null", at):
+                return at + len("null")
             if text[at : at + 1] != "{":
                 raise HeaderError(f"its {METADATA} is not a mapping from names to texts")
             return _members(text, at, note)
-        entry = ENTRY.match(text, at)
-        if not entry:
-            raise HeaderError(f"the entry of {name!r:.60} is not dtype, shape and data_offsets")
-        found[name] = _place(name, entry[0], base)
-        return entry.end()
+        entry, end = _entry(name, text, at)
+        found[name] = _place(name, entry, base)
+        return end
 
     end = _members(text, 0, member)
     if _space(text, end) != len(text):

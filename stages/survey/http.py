@@ -13,13 +13,17 @@ from pathlib import Path
 import httpx2
 
 from stages.common.cli import UserError, redacted
-from stages.survey.client import Client, RefusedError, TransientError
-from stages.survey.ranges import HEAD, Advance, LocalFile, MissingError, Span, Tally, changed, ignore
-from stages.survey.threads import each
+from stages.survey.client import Client, RefusedError, TransientError, concurrent_map, progress_bar
+from stages.survey.ranges import HEAD, LocalFile, MissingError, Span, Tally, changed
 
 
 class RangesIgnoredError(UserError):
     """The server sends the whole file, whatever part of it was asked for."""
+
+
+def web_page(name: str) -> RefusedError:
+    """The error for a server that answers with a page and status 200 where it has no file."""
+    return RefusedError(f"{name}: the server sends a web page in place of the file")
 
 
 class HttpFile:
@@ -38,30 +42,27 @@ class HttpFile:
 
     def head(self) -> bytes:
         try:
-            return self.client.again(lambda: self._attempt(Span(0, HEAD), ignore), self.name)
+            return self._span(Span(0, HEAD))
         except RangesIgnoredError:
             if not self.client.whole:
                 raise
-        self._copy = self.client.again(self._download, self.name)
+        self._copy = self.client.retry(self._download, self.name)
         self.size = self._copy.path.stat().st_size
         return self._copy.head()
 
-    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
-        if self._copy:
-            return self._copy.read(spans, advance)
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
+        return self._copy.read(spans) if self._copy else concurrent_map(self._span, spans)
 
-        def one(span: Span) -> bytes:
-            return self.client.again(lambda: self._attempt(span, advance), self.name)
+    def _span(self, span: Span) -> bytes:
+        return self.client.retry(lambda: self._request(span), self.name)
 
-        return each(one, spans)
-
-    def _attempt(self, span: Span, advance: Advance) -> bytes:
-        """One request for a span; the first one finds the size out, and may get less than it asked for."""
+    def _request(self, span: Span) -> bytes:
+        """One request for a span; the first one learns the file's size, and may receive less than it asks for."""
         wanted = {"Range": f"bytes={span.start}-{span.stop - 1}"}
         own = self.headers if self._direct == self.url else {}
         try:
             with self.client.get(self._direct, own | wanted) as response:
-                stop = self._accept(response, span)
+                stop = self._check_range(response, span)
                 parts = list(self.client.body(response, stop - span.start))
                 direct = str(response.url)
         except (MissingError, RefusedError) as error:
@@ -73,13 +74,14 @@ class HttpFile:
         if len(found) != stop - span.start:
             raise TransientError(f"{len(found)} bytes came of the {stop - span.start} asked for")
         self._direct = direct
-        advance(len(found))
         return found
 
-    def _accept(self, response: httpx2.Response, span: Span) -> int:
+    def _check_range(self, response: httpx2.Response, span: Span) -> int:
         """Check that the answer is this span of this file, and return where it ends."""
         if response.status_code == 416:
             raise changed(self.name) if self.size else UserError(f"{self.name}: the file is empty")
+        if response.status_code == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
+            raise web_page(self.name)
         if response.status_code == 200:
             raise RangesIgnoredError(
                 f"{self.name}: the server ignores ranges and would send the whole file; "
@@ -105,10 +107,10 @@ class HttpFile:
             length = response.headers.get("Content-Length", "")
             if length.isdecimal() and int(length) > whole:
                 raise UserError(f"{self.name}: {int(length):,} bytes, --whole allows {whole:,}; download it yourself")
-            advance = self.client.bar(int(length) if length.isdecimal() else 0, self.name)
             self._file = tempfile.NamedTemporaryFile(suffix=".safetensors")  # noqa: SIM115 - lives as long as we do
-            for part in self.client.body(response, whole):
-                self._file.write(part)
-                advance(len(part))
+            with progress_bar(int(length) if length.isdecimal() else 0, self.name) as bar:
+                for part in self.client.body(response, whole):
+                    self._file.write(part)
+                    bar.update(len(part))
             self._file.flush()
         return LocalFile(Path(self._file.name), Tally())

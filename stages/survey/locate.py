@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from stages.common.cli import UserError, redacted
 from stages.survey.client import Client
 from stages.survey.folders import INDEX, Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
+from stages.survey.shards import SAFETENSORS
 
-SAFETENSORS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 NO_NAMES = ("", ".", "..")  # a checkpoint's name becomes that of a folder
 HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -64,7 +64,7 @@ def is_here(place: str) -> bool:
         return False
 
 
-def where(argument: str) -> tuple[str, str]:
+def split_argument(argument: str) -> tuple[str, str]:
     """NAME (perhaps empty) and WHERE of `[NAME=]WHERE`; a path that holds a = is a path."""
     match = re.fullmatch(r"(?P<name>[^=/:]+)=(?P<where>.+)", argument, re.DOTALL)
     return (match["name"], match["where"]) if match and not is_here(argument) else ("", argument)
@@ -72,13 +72,23 @@ def where(argument: str) -> tuple[str, str]:
 
 def is_elsewhere(argument: str) -> bool:
     """Whether `[NAME=]WHERE` has the form of an address or of a repository's name; nobody is asked."""
-    _, place = where(argument)
+    _, place = split_argument(argument)
     return bool(URL.fullmatch(place)) or (
         bool(HUB.fullmatch(place)) and not place.endswith((*PICKLES, SAFETENSORS))  # a file that is not there
     )
 
 
-def locate(argument: str, client: Client) -> Checkpoint:
+def is_local(argument: str) -> bool:
+    """Whether `[NAME=]WHERE` is a file or folder of this machine."""
+    return is_here(split_argument(argument)[1])
+
+
+def origin(argument: str) -> str:
+    """Where a checkpoint came from, as provenance records it, without the path: it differs between machines."""
+    return "a file of this machine" if is_local(argument) else redacted(split_argument(argument)[1])
+
+
+def resolve(argument: str, client: Client) -> Checkpoint:
     """The checkpoint that a user's `[NAME=]WHERE` means.
 
     WHERE is a path if there is such a file or folder, else an address with a scheme, else `owner/name[@revision]` on a
@@ -87,7 +97,7 @@ def locate(argument: str, client: Client) -> Checkpoint:
     Raises:
         UserError: if it is none of these, or of a kind that is not read.
     """
-    given, place = where(argument)
+    given, place = split_argument(argument)
     if not place:
         raise UserError("a checkpoint's name is empty; write . for the current folder")
     path = Path(place)

@@ -1,21 +1,23 @@
-"""Files of which a few ranges of bytes are read: on this machine, or wherever an fsspec driver reaches.
+"""Files that are read by ranges of bytes: local ones, and those behind an fsspec driver.
 
-Each has a size and reads spans, counts what it does, and notices when the file changes between two reads. The one for
-HTTP is `stages.survey.http`.
+Each file knows its size, reads spans, counts requests and bytes, and notices a change of the file between two reads.
+`stages.survey.http` has the file behind HTTP.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from stages.common.cli import UserError
 
-HEAD = 2**15  # bytes read at once at the start, where the header is
-SMALL_GAP = 2**15  # bytes not asked for that are read rather than making another request
+HEAD = 2**15  # bytes of the first read; most headers fit in
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_PROBLEM = "a Git LFS pointer in place of the file; fetch it with git lfs pull"
+SMALL_GAP = 2**15  # unneeded bytes that cost less than another request
 
 
 class MissingError(UserError):
@@ -29,21 +31,8 @@ class Span(NamedTuple):
     stop: int
 
 
-Advance = Callable[[int], object]
-Bar = Callable[[int, str], Advance]  # makes a progress bar from the bytes to read (0: unknown) and what is read
-
-
-def ignore(_: int) -> None:
-    """For whoever does not want to know how far it is."""
-
-
-def no_bar(_total: int, _what: str) -> Advance:
-    """No progress bar."""
-    return ignore
-
-
 class Tally:
-    """How much was asked for and came back, by any thread."""
+    """Requests made and bytes received, over all threads."""
 
     def __init__(self) -> None:
         self.requests = self.bytes = 0
@@ -62,16 +51,13 @@ class Source(Protocol):
     """Where it is, for messages."""
 
     size: int
-    """In bytes; known once `head` was read."""
+    """In bytes; known after `head`."""
 
     def head(self) -> bytes:
-        """The file's first `HEAD` bytes, or all of it if it has fewer."""
+        """The first `HEAD` bytes, or the whole file if it is shorter."""
 
-    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
         """The bytes of each span, every span within the file.
-
-        Args:
-            advance: called with the number of bytes whenever some arrived.
 
         Raises:
             UserError: if they can't be had, or the file is not the one that `head` saw.
@@ -79,7 +65,7 @@ class Source(Protocol):
 
 
 def merged(spans: Sequence[Span], gap: int = SMALL_GAP) -> list[Span]:
-    """Spans that cover the given ones, in order, those that lie near each other taken as one."""
+    """Sorted spans that cover the given ones; spans closer than `gap` become one."""
     found: list[Span] = []
     for span in sorted(spans):
         if found and span.start - found[-1].stop <= gap:
@@ -87,6 +73,25 @@ def merged(spans: Sequence[Span], gap: int = SMALL_GAP) -> list[Span]:
         else:
             found.append(span)
     return found
+
+
+def refuse_lfs_pointer(contents: bytes, name: str) -> None:
+    """Refuse the small text that Git LFS leaves in place of a file it hasn't fetched.
+
+    Raises:
+        UserError: if `contents` begin such a text.
+    """
+    if contents.startswith(LFS_POINTER):
+        raise UserError(f"{name}: {LFS_PROBLEM}")
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is such a text; False if it may not be read, which its reader reports."""
+    try:
+        with path.open("rb") as handle:
+            return handle.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def changed(name: str) -> UserError:
@@ -112,12 +117,9 @@ class LocalFile:
             self.size = os.fstat(handle.fileno()).st_size
             return self._span(handle.fileno(), Span(0, min(HEAD, self.size)))
 
-    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
         with self.path.open("rb", buffering=0) as handle:
-            found = []
-            for span in spans:
-                found.append(self._span(handle.fileno(), span))
-                advance(len(found[-1]))
+            found = [self._span(handle.fileno(), span) for span in spans]
             if _identity(handle.fileno()) != self._identity:
                 raise changed(self.name)
         return found
@@ -150,9 +152,8 @@ class FsspecFile:
         self.size, self._etag = self._info()
         return self._spans([Span(0, min(HEAD, self.size))])[0]
 
-    def read(self, spans: Sequence[Span], advance: Advance = ignore) -> list[bytes]:
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
         found = self._spans(spans)
-        advance(sum(len(part) for part in found))
         if self._info() != (self.size, self._etag):
             raise changed(self.name)
         return found

@@ -51,7 +51,7 @@ def by_kind(extraction: Extraction, *thresholds: float) -> dict[str, dict[str, A
     return found
 
 
-def told(extraction: Extraction, *thresholds: float) -> dict[str, Any]:
+def to_dict(extraction: Extraction, *thresholds: float) -> dict[str, Any]:
     """Everything about a checkpoint, for machines."""
     return {
         "model": extraction.model,
@@ -84,7 +84,7 @@ def _aligned(rows: Sequence[Sequence[str]], texts: int) -> Iterable[str]:
 
 
 def table(checkpoints: Sequence[dict[str, Any]], gamma_from: float, gamma_to: float, tensors: bool) -> str:
-    """What `told` found, for people: a line for all γ and all β of each checkpoint, and if asked for each tensor."""
+    """What `to_dict` gives, for people: a line for all γ and all β of each checkpoint, and if asked for each tensor."""
     heading = [f"in [{gamma_from:g}, {gamma_to:g}]" if name == "share_in_range" else name for name in COLUMNS]
     heading[-1] = "< 1"
     rows = [["model", "family", "", *heading]]
