@@ -73,23 +73,26 @@ def offences(source):
             yield node.lineno, f"{of}.{name}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_source_runs_or_unpickles_what_it_reads(path):
-    found = [what for _, what in offences(path.read_text("utf-8"))]
-    assert found == ALLOWED.get(path.relative_to(ROOT).as_posix(), [])
+def test_no_source_runs_or_unpickles_what_it_reads():
+    assert SOURCES
+    for path in SOURCES:
+        name = path.relative_to(ROOT).as_posix()
+        found = [what for _, what in offences(path.read_text("utf-8"))]
+        assert found == ALLOWED.get(name, []), name
 
 
-@pytest.mark.parametrize(
-    "bad",
-    ["eval(x)", "exec(x)", "compile(x, '', 'exec')", "__import__(x)", "import pickle", "from pickle import loads",
-     "import os\nos.system(x)", "os.execvp(x, y)", "os.popen(x)", "subprocess.run(x, shell=True)",
-     "subprocess.run(x, shell=y)", "subprocess.run(f'ls {x}')", "subprocess.Popen('ls')", "subprocess.getoutput(x)",
-     "torch.load(x)", "torch.load(x, weights_only=False)", "np.load(x, allow_pickle=True)", "pd.read_pickle(x)",
-     "import yaml", "importlib.import_module(x)", "YAML(typ='unsafe')", "dist.broadcast_object_list(x)",
-     "ruamel.yaml.YAML(typ='unsafe')", "asyncio.create_subprocess_shell(x, shell=True)"],
-)  # fmt: skip
-def test_what_would_be_found(bad):
-    assert list(offences(bad))
+FOUND = [
+    "eval(x)", "exec(x)", "compile(x, '', 'exec')", "__import__(x)", "import pickle", "from pickle import loads",
+    "import os\nos.system(x)", "os.execvp(x, y)", "os.popen(x)", "subprocess.run(x, shell=True)",
+    "subprocess.run(x, shell=y)", "subprocess.run(f'ls {x}')", "subprocess.Popen('ls')", "subprocess.getoutput(x)",
+    "torch.load(x)", "torch.load(x, weights_only=False)", "np.load(x, allow_pickle=True)", "pd.read_pickle(x)",
+    "import yaml", "importlib.import_module(x)", "YAML(typ='unsafe')", "dist.broadcast_object_list(x)",
+    "ruamel.yaml.YAML(typ='unsafe')", "asyncio.create_subprocess_shell(x, shell=True)",
+]  # fmt: skip
+
+
+def test_what_would_be_found():
+    assert [source for source in FOUND if not list(offences(source))] == []
 
 
 UNESCAPED = {"style | safe", "script | safe", "runtime | safe"}  # files of ours, and of a pinned library
@@ -170,8 +173,7 @@ def test_a_pickle_is_no_state_of_a_training_even_with_the_right_checksum(tmp_pat
             found.tensors()
 
 
-TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir [pwned]", "!!python/name:os.system",
-        "!!python/object/apply:subprocess.check_call [[mkdir, pwned]]", "!!python/module:antigravity"]  # fmt: skip
+TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir [pwned]", "!!python/name:os.system"]
 
 
 @pytest.mark.parametrize("tag", TAGS)
@@ -185,9 +187,9 @@ def test_a_tag_runs_nothing(tmp_path, monkeypatch, tag):
 
 
 HOSTILE = [
-    "$(touch pwned)", "`touch pwned`", "; touch pwned", "| touch pwned", "&& touch pwned", "$(shell touch pwned)",
-           "\"; touch pwned; \"", "'; touch pwned; '", "> pwned", "${HOME}", "*", "x\n touch pwned", "\\x",
-           "$$(touch pwned)", "' --help '"]  # fmt: skip
+    "$(touch pwned)", "; `touch pwned`", "$(shell touch pwned)", "$$(touch pwned)", "\"; touch pwned; '; touch pwned",
+    "${HOME} * > pwned", "x\n touch pwned\\x", "' --help '",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("typed", [True, False], ids=["as arguments", "in the environment"])
@@ -224,6 +226,7 @@ def test_words_are_quoted_as_in_a_shell_and_nothing_else_is():
         words("a='b")
 
 
+@pytest.mark.slow
 def test_a_source_with_any_name_is_a_folder_to_dvc_and_nothing_more(project, tmp_path):
     source = local_source(tmp_path / 'it\'s; touch pwned $(touch pwned) "quoted"\nand in two lines')
     project.configure(f"inputs.source={json.dumps(str(source))}")
