@@ -35,6 +35,10 @@ def digest(project):
     }
 
 
+def of_training(hashes):
+    return {name: value for name, value in hashes.items() if name.startswith("data/model5/seed-0/")}
+
+
 def start(project, *command, **options):
     """Start a command in a process group of its own."""
     options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL} | options
@@ -243,9 +247,7 @@ def test_damaged_checkpoints_are_passed_over(longer, uninterrupted):
     assert f"{last.relative_to(longer.folder)}: damaged (state.safetensors is missing or not" in done.stderr
     assert f"goes on from the checkpoint of step {int(before.name[5:])}" in done.stderr
     assert done.returncode == 0
-    found = digest(longer)
-    mine = [name for name in uninterrupted if name.startswith("data/model5/seed-0/")]
-    assert {name: found[name] for name in mine} == {name: uninterrupted[name] for name in mine}
+    assert of_training(digest(longer)) == of_training(uninterrupted)
 
 
 @pytest.mark.slow
@@ -269,9 +271,7 @@ def test_how_often_checkpoints_are_made_changes_no_byte(longer, uninterrupted):
     longer.configure("train.checkpoint_every=1000")
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint" in done.stderr
-    found = digest(longer)
-    mine = [name for name in uninterrupted if name.startswith("data/model5/seed-0/")]
-    assert {name: found[name] for name in mine} == {name: uninterrupted[name] for name in mine}
+    assert of_training(digest(longer)) == of_training(uninterrupted)
 
 
 @pytest.mark.slow
