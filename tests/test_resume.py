@@ -116,6 +116,20 @@ def kill_at_random(project, kills, seed, *command):
 
 
 @pytest.mark.longest
+def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt):
+    expected = digest(rebuilt)
+    files.remove(rebuilt.folder / "data" / "checkpoints")
+    process = train(rebuilt)
+    assert until(lambda: checkpoints(rebuilt), process), "it ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = rebuilt.stage("train", "0")
+    assert done.returncode == 0, done.stderr
+    assert "train seed 0: goes on from the checkpoint of step" in done.stderr
+    assert digest(rebuilt) == expected
+
+
+@pytest.mark.slow
 def test_a_kill_of_a_rebuild_changes_nothing(rebuilt):
     """As `make repro` does it, up to one training, of other code that makes the same."""
     expected = digest(rebuilt)
