@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 import tarfile
@@ -32,6 +33,7 @@ def _keys(tree: Any) -> Any:
     return {key: _keys(value) for key, value in tree.items()} if isinstance(tree, dict) else None
 
 
+@functools.cache
 def params_text() -> str:
     """`params.yaml` with the committed values; as it lies in the folder if parameters were added or removed there."""
     here, there = (ROOT / "params.yaml").read_text("utf-8"), contents("params.yaml").decode()

@@ -1,4 +1,4 @@
-"""Run stages one after another in one process, for tests under emulation, where importing torch takes half a minute.
+"""Run stages one after another in one process: importing torch takes seconds, and half a minute under emulation.
 
 example: python ../tests/run_stages.py matrices "train 0"
 """

@@ -1,19 +1,21 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from closure import PACKAGES, ROOT, closure
+from last_commit import params_text
 from ruamel.yaml import YAML
 from test_model5 import SHAPE, windows
 
 from stages import ablate, control, rate
 from stages.ablation import code, runs
 from stages.ablation.condition import FOLDER, Condition
-from stages.ablation.conditions import ARTICLES, BASE, CONDITIONS, GRID
+from stages.ablation.conditions import ARTICLES, BASE, BASES, CONDITIONS, GRID, MAIN, OF_SIZES
 from stages.ablation.watch import Watch, rms
-from stages.common import files
+from stages.common import arrays, files
 from stages.common.cli import UserError
 from stages.config import train as train_config
 from stages.model5 import initialisation, snapshots, training
@@ -50,7 +52,7 @@ def model(seed=0, **variant):
     return found
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", MAIN)
 def test_every_condition_trains(condition):
     rows = rows_of(condition)
     assert {row["step"] for row in rows} == {0, 1, 2, 4}
@@ -245,8 +247,6 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
     own.write("longer")
     assert Condition.read("longer") == own
     assert own.changed(SETTINGS) == SETTINGS.model_copy(update={"steps": 9})
-    assert TOKENS.of(own).context_length == 7
-    assert TOKENS.of(CONDITIONS[BASE]).context_length == 12
     for name, condition in CONDITIONS.items():
         condition.write(name)
         assert Condition.read(name) == condition
@@ -254,6 +254,51 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
         UserError, match=r"shorter.json: no such file, so no such condition; there are: articles, .*longer"
     ):
         Condition.read("shorter")
+
+
+# What each is trained with: width, d, blocks, steps, initial σ of Linear weights, windows in a batch, context length
+SIZE = {
+    "brief": (128, 32, 1, 501, 0.02, 6, 128),
+    "width_64": (64, 32, 1, 501, 0.02, 6, 128),
+    "width_64_kept": (64, 32, 1, 501, 0.02 * math.sqrt(128 / 64), 6, 128),
+    "width_256": (256, 32, 1, 501, 0.02, 6, 128),
+    "width_256_kept": (256, 32, 1, 501, 0.02 * math.sqrt(128 / 256), 6, 128),
+    "head_16": (128, 16, 1, 501, 0.02, 6, 128),
+    "head_64": (128, 64, 1, 501, 0.02, 6, 128),
+    "context_256": (128, 32, 1, 501, 0.02, 2, 256),
+    "second_text": (128, 32, 1, 501, 0.02, 6, 128),
+}
+EXPONENTS = {"": 0.5, "_unscaled": 0.0, "_by_d": 1.0}
+SHARED = ablate.Settings(**YAML(typ="safe").load(params_text())["ablate"])
+
+
+@pytest.mark.parametrize("size", OF_SIZES)
+def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    for text, vocabulary in (("tokens", 50), ("second_text", 60)):
+        folder = Path("data") / text
+        arrays.write(folder / "tokens.safetensors", {"train": np.full(9, vocabulary), "test": np.arange(4)})
+        files.write_json(folder / "description.json", {"vocabulary": vocabulary, "context_length": 128})
+    for name, condition in OF_SIZES[size].items():
+        condition.write(name)
+        read = Condition.read(name)
+        own, tokens = read.changed(SHARED), runs.Tokens.of(read)
+        found = (own.width, own.width // own.heads, own.blocks, own.steps, own.linear_std, own.batch_size)
+        assert (*found, tokens.context_length) == pytest.approx(SIZE[size])
+        assert own.rates == SHARED.rates
+        assert tokens.vocabulary == tokens.train[0] == (60 if size == "second_text" else 50)
+        variant = {"head_scaled": False, "attention_exponent": EXPONENTS[name.removeprefix(size)]}
+        assert (read.variant, read.start) == (variant, {})
+
+
+def test_each_condition_is_compared_with_the_one_of_its_size_and_text_with_1_over_root_d():
+    assert CONDITIONS.keys() == BASES.keys() == MAIN.keys() | {name for of in OF_SIZES.values() for name in of}
+    assert {BASES[name] for name in MAIN} == {BASE}
+    for name, base in BASES.items():
+        assert CONDITIONS[base].variant.get("attention_exponent") == 0.5
+        assert CONDITIONS[name].settings == CONDITIONS[base].settings
+    compared = YAML(typ="safe").load(params_text())["ablations"]["conditions"]
+    assert {BASES[name] for name in compared} <= set(compared)
 
 
 @pytest.mark.parametrize(
@@ -282,12 +327,20 @@ def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(
     assert noted == {path: files.sha256(committed / path) for path in noted}, "the committed code"
 
 
+def test_the_second_text_declares_what_it_depends_on():
+    stage = STAGES["second_text"]
+    of_project = {path for path in stage["deps"] if path.startswith("stages")}
+    assert of_project == closure("stages.second_text")
+    assert {"data/checked", "data/inputs/tokenizer", "requirements.lock"} == set(stage["deps"]) - of_project
+    assert (stage["params"], stage["outs"]) == (["second_text", "tokens"], ["data/second_text"])
+
+
 def test_every_training_depends_on_the_code_the_data_and_its_own_condition():
-    data = ["data/checked", "data/tokens"]
+    data = ["data/checked", "data/second_text", "data/tokens"]
     condition = "ablations/conditions/${item.condition}.json"
     assert STAGES["rate"]["deps"] == [str(runs.CODE), condition, *data]
     assert STAGES["ablate"]["deps"] == [str(runs.CODE), condition, f"{runs.RATES}/${{item.condition}}", *data]
-    assert STAGES["control"]["deps"] == [str(runs.CODE), *data]
+    assert STAGES["control"]["deps"] == [str(runs.CODE), "data/checked", "data/tokens"]
     sections = {name: sorted(STAGES[name]["params"]) for name in ("rate", "ablate", "control")}
     assert sections == {"rate": ["ablate", "run.root_seed"], "ablate": ["ablate", "run.root_seed"],
                         "control": ["run.root_seed", "train"]}  # fmt: skip

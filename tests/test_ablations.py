@@ -7,13 +7,15 @@ import pytest
 from conftest import Project
 
 from stages import ablations
-from stages.ablation import runs, summary
+from stages.ablation import figures, runs, summary
 from stages.ablation.summary import Thresholds
-from stages.common import files, schemas, tables
+from stages.common import files, palette, schemas, tables
 from stages.common.cli import UserError
+from stages.drawing import style
 
 SEEDS = (0, 1, 2)
-RATES = {"scaled": 1e-3, "scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "untied": 1e-3}
+RATES = dict.fromkeys(("scaled", "untied", "brief", "brief_by_d", "width_64", "width_64_by_d"), 1e-3)
+RATES |= {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4}
 THRESHOLDS = Thresholds(attends=0.3, gain=0.5, least_gradient=0.5, least_discrimination=2.0)
 
 
@@ -130,6 +132,42 @@ def test_a_run_that_diverged_counts_as_such_and_has_no_last_loss():
     assert one["attends"] is False
 
 
+def of_sizes():
+    """A base of the usual size, and two sizes with 1/√d and 1/d, whose last losses differ by 0.5 and -0.25."""
+    alike = (0.9, [1.0] * 3, [1.0] * 2, [0.0] * 2, 0.1)
+    losses = {"scaled": 5.0, "brief": 6.0, "brief_by_d": 6.5, "width_64": 6.25, "width_64_by_d": 6.0}
+    return pd.concat(run(name, s, loss + 0.1 * s, *alike) for s in SEEDS for name, loss in losses.items())
+
+
+def test_what_another_size_adds_is_told_less_the_condition_of_that_size_with_1_over_root_d():
+    found = told(of_sizes())["conditions"]
+    added = {name: of["added_loss"]["value"] for name, of in found.items()}
+    assert added == pytest.approx({"scaled": 0, "brief": 0, "brief_by_d": 0.5, "width_64": 0, "width_64_by_d": -0.25})
+
+
+def test_the_figure_of_sizes_shows_the_metrics():
+    found = told(of_sizes())["conditions"]
+    found["brief_by_d"]["attends"] = False
+    with style.applied():
+        panels = figures.sizes(found, 7.0).axes
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["width 64, d 32", "width 128, d 32"]
+    for axes, quantity in zip(panels, ("initial_logit_std", "last_test_loss", "added_loss"), strict=True):
+        shown = {
+            (round(line.get_ydata()[0], 2), line.get_color()): line for line in axes.lines if line.get_marker() == "o"
+        }
+        expected = {
+            (round(y + shift, 2), palette.SCALINGS[scaling]): found[name][quantity]["value"]
+            for name, y, shift, scaling in (
+                ("brief", 1, -0.16, "scaled"), ("brief_by_d", 1, 0.16, "scaled_by_d"),
+                ("width_64", 0, -0.16, "scaled"), ("width_64_by_d", 0, 0.16, "scaled_by_d"),
+            )
+            if quantity != "added_loss" or "by_d" in name
+        }  # fmt: skip
+        assert {place: line.get_xdata()[0] for place, line in shown.items()} == pytest.approx(expected)
+        hollow = [place for place, line in shown.items() if line.get_markerfacecolor() == "white"]
+        assert hollow == [(1.16, palette.SCALINGS["scaled_by_d"])]
+
+
 def write_run(folder, condition, seed, width=8, rate=1e-3):
     columns = {"quantity": ["test_loss"], "step": [0], "block": [-1], "head": [-1], "value": [8.0]}
     made_by = {"ablate": {"width": width}, "run": {}, "condition": condition, "seed": seed, "learning_rate": rate}
@@ -205,7 +243,8 @@ def test_the_committed_summary_is_that_of_the_committed_runs(committed, tmp_path
     project = Project(committed).copy(tmp_path / "project")
     before, after = (folder / "reports" / "ablations" for folder in (committed, project.folder))
     shutil.rmtree(after)
-    project.check("python", "-m", "stages.ablations")
+    done = project.here("ablations")
+    assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in before.iterdir())
     assert "metrics.json" in names
     assert sorted(path.name for path in after.iterdir()) == names

@@ -66,7 +66,14 @@ def assert_pinned(told):
         assert re.findall(r"cpu,(?:runtime:OpenMP,nthr|isa):(.+)", told["onednn"]) == ["1", "Intel AVX2"]
 
 
-@pytest.mark.parametrize("module", entry_points())
+def tried_slowly(module: str) -> bool:
+    """Whether another module shows the same: whatever `python -m stages.X` starts, `stages` is imported before it."""
+    return module.startswith("stages.") and module not in ("stages.sweep", "stages.train")
+
+
+@pytest.mark.parametrize(
+    "module", [pytest.param(name, marks=[pytest.mark.slow] * tried_slowly(name)) for name in entry_points()]
+)
 def test_every_entry_point_is_pinned(tmp_path, module):
     extra = {"ASK_TORCH": "1"} if uses_torch(module) else {}
     [told] = asked(tmp_path, ASK, module, *RUNS_AT_ONCE.get(module, ["--help"]), **extra)
@@ -80,6 +87,7 @@ def test_what_trains_is_asked_of_torch():
     assert not uses_torch("stages.sweep")
 
 
+@pytest.mark.slow
 def test_torchruns_workers_are_pinned(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     # what starts them is torch's, and refuses both of NumPy's variables
@@ -89,6 +97,7 @@ def test_torchruns_workers_are_pinned(tmp_path):
         assert_pinned(told)
 
 
+@pytest.mark.slow
 def test_tests_are_pinned(tmp_path):
     [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/test_products.py")
     assert "torch" in told

@@ -32,7 +32,7 @@ def test_what_comes_before_all_stages_loads_no_library_that_takes_long_and_no_st
 def test_a_rebuild_is_not_made_from_damaged_results(project):
     metrics = project.folder / "reports" / "ablations" / "metrics.json"
     metrics.write_text(metrics.read_text().replace("1", "2", 1))
-    done = project.stage("check")
+    done = project.here("check")
     assert done.returncode == 2
     assert done.stderr.startswith("error: reports/ablations/metrics.json: damaged or edited, ")
     assert not (project.folder / "data" / "checked").exists()

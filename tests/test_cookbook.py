@@ -74,10 +74,10 @@ RECIPES = {
     "Compare two branches": Recipe({"0.001": "0.0001"}),
     "Try several values without touching the folder": Recipe({"=0.001": "=0.0001", "=0.01": "=0.001"}),
     "Add a seed": Recipe({"0,1,2,3,4,5": "0,1,5"}),
-    "Survey your own model's norms": Recipe(prepare=own_model, slow=False),
+    "Survey your own model's norms": Recipe(prepare=own_model),
     "Train on your own text": Recipe(prepare=own_inputs),
     "Train on a GPU": Recipe(prepare=without_a_gpu, fails=True, slow=False),
-    "Add a stage": Recipe(slow=False),
+    "Add a stage": Recipe(),
     "Share a cache": Recipe({"/mnt/shared/goldilocks": "../a-remote"}),
     "Read the tables in pandas, or ask them in SQL": Recipe(slow=False),
     "Load the trained model in transformers": Recipe(),
@@ -202,7 +202,16 @@ def test_every_mistake_is_tried():
         assert message in (ROOT / path).read_text("utf-8")
 
 
-@pytest.mark.parametrize(("message", "mistake"), TRIED.items(), ids=lambda value: getattr(value, "__name__", ""))
+SAID_BY_DVC = (a_shallow_clone, nobody, an_environment_that_is_not_active)
+
+
+@pytest.mark.parametrize(
+    ("message", "mistake"),
+    [
+        pytest.param(message, mistake, marks=[pytest.mark.slow] * (mistake in SAID_BY_DVC), id=mistake.__name__)
+        for message, mistake in TRIED.items()
+    ],
+)
 def test_a_mistake_says_what_the_book_says(project, tmp_path, message, mistake):
     for done in mistake(project, tmp_path):
         assert done.returncode != 0

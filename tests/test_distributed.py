@@ -146,6 +146,7 @@ def test_several_processes_fail_and_stop_as_one_does(longer):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_than_the_parameters_say_is_refused(project):
     done = project.run(*STANDALONE, "-m", "stages.train", "0")
     assert done.returncode != 0

@@ -52,15 +52,6 @@ def test_the_same_figure_has_the_same_bytes_whatever_the_users_style(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.slow
-def test_the_users_own_style_changes_nothing(rebuilt):
-    before = {path.name: path.read_bytes() for path in (rebuilt.folder / "reports" / "figures").iterdir()}
-    (rebuilt.folder / "matplotlibrc").write_text("axes.facecolor: red\naxes.labelsize: 40\n")
-    assert rebuilt.stage("figures", "data/model5/seed-0").returncode == 0
-    after = {path.name: path.read_bytes() for path in (rebuilt.folder / "reports" / "figures").iterdir()}
-    assert after == before
-
-
 @pytest.mark.parametrize("n", [1, 2, 12])
 def test_ordered_colours_are_distinct(n):
     assert len(set(style.ordered_colours(n))) == n

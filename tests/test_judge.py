@@ -1,5 +1,201 @@
-from stages.evidence.criteria import Known
-from stages.evidence.judge import Remark, told
+"""How verdicts are reached: by whole intervals, by several measures, behind gates, beside a control, in a family."""
+
+import pytest
+from measured import GRADIENTS, INDEPENDENT, MARGINS, SPOILT, TEMPERATURE, entry_of, estimate, metrics, put, verdicts
+
+from stages import claims
+from stages.common.statistics import Estimate, widened
+from stages.evidence.criteria import About, Above, AtLeast, Below, Exactly, Known, Outcome
+from stages.evidence.judge import (
+    DEPENDS,
+    NOT_MEASURED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNDECIDED,
+    Remark,
+    ledger,
+    told,
+)
+from stages.evidence.ledger import CLAIMS
+
+
+@pytest.mark.parametrize(
+    ("criterion", "met", "refuted", "undecided"),
+    [
+        (Above(0.5), (0.51, 0.6), (0.4, 0.5), (0.5, 0.6)),
+        (AtLeast(0.5), (0.5, 0.6), (0.4, 0.49), (0.49, 0.6)),
+        (Below(0.5), (0.4, 0.49), (0.5, 0.6), (0.4, 0.5)),
+        (About(1.0), (0.95, 1.05), (1.06, 1.2), (0.94, 1.0)),
+        (Exactly(0.0), (0.0, 0.0), (1e-9, 1e-9), (0.0, 1e-9)),
+        (About("goldilocks.thresholds.least_discrimination", "overlap"), (1.97, 2.03), (2.05, 2.1), (2.0, 2.1)),
+    ],
+)  # fmt: skip
+def test_the_whole_interval_counts(criterion, met, refuted, undecided):
+    known = Known(metrics(), MARGINS)
+    for (low, high), outcome in ((met, Outcome.MET), (refuted, Outcome.REFUTED), (undecided, Outcome.UNDECIDED)):
+        assert criterion.outcome(Estimate((low + high) / 2, low, high, 5), known) == outcome
+    assert criterion.words(known)
+
+
+def test_a_sample_too_small_to_refute_another_temperature_decides_nothing():
+    found = metrics()
+    put(found, f"{TEMPERATURE}.reduced_chi_square_at_temperature_1", 1.05)
+    assert verdicts(found)["S9"] == UNDECIDED
+    for chi, degrees, verdict in ((1.2, 40, REPRODUCED), (1.2, 2000, NOT_REPRODUCED)):
+        found = metrics()
+        found["softmax"]["temperature"] |= {"reduced_chi_square": chi, "degrees_of_freedom": degrees}
+        assert verdicts(found)["S9"] == verdict
+
+
+def test_one_seed_gives_estimates_and_decides_nothing_where_seeds_are_the_unit():
+    found = metrics()
+    for name, entry in found["dynamics"].items():
+        if name != "initialisation":
+            found["dynamics"][name] = estimate(entry["value"], 0.0, 1)
+    entries = {entry["id"]: entry for entry in ledger(CLAIMS, Known(found, MARGINS))}
+    for name in (f"W{i}" for i in range(5, 10)):
+        assert entries[name]["verdict"] == UNDECIDED
+        assert entries[name]["value"] is not None
+        assert entries[name]["low"] is None
+        assert "1 seed where an honest interval needs" in entries[name]["note"]
+    assert {entries[f"W{i}"]["verdict"] for i in range(1, 5)} == {REPRODUCED}
+
+
+def test_a_single_seed_decides_nothing_where_it_bears_on_a_claim_about_draws():
+    found = metrics()
+    found["ablations"]["without_layernorm"]["share_in_zone"] = estimate(0.5, 0.0, 1)
+    entry = entry_of("S8", found)
+    assert entry["verdict"] == UNDECIDED
+    assert "1 seed where an honest interval needs 2" in entry["note"]
+
+
+def test_an_order_needs_three_seeds():
+    found = metrics()
+    found["dynamics"]["rank_correlation_of_growth_with_depth"]["n"] = 2
+    assert verdicts(found)["W7"] == UNDECIDED
+
+
+MEASURES = {
+    (0.05, 0.05, 0.05): REPRODUCED,
+    (0.2, 0.2, 0.2): NOT_REPRODUCED,
+    (0.05, 0.05, 0.2): DEPENDS,
+    (0.05, 0.1, 0.2): DEPENDS,
+    (0.05, 0.05, 0.1): UNDECIDED,
+    (0.1, 0.2, 0.2): UNDECIDED,
+}
+"""Verdicts on S7 by what each measure of the gradient is; 0.1 itself is the criterion."""
+
+
+@pytest.mark.parametrize(("values", "verdict"), MEASURES.items())
+def test_measures_of_one_statement_that_decide_differently_make_it_depend_on_the_measure(values, verdict):
+    found = metrics()
+    for name, value in zip(GRADIENTS, values, strict=True):
+        put(found, f"{INDEPENDENT}.largest_{name}_unscaled", value, 0.01)
+    entry = entry_of("S7", found)
+    assert entry["verdict"] == verdict
+    said = {0.05: REPRODUCED, 0.1: UNDECIDED, 0.2: NOT_REPRODUCED}
+    assert f"by attention's ‖J‖: {said[values[2]]}" in entry["note"]
+    assert entry["hangs_on_an_interval"] == (verdict != UNDECIDED)
+
+
+def test_what_all_measures_need_refutes_each_of_them():
+    claim = next(claim for claim in CLAIMS if claim.id == "S7")
+    shared = claim._replace(
+        requirements=tuple(each._replace(measure="") for each in claim.requirements[:2]) + claim.requirements[2:]
+    )
+    found = metrics()
+    put(found, f"{INDEPENDENT}.largest_gradient_unscaled", 0.2, 0.01)
+    (entry,) = ledger((shared,), Known(found, MARGINS))
+    assert entry["verdict"] == NOT_REPRODUCED
+
+
+GATES = {
+    "dynamics.cost_of_deleting_attention": ("W5", "W6", "W7", "W8"),
+    **dict.fromkeys(
+        (f"ablations.conditions.{condition}.{quantity}" for condition in ("scaled", "no_layernorm")
+         for quantity in ("cost_of_deletion", "gain_on_unigrams")),
+        ("S8", "S13", "S14", "S15"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GATES)
+@pytest.mark.parametrize(("value", "half"), [(0.1, 0.05), (0.55, 0.3)], ids=["below", "across"])
+def test_of_a_model_that_has_not_learned_to_attend_nothing_is_said_whatever_else_it_shows(path, value, half):
+    """The whole interval must lie above what was fixed, or else there is nothing to judge."""
+    for spoilt in ([], [SPOILT[claim][0] for claim in GATES[path]]):
+        found = metrics()
+        for other, refuted, its_half, *_ in spoilt:
+            put(found, other, refuted, its_half)
+        put(found, path, value, half)
+        assert {name: v for name, v in verdicts(found).items() if v != REPRODUCED} == dict.fromkeys(
+            GATES[path], UNDECIDED
+        )
+        for claim in GATES[path]:
+            entry = entry_of(claim, found)
+            assert entry["note"].startswith("not shown to have learned to attend: ")
+            assert f"{value} [{value - half:.4g}, {value + half:.4g}] (interval from 0." in entry["note"]
+            assert entry["value"] is entry["low"] is None
+
+
+def test_without_what_a_gate_asks_for_nothing_is_measured():
+    found = metrics()
+    del found["dynamics"]["cost_of_deleting_attention"]
+    missing = {name for name, v in verdicts(found).items() if v == NOT_MEASURED}
+    assert missing == {"W5", "W6", "W7", "W8"}
+
+
+def of_seeds(**values):
+    return {name: {f"seed_{seed}": value for seed, value in of.items()} for name, of in values.items()}
+
+
+def test_beside_the_control_movement_is_told_less_that_on_shuffled_tokens_by_pairs():
+    train = dict.fromkeys(claims.MOVE, 1) | {"prompt": "x"}
+    growth = of_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})
+    control = {
+        "made_with": train | {"prompt": "y"},
+        "by_seed": of_seeds(growth_of_std={1: 0.4, 0: 0.1, 7: 5.0}, more={0: 1}),
+    }
+    found = claims.beside_control(growth, {"control": control, "conditions": 3}, train)
+    assert found["control"]["beyond"].keys() == {"growth_of_std"}
+    beyond = found["control"]["beyond"]["growth_of_std"]
+    assert (beyond["value"], beyond["n"]) == (pytest.approx(0.35), 2), "of the seeds that both have"
+    assert beyond["high"] - beyond["value"] == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert (found["conditions"], found["control"]["by_seed"]) == (3, control["by_seed"])
+
+
+@pytest.mark.parametrize("setting", claims.MOVE)
+def test_a_control_of_trainings_with_other_settings_adds_nothing(setting):
+    train = dict.fromkeys(claims.MOVE, 1)
+    ablations = {"control": {"made_with": train | {setting: 2}, "by_seed": of_seeds(growth_of_std={0: 0.1, 1: 0.2})}}
+    growth = of_seeds(growth_of_std={0: 0.5, 1: 0.7})
+    assert claims.beside_control(growth, ablations, train) == ablations
+    assert claims.beside_control(growth, {}, train) == {}
+
+
+def test_in_the_family_of_claims_a_verdict_may_not_stand():
+    entries = ledger(CLAIMS, Known(metrics(), MARGINS))
+    sampled = [entry for entry in entries if entry["hangs_on_an_interval"]]
+    assert {entry["id"] for entry in entries} - {entry["id"] for entry in sampled} == {"S9", "S10", "S11", "S12", "W1"}
+    lead = {0.03: True, 0.1: False}  # half-widths at 95 %; for 19 claims at once 2.5 times as wide
+    for half, stands in lead.items():
+        found = metrics()
+        put(found, "dynamics.lead_of_block_0_in_growth", 0.2, half)
+        entry = entry_of("W8", found)
+        assert (entry["verdict"], entry["stands_in_the_family"]) == (REPRODUCED, stands)
+    told = claims.family(entries)
+    assert told["hang_on_an_interval"] == 19
+    assert told["met_by_chance_at_most"] == pytest.approx(0.475)
+
+
+def test_an_interval_is_widened_as_students_t_is():
+    from scipy.stats import t
+
+    narrow = Estimate(1.0, 0.5, 2.0, 5)
+    factor = t.ppf(1 - 0.025 / 20, 4) / t.ppf(0.975, 4)
+    assert widened(narrow, 20) == pytest.approx((1.0, 1 - 0.5 * factor, 1 + factor, 5))
+    assert widened(narrow, 1) == narrow
+    assert widened(Estimate(1.0, 1.0, 1.0, 0), 20) == Estimate(1.0, 1.0, 1.0, 0)
 
 
 def test_a_remark_names_lengths_and_correlations_in_the_order_of_their_numbers():

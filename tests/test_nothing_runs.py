@@ -1,13 +1,14 @@
 """Nothing that comes from outside is run: no source of ours does such a thing, and what was tried does not work."""
 
-import ast
 import json
 import os
 import pickle
 import re
+import subprocess
 
 import pytest
 from closure import ROOT
+from conftest import environment
 from safetensors.numpy import save_file
 from test_environment import lend_environment, make, script
 from test_inputs import gpt2_tensors, local_source
@@ -22,74 +23,39 @@ from stages.survey.locate import resolve
 from stages.survey.ranges import Tally
 
 SOURCES = sorted(path for folder in ("stages", "goldilocks", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
-RUNNING = {"eval", "exec", "compile", "__import__", "execfile", "input", "breakpoint"}  # as functions of their own
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "pty", "xmlrpc", "yaml"}
-METHODS = {"os": {"system", "popen", "startfile"}, "importlib": {"import_module"}, "runpy": {"run_path", "run_module"},
-           "pd": {"read_pickle", "eval"}, "pandas": {"read_pickle", "eval"}}  # fmt: skip
-PROCESSES = {"run", "Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
-OBJECTS = {"broadcast_object_list", "all_gather_object", "gather_object", "scatter_object_list", "recv_object_list"}
+REFUSED = re.compile(
+    r"\b(?:import|from) (?:pickle|dill|cloudpickle|joblib|marshal|shelve|code|pty|xmlrpc|yaml)\b|read_pickle|"
+    r"allow_pickle|torch\.load|_object_list|gather_object|import_module|__import__|run_path|run_module|unsafe|"
+    r"(?<![.\w])(?:compile|input|breakpoint)\(|noqa:.*\bS(?:102|301|307|506|602|604|605)\b"
+)
+"""What could run what comes from outside, beside what the rules of ruff refuse, and leave to take those back."""
 
 
-ALLOWED = {"stages/common/arithmetic.py": ["os.execve"]}  # a process starts itself anew
+def test_no_source_runs_or_unpickles_what_it_reads():
+    assert SOURCES
+    found = {path: REFUSED.findall(path.read_text("utf-8")) for path in SOURCES}
+    assert not {path: what for path, what in found.items() if what}
 
 
-def keywords(call):
-    return {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+FOUND = [
+    "compile(x, '', 'exec')", "__import__(x)", "import pickle", "from pickle import loads", "torch.load(x)",
+    "np.load(x, allow_pickle=True)", "pd.read_pickle(x)", "import yaml", "importlib.import_module(x)",
+    "YAML(typ='unsafe')", "dist.broadcast_object_list(x)", "eval(x)  # noqa: S307",
+]  # fmt: skip
+FOUND_BY_RUFF = [
+    "eval(x)", "exec(x)", "os.system(x)", "os.execvp(x, y)", "os.popen(x)", "subprocess.run(x, shell=True)",
+    "subprocess.run(x, shell=y)", "subprocess.run(f'ls {x}')", "subprocess.Popen('ls')", "subprocess.getoutput(x)",
+    "pickle.loads(x)", "yaml.load(x)", "asyncio.create_subprocess_shell(x, shell=True)",
+]  # fmt: skip
 
 
-def is_text(node):
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-
-
-def offences(source):
-    """What in a source could run what comes from outside, as (line, what)."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            yield from ((node.lineno, name) for name in names if name.split(".")[0] in MODULES)
-        if not isinstance(node, ast.Call):
-            continue
-        given = keywords(node)
-        if given.get("shell", "False") != "False":
-            yield node.lineno, "shell"
-        if given.get("typ") == "'unsafe'":
-            yield node.lineno, "YAML that builds anything"
-        if given.get("allow_pickle", "False") != "False":
-            yield node.lineno, "allow_pickle"
-        if isinstance(node.func, ast.Name) and node.func.id in RUNNING:
-            yield node.lineno, node.func.id
-        if not isinstance(node.func, ast.Attribute):
-            continue
-        name, of = node.func.attr, ast.unparse(node.func.value)
-        if name in METHODS.get(of, ()) or (of == "os" and name.startswith(("exec", "spawn", "posix_spawn"))):
-            yield node.lineno, f"{of}.{name}"
-        if name in OBJECTS:
-            yield node.lineno, name
-        if (of, name) == ("torch", "load") and given.get("weights_only") != "True":
-            yield node.lineno, "torch.load"
-        if of == "subprocess" and name in PROCESSES and (not node.args or is_text(node.args[0])):
-            yield node.lineno, "a command as text"
-        if name.startswith("get") and of == "subprocess":
-            yield node.lineno, f"{of}.{name}"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_source_runs_or_unpickles_what_it_reads(path):
-    found = [what for _, what in offences(path.read_text("utf-8"))]
-    assert found == ALLOWED.get(path.relative_to(ROOT).as_posix(), [])
-
-
-@pytest.mark.parametrize(
-    "bad",
-    ["eval(x)", "exec(x)", "compile(x, '', 'exec')", "__import__(x)", "import pickle", "from pickle import loads",
-     "import os\nos.system(x)", "os.execvp(x, y)", "os.popen(x)", "subprocess.run(x, shell=True)",
-     "subprocess.run(x, shell=y)", "subprocess.run(f'ls {x}')", "subprocess.Popen('ls')", "subprocess.getoutput(x)",
-     "torch.load(x)", "torch.load(x, weights_only=False)", "np.load(x, allow_pickle=True)", "pd.read_pickle(x)",
-     "import yaml", "importlib.import_module(x)", "YAML(typ='unsafe')", "dist.broadcast_object_list(x)",
-     "ruamel.yaml.YAML(typ='unsafe')", "asyncio.create_subprocess_shell(x, shell=True)"],
-)  # fmt: skip
-def test_what_would_be_found(bad):
-    assert list(offences(bad))
+def test_what_would_be_found():
+    assert [line for line in FOUND if not REFUSED.search(line)] == []
+    source = "\n".join(["import asyncio, os, pickle, subprocess, yaml", *FOUND_BY_RUFF])
+    command = ["ruff", "check", "--output-format", "concise", "--stdin-filename", "stages/sweep.py", "-"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), input=source, capture_output=True, text=True)
+    told = {int(line) for line in re.findall(r"^stages/sweep.py:(\d+):\d+: S", done.stdout, re.MULTILINE)}
+    assert [line for n, line in enumerate(FOUND_BY_RUFF, 2) if n not in told] == []
 
 
 UNESCAPED = {"style | safe", "script | safe", "runtime | safe"}  # files of ours, and of a pinned library
@@ -170,8 +136,7 @@ def test_a_pickle_is_no_state_of_a_training_even_with_the_right_checksum(tmp_pat
             found.tensors()
 
 
-TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir [pwned]", "!!python/name:os.system",
-        "!!python/object/apply:subprocess.check_call [[mkdir, pwned]]", "!!python/module:antigravity"]  # fmt: skip
+TAGS = ["!!python/object/apply:os.mkdir [pwned]", "!!python/object/new:os.mkdir [pwned]", "!!python/name:os.system"]
 
 
 @pytest.mark.parametrize("tag", TAGS)
@@ -185,9 +150,9 @@ def test_a_tag_runs_nothing(tmp_path, monkeypatch, tag):
 
 
 HOSTILE = [
-    "$(touch pwned)", "`touch pwned`", "; touch pwned", "| touch pwned", "&& touch pwned", "$(shell touch pwned)",
-           "\"; touch pwned; \"", "'; touch pwned; '", "> pwned", "${HOME}", "*", "x\n touch pwned", "\\x",
-           "$$(touch pwned)", "' --help '"]  # fmt: skip
+    "$(touch pwned)", "; `touch pwned`", "$(shell touch pwned)", "$$(touch pwned)", "\"; touch pwned; '; touch pwned",
+    "${HOME} * > pwned", "x\n touch pwned\\x", "' --help '",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("typed", [True, False], ids=["as arguments", "in the environment"])
@@ -224,6 +189,7 @@ def test_arguments_are_quoted_as_in_a_shell_and_nothing_else_is():
         split_args("a='b")
 
 
+@pytest.mark.slow
 def test_a_source_with_any_name_is_a_folder_to_dvc_and_nothing_more(project, tmp_path):
     source = local_source(tmp_path / 'it\'s; touch pwned $(touch pwned) "quoted"\nand in two lines')
     project.configure(f"inputs.source={json.dumps(str(source))}")

@@ -1,9 +1,16 @@
+"""What `params.yaml` may hold: anything else is refused in a line for each problem, and nothing else happens."""
+
 import ast
 import inspect
 import itertools
+import json
+import os
+from pathlib import Path
 
 import pytest
+from last_commit import params_text
 from pydantic import Field
+from ruamel.yaml import YAML
 
 from stages import check
 from stages.common import params
@@ -61,8 +68,6 @@ BAD = [
 
 def changed(project, changes):
     """Write params.yaml with entries set, or removed where the value is DELETE."""
-    from ruamel.yaml import YAML
-
     path = project.folder / "params.yaml"
     yaml = YAML()
     tree = yaml.load(path.read_text("utf-8"))
@@ -106,21 +111,29 @@ def test_missing_keys_and_several_problems_at_once(bare, monkeypatch):
     assert len(found) == 4
 
 
-@pytest.mark.parametrize(
-    ("contents", "said"),
-    [
-        (b"", "must be a mapping"),
-        (b"- 1\n", "must be a mapping"),
-        (b"a: [1\n", "not valid YAML"),
-        (b"run:\n\tseeds: 1\n", "not valid YAML"),
-        (b"run: 1\nrun: 2\n", "not valid YAML"),
-        (b"a: \xff\n", "not UTF-8"),
-        (b"a: \x00\n", "not valid YAML"),
-        (b"a: !!bool x\n", "not valid YAML"),
-        (b"[" * 5000, "not valid YAML"),
-        (b"!!python/object/apply:os.system [true]\n", "not valid YAML"),
-    ],
+LAUGHS = "a: &a [ha, ha, ha, ha, ha, ha]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in zip("abcdef", "bcdefg", strict=True)
 )
+# (contents, what the one line must say)
+NOT_PARAMETERS = {
+    "nothing": (b"", "must be a mapping"),
+    "a list": (b"- 1\n", "must be a mapping"),
+    "a bracket left open": (b"a: [1\n", "not valid YAML"),
+    "a tab": (b"run:\n\tseeds: 1\n", "not valid YAML"),
+    "a section twice": (b"run: 1\nrun: 2\n", "duplicate key"),
+    "bytes of another encoding": (b"a: \xff\n", "not UTF-8"),
+    "a control character": (b"a: \x00\n", "control characters are not allowed"),
+    "a tag that does not fit": (b"a: !!bool x\n", "not valid YAML"),
+    "a day that never was": (b"a: 2001-02-31\n", "a value that can't be"),
+    "a tag that would run": (b"!!python/object/apply:os.system [true]\n", "constructor for the tag"),
+    "brackets": (b"[" * 5000, "more than 32 collections"),
+    "aliases that stand for megabytes": (LAUGHS.encode(), "aliases written out"),
+    "a list that holds itself": (b"a: &a [*a]\n", "holds itself"),
+    "too large": (b"# " + b"x" * 2**15, "more than 32,768 bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("contents", "said"), NOT_PARAMETERS.values(), ids=NOT_PARAMETERS)
 def test_what_is_not_a_parameter_file_is_told_in_one_line(tmp_path, contents, said):
     path = tmp_path / "params.yaml"
     path.write_bytes(contents)
@@ -128,6 +141,34 @@ def test_what_is_not_a_parameter_file_is_told_in_one_line(tmp_path, contents, sa
         params.read(path)
     assert len(raised.value.problems) == 1
     assert "\n" not in str(raised.value)
+
+
+PLACES = {
+    "a folder": (Path.mkdir, "not a file"),
+    "a pipe": (os.mkfifo, "not a file"),
+    "a device without end": (lambda path: path.symlink_to("/dev/zero"), "not a file"),
+    "nothing": (lambda _: None, "no such file"),
+    "a link to itself": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+}
+
+
+@pytest.mark.parametrize(("place", "said"), PLACES.values(), ids=PLACES)
+def test_whatever_lies_in_its_place_is_told_in_one_line(tmp_path, place, said):
+    place(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match=said):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_the_same_parameters_may_be_written_in_other_ways(tmp_path):
+    path, text = tmp_path / "params.yaml", params_text()
+    contents = YAML(typ="safe").load(text)
+    linked = tmp_path / "linked"
+    linked.write_text(text)
+    path.symlink_to(linked)
+    assert params.read(path) == contents
+    for other in (json.dumps(contents), text.replace("\n", "\r\n"), "\ufeff" + text, "--- # here\n" + text):
+        path.write_text(other, newline="")
+        assert params.read(path) == contents
 
 
 def test_a_number_too_long_to_print_is_still_one_line(bare, monkeypatch):
@@ -154,27 +195,65 @@ def test_a_stage_sees_its_own_section_and_what_it_names_of_run(tmp_path):
     assert len(raised.value.problems) == 2
 
 
-def test_the_command_line_exits_with_2_and_nothing_is_computed_or_deleted(rebuilt):
-    changed(rebuilt, {"train.heads": 5, "sweep.trials": 1})
-    before = {path: path.read_bytes() for path in rebuilt.folder.glob("data/**/*") if path.is_file()}
-    for stage in ("check", "sweep"):
-        done = rebuilt.stage(stage)
+def contents_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_command_line_exits_with_2_and_nothing_is_computed_or_deleted(bare):
+    """Of results of a seed that is not asked for, which a sound file has removed."""
+    (bare.folder / "requirements.lock").touch()
+    results = bare.folder / "data" / "model5" / "seed-77"
+    results.mkdir(parents=True)
+    (results / "losses.parquet").write_text("kept")
+    sound = bare.read("params.yaml")
+    changed(bare, {"train.heads": 5, "sweep.trials": 1})
+    before = contents_of(bare.folder)
+    for stage, told in (("check", 2), ("sweep", 1)):
+        done = bare.here(stage)
         assert done.returncode == 2
-        assert "Traceback" not in done.stderr
         assert "error: params.yaml: sweep.trials = 1: must be" in done.stderr
-    refused = rebuilt.run("dvc", "repro")
-    assert refused.returncode != 0
-    assert "error: params.yaml: train.heads = 5: must divide width = 32" in refused.stderr
-    assert {path: path.read_bytes() for path in rebuilt.folder.glob("data/**/*") if path.is_file()} == before
+        assert len(done.stderr.splitlines()) == told
+    assert contents_of(bare.folder) == before
+    (bare.folder / "params.yaml").write_text(sound)
+    assert bare.here("check").returncode == 0
+    assert not results.exists()
 
 
-def test_another_version_than_the_pinned_one_is_refused(project):
-    lock = project.folder / "requirements.lock"
-    lock.write_text(lock.read_text().replace("\nnumpy==", "\nnumpy==9.", 1))
-    done = project.stage("check")
+# What DVC, which reads params.yaml too, says of it is its own affair; it must stop, and touch nothing.
+FOR_DVC = ["", "- 1\n", "a: [1\n", "a: !!python/object/apply:os.system [touch pwned]\n", 400 * "[", "a: &a [*a]\n"]
+CHANGES_FOR_DVC = [
+    {"run.seeds": ["0; touch pwned"]}, {"run.seeds": []}, {"run.seeds": 3}, {"run.seeds": ["../../../x"]},
+    {"inputs.source": "x; touch pwned"}, {"inputs.source": "a\0b"}, {"inputs.source": None}, {"trian": 1},
+    {"inputs.source": "data/inputs"}, {"inputs.source": "remote://x/y"}, {"train.heads": 5},
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_plain_dvc_repro_stops_at_a_bad_file_and_touches_nothing(rebuilt):
+    def results():
+        return contents_of(rebuilt.folder / "data") | contents_of(rebuilt.folder / "reports")
+
+    before, sound = (results(), rebuilt.read("dvc.lock")), rebuilt.read("params.yaml")
+    path = rebuilt.folder / "params.yaml"
+    for wrong in (*FOR_DVC, *CHANGES_FOR_DVC):
+        path.write_text(sound if isinstance(wrong, dict) else wrong)
+        if isinstance(wrong, dict):
+            changed(rebuilt, wrong)
+        done = rebuilt.run("dvc", "repro", "--keep-going")
+        told = done.stderr.splitlines()
+        assert done.returncode != 0
+        assert any(line.lower().startswith("error: ") for line in told), told
+        assert "Traceback" not in done.stderr
+        assert (results(), rebuilt.read("dvc.lock")) == before, told
+        assert not list(rebuilt.folder.rglob("pwned"))
+
+
+def test_another_version_than_the_pinned_one_is_refused(bare):
+    (bare.folder / "requirements.lock").write_text("numpy==9.1\n")
+    done = bare.here("check")
     assert done.returncode == 2
-    assert "requirements.lock: pins numpy 9." in done.stderr
-    assert not (project.folder / "data").exists()
+    assert "requirements.lock: pins numpy 9.1, installed is " in done.stderr
+    assert not (bare.folder / "data").exists()
 
 
 def documented(model):
@@ -191,7 +270,8 @@ def documented(model):
 def test_params_are_documented_and_commented(bare):
     for name, field in check.Params.model_fields.items():
         assert documented(field.annotation) == set(field.annotation.model_fields), name
-    entries = [line for line in bare.read("params.yaml").splitlines() if line.startswith("  ") and ":" in line]
+    text = bare.read("params.yaml").replace(",\n    ", ", ")  # a list may go on in the next line
+    entries = [line for line in text.splitlines() if line.startswith("  ") and ":" in line]
     entries = [line for line in entries if not line.strip().startswith("#")]
     assert len(entries) > 40
     assert all(" # " in line for line in entries)

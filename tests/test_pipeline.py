@@ -61,15 +61,11 @@ def test_declared_params_are_what_the_stage_sees(stage):
     )
 
 
-@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check"}))
-def test_every_stage_waits_for_the_check_and_depends_on_the_versions(stage):
-    assert {"data/checked", "requirements.lock"} <= set(STAGES[stage]["deps"])
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_says_what_it_is_for(stage):
-    assert len(STAGES[stage]["desc"]) > 30
-    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage}")
+def test_every_stage_says_what_it_is_for_waits_for_the_check_and_depends_on_the_versions():
+    for name, stage in STAGES.items():
+        assert len(stage["desc"]) > 30, name
+        assert stage["cmd"].startswith(f"python -m stages.{name}")
+        assert name == "check" or {"data/checked", "requirements.lock"} <= set(stage["deps"]), name
 
 
 def edit(project, path, old, new):
@@ -149,8 +145,7 @@ def test_an_edit_reruns_exactly_what_it_should(rebuilt, change, expected):
     """The first edit of the table is tried among the quick tests."""
     change(rebuilt)
     assert rebuilt.repro() == expected
-    assert rebuilt.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
-    assert rebuilt.repro() == set()
+    assert rebuilt.run("dvc", "status", "-q", "dvc.yaml").returncode == 0, "a second rebuild has nothing to do"
 
 
 @pytest.mark.slow
@@ -281,6 +276,7 @@ def test_plots_are_complete_specifications(smoke):
     assert {row["block"] for row in found["QKV weights widen, by block"]["data"]["values"]} == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_plots_become_a_page_with_the_figures(smoke):
     plots = smoke.run("dvc", "plots", "show", "-o", "plots")
     assert plots.returncode == 0
@@ -288,9 +284,10 @@ def test_plots_become_a_page_with_the_figures(smoke):
     assert "reports_figures_losses.svg" in smoke.read("plots/index.html")
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_shows_in_the_diffs(rebuilt):
     rebuilt.check("git", "add", "-A")
-    rebuilt.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "rebuilt")
+    rebuilt.commit("rebuilt")
     rebuilt.configure("sweep.trials=25")
     assert "sweep.trials" in rebuilt.check("dvc", "params", "diff")
     rebuilt.check("dvc", "repro", "claims")

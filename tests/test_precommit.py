@@ -3,7 +3,6 @@
 import re
 import shlex
 
-import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
@@ -30,13 +29,12 @@ def test_they_need_no_network():
     assert {hook["language"] for hook in HOOKS.values()} == {"system"}
 
 
-@pytest.mark.parametrize("hook", OFF)
-def test_a_hook_passes_and_fails_where_something_is_off(project, tmp_path, hook):
-    command = ["pre-commit", "run", hook, "--all-files"]
-    home = {"PRE_COMMIT_HOME": str(tmp_path / "home")}
-    assert "Passed" in project.check(*command, **home)
-    path, line = OFF[hook]
-    project.append(path, f"\n{line}\n")
-    done = project.run(*command, **home)
+def test_hooks_pass_and_each_fails_where_something_is_off(project, tmp_path):
+    command = ["pre-commit", "run", "--all-files"]
+    where = {"PRE_COMMIT_HOME": str(tmp_path / "home"), "SKIP": "mypy"}
+    assert project.check(*command, **where).count("Passed") == len(OFF)
+    for path, line in OFF.values():
+        project.append(path, f"\n{line}\n")
+    done = project.run(*command, **where)
     assert done.returncode == 1
-    assert "Failed" in done.stdout
+    assert set(re.findall(r"^- hook id: (\S+)$", done.stdout, re.MULTILINE)) == OFF.keys()

@@ -3,6 +3,8 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
+import pytest
+
 from stages import report
 
 LARGEST = 3_000_000  # bytes
@@ -80,25 +82,37 @@ def test_every_figure_drawn_is_shown_once(smoke):
     assert len(shown) == len(drawn)
 
 
-def test_the_answer_is_three_sentences_from_the_runs_own_numbers(smoke, tmp_path):
-    html = smoke.read("reports/index.html")
-    answer = re.search(r'<ol class="answer">(.*?)</ol>', html, re.DOTALL)[1]
+LITTLE = {
+    "only beta": {"beta": {"n": 3, "not_finite": 0, "share_near_zero": 1.0}, "unrecognised": 2},
+    "only nan": {"gamma": {"n": 3, "not_finite": 3}, "unrecognised": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def another(smoke, tmp_path_factory):
+    """The page of a run with other numbers, with models of which little can be said, and with markup in its samples."""
+    copy = smoke.copy(tmp_path_factory.mktemp("another") / "run")
+    metrics = copy.folder / "reports" / "metrics"
+    sweep, layernorm = (json.loads((metrics / f"{name}.json").read_text()) for name in ("sweep", "layernorm"))
+    sweep["monte_carlo"]["sigma_QKt"]["value"] = 4.321
+    (metrics / "sweep.json").write_text(json.dumps(sweep))
+    (metrics / "layernorm.json").write_text(json.dumps(layernorm | LITTLE))
+    samples = {"before": "<script>alert(1)</script>", "after": '"><img src=x>'}
+    (copy.folder / "data" / "model5" / "seed-0" / "samples.json").write_text(json.dumps(samples))
+    done = copy.here("report", "data/model5/seed-0")
+    assert done.returncode == 0, done.stderr
+    return copy.read("reports/index.html")
+
+
+def test_the_answer_is_three_sentences_from_the_runs_own_numbers(another):
+    answer = re.search(r'<ol class="answer">(.*?)</ol>', another, re.DOTALL)[1]
     assert answer.count("<li>") == 3
-    copy = smoke.copy(tmp_path / "copy")
-    metrics = json.loads(copy.read("reports/metrics/sweep.json"))
-    metrics["monte_carlo"]["sigma_QKt"]["value"] = 4.321
-    (copy.folder / "reports/metrics/sweep.json").write_text(json.dumps(metrics))
-    assert copy.stage("report", "data/model5/seed-0").returncode == 0
-    assert "σ = 4.32" in copy.read("reports/index.html")
+    assert "σ = 4.32" in another
 
 
-def test_what_it_shows_is_escaped(rebuilt):
-    path = rebuilt.folder / "data" / "model5" / "seed-0" / "samples.json"
-    path.write_text(json.dumps({"before": "<script>alert(1)</script>", "after": '"><img src=x>'}))
-    assert rebuilt.stage("report", "data/model5/seed-0").returncode == 0
-    html = rebuilt.read("reports/index.html")
-    parsed(html)
-    assert "&lt;script&gt;alert(1)" in html
+def test_what_it_shows_is_escaped(another):
+    parsed(another)
+    assert "&lt;script&gt;alert(1)" in another
 
 
 def test_versions_are_those_of_the_lock():
@@ -107,15 +121,8 @@ def test_versions_are_those_of_the_lock():
     ]  # fmt: skip
 
 
-def test_models_of_which_little_can_be_said_are_shown(smoke, tmp_path):
-    copy = smoke.copy(tmp_path / "copy")
-    found = json.loads(copy.read("reports/metrics/layernorm.json"))
-    found |= {"only beta": {"beta": {"n": 3, "not_finite": 0, "share_near_zero": 1.0}, "unrecognised": 2}}
-    found |= {"only nan": {"gamma": {"n": 3, "not_finite": 3}, "unrecognised": 0}}
-    (copy.folder / "reports/metrics/layernorm.json").write_text(json.dumps(found))
-    done = copy.stage("report", "data/model5/seed-0")
-    assert done.returncode == 0, done.stderr
-    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', copy.read("reports/index.html"), re.DOTALL))
+def test_models_of_which_little_can_be_said_are_shown(another):
+    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', another, re.DOTALL))
     told = {model: re.findall("<td>(.*?)</td>", row) for model, row in rows.items()}
     assert told["only beta"] == ["0", "–", "–", "–", "–", "–", "100.0 %", "0", "2"]
     assert told["only nan"] == ["3", "–", "–", "–", "–", "–", "no β", "3", "0"]

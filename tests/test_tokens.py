@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from test_inputs import local_source, point_at
 
-from stages.common import arrays
+from stages.common import arrays, bpe
 from stages.common import encoding as tokens
 from stages.common.cli import UserError
+from stages.sources import embedded
 
 
 @pytest.mark.parametrize(
@@ -36,8 +37,6 @@ def test_tokens_decode_to_the_text(bare, tmp_path):
     assert bare.here("tokens").returncode == 0
     found = arrays.read(bare.folder / "data" / "tokens" / "tokens.safetensors")
     assert found["train"].dtype == np.uint16
-    from stages.common import bpe
-
     ids = np.concatenate([found["train"], found["test"]]).tolist()
     text = (bare.folder / "data" / "inputs" / "corpus.txt").read_text()
     assert bpe.load(bare.folder / "data" / "inputs" / "tokenizer").decode(ids) == text
@@ -49,3 +48,32 @@ def test_tokens_decode_to_the_text(bare, tmp_path):
     assert refused.returncode == 2
     assert "lower it, or give a longer text" in refused.stderr
     assert bare.read("data/tokens/description.json") == before
+
+
+def test_the_second_text_is_of_another_package_and_has_the_tokens_of_the_first(bare, tmp_path):
+    point_at(bare, local_source(tmp_path / "source"))
+    bare.configure("tokens.context_length=16", "second_text.package=numpy", "second_text.subpackages=[fft]")
+    assert bare.here("inputs").returncode == 0
+    done = bare.here("second_text")
+    assert done.returncode == 0, done.stderr
+    folder = bare.folder / "data" / "second_text"
+    found = arrays.read(folder / "tokens.safetensors")
+    tokenizer = bpe.load(bare.folder / "data" / "inputs" / "tokenizer")
+    text = tokenizer.decode(np.concatenate([found["train"], found["test"]]).tolist())
+    assert text == embedded.prose("numpy", ["fft"])
+    assert "Fourier" in text
+    assert found["train"].size == int(0.9 * (found["train"].size + found["test"].size))
+    description = json.loads((folder / "description.json").read_text("utf-8"))
+    assert description == {"context_length": 16, "vocabulary": tokenizer.get_vocab_size()}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("package=no_such", "no_such: no such package is installed"), ("subpackages=[x]", "has no subpackage 'x'")],
+)
+def test_a_second_text_that_is_not_there_is_one_line(bare, change, told):
+    bare.configure(f"second_text.{change}")
+    done = bare.here("second_text")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line
