@@ -31,7 +31,7 @@ recorded := { said=$$(LC_ALL=C git rev-parse --git-dir 2>&1 > /dev/null) || { pr
 enter := cd "$(here)" && export PATH="$(here)/.venv/bin:$$PATH" DVC_NO_ANALYTICS=1 PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=
 ready := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh && $(enter)
 developing := cd "$(here)" && PYTHON="$(PYTHON)" sh environment.sh dev && $(enter)
-run := $(ready) && $(recorded) && python -m stages.run --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" --jobs="$$GIVEN_JOBS"
+run := $(ready) && $(recorded) && python -m tools.run --preset="$$GIVEN_PRESET" --set="$$GIVEN_SET" --jobs="$$GIVEN_JOBS"
 
 .DEFAULT_GOAL := help
 .PHONY: help env repro report ablations verify test test-all bench lint format docs lock clean
@@ -64,7 +64,7 @@ ablations: ## train a small Model 5 with its choices taken back, in each conditi
 ## Does it hold?
 
 verify: ## rebuild what is committed in a clone, and compare; VERIFY="..." are options, docs/verification.md says more
-	@$(ready) && $(recorded) && printf '%s\n' stages.verify "$$GIVEN_VERIFY" | xargs python -m
+	@$(ready) && $(recorded) && printf '%s\n' tools.verify "$$GIVEN_VERIFY" | xargs python -m
 
 test: ## run the tests (three minutes)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 2
@@ -73,7 +73,7 @@ test-all: test ## run all tests, the long ones too (half an hour)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
 bench: ## time Model 5 and the survey of norms beside transformers on this machine; BENCH="--size small" are options
-	@$(ready) && printf '%s\n' benchmarks "$$GIVEN_BENCH" | xargs python -m
+	@$(ready) && printf '%s\n' tools/bench "$$GIVEN_BENCH" | xargs python -m
 
 ## Working on it
 
@@ -87,7 +87,7 @@ format: ## bring the sources into the project's format
 	@$(developing) && { ruff check --fix . ; ruff format . ; }
 
 docs: ## write the README's generated sections anew
-	@$(ready) && python -m stages.readme
+	@$(ready) && python -m tools.build_docs
 
 lock: ## resolve both lock files anew from pyproject.toml, keeping pins that still fit
 	@$(developing) && sh lock.sh

@@ -24,27 +24,27 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.ablation import runs
-from stages.ablation.condition import Condition
-from stages.ablation.runs import Tokens
-from stages.common import cli, files, params, tables
-from stages.config.ablate import Run, Settings
+from goldilocks.ablations import runs
+from goldilocks.ablations.condition import Condition
+from goldilocks.ablations.runs import Tokens
+from goldilocks.config.ablate import Run, Settings
+from goldilocks.core import cli, files, params, tables
 
 if TYPE_CHECKING:
-    from stages.model5.snapshots import Row
+    from goldilocks.model5.weight_stats import Row
 
 
 def train_one(
     settings: Settings, run: Run, condition: Condition, rate: float, seed: int, tokens: Tokens, label: str
 ) -> list[Row]:
     """Train one condition with one seed and return the rows of the `ablation` table."""
-    from stages.ablation.watch import Watch
-    from stages.model5 import ngrams, snapshots, training
+    from goldilocks.ablations.recorder import Watch
+    from goldilocks.model5 import ngrams, training, weight_stats
 
     model = runs.untrained(settings, condition, run.root_seed, seed, tokens)
     objective, trainer = runs.trainer(model, rate, settings)
     windows = tokens.windows(run.root_seed, settings.evaluation_windows)
-    looks = snapshots.snapshot_steps(settings.steps, settings.look_every)
+    looks = weight_stats.snapshot_steps(settings.steps, settings.look_every)
     references = ngrams.losses(tokens.train, windows.numpy(), tokens.vocabulary)
     watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks, references)
     batches = tokens.batches(run.root_seed, seed, settings.batch_size)

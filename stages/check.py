@@ -23,8 +23,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common import arithmetic, cli, dvc_files, files, params, sealed
-from stages.config import (
+from goldilocks.config import (
     ablate,
     ablations,
     claims,
@@ -43,7 +42,8 @@ from stages.config import (
     tokens,
     train,
 )
-from stages.model5 import recorded
+from goldilocks.core import arithmetic, checksums, cli, dvc_files, files, params
+from goldilocks.model5 import finished
 
 OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
@@ -78,8 +78,8 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
     """A line for each thing that is known to be wrong with what `inputs:` names, without a look into any file."""
     source = settings.source
     if source not in ("embedded", "hub"):
-        from stages.sources import directory
-        from stages.survey.locate import is_here
+        from goldilocks.checkpoints.resolve import is_here
+        from goldilocks.data_sources import directory
 
         where, here = Path(source), Path.cwd()
         if not is_here(source) or not where.is_dir():
@@ -91,7 +91,7 @@ def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
         else:
             yield from (f"inputs.source = {source!r}: {problem}" for problem in directory.problems(where))
     if settings.checkpoints:
-        from stages.survey.locate import is_elsewhere, is_local
+        from goldilocks.checkpoints.resolve import is_elsewhere, is_local
     for argument in settings.checkpoints:
         if not is_local(argument) and not is_elsewhere(argument):
             yield f"inputs.checkpoints: {argument!r}: no such file or folder, and no address or repository's name"
@@ -155,7 +155,7 @@ def remove_other_seeds(seeds: list[int]) -> None:
 
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
-    recorded.prune()  # while dvc.lock still tells of them
+    finished.prune()  # while dvc.lock still tells of them
     for path in stale(files.MODEL5, seeds):
         files.remove(path)
         print(f"{path}: removed, its seed is not in run.seeds")
@@ -178,11 +178,11 @@ def note_local(checkpoints: list[str]) -> None:
     """Write down what the norms of the checkpoints on this machine are."""
     found = []
     if checkpoints:
-        from stages.survey.client import Client
-        from stages.survey.extract import extract
-        from stages.survey.locate import is_local, resolve
-        from stages.survey.ranges import Tally
-        from stages.survey.visit import fingerprint
+        from goldilocks.checkpoints.client import Client
+        from goldilocks.checkpoints.extract import extract
+        from goldilocks.checkpoints.load import fingerprint
+        from goldilocks.checkpoints.ranges import Tally
+        from goldilocks.checkpoints.resolve import is_local, resolve
 
         local = [argument for argument in checkpoints if is_local(argument)]
         found = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
@@ -199,14 +199,14 @@ def check() -> Params:
     differing = list(other_versions(LOCK.read_text("utf-8")))
     if differing:
         raise cli.UserError(*differing)
-    damaged = [problem for folder in BUILT_ON if folder.is_dir() for problem in sealed.problems(folder)]
+    damaged = [problem for folder in BUILT_ON if folder.is_dir() for problem in checksums.problems(folder)]
     if damaged:
         raise cli.UserError(*damaged)
     if settings.run.arithmetic == "portable":
         if reasons := arithmetic.unpromised():
             print(f"note: the committed bytes are not promised here: {'; '.join(reasons)}", file=sys.stderr)
     elif (settings.train.precision, settings.train.device) != ("fp32", "cpu"):
-        from stages.model5 import hardware  # imports torch, which takes a second
+        from goldilocks.model5 import hardware  # imports torch, which takes a second
 
         hardware.check_precision(settings.train.precision, hardware.device(settings.train.device))
     note_local(settings.inputs.checkpoints)

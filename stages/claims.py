@@ -1,6 +1,6 @@
 """Which of the articles' claims reproduce? A verdict on each of S1-S15 and W1-W9.
 
-`stages/evidence/` declares every claim with its statistic, unit of replication, interval and criterion, fixed
+`goldilocks/claims/` declares every claim with its statistic, unit of replication, interval and criterion, fixed
 beforehand. A verdict is `reproduced` if the whole interval meets the criterion, `not reproduced` if none of it does,
 `undecided` between, and where a training is the unit and there is but one. If several measures of the same statement
 were declared and decide differently, it is `depends on the measure`. What the run did not measure is `not measured
@@ -25,14 +25,15 @@ from typing import Any
 
 import pandas as pd
 
-from stages.common import cli, files, params, statistics, tables
-from stages.config import train as train_config
-from stages.config.claims import Run, Settings
-from stages.evidence.criteria import Known
-from stages.evidence.judge import VERDICTS, ledger
-from stages.evidence.ledger import CLAIMS
-from stages.evidence.tensors import shares
-from stages.survey import reference
+from goldilocks.checkpoints import reference
+from goldilocks.claims.criteria import Known
+from goldilocks.claims.definitions import CLAIMS
+from goldilocks.claims.layernorm_shares import shares
+from goldilocks.claims.verdicts import VERDICTS, ledger
+from goldilocks.config import train as train_config
+from goldilocks.config.claims import Run, Settings
+from goldilocks.core import cli, files, params, tables
+from goldilocks.stats import intervals
 
 OUTPUT = files.DATA / "claims.json"
 MOVE = (
@@ -129,7 +130,7 @@ def beside_control(growth: Mapping[str, Any], ablations: dict[str, Any], train: 
         of_text = growth.get(name, {})
         pairs = [of_text[seed] - of_control[seed] for seed in of_text.keys() & of_control.keys()]
         if pairs:
-            beyond[name] = statistics.mean_interval(sorted(pairs)).as_metrics()
+            beyond[name] = intervals.mean_interval(sorted(pairs)).as_metrics()
     return ablations | {"control": control | {"beyond": beyond}}
 
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stages.ablation import runs
-from stages.ablation.condition import Condition
-from stages.ablation.runs import Tokens
-from stages.common import cli, params, streams, tables
-from stages.config.ablate import Run
-from stages.config.train import Settings
+from goldilocks.ablations import runs
+from goldilocks.ablations.condition import Condition
+from goldilocks.ablations.runs import Tokens
+from goldilocks.config.ablate import Run
+from goldilocks.config.train import Settings
+from goldilocks.core import cli, params, rng, tables
 
 if TYPE_CHECKING:
-    from stages.model5.snapshots import Row
+    from goldilocks.model5.weight_stats import Row
 
 
 def train_one(settings: Settings, run: Run, seed: int, tokens: Tokens, label: str) -> list[Row]:
@@ -30,24 +30,24 @@ def train_one(settings: Settings, run: Run, seed: int, tokens: Tokens, label: st
     Raises:
         UserError: if it diverged.
     """
-    from stages.model5 import snapshots, training
+    from goldilocks.model5 import training, weight_stats
 
-    shuffled = streams.generator(run.root_seed, "control/shuffled", seed).permutation(tokens.train)
+    shuffled = rng.generator(run.root_seed, "control/shuffled", seed).permutation(tokens.train)
     model = runs.untrained(settings, Condition("the articles'"), run.root_seed, seed, tokens)
     _, trainer = runs.trainer(model, settings.learning_rate, settings)
     batches = tokens._replace(train=shuffled).batches(run.root_seed, seed, settings.batch_size)
-    last = snapshots.snapshot_steps(settings.steps, settings.snapshot_every)[-1]
-    initial = snapshots.qkv_weights(model)
+    last = weight_stats.snapshot_steps(settings.steps, settings.snapshot_every)[-1]
+    initial = weight_stats.qkv_weights(model)
     tail = settings.tail_sigmas * settings.linear_std
     losses = training.train(trainer, batches, 0, last)
     for _ in training.with_progress(losses, 0, last, settings.batch_size * tokens.context_length, label):
         pass
-    ends = ((0, initial), (last, snapshots.qkv_weights(model)))
+    ends = ((0, initial), (last, weight_stats.qkv_weights(model)))
     return [
         row
         for step, weights in ends
-        for row in snapshots.weight_rows(weights, initial, settings.heads, step, tail)
-        if row["head"] == snapshots.ALL_HEADS
+        for row in weight_stats.weight_rows(weights, initial, settings.heads, step, tail)
+        if row["head"] == weight_stats.ALL_HEADS
     ]
 
 

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goldilocks.claims import growth
+from goldilocks.claims.growth import KEY
+from goldilocks.config.dynamics import Run, Settings
+from goldilocks.core import arrays, cli, files, params, tables
 from goldilocks.softmax import scalings
-from stages.common import arrays, cli, files, params, replicates, statistics, tables
-from stages.common.statistics import Estimate
-from stages.config.dynamics import Run, Settings
-from stages.evidence import growth
-from stages.evidence.growth import KEY
+from goldilocks.stats import intervals, seeds
+from goldilocks.stats.intervals import Estimate
 
 OUTPUT = files.DATA / "dynamics.parquet"
 GROWTH = files.DATA / "growth.json"
@@ -68,10 +69,10 @@ def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarr
     result = growth.estimates(found)
     if by_block.shape[1] > 1:
         most = int((by_block[:, 0] > by_block[:, 1:].max(1)).sum())
-        result["share_of_seeds_where_block_0_grew_most"] = statistics.share_interval(most, len(by_block))
+        result["share_of_seeds_where_block_0_grew_most"] = intervals.share_interval(most, len(by_block))
     for name, step in (("first", 0), ("last", last)):
         ratio = growth.by_seed_and_block(values, "update_ratio", step)
-        result[f"{name}_update_ratio"] = statistics.mean_interval(ratio.mean(1))
+        result[f"{name}_update_ratio"] = intervals.mean_interval(ratio.mean(1))
     return {name: estimate.as_metrics() for name, estimate in result.items()} | {
         "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
         "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
@@ -85,8 +86,8 @@ def attention_metrics(losses: pd.DataFrame) -> dict[str, Any]:
     cost = last["test_without_attention"] - last["test"]
     first = at.groupby("seed").first()
     return {
-        "cost_of_deleting_attention": statistics.mean_interval(cost).as_metrics(),
-        "gain_on_unigrams": statistics.mean_interval(first["unigram"] - last["test"]).as_metrics(),
+        "cost_of_deleting_attention": intervals.mean_interval(cost).as_metrics(),
+        "gain_on_unigrams": intervals.mean_interval(first["unigram"] - last["test"]).as_metrics(),
         "loss_of_unigrams": first["unigram"].iloc[0],
         "loss_of_bigrams": first["bigram"].iloc[0],
     }
@@ -103,7 +104,7 @@ def early_metrics(values: pd.DataFrame, early: list[int]) -> dict[str, Any]:
         "lowest_early_head_entropy": lowest["lowest_head_entropy"],
         "largest_early_logit": highest["largest_logit"],
     }
-    return {name: statistics.mean_interval(by_seed).as_metrics() for name, by_seed in found.items()}
+    return {name: intervals.mean_interval(by_seed).as_metrics() for name, by_seed in found.items()}
 
 
 def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
             estimate = Estimate(value, value, value, n)
         else:
             pooled = float(np.sqrt(np.average(rows["measured"] ** 2, weights=rows["n"])))
-            estimate = statistics.t_interval(pooled, pooled / np.sqrt(2 * n), n)
+            estimate = intervals.t_interval(pooled, pooled / np.sqrt(2 * n), n)
         result[str(claim)] = estimate.as_metrics() | {"expected": expected}
     return result
 
@@ -148,10 +149,10 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.dynamics")
     settings, run = params.load("dynamics", Settings, Run)
     weights, updates, attention, losses, checks = (
-        replicates.gather(table, run.seeds) for table in ("weights", "updates", "attention", "losses", "initialisation")
+        seeds.gather(table, run.seeds) for table in ("weights", "updates", "attention", "losses", "initialisation")
     )
     values = tidy(weights, updates, attention, losses)
-    summary = replicates.over_seeds(values, ["quantity", "step", "block"], BOUNDS)
+    summary = seeds.over_seeds(values, ["quantity", "step", "block"], BOUNDS)
     made_by = {"dynamics": settings.model_dump(), "run": run.model_dump()}
     tables.write(OUTPUT, "dynamics", {str(name): column.to_numpy() for name, column in summary.items()}, made_by)
 
@@ -159,7 +160,7 @@ def main() -> None:
     last = int(snapshots[-1])
     early = snapshots[(snapshots > 0) & (snapshots <= settings.early_share * (losses["step"].max() + 1))]
     final = {
-        name: statistics.mean_interval(
+        name: intervals.mean_interval(
             losses[(losses["split"] == split)].groupby("seed")["loss"].last().to_numpy()
         ).as_metrics()
         for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
@@ -172,7 +173,7 @@ def main() -> None:
         {
             "initialisation": initial_metrics(checks),
             "last_snapshot": last,
-            "mean_initial_weight": statistics.mean_interval(start.groupby("seed")["mean"].mean()).as_metrics(),
+            "mean_initial_weight": intervals.mean_interval(start.groupby("seed")["mean"].mean()).as_metrics(),
         }
         | early_metrics(values, early.tolist())
         | final

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.common import arrays, cli, files, params, tables
-from stages.config.figures import Run, Settings
+from goldilocks.config.figures import Run, Settings
+from goldilocks.core import arrays, cli, files, params, tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
         shown: the run of Model 5 whose histograms and heads are shown.
         width: in inches.
     """
-    from stages.drawing import formats, goldilocks, logits, model5, norms, scaling
+    from goldilocks.plotting import formats, goldilocks, logits, model5, norms, scaling
 
     pair = arrays.read(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
@@ -119,7 +119,7 @@ def main() -> None:
     shown = parser.parse_args().model5
     settings, _ = params.load("figures", Settings, Run)
 
-    from stages.drawing import style
+    from goldilocks.plotting import style
 
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
         style.draw_all(drawings(shown, settings.width), folder, settings.dpi)

@@ -43,6 +43,9 @@ from typing import Any
 
 import numpy as np
 
+from goldilocks.config.formats import Run, Settings
+from goldilocks.core import cli, files, params, rng, schemas, tables
+from goldilocks.core.progress import Progress
 from goldilocks.softmax.failures import (
     FAILURES,
     SCALINGS,
@@ -56,10 +59,7 @@ from goldilocks.softmax.failures import (
 )
 from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
 from goldilocks.softmax.scalings import EXPONENTS
-from stages.common import cli, files, params, schemas, streams, tables
-from stages.common.progress import Progress
-from stages.common.statistics import Estimate
-from stages.config.formats import Run, Settings
+from goldilocks.stats.intervals import Estimate
 
 OUTPUT = files.DATA / "formats.parquet"
 CHUNK_ELEMENTS = 2**14  # of vectors, so that a processor's caches hold them
@@ -83,7 +83,7 @@ def dot_products(
     Returns:
         {REFERENCE and each format: (rows, 1 + keys)}, |q|² in the first column; `KEYS` says which belong together.
     """
-    stream = streams.generator(root_seed, "formats/vectors", d)
+    stream = rng.generator(root_seed, "formats/vectors", d)
     chunk = max(1, CHUNK_ELEMENTS // (rows + keys))
     sums = {name: np.zeros((rows, 1 + keys)) for name in (REFERENCE, *FORMATS)}
     for start in range(0, d, chunk):

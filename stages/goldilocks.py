@@ -24,11 +24,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from goldilocks.config.goldilocks import Run, Settings
+from goldilocks.core import cli, files, params, rng, schemas, system_info, tables
+from goldilocks.core.progress import Progress
 from goldilocks.softmax import drawn_rows, zone
-from stages.common import cli, files, machine, params, schemas, streams, tables
-from stages.common.progress import Progress
-from stages.common.statistics import Moments
-from stages.config.goldilocks import Run, Settings
+from goldilocks.stats.intervals import Moments
 
 OUTPUT = files.DATA / "goldilocks.parquet"
 ZONE = files.DATA / "goldilocks_zone.parquet"
@@ -63,7 +63,7 @@ def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progre
     The streams are read in order, so the result does not depend on the chunks they are read in beyond rounding, and
     more trials go on where fewer ended.
     """
-    query, keys = (streams.generator(root_seed, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
+    query, keys = (rng.generator(root_seed, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
     scales, wanted = float(d) ** -exponents(settings.exponents), trials(n, settings)
     chunk = max(1, CHUNK_ELEMENTS // n)
     found: dict[float, Moments] = {}
@@ -116,7 +116,7 @@ def table(found: dict[tuple[int, int], list[Moments]], settings: Settings) -> pd
 def main() -> None:
     cli.no_arguments(__doc__, "stages.goldilocks")
     settings, run = params.load("goldilocks", Settings, Run)
-    cells = table(monte_carlo(run.root_seed, settings, machine.cores()), settings)
+    cells = table(monte_carlo(run.root_seed, settings, system_info.cores()), settings)
     edges = zone.edges(cells, settings.least_gradient, settings.least_discrimination)
     made_by = {"goldilocks": settings.model_dump(), "run": run.model_dump()}
     for path, name, frame in ((OUTPUT, "goldilocks", cells), (ZONE, "goldilocks_zone", edges)):

@@ -15,13 +15,13 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
-from stages.common import bpe, cli, files, params
-from stages.config.inputs import Run, Settings
-from stages.sources import directory, embedded, hub, layout
-from stages.survey.client import Client
-from stages.survey.locate import origin
-from stages.survey.ranges import Tally
-from stages.survey.visit import load
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.load import load
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.resolve import origin
+from goldilocks.config.inputs import Run, Settings
+from goldilocks.core import bpe, cli, files, params
+from goldilocks.data_sources import directory, embedded, hub, layout
 
 OUTPUT = files.DATA / "inputs"
 MODEL5 = "model5"  # what `layernorm` calls its own
@@ -30,7 +30,7 @@ ALWAYS_IGNORED = (".dvc", ".git", ".hg")
 
 
 def fill(folder: Path, settings: Settings, client: Client) -> list[layout.Origin]:
-    """Fill `folder` from the source asked for; see `stages/sources/` for each."""
+    """Fill `folder` from the source asked for; see `goldilocks/data_sources/` for each."""
     if settings.source == "embedded":
         return embedded.fill(folder, settings.subpackages, settings.vocabulary)
     if settings.source == "hub":

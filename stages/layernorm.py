@@ -2,7 +2,7 @@
 
 Source: experiment 4 of the article on numerical scaling: weight γ ("stretching") and bias β ("shifting") of every
 LayerNorm. Reads the header of a safetensors file and the bytes of the norms, and nothing else of it, wherever it lies;
-`stages/survey/` does that. A checkpoint is
+`goldilocks/checkpoints/` does that. A checkpoint is
 
   a file or folder             my-model.safetensors  my-model/  model.safetensors.index.json
   an address                   https://host/model.safetensors  s3://bucket/folder (where fsspec has a driver)
@@ -29,14 +29,14 @@ from typing import Any
 
 import numpy as np
 
-from stages.common import cli, files, params
-from stages.config.layernorm import Run, Settings
-from stages.survey import summary
-from stages.survey.client import Client
-from stages.survey.extract import Extraction
-from stages.survey.ranges import Tally
-from stages.survey.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
-from stages.survey.visit import load
+from goldilocks.checkpoints import summary
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import Extraction
+from goldilocks.checkpoints.load import load
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
+from goldilocks.config.layernorm import Run, Settings
+from goldilocks.core import cli, files, params
 
 OUTPUT = files.DATA / "layernorm.parquet"
 CHECKPOINTS = files.DATA / "inputs" / "checkpoints"
@@ -45,7 +45,7 @@ PROVENANCE = files.DATA / "inputs" / "provenance.json"
 
 def columns(extractions: Iterable[Extraction]) -> dict[str, Any]:
     """The columns of the `layernorm` table for the given checkpoints, in their order."""
-    from stages.common.tables import Runs
+    from goldilocks.core.tables import Runs
 
     found = [(one, tensor) for one in extractions for tensor in one.tensors]
     lengths = [tensor.values.size for _, tensor in found]
@@ -79,7 +79,7 @@ def survey(arguments: Iterable[str], client: Client) -> list[Extraction]:
 
 def stage(arguments: list[str]) -> None:
     """Survey what `inputs` brought and what the arguments name; write the pipeline's table and metrics."""
-    from stages.common import tables
+    from goldilocks.core import tables
 
     settings, _ = params.load("layernorm", Settings, Run)
     revisions = {entry["input"]: entry["revision"] for entry in files.read_json(PROVENANCE)["inputs"]}
@@ -146,7 +146,7 @@ def main() -> None:
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
     told = [summary.to_dict(one, *thresholds) for one in found]
     if arguments.out:
-        from stages.common import tables
+        from goldilocks.core import tables
 
         tables.write(
             arguments.out, "layernorm", columns(found), {"revisions": {one.model: one.revision for one in found}}

@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goldilocks.config import goldilocks
+from goldilocks.config.run import Seeds
+from goldilocks.core import cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.softmax import zone as goldilocks_zone
-from stages.common import cli, files, params, replicates, statistics, tables
-from stages.config import goldilocks
-from stages.config.run import Seeds
+from goldilocks.stats import intervals, seeds
 
 OUTPUT = files.DATA / "logits.parquet"
 WHOLE_MODEL = -1
@@ -99,7 +100,7 @@ def estimates(values: pd.DataFrame, step: int) -> dict[str, Any]:
     means = values[values["step"] == step].groupby(["scaling", "quantity", "seed"])["value"].mean()
     return {
         scaling: {
-            quantity: statistics.mean_interval(means[scaling, quantity]).as_metrics()
+            quantity: intervals.mean_interval(means[scaling, quantity]).as_metrics()
             for quantity in sorted(means[scaling].index.unique("quantity"))
         }
         for scaling in sorted(means.index.unique("scaling"))
@@ -111,19 +112,19 @@ def costs(values: pd.DataFrame, step: int) -> dict[str, Any]:
     chosen = values[(values["quantity"] == "loss") & (values["step"] == step)]
     losses = chosen.pivot(index="seed", columns="scaling", values="value")
     added = losses.sub(losses[scalings.OWN], axis=0).drop(columns=scalings.OWN)
-    return {str(scaling): statistics.mean_interval(rise).as_metrics() for scaling, rise in added.items()}
+    return {str(scaling): intervals.mean_interval(rise).as_metrics() for scaling, rise in added.items()}
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.logits")
     _, run = params.load("logits", Settings, Run)
     attention, losses, histograms = (
-        replicates.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
+        seeds.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
     )
     model = tables.parameters(files.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
     zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
     values = tidy(attention, losses, histograms, model["width"] // model["heads"], zone)
-    summary = replicates.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
+    summary = seeds.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
     columns = {str(name): column.to_numpy() for name, column in summary.items()}
     tables.write(OUTPUT, "logits", columns, {"run": run.model_dump()})
     last = int(values["step"].max())

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.common import arrays, cli, files, params, streams
-from stages.config.matrices import Run, Settings
+from goldilocks.config.matrices import Run, Settings
+from goldilocks.core import arrays, cli, files, params, rng
 
 OUTPUT = files.DATA / "matrices"
 
@@ -23,7 +23,7 @@ OUTPUT = files.DATA / "matrices"
 def draw_pair(root_seed: int, experiment: int, rows: int, dimension: int) -> dict[str, np.ndarray]:
     """One pair Q, K ~ N(0, 1), each (rows, dimension), float64, as `{"Q.<n>": …, "K.<n>": …}`."""
     return {
-        f"{name}.{dimension}": streams.generator(
+        f"{name}.{dimension}": rng.generator(
             root_seed, f"matrices/experiment-{experiment}/{name}", dimension
         ).standard_normal((rows, dimension))
         for name in ("Q", "K")

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import math
 
-from stages.ablation import runs
-from stages.ablation.condition import Condition
-from stages.ablation.runs import Tokens
-from stages.common import cli, files, params
-from stages.config.ablate import Run, Settings
+from goldilocks.ablations import runs
+from goldilocks.ablations.condition import Condition
+from goldilocks.ablations.runs import Tokens
+from goldilocks.config.ablate import Run, Settings
+from goldilocks.core import cli, files, params
 
 
 def last_loss(settings: Settings, run: Run, condition: Condition, rate: float, tokens: Tokens, label: str) -> float:
     """The test loss after training with a rate, ∞ if it diverged."""
-    from stages.model5 import training
+    from goldilocks.model5 import training
 
     seed, size = settings.rates_seed, settings.batch_size
     model = runs.untrained(settings, condition, run.root_seed, seed, tokens)

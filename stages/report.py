@@ -21,10 +21,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.ablation.conditions import CONDITIONS, MAIN
-from stages.common import cli, files, params, tables
-from stages.config.report import Run, Settings
-from stages.page import explorer, norms, scaling, vega, weights
+from goldilocks.ablations.conditions import CONDITIONS, MAIN
+from goldilocks.config.report import Run, Settings
+from goldilocks.core import cli, files, params, tables
+from goldilocks.page import vega
+from goldilocks.page.charts import base, qkv, scaling
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
@@ -99,7 +100,7 @@ def render(**content: Any) -> str:
     return environment.get_template("page.html.j2").render()
 
 
-def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any]) -> dict[str, explorer.Explorer]:
+def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any]) -> dict[str, base.Explorer]:
     """The interactive charts by name: those whose point is a slider, the map, or a choice of model.
 
     Args:
@@ -112,8 +113,8 @@ def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any]) -> dict[str,
     found = (
         scaling.one_query(root_seed),
         scaling.zone_map(cells, mapped),
-        norms.by_block(layernorm, pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
-        weights.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
+        layernorm.by_block(layernorm, pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
+        qkv.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
     )
     return {each.name: each for each in found}
 
@@ -151,7 +152,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "labels": {name: condition.label for name, condition in CONDITIONS.items()},
         "main": list(MAIN),
         "explorers": explorers(shared.root_seed, run, mapped),
-        "packed": lambda of: Markup(explorer.packed(of)),  # noqa: S704  which escapes what it holds
+        "packed": lambda of: Markup(base.packed(of)),  # noqa: S704  which escapes what it holds
         "start": made_with["train"]["linear_std"],
         "seed": made_with["seed"],
         "samples": files.read_json(run / "samples.json"),

@@ -10,10 +10,10 @@ example: python -m stages.second_text
 
 from __future__ import annotations
 
-from stages.common import bpe, cli, encoding, files, params
-from stages.config import tokens
-from stages.config.second_text import Run, Settings
-from stages.sources import embedded
+from goldilocks.config import tokens
+from goldilocks.config.second_text import Run, Settings
+from goldilocks.core import bpe, cli, encoding, files, params
+from goldilocks.data_sources import embedded
 
 OUTPUT = files.DATA / "second_text"
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from goldilocks.config.softmax import Run, Settings
+from goldilocks.core import arrays, cli, files, params, rng, tables
 from goldilocks.softmax import scalings
 from goldilocks.softmax.statistics import (
     effective_number,
@@ -35,8 +37,7 @@ from goldilocks.softmax.statistics import (
     trace,
 )
 from goldilocks.softmax.temperature import reduced_chi_square, sampled_counts, tempered
-from stages.common import arrays, cli, files, params, statistics, streams, tables
-from stages.config.softmax import Run, Settings
+from goldilocks.stats import intervals
 
 MATRIX = files.DATA / "matrices" / "experiment-3.safetensors"
 OUTPUT = files.DATA / "softmax.parquet"
@@ -87,7 +88,7 @@ def trial_statistics(
     """
     result = {scaling: {name: np.empty(trials) for name in (*chosen, OVER_ALL)} for scaling in SCALINGS}
     for trial in range(trials):
-        q, k = streams.generator(root_seed, "softmax/trial", trial).standard_normal((2, rows, d))
+        q, k = rng.generator(root_seed, "softmax/trial", trial).standard_normal((2, rows, d))
         logits = q @ k.T
         for scaling in SCALINGS:
             scaled = scalings.factor(scaling, d) * logits
@@ -130,11 +131,11 @@ def main() -> None:
 
     trials = trial_statistics(run.root_seed, rows, d, settings.trials, chosen)
     drawn: dict[str, Any] = {
-        scaling: {name: statistics.mean_interval(values).as_metrics() for name, values in of.items()}
+        scaling: {name: intervals.mean_interval(values).as_metrics() for name, values in of.items()}
         for scaling, of in trials.items()
     }
     drawn |= {
-        name: statistics.mean_interval(trials["unscaled"][norm] / trials["scaled"][norm]).as_metrics()
+        name: intervals.mean_interval(trials["unscaled"][norm] / trials["scaled"][norm]).as_metrics()
         for name, norm in (("jacobian_norm_ratio", "jacobian_norm"), ("jacobian_norm_ratio_over_all", OVER_ALL))
     }
     temperature = float(np.sqrt(d))

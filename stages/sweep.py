@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.common import arrays, cli, files, machine, params, statistics, streams, tables
-from stages.common.progress import Progress
-from stages.common.statistics import Estimate
-from stages.config.sweep import Run, Settings
+from goldilocks.config.sweep import Run, Settings
+from goldilocks.core import arrays, cli, files, params, rng, system_info, tables
+from goldilocks.core.progress import Progress
+from goldilocks.stats import intervals
+from goldilocks.stats.intervals import Estimate
 
 MATRICES = files.DATA / "matrices"
 OUTPUT = files.DATA / "sweep.parquet"
@@ -61,7 +62,7 @@ def trial_moments(root_seed: int, rows: int, n: int, trials: int, progress: Prog
 
     The stream is read in order, so the sums do not depend on the chunks it is read in beyond rounding.
     """
-    stream = streams.generator(root_seed, "sweep/trial", n)
+    stream = rng.generator(root_seed, "sweep/trial", n)
     chunk = max(1, CHUNK_ELEMENTS // max(rows * rows, 2 * rows * n))
     sums = np.zeros(4)
     for start in range(0, trials, chunk):
@@ -101,7 +102,7 @@ def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[flo
 def sigma_estimate(n: int, moments: Moments, trials: int) -> Estimate:
     """E σ(QKᵀ) at dimension n with its 95 % interval."""
     mean, error = mean_and_error(moments.deviation, moments.deviation_squared, trials)
-    return statistics.t_interval(float(np.sqrt(n)) + mean, error, trials)
+    return intervals.t_interval(float(np.sqrt(n)) + mean, error, trials)
 
 
 def largest_ratio_error(moments: dict[int, Moments], trials: int) -> dict[str, float]:
@@ -114,7 +115,7 @@ def largest_ratio_error(moments: dict[int, Moments], trials: int) -> dict[str, f
     for n, of_n in moments.items():
         root = np.sqrt(n)
         e = sigma_estimate(n, of_n, trials)
-        wide = statistics.widened(e, len(moments))
+        wide = intervals.widened(e, len(moments))
         nearest = 0.0 if wide.low <= root <= wide.high else min(abs(wide.low - root), abs(wide.high - root))
         distances.append([abs(e.value - root), nearest, max(abs(e.low - root), abs(e.high - root))] / root)
     value, low, high = np.max(distances, axis=0).tolist()
@@ -140,7 +141,7 @@ def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
     ).T
     slope = float(weights @ (np.log1p(means) + x)) / 2
     error = float(np.sqrt((weights**2) @ (errors / (1 + means)) ** 2)) / 2
-    return statistics.t_interval(slope, error, trials)
+    return intervals.t_interval(slope, error, trials)
 
 
 def r_squared(found: np.ndarray, theory: np.ndarray) -> float:
@@ -157,7 +158,7 @@ def main() -> None:
     k, q = (first[name] for name in sorted(first))
     rows, d = q.shape
 
-    moments = monte_carlo(run.root_seed, rows, [*dimensions, d], settings.trials, machine.cores())
+    moments = monte_carlo(run.root_seed, rows, [*dimensions, d], settings.trials, system_info.cores())
     estimates = {n: sigma_estimate(n, moments[n], settings.trials) for n in moments}
     single = np.array([float(product_std(saved[f"Q.{n}"], saved[f"K.{n}"])) for n in dimensions])
     root = np.sqrt(dimensions)
@@ -194,8 +195,8 @@ def main() -> None:
                 "sigma_QKt_scaled": sigma / np.sqrt(d),
             },
             "all_pairs": {
-                "sigma_Q": statistics.std_interval(entries["Q"]).as_metrics(),
-                "sigma_K": statistics.std_interval(entries["K"]).as_metrics(),
+                "sigma_Q": intervals.std_interval(entries["Q"]).as_metrics(),
+                "sigma_K": intervals.std_interval(entries["K"]).as_metrics(),
             },
             "monte_carlo": {
                 "sigma_QKt": at_d.as_metrics(),

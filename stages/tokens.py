@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.common import bpe, cli, encoding, files, params
-from stages.config.tokens import Run, Settings
+from goldilocks.config.tokens import Run, Settings
+from goldilocks.core import bpe, cli, encoding, files, params
 
 INPUTS = files.DATA / "inputs"
 OUTPUT = files.DATA / "tokens"

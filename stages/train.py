@@ -1,6 +1,6 @@
 """Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W9)
 
-Source: the article on weight initialisation. `stages/model5/` holds the model, its initialisation, the loop and what is
+Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the loop and what is
 recorded; here they are put together and written down. A training that was stopped, however, goes on from its last
 checkpoint and ends with the same bytes.
 
@@ -19,22 +19,22 @@ import os
 import sys
 from contextlib import nullcontext
 
-from stages.common import arithmetic, cli, files, params, processes
-from stages.config.train import Run, Settings, device, native_only
+from goldilocks.config.train import Run, Settings, device, native_only
+from goldilocks.core import arithmetic, cli, files, params, processes
 
 
 def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> None:
     """Train for one seed, in as many processes as torchrun started."""
-    from stages.model5 import distributed, hardware, recorded
-    from stages.model5.session import Training
+    from goldilocks.model5 import distributed, finished, hardware
+    from goldilocks.model5.training_run import Training
 
     world = distributed.world()
     where = hardware.device(device(settings, run), world.local_rank)
     distributed.check_size(world, settings.processes)
-    lock = processes.exclusive(recorded.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
+    lock = processes.exclusive(finished.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
     with lock if world.writes else nullcontext(), processes.StopRequest().listening() as stop:
         if world.writes:
-            recorded.prune()
+            finished.prune()
         with distributed.together(world, where):
             training = Training(settings, run, seed, world, where)
             training.go_on(training.resume(any_world_size), stop)
@@ -43,7 +43,7 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
         output = files.MODEL5 / f"seed-{seed}"
         with files.atomic_directory(output) as folder:
             training.write(folder)
-        recorded.note(training.checkpoints.folder, [output])
+        finished.note(training.checkpoints.folder, [output])
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
         arithmetic.restart_native()
     if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         processes.end_with_owner()
-    from stages.model5 import distributed, hardware
+    from goldilocks.model5 import distributed, hardware
 
     hardware.flush_denormals()
     started = distributed.started_by_torchrun()

@@ -23,7 +23,7 @@ import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
-from stages.common import cli  # and so `stages`, before any numerical library: it says how they wait and share work
+from goldilocks.core import cli  # and so `stages`, before any numerical library: it says how they wait and share work
 
 
 def pytest_configure() -> None:
@@ -199,7 +199,7 @@ def committed(shared: Shared) -> Path:
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let torch compute Model 5's products, as in native arithmetic."""
-    from stages.model5 import products
+    from goldilocks.model5 import products
 
     monkeypatch.setattr(products, "PORTABLE", False)
 

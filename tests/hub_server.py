@@ -10,8 +10,8 @@ import time
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from benchmarks.norms import running, span
-from stages.survey.folders import git_blob_hash
+from goldilocks.checkpoints.folders import git_blob_hash
+from tools.bench.norms import running, span
 
 BOOK = "/cache/pg829.txt"
 PLAIN = "/plain"

@@ -1,8 +1,8 @@
 """Metrics of a run in which every claim reproduces, and what spoils each: for the tests of claims and verdicts."""
 
-from stages.evidence.criteria import Known
-from stages.evidence.judge import ledger
-from stages.evidence.ledger import CLAIMS
+from goldilocks.claims.criteria import Known
+from goldilocks.claims.definitions import CLAIMS
+from goldilocks.claims.verdicts import ledger
 
 MARGINS = {"about": 0.05, "overlap": 0.02, "few": 0.1, "vanished": 0.1, "attends": 0.3, "gain": 0.5}
 GRADIENTS = ("gradient", "trace", "jacobian")

@@ -16,5 +16,5 @@ if __name__ == "__main__":
         started = time.process_time()
         module = importlib.import_module(f"stages.{name}")
         sys.argv = [name, *arguments]
-        importlib.import_module("stages.common.cli").run(module.main)
+        importlib.import_module("goldilocks.core.cli").run(module.main)
         print(f"{command}: {time.process_time() - started:.1f} s of CPU", flush=True)

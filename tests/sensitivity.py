@@ -24,10 +24,10 @@ from typing import NamedTuple
 import numpy as np
 from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 
-from stages import configure
-from stages.common import cli, files, params
-from stages.common.dvc_files import paths_overlap
-from stages.verification.compare import values
+from goldilocks.core import cli, files, params
+from goldilocks.core.dvc_files import paths_overlap
+from tools import configure
+from tools.verification.compare import values
 
 AT_ONCE = 2
 

@@ -10,17 +10,17 @@ from last_commit import params_text
 from ruamel.yaml import YAML
 from test_model5 import SHAPE, windows
 
-from stages import ablate, control, rate
-from stages.ablation import code, runs
-from stages.ablation.condition import FOLDER, Condition
-from stages.ablation.conditions import ARTICLES, BASE, BASES, CONDITIONS, GRID, MAIN, OF_SIZES
-from stages.ablation.watch import Watch, rms
-from stages.common import arrays, files
-from stages.common.cli import UserError
-from stages.config import train as train_config
-from stages.model5 import initialisation, snapshots, training
-from stages.model5.attention import attention_statistics
-from stages.model5.model import Model5, Variant
+from goldilocks.ablations import runs
+from goldilocks.ablations.condition import FOLDER, Condition
+from goldilocks.ablations.conditions import ARTICLES, BASE, BASES, CONDITIONS, GRID, MAIN, OF_SIZES
+from goldilocks.ablations.recorder import Watch, rms
+from goldilocks.config import train as train_config
+from goldilocks.core import arrays, files
+from goldilocks.core.cli import UserError
+from goldilocks.model5 import initialisation, training, weight_stats
+from goldilocks.model5.attention_stats import attention_statistics
+from goldilocks.model5.model import Model5, Variant
+from stages import ablate, code, control, rate
 
 SETTINGS = ablate.Settings(
     width=16, heads=2, blocks=3, batch_size=2, steps=5, rates=[1e-2, 1e-3], rates_seed=9, weight_decay=0.01,
@@ -43,7 +43,7 @@ def rows_of(condition, seed=0, learning_rate=RATE, **changes):
 def train(condition, seed=0, **changes):
     """Values by quantity, step and block; those of heads left out."""
     rows = rows_of(condition, seed, **changes)
-    return {(r["quantity"], r["step"], r["block"]): r["value"] for r in rows if r["head"] == snapshots.ALL_HEADS}
+    return {(r["quantity"], r["step"], r["block"]): r["value"] for r in rows if r["head"] == weight_stats.ALL_HEADS}
 
 
 def model(seed=0, **variant):
@@ -359,7 +359,7 @@ def test_a_row_more_changes_no_other_condition_and_not_the_code(committed, tmp_p
         monkeypatch.chdir(committed)
         monkeypatch.setattr(code.conditions, "CONDITIONS", CONDITIONS | more)
         monkeypatch.setattr(code.runs, "CODE", tmp_path / "code.json")
-        monkeypatch.setattr("stages.ablation.condition.FOLDER", tmp_path / "conditions")
+        monkeypatch.setattr("goldilocks.ablations.condition.FOLDER", tmp_path / "conditions")
         monkeypatch.setattr("sys.argv", ["code"])
         code.main()
         assert json.loads(runs.CODE.read_bytes()).keys() == set(STAGES["code"]["deps"]) - {code.OF_CONDITIONS}

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from conftest import Project
 
-from stages import ablations
-from stages.ablation import figures, runs, summary
-from stages.ablation.summary import Thresholds
-from stages.common import files, palette, schemas, tables
-from stages.common.cli import UserError
-from stages.drawing import style
+from goldilocks.ablations import runs, summary
+from goldilocks.ablations.summary import Thresholds
+from goldilocks.core import files, schemas, tables
+from goldilocks.core.cli import UserError
+from goldilocks.plotting import ablations, palette, style
+from stages import summarize_ablations
 
 SEEDS = (0, 1, 2)
 RATES = dict.fromkeys(("scaled", "untied", "brief", "brief_by_d", "width_64", "width_64_by_d"), 1e-3)
@@ -149,7 +149,7 @@ def test_the_figure_of_sizes_shows_the_metrics():
     found = told(of_sizes())["conditions"]
     found["brief_by_d"]["attends"] = False
     with style.applied():
-        panels = figures.sizes(found, 7.0).axes
+        panels = ablations.sizes(found, 7.0).axes
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["width 64, d 32", "width 128, d 32"]
     for axes, quantity in zip(panels, ("initial_logit_std", "last_test_loss", "added_loss"), strict=True):
         shown = {
@@ -176,17 +176,17 @@ def write_run(folder, condition, seed, width=8, rate=1e-3):
 
 def test_what_is_missing_or_of_other_parameters_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RUNS", tmp_path)
-    settings = ablations.Settings(conditions=["scaled", "untied"], seeds=[0, 1])
+    settings = summarize_ablations.Settings(conditions=["scaled", "untied"], seeds=[0, 1])
     for condition in ("scaled", "untied"):
         write_run(tmp_path, condition, 0, rate=RATES[condition] / 2)
     write_run(tmp_path, "scaled", 1, rate=5e-4)
     with pytest.raises(UserError, match=r"untied/seed-1.parquet: no such file \(1 of 4 runs\); run make ablations"):
-        ablations.gather(settings)
+        summarize_ablations.gather(settings)
     write_run(tmp_path, "untied", 1, width=9)
     with pytest.raises(UserError, match=r"other parameters than .*scaled/seed-0"):
-        ablations.gather(settings)
+        summarize_ablations.gather(settings)
     write_run(tmp_path, "untied", 1, rate=5e-4)
-    found, rates, made_with = ablations.gather(settings)
+    found, rates, made_with = summarize_ablations.gather(settings)
     assert found[["condition", "seed"]].to_numpy().tolist() == [
         ["scaled", 0], ["scaled", 1], ["untied", 0], ["untied", 1]
     ]  # fmt: skip
@@ -212,12 +212,12 @@ def test_the_control_is_told_of_each_seed_and_over_them(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "CONTROL", tmp_path)
     write_control(tmp_path, 3, 5)
     with pytest.raises(UserError, match=r"seed-1.parquet: no such file \(1 of 2 runs\)"):
-        ablations.control([3, 1])
+        summarize_ablations.control([3, 1])
     write_control(tmp_path, 1, 6)
     with pytest.raises(UserError, match="other parameters than"):
-        ablations.control([3, 1])
+        summarize_ablations.control([3, 1])
     write_control(tmp_path, 1, 5)
-    found = ablations.control([3, 1])
+    found = summarize_ablations.control([3, 1])
     assert found["growth_of_std"]["value"] == pytest.approx(0.3)
     assert found["growth_of_std"]["n"] == 2
     assert found["by_seed"]["growth_of_std"] == pytest.approx({"seed_1": 0.2, "seed_3": 0.4})
@@ -235,7 +235,7 @@ def test_the_control_is_told_of_each_seed_and_over_them(tmp_path, monkeypatch):
 )
 def test_conditions_that_say_nothing_are_refused(conditions, told):
     with pytest.raises(ValueError, match=told):
-        ablations.Settings(conditions=conditions, seeds=[0])
+        summarize_ablations.Settings(conditions=conditions, seeds=[0])
 
 
 def test_the_committed_summary_is_that_of_the_committed_runs(committed, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from closure import ROOT, closure
 from conftest import environment
 
-from stages.common import arithmetic
+from goldilocks.core import arithmetic
 
 ASK = str(ROOT / "tests" / "ask.py")
 USERS = {
@@ -26,8 +26,8 @@ USERS = {
     "ONEDNN_MAX_CPU_ISA": "SSE41", "DNNL_MAX_CPU_ISA": "SSE41", "CUDA_VISIBLE_DEVICES": "0",
 }  # fmt: skip
 """What a shell or a cluster may have set: each changes what a library computes with, where it is not overruled."""
-PACKAGES = ("stages", "goldilocks", "benchmarks")
-RUNS_AT_ONCE = {"benchmarks.training": ["ours-portable", "small", "1", "1"]}
+PACKAGES = ("stages", "goldilocks", "tools/bench")
+RUNS_AT_ONCE = {"tools.bench.training": ["ours-portable", "small", "1", "1"]}
 """Arguments of the modules that have no --help."""
 
 
@@ -39,7 +39,7 @@ def entry_points() -> list[str]:
 
 
 def uses_torch(module: str) -> bool:
-    return module.startswith("stages.") and any(path.startswith("stages/model5/") for path in closure(module))
+    return module.startswith("stages.") and any(path.startswith("goldilocks/model5/") for path in closure(module))
 
 
 def asked(folder, *command, **extra):
@@ -177,10 +177,10 @@ def test_no_instruction_is_asked_for_that_the_processor_lacks(machine, monkeypat
 
 NATIVE = """
 import json, os, subprocess, sys
-from stages.common import arithmetic
+from goldilocks.core import arithmetic
 arithmetic.restart_native()
 arithmetic.restart_native()
-child = "from stages.common import arithmetic; print(arithmetic.is_native())"
+child = "from goldilocks.core import arithmetic; print(arithmetic.is_native())"
 said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout.strip()
 print(json.dumps([arithmetic.is_native(), sorted(arithmetic.INSTRUCTIONS.keys() & os.environ.keys()), said]))
 """

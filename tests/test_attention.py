@@ -7,14 +7,14 @@ from scipy import stats
 from scipy.special import entr, softmax
 from test_model5 import stirred, windows
 
-from stages.model5 import attention
+from goldilocks.model5 import attention_stats
 
 HIDDEN = torch.ones(6, 6, dtype=torch.bool).triu(1)
 
 
 def test_of_known_patterns():
     uniform = torch.zeros(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
-    found = {name: value.item() for name, value in attention.attention_statistics(uniform.numpy()).items()}
+    found = {name: value.item() for name, value in attention_stats.attention_statistics(uniform.numpy()).items()}
     assert found["normalised_entropy"] == pytest.approx(1, abs=1e-6)
     assert found["largest_probability"] == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
     assert found["effective_share"] == pytest.approx(1, abs=1e-6)
@@ -24,7 +24,7 @@ def test_of_known_patterns():
     assert (found["share_negligible"], found["largest_logit"]) == (0, 0)
     assert (found["relative_gradient"], found["discrimination"]) == (pytest.approx(1, abs=1e-6), 1)
     sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
-    found = {name: value.item() for name, value in attention.attention_statistics(sharp.numpy()).items()}
+    found = {name: value.item() for name, value in attention_stats.attention_statistics(sharp.numpy()).items()}
     assert found["normalised_entropy"] == pytest.approx(0, abs=1e-6)
     assert found["share_holding_half"] == pytest.approx(np.mean([1 / n for n in range(3, 7)]))
     assert found["share_negligible"] == pytest.approx(np.mean([(n - 1) / n for n in range(3, 7)]))
@@ -44,7 +44,7 @@ def test_they_lose_no_digit_that_matters_and_do_not_depend_on_how_many_are_done_
     visible = np.tri(40, dtype=bool)
     logits = np.random.default_rng(0).normal(scale / 3, scale, (3, 5, 40, 40)).astype(np.float32)
     logits[:, :, ~visible] = -np.inf
-    found = attention.attention_statistics(logits)
+    found = attention_stats.attention_statistics(logits)
     for head in range(5):
         exact = logits[:, head].astype(np.float64)
         p = softmax(exact[:, 1:], axis=-1)
@@ -70,15 +70,15 @@ def test_they_lose_no_digit_that_matters_and_do_not_depend_on_how_many_are_done_
         }
         assert {name: of_heads[head] for name, of_heads in found.items()} == pytest.approx(expected, rel=1e-5, abs=1e-6)
     for cached in (1, 40 * 40 * 4):
-        monkeypatch.setattr(attention, "CACHED", cached)
-        again = attention.attention_statistics(logits)
+        monkeypatch.setattr(attention_stats, "CACHED", cached)
+        again = attention_stats.attention_statistics(logits)
         assert all((again[name] == values).all() for name, values in found.items())
 
 
 def test_they_agree_with_torch():
     hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
     logits = (4 * torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))).masked_fill(hidden, -torch.inf)
-    found = attention.attention_statistics(logits.numpy())
+    found = attention_stats.attention_statistics(logits.numpy())
     for head in range(2):
         rows = [(b, t) for b in range(3) for t in range(1, 9)]
         p = [torch.distributions.Categorical(logits=logits[b, head, t, : t + 1]) for b, t in rows]
@@ -101,32 +101,32 @@ def cosines_by_hand(q, k):
 
 def test_cosines_are_those_computed_row_by_row():
     q, k = torch.randn(2, 3, 2, 12, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.3
-    found = attention.cosines(q, k)
+    found = attention_stats.cosines(q, k)
     for name, expected in cosines_by_hand(q, k).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-9)
 
 
 def test_the_cosines_of_independent_vectors_of_parallel_ones_and_of_such_as_share_a_direction():
     q, k = torch.randn(2, 4, 3, 50, 64, generator=torch.Generator().manual_seed(0))
-    found = attention.cosines(q, k)
+    found = attention_stats.cosines(q, k)
     np.testing.assert_allclose(found["centred_cosine"], 1 / 8, rtol=0.03)
     np.testing.assert_allclose(found["own_cosine"], 0, atol=0.03)
-    np.testing.assert_allclose(attention.cosines(q, 2 * q)["own_cosine"], 1, rtol=1e-6)
-    same = attention.cosines(q, -k[:, :, :1].expand_as(k))
+    np.testing.assert_allclose(attention_stats.cosines(q, 2 * q)["own_cosine"], 1, rtol=1e-6)
+    same = attention_stats.cosines(q, -k[:, :, :1].expand_as(k))
     np.testing.assert_allclose(same["centred_cosine"], 0, atol=1e-3)  # whatever the row's mean is
     shared = torch.zeros(64)
     shared[0] = 30.0
-    biased = attention.cosines(q + shared, k + shared)
+    biased = attention_stats.cosines(q + shared, k + shared)
     assert (biased["own_cosine"] > 0.8).all()
     assert (biased["centred_cosine"] < 0.05).all(), "what all keys share does not change softmax"
 
 
-@pytest.mark.parametrize("scaling", attention.SCALINGS)
+@pytest.mark.parametrize("scaling", attention_stats.SCALINGS)
 def test_every_block_is_looked_at_in_the_scaling_named_and_the_model_left_alone(scaling):
     model, probes = stirred(), windows()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     own = model.blocks[0].attn.scale
-    found = attention.look(model, 5, probes, scaling)
+    found = attention_stats.look(model, 5, probes, scaling)
     rows = found["attention"]
     keys = [(row["step"], row["scaling"], row["block"], row["head"]) for row in rows]
     assert keys == [(5, scaling, b, h) for b in range(3) for h in range(4)]
@@ -150,8 +150,8 @@ def test_the_histogram_holds_every_visible_logit_in_its_heads_own_units():
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 1, (3, 2, 40, 40)).astype(np.float32) * np.float32([5, 0.1])[:, None, None] + 7
     logits[:, :, ~np.tri(40, dtype=bool)] = -np.inf
-    found = attention.attention_statistics(logits)
-    rows = attention.logit_histogram_rows(logits, found, 4, 1)
+    found = attention_stats.attention_statistics(logits)
+    rows = attention_stats.logit_histogram_rows(logits, found, 4, 1)
     assert sum(row["count"] for row in rows) == 3 * 2 * 820
     assert {(row["step"], row["block"]) for row in rows} == {(4, 1)}
     inside = {round(row["left"], 1): row["count"] for row in rows}

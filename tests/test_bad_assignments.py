@@ -5,8 +5,8 @@ import os
 import pytest
 from last_commit import params_text
 
-from stages import configure
-from stages.common.cli import UserError
+from goldilocks.core.cli import UserError
+from tools import configure
 
 # What a user writes after SET, and whether it is a change that keeps the file sound.
 GOOD = ["run.seeds=[3]", "report.title='a b'", "train.learning_rate=1e-5", "run.seeds=[0x10]", "train.prompt=a # b"]

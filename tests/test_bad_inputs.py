@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from test_client import playing
 from test_inputs import TEXT, local_source, point_at
 
+from goldilocks.checkpoints import client as requests
+from goldilocks.checkpoints.http import HttpFile
+from goldilocks.checkpoints.ranges import Span
+from goldilocks.core import bpe
+from goldilocks.core import encoding as tokens
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources import directory, embedded
+from goldilocks.data_sources.layout import readable_text
 from stages import check
-from stages.common import bpe
-from stages.common import encoding as tokens
-from stages.common.cli import UserError
-from stages.sources import directory, embedded
-from stages.sources.layout import readable_text
-from stages.survey import client as requests
-from stages.survey.http import HttpFile
-from stages.survey.ranges import Span
 
 URL = "https://host/model.safetensors"
 

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, and refuse what makes no sense."""
+"""The tools/bench measure what they say, and refuse what makes no sense."""
 
 import re
 
@@ -7,10 +7,10 @@ import torch
 from closure import ROOT
 from conftest import Project
 
-from benchmarks import __main__ as command
-from benchmarks import costs, training
-from stages.common.cli import UserError
-from stages.model5.model import Model5, Shape
+from goldilocks.core.cli import UserError
+from goldilocks.model5.model import Model5, Shape
+from tools.bench import __main__ as command
+from tools.bench import costs, training
 
 TINY = training.Size(2, 32, 4, 16, 4, 300, steps=2, warm_up=1, gigabytes=0.1)
 
@@ -41,8 +41,8 @@ def test_a_row_has_the_median_and_the_range():
 
 
 def test_a_process_that_fails_is_told():
-    with pytest.raises(UserError, match=r"(?s)-m benchmarks.training ours-fp32 huge 1 1: .*KeyError: 'huge'"):
-        costs.cost("-m", "benchmarks.training", "ours-fp32", "huge", "1", "1")
+    with pytest.raises(UserError, match=r"(?s)-m tools.bench.training ours-fp32 huge 1 1: .*KeyError: 'huge'"):
+        costs.cost("-m", "tools.bench.training", "ours-fp32", "huge", "1", "1")
 
 
 def test_short_memory_is_told(monkeypatch):
@@ -60,7 +60,7 @@ def test_short_memory_is_told(monkeypatch):
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments, problem, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks", *arguments])
+    monkeypatch.setattr("sys.argv", ["tools/bench", *arguments])
     with pytest.raises(SystemExit):
         command.main()
     assert problem in capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_options_that_make_no_sense_are_refused(arguments, problem, monkeypatch,
 
 @pytest.mark.slow
 def test_the_table_has_every_row():
-    printed = Project(ROOT).check("python", "-m", "benchmarks", "--size", "small", "--steps", "5", "--repeats", "1")
+    printed = Project(ROOT).check("python", "-m", "tools/bench", "--size", "small", "--steps", "5", "--repeats", "1")
     for name in ("ours-portable", "ours-fp32", "transformers-fp32"):
         assert re.search(rf"^{name} +\S+ s \(\S+\) +\S+ GB  [\d,]+ tokens/s, \d+% of \d+ GFLOP/s$", printed, re.M)
     assert "ours-fp32 is " in printed

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from goldilocks.core import files
 from stages import check
-from stages.common import files
 
 HEAVY = {"dvc", "httpx2", "matplotlib", "numpy", "pandas", "pyarrow", "safetensors", "scipy", "tokenizers", "torch"}
 BEFORE_ALL = """

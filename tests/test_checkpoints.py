@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.common import dvc_files, files
-from stages.common.cli import UserError
-from stages.model5 import recorded
-from stages.model5.checkpoints import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
+from goldilocks.core import dvc_files, files
+from goldilocks.core.cli import UserError
+from goldilocks.model5 import finished
+from goldilocks.model5.checkpoint import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
 
 LAYOUT = {"processes": 2, "threads": 1}
 TABLES = {"tables": {"losses": {"step": [0, 1], "loss": [0.1, float("inf")]}}}
@@ -98,7 +98,7 @@ def test_one_without_its_marker_never_was(saved, capsys):
 
 
 def test_one_of_another_format_is_not_read(saved, capsys, monkeypatch):
-    monkeypatch.setattr("stages.model5.checkpoints.FORMAT", 2)
+    monkeypatch.setattr("goldilocks.model5.checkpoint.FORMAT", 2)
     assert saved.newest() is None
     assert "format 1 and step 30, not 2 and 30" in capsys.readouterr().err
 
@@ -154,20 +154,20 @@ def test_hashes_are_those_that_dvc_records(smoke, monkeypatch):
 def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt, monkeypatch):
     monkeypatch.chdir(rebuilt.folder)
     outputs = [Path("data/model5/seed-0")]
-    files.remove(recorded.CHECKPOINTS)
-    training, other = (recorded.CHECKPOINTS / f"seed-0-{name}" for name in ("aa", "bb"))
+    files.remove(finished.CHECKPOINTS)
+    training, other = (finished.CHECKPOINTS / f"seed-0-{name}" for name in ("aa", "bb"))
     for folder in (training, other):
         folder.mkdir(parents=True)
-    (other / recorded.OUTPUTS).write_bytes(b"[1,")  # damaged, so it notes nothing
-    recorded.note(training, outputs)
+    (other / finished.OUTPUTS).write_bytes(b"[1,")  # damaged, so it notes nothing
+    finished.note(training, outputs)
     lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / dvc_files.md5(outputs[0])[:2]
     text = lock.read_text()
     lock.write_text(text.replace(dvc_files.md5(outputs[0]), 32 * "0" + ".dir"))
-    assert recorded.prune() == [], "dvc.lock has another result"
+    assert finished.prune() == [], "dvc.lock has another result"
     lock.write_text(text)
     cached.rename(cached.with_name("zz"))
-    assert recorded.prune() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
+    assert finished.prune() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
     cached.with_name("zz").rename(cached)
-    assert recorded.prune() == [training]
-    assert recorded.unfinished() == [(other, 3)]
+    assert finished.prune() == [training]
+    assert finished.unfinished() == [(other, 3)]
     assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.stage("tidy").stdout

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from measured import DRAWN, INDEPENDENT, MARGINS, SPOILT, entry_of, estimate, metrics, put, verdicts
 
+from goldilocks.claims.criteria import Known
+from goldilocks.claims.definitions import CLAIMS
+from goldilocks.claims.layernorm_shares import shares
+from goldilocks.claims.verdicts import DEPENDS, NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, ledger
 from stages import claims
-from stages.evidence.criteria import Known
-from stages.evidence.judge import DEPENDS, NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, ledger
-from stages.evidence.ledger import CLAIMS
-from stages.evidence.tensors import shares
 
 CASES = [
     (claim, path, value, half, verdict)

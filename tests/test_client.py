@@ -11,13 +11,13 @@ from conftest import ROOT
 from safetensors.numpy import save
 from test_inputs import gpt2_tensors
 
-from stages.common.cli import UserError
-from stages.survey import client as requests
-from stages.survey.client import AT_ONCE, Client, concurrent_map, redacted
-from stages.survey.extract import extract
-from stages.survey.http import HttpFile
-from stages.survey.locate import resolve
-from stages.survey.ranges import Span, Tally
+from goldilocks.checkpoints import client as requests
+from goldilocks.checkpoints.client import AT_ONCE, Client, concurrent_map, redacted
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.http import HttpFile
+from goldilocks.checkpoints.ranges import Span, Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core.cli import UserError
 
 URL = "https://host/model.safetensors"
 CONTENTS = save(gpt2_tensors())
@@ -173,7 +173,7 @@ def test_what_fails_begins_nothing_more():
 
 
 def test_an_interrupt_ends_it_at_once():
-    code = "import time; from stages.common import cli; from stages.survey.client import concurrent_map;"
+    code = "import time; from goldilocks.core import cli; from goldilocks.checkpoints.client import concurrent_map;"
     code += "print(1, flush=True); cli.run(lambda: concurrent_map(lambda n: time.sleep(60), range(3)))"
     command = [sys.executable, "-c", code]
     started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 from PIL import Image
 
-from stages.drawing import compact, style
+from goldilocks.plotting import compact, style
 
 COMMAND = re.compile(r"([MLHVQCmlhvqcz])([^MLHVQCmlhvqcz]*)")
 CODES = {"m": Curve.MOVETO, "l": Curve.LINETO, "q": Curve.CURVE3, "c": Curve.CURVE4}

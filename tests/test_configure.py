@@ -1,7 +1,7 @@
 import pytest
 
-from stages import configure
-from stages.common.cli import UserError
+from goldilocks.core.cli import UserError
+from tools import configure
 
 TEXT = """# top
 run: # shared
@@ -38,9 +38,7 @@ def test_a_key_that_does_not_exist_is_refused():
 
 
 def test_presets_and_single_values_are_an_edit_that_git_shows(project):
-    project.check(
-        "python", "-m", "stages.configure", "--preset", "smoke", "run.seeds=[4]", "train.learning_rate=2.0e-3"
-    )
+    project.check("python", "-m", "tools.configure", "--preset", "smoke", "run.seeds=[4]", "train.learning_rate=2.0e-3")
     diff = project.check("git", "diff", "-U0", "params.yaml")
     assert "+  seeds: [4] # one Model 5 is trained" in diff
     assert "+  learning_rate: 2.0e-3" in diff or "+  learning_rate: 0.002" in diff

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from test_environment import lend_environment, make
 from test_inputs import local_source
 
-from stages.common.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
+from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
 
 TOKENS = "data/tokens"
 BOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
@@ -189,7 +189,7 @@ TRIED_ELSEWHERE = {
     "is too old: Python 3.11 or newer is needed": "environment.sh",
     "has no venv module: install it": "environment.sh",
     "check the connection to the package index (proxy?) and the disk": "environment.sh",
-    "check the address and the connection": "stages/survey/client.py",
+    "check the address and the connection": "goldilocks/checkpoints/client.py",
 }
 OF_THE_SYSTEM = {os.strerror(errno.ENOSPC), os.strerror(errno.EROFS)}
 

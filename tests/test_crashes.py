@@ -13,7 +13,7 @@ import time
 import pytest
 from test_resume import start
 
-REBUILD = "python -m stages.repair && dvc repro"  # as make does it: a kill can leave DVC's own register half-written
+REBUILD = "python -m tools.repair && dvc repro"  # as make does it: a kill can leave DVC's own register half-written
 
 
 def stages_of(lock):
@@ -146,7 +146,7 @@ def test_a_rebuild_that_is_killed_while_dvc_keeps_its_records_goes_on_and_ends_a
     mended = ""
     for _ in range(10):
         killed_while_it_keeps_its_records(project, moments)
-        mended += project.check("python", "-m", "stages.repair")
+        mended += project.check("python", "-m", "tools.repair")
     project.repro()
     assert "repaired" in mended
     assert project.read("dvc.lock") == smoke.read("dvc.lock")

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from test_resume import checkpoints, digest, start, until
 
-from stages.common import files, tables
+from goldilocks.core import files, tables
 
 LOSSES = "data/model5/seed-0/losses.parquet"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")

@@ -2,7 +2,7 @@
 
 import re
 
-from stages.common import dvc_files, files
+from goldilocks.core import dvc_files, files
 
 
 def test_a_folder_has_the_hash_that_dvc_gives_it(bare):

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from goldilocks.claims import growth
+from goldilocks.core import arrays, tables
+from goldilocks.stats import seeds
 from stages import dynamics
-from stages.common import arrays, replicates, tables
-from stages.evidence import growth
 
 
 def over_seeds(values):
-    return replicates.over_seeds(values, ["quantity", "step", "block"], dynamics.BOUNDS)
+    return seeds.over_seeds(values, ["quantity", "step", "block"], dynamics.BOUNDS)
 
 
 def changed(before, after):

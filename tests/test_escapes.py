@@ -14,15 +14,15 @@ from conftest import Project
 from safetensors.numpy import save_file
 from test_inputs import gpt2_tensors
 
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core import params
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources import layout
+from goldilocks.plotting import norms, style
 from stages import inputs, report
-from stages.common import params
-from stages.common.cli import UserError
-from stages.drawing import norms, style
-from stages.sources import layout
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import resolve
-from stages.survey.ranges import Tally
 
 INJECTED = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onload='x", "<!--",

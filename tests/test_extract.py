@@ -13,11 +13,11 @@ from safetensors.numpy import save, save_file
 from test_header import json_like, mutated
 from test_inputs import gpt2_tensors
 
-from stages.common.cli import UserError
-from stages.survey.client import Client
-from stages.survey.extract import extract, open_shard
-from stages.survey.locate import resolve
-from stages.survey.ranges import Tally
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract, open_shard
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core.cli import UserError
 
 INDEX = "model.safetensors.index.json"
 
@@ -169,10 +169,10 @@ def test_one_parameter_under_two_names_is_refused(tmp_path):
 
 def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
     folder = written(tmp_path / "m", checkpoint())
-    monkeypatch.setattr("stages.survey.extract.MOST", 200)
+    monkeypatch.setattr("goldilocks.checkpoints.extract.MOST", 200)
     with pytest.raises(UserError, match="its norms have 224 bytes, more than the 200 that are read"):
         survey(folder)
-    monkeypatch.setattr("stages.survey.folders.MAX_TEXT", 20)
+    monkeypatch.setattr("goldilocks.checkpoints.folders.MAX_TEXT", 20)
     with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
         survey(folder)
 

@@ -11,12 +11,12 @@ from family_names import BERTS, BY_CONFIG_ONLY, CASES, MLP_OUT, OFFSETS, OUT, nu
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from stages.common.cli import UserError
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.families import FAMILIES, Norm, choose
-from stages.survey.locate import resolve
-from stages.survey.ranges import Tally
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.families import FAMILIES, Norm, choose
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core.cli import UserError
 
 WIDTH = 4
 

@@ -20,7 +20,7 @@ from conftest import lock_entries
 from test_environment import lend_environment, make
 from test_resume import start, until
 
-from stages.common import files
+from goldilocks.core import files
 
 pytestmark = pytest.mark.slow
 MESSAGE = re.compile(r"^(error|ERROR): \S", re.MULTILINE)

@@ -13,13 +13,13 @@ from matplotlib.colors import to_rgb
 from ruamel.yaml import YAML
 from test_figures import NAMES, dynamics
 
-from stages import ablations, figures
-from stages.ablation.conditions import BASE, CONDITIONS, GRID, MAIN
-from stages.ablation.figures import COLOURS
-from stages.ablation.figures import figures as of_ablations
-from stages.ablation.summary import Thresholds, summary
-from stages.common import palette, tables
-from stages.drawing import model5, style
+from goldilocks.ablations.conditions import BASE, CONDITIONS, GRID, MAIN
+from goldilocks.ablations.summary import Thresholds, summary
+from goldilocks.core import tables
+from goldilocks.plotting import model5, palette, style
+from goldilocks.plotting.ablations import COLOURS
+from goldilocks.plotting.ablations import figures as of_ablations
+from stages import figures, summarize_ablations
 
 KEPT = Path("reports/paper/tables")
 WIDTH = 7.0
@@ -77,7 +77,7 @@ def test_figures_of_the_ablations_are_sound(conditions):
 def test_figures_of_the_committed_ablations_are_sound(committed, monkeypatch):
     monkeypatch.chdir(committed)
     told = YAML(typ="safe").load(Path("params.yaml").read_text("utf-8"))
-    runs, rates, _ = ablations.gather(ablations.Settings(**told["ablations"]))
+    runs, rates, _ = summarize_ablations.gather(summarize_ablations.Settings(**told["ablations"]))
     zone, fixed = told["goldilocks"], told["claims"]
     thresholds = Thresholds(fixed["attends"], fixed["gain"], zone["least_gradient"], zone["least_discrimination"])
     assert not wrong(of_ablations(runs, summary(runs, rates, thresholds), WIDTH))

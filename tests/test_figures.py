@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from goldilocks.plotting import formats, model5, norms, palette, style
 from stages import formats as stage
-from stages.common import palette
-from stages.drawing import formats, model5, norms, style
 
 NAMES = {
     "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "jacobians", "formats",

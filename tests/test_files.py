@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.common import arrays, files
-from stages.common.cli import UserError
+from goldilocks.core import arrays, files
+from goldilocks.core.cli import UserError
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):

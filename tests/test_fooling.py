@@ -10,7 +10,7 @@ from closure import ROOT
 from conftest import Project
 from ruamel.yaml import YAML
 
-from stages.common import files
+from goldilocks.core import files
 
 pytestmark = pytest.mark.slow
 WORKFLOW = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")
@@ -45,7 +45,7 @@ def _honest(shared, smoke):
         for name in ("rates", "runs", "control"):
             files.remove(folder / "ablations" / name)
         (folder / "ablations/dvc.lock").unlink()
-        project.check("sh", "-c", "dvc repro ablations/dvc.yaml && python -m stages.ablations && dvc repro")
+        project.check("sh", "-c", "dvc repro ablations/dvc.yaml && python -m stages.summarize_ablations && dvc repro")
         commit(project)
 
     return Project(shared("honest", fill))
@@ -58,7 +58,7 @@ def honest(_honest, tmp_path):
 
 def verified(project, *options):
     """Whether verification finds nothing off, and what it printed."""
-    done = project.run("python", "-m", "stages.verify", *options)
+    done = project.run("python", "-m", "tools.verify", *options)
     assert done.returncode in (0, 1), done.stderr
     assert ("NOT verified" in done.stdout) is (done.returncode == 1)
     return done.returncode == 0, done.stdout
@@ -88,7 +88,10 @@ def replaced(path, old, new):
 EDITS = {
     "a parameter": (lambda project: project.configure("sweep.trials=25"), "sweep: params.yaml: sweep is modified"),
     "a stage's code": (appended("stages/softmax.py"), "softmax: changed deps: stages/softmax.py modified"),
-    "a shared module": (appended("stages/common/statistics.py"), "dynamics: changed deps: stages/common/statistics.py"),
+    "a shared module": (
+        appended("goldilocks/stats/intervals.py"),
+        "dynamics: changed deps: goldilocks/stats/intervals.py",
+    ),
     "requirements.lock": (appended("requirements.lock"), "train@1: changed deps: requirements.lock modified"),
     "dvc.lock": (lock_edited, ": made from another data/sweep.parquet than sweep made"),
     "dvc.yaml": (replaced("dvc.yaml", "-m stages.formats", "-B -m stages.formats"), "formats: changed command since"),
@@ -155,7 +158,7 @@ def test_what_is_honest_is_verified_and_leaves_nothing(honest):
 def test_all_of_it_is_made_again_wherever_and_however_it_is_run(honest, tmp_path):
     """With a training of the ablations and the summary; in another folder, locale and time zone, with another umask."""
     moved = honest.copy(tmp_path / "another folder, ü")
-    command = "umask 077; python -m stages.verify"
+    command = "umask 077; python -m tools.verify"
     done = moved.run("sh", "-c", command, LC_ALL="C", LANG="C", PYTHONUTF8="0", TZ="CHADT-13:45", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     outputs = len(re.findall(r"^    outs:\n((?:    - path.*\n|      .*\n)+)", moved.read("dvc.lock"), re.MULTILINE))
@@ -166,7 +169,7 @@ def test_all_of_it_is_made_again_wherever_and_however_it_is_run(honest, tmp_path
 
 
 def rebuilt_and_committed(project):
-    project.check("sh", "-c", "python -m stages.repair && python -m stages.check && dvc repro")
+    project.check("sh", "-c", "python -m tools.repair && python -m stages.check && dvc repro")
     commit(project)
     fine, printed = verified(project, "--static")
     assert fine, f"hashes alone can't tell: {printed}"
@@ -223,10 +226,10 @@ def test_a_dependency_that_is_not_declared_is_told_by_the_rebuild(honest):
     start = honest.read("dvc.yaml").index("  sweep:")
     text = honest.read("dvc.yaml")
     (honest.folder / "dvc.yaml").write_text(
-        text[:start] + text[start:].replace("      - stages/common/statistics.py\n", "", 1), "utf-8"
+        text[:start] + text[start:].replace("      - goldilocks/stats/intervals.py\n", "", 1), "utf-8"
     )
     rebuilt_and_committed(honest)
-    edit(honest, "stages/common/statistics.py", "0.95", "0.9")
+    edit(honest, "goldilocks/stats/intervals.py", "0.95", "0.9")
     honest.check("dvc", "repro", "check", "sweep")
     commit(honest)
     fine, printed = verified(honest, "--stages", "sweep")
@@ -305,7 +308,7 @@ def test_what_can_not_be_verified_ends_with_another_code(honest, command, told):
     honest.check("git", "config", "user.name", "t")
     honest.check("git", "config", "user.email", "t@example.org")
     honest.check(*command)
-    done = honest.run("python", "-m", "stages.verify", "--stages", "matrices")
+    done = honest.run("python", "-m", "tools.verify", "--stages", "matrices")
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr

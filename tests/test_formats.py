@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldilocks.core import tables
 from goldilocks.softmax import failures, floats
 from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
+from goldilocks.stats.intervals import share_interval
 from stages import formats
-from stages.common import tables
-from stages.common.statistics import share_interval
 
 WORDS = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
 NUMBERS = {

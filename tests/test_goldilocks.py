@@ -6,11 +6,12 @@ import pytest
 from last_commit import params_text
 from ruamel.yaml import YAML
 
+from goldilocks.core import files, params, rng, system_info, tables
+from goldilocks.plotting import goldilocks as drawing
+from goldilocks.plotting import style
 from goldilocks.softmax import drawn_rows, zone
+from goldilocks.stats import intervals
 from stages import goldilocks
-from stages.common import files, machine, params, statistics, streams, tables
-from stages.drawing import goldilocks as drawing
-from stages.drawing import style
 
 DEFAULTS = YAML(typ="safe").load(params_text())["goldilocks"]
 
@@ -53,7 +54,7 @@ def test_the_three_scales_have_more_trials_as_far_as_their_keys_go():
 @pytest.mark.parametrize("chunk", [2**16, 9 * 7])
 def test_more_trials_at_the_three_scales_go_on_in_the_same_streams_and_change_no_other(monkeypatch, chunk):
     monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", chunk)
-    query, keys = (streams.generator(1, f"goldilocks/{name}", 8, 9) for name in ("query", "keys"))
+    query, keys = (rng.generator(1, f"goldilocks/{name}", 8, 9) for name in ("query", "keys"))
     drawn = drawn_rows.draw(query, keys, 8, 9, LINES.correlations, 66)
     few, more = goldilocks.moments(1, 8, 9, SMALL), goldilocks.moments(1, 8, 9, LINES)
     for x, old, new in zip(goldilocks.exponents(5).tolist(), few, more, strict=True):
@@ -110,13 +111,13 @@ def test_a_row_of_the_table_is_of_its_own_cell_with_students_interval():
     table = goldilocks.table(goldilocks.monte_carlo(1, SMALL, 1), SMALL)
     assert len(table) == 4 * 2 * 2 * 5
     d, n, exponent = 8, 9, 0.25
-    query, keys = (streams.generator(1, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
+    query, keys = (rng.generator(1, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
     drawn = drawn_rows.draw(query, keys, d, n, SMALL.correlations, 30)
     values = drawn_rows.statistics_at(drawn, d**-exponent)[:, 1]
     (row,) = table.query("dimension == 8 and length == 9 and correlation == 0.5 and exponent == 0.25").itertuples()
     assert row.scale == pytest.approx(d**-exponent)
     for name, of_trials in zip(drawn_rows.STATISTICS, values, strict=True):
-        expected = statistics.mean_interval(of_trials)
+        expected = intervals.mean_interval(of_trials)
         found = [getattr(row, column) for column in zone.with_interval(name)]
         assert found == pytest.approx(list(np.clip(expected[:3], *drawn_rows.bounds(np.array(n))[name]))), name
     assert row.relative_gradient_low == pytest.approx(row.gradient_norm_low / np.sqrt(1 - 1 / 9))
@@ -185,7 +186,7 @@ def test_the_stage_writes_its_tables_and_finite_metrics(tmp_path, monkeypatch):
     written = []
     files.write_json(params.PARAMS, {"goldilocks": SMALL.model_dump(), "run": {"root_seed": 1}})
     for cores in (1, 2):
-        monkeypatch.setattr(machine, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(system_info, "cores", lambda cores=cores: cores)
         goldilocks.main()
         written.append((files.METRICS / "goldilocks.json").read_bytes())
     assert written[0] == written[1]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from closure import ROOT
 
-from stages.common.cli import UserError
-from stages.model5 import hardware
+from goldilocks.core.cli import UserError
+from goldilocks.model5 import hardware
 
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def test_the_rate_of_products_is_plausible():
 
 def test_every_thread_takes_denormal_numbers_for_zero_and_large_memory_is_kept_on_huge_pages():
     code = """import resource, sys, stages, torch
-from stages.model5 import hardware
+from goldilocks.model5 import hardware
 hardware.flush_denormals()
 hardware.prepare(2)
 tiny = torch.full((2**22,), 1e-30) * 1e-9

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
-from stages.survey import header
+from goldilocks.checkpoints import header
 
 TOO_DEEP = "nested too deep" if sys.version_info < (3, 13) else "not JSON"  # what Python's own parser makes of it
 TENSORS = {

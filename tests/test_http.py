@@ -19,12 +19,12 @@ from hub_server import PLAIN, serving
 from safetensors.numpy import save
 from test_inputs import gpt2_tensors
 
-from stages.common.cli import UserError
-from stages.survey import client as requests
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import origin, resolve
-from stages.survey.ranges import HEAD, Span, Tally, merged
+from goldilocks.checkpoints import client as requests
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.ranges import HEAD, Span, Tally, merged
+from goldilocks.checkpoints.resolve import origin, resolve
+from goldilocks.core.cli import UserError
 
 REPOSITORY = "someone/tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

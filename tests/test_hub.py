@@ -6,14 +6,14 @@ from hub_server import BOOK, serving
 from safetensors.numpy import save
 from test_inputs import TEXT, gpt2_tensors
 
-from stages.common import arrays
-from stages.common.cli import UserError
-from stages.sources import embedded, hub
-from stages.survey import client as requests
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import resolve
-from stages.survey.ranges import Span, Tally
+from goldilocks.checkpoints import client as requests
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.ranges import Span, Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core import arrays
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources import embedded, hub
 
 REPOSITORY = "openai-community/gpt2"
 COMMIT = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
@@ -124,7 +124,7 @@ def hub_home(server, monkeypatch, tmp_path):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", server.address + URL_TEMPLATE)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr("stages.survey.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("goldilocks.checkpoints.client.FIRST_WAIT", 0.01)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     server.files["config.json"] = b'{"model_type": "gpt2"}'
     return tmp_path / "hub"

@@ -16,12 +16,12 @@ LEFTOVERS = (
     "stages/model5/train.py.orig",
     "stages/model5/train.py.rej",
     "stages/model5/.#train.py",
-    "stages/model5/#train.py#",
-    "stages/model5/train.py~",
+    "goldilocks/model5/#train.py#",
+    "goldilocks/model5/train.py~",
     "stages/common/.files.py.swp",
-    "stages/common/4913",
-    "stages/common/__pycache__/files.py",
-    "stages/survey/.ipynb_checkpoints/http.py",
+    "goldilocks/core/4913",
+    "goldilocks/core/__pycache__/files.py",
+    "goldilocks/checkpoints//ipynb_checkpoints/http.py",
     "stages/page/style.css.map",
     "goldilocks/softmax/zone.py.orig",
     "stages/notes.txt",
@@ -58,5 +58,5 @@ def test_dvc_sees_every_file_that_git_knows_and_no_leftover(tmp_path, tracked):
     for name in (*tracked, *LEFTOVERS):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert {"stages/page/explore.js", "stages/model5/model.py", "embedded/README.md"} <= tracked
+    assert {"goldilocks/page/explore.js", "goldilocks/model5/model.py", "embedded/README.md"} <= tracked
     assert seen(tmp_path) == tracked

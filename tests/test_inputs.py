@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from stages.common import arrays, bpe
-from stages.common.cli import UserError
-from stages.sources import embedded
+from goldilocks.core import arrays, bpe
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources import embedded
 
 TEXT = "It was a dark night. The numbers grew, and grew, and softmax could no longer learn.\n" * 200
 

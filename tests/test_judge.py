@@ -3,10 +3,9 @@
 import pytest
 from measured import GRADIENTS, INDEPENDENT, MARGINS, SPOILT, TEMPERATURE, entry_of, estimate, metrics, put, verdicts
 
-from stages import claims
-from stages.common.statistics import Estimate, widened
-from stages.evidence.criteria import About, Above, AtLeast, Below, Exactly, Known, Outcome
-from stages.evidence.judge import (
+from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, Known, Outcome
+from goldilocks.claims.definitions import CLAIMS
+from goldilocks.claims.verdicts import (
     DEPENDS,
     NOT_MEASURED,
     NOT_REPRODUCED,
@@ -16,7 +15,8 @@ from stages.evidence.judge import (
     ledger,
     told,
 )
-from stages.evidence.ledger import CLAIMS
+from goldilocks.stats.intervals import Estimate, widened
+from stages import claims
 
 
 @pytest.mark.parametrize(

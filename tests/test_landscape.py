@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from goldilocks.core import rng
 from goldilocks.softmax import drawn_rows, statistics, zone
-from stages.common import streams
 
 
 def generators(d=6):
-    return [streams.generator(1, name, d) for name in ("query", "keys")]
+    return [rng.generator(1, name, d) for name in ("query", "keys")]
 
 
 def of_logits(z, first=None):

@@ -13,15 +13,15 @@ from safetensors import TensorSpec, serialize_file
 from safetensors.numpy import save, save_file
 from test_inputs import damage, gpt2_tensors, local_source
 
+from goldilocks.checkpoints import gpt2, reference, summary
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.load import fingerprint
+from goldilocks.checkpoints.ranges import Span, Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core import files, tables
+from goldilocks.core.cli import UserError
 from stages import layernorm
-from stages.common import files, tables
-from stages.common.cli import UserError
-from stages.survey import gpt2, reference, summary
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import resolve
-from stages.survey.ranges import Span, Tally
-from stages.survey.visit import fingerprint
 
 THRESHOLDS = (0.2, 0.4, 0.1)
 

@@ -4,11 +4,11 @@ import pytest
 from safetensors.numpy import save
 from test_http import TENSORS, assert_complete
 
-from stages.common.cli import UserError
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import resolve
-from stages.survey.ranges import HEAD, Span, Tally
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.ranges import HEAD, Span, Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core.cli import UserError
 
 
 @pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])

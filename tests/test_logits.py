@@ -6,10 +6,10 @@ import pytest
 from scipy.special import expit
 from scipy.stats import logistic, norm
 
+from goldilocks.config import goldilocks
+from goldilocks.core import tables
+from goldilocks.model5.attention_stats import EDGES, SCALINGS
 from stages import logits
-from stages.common import tables
-from stages.config import goldilocks
-from stages.model5.attention import EDGES, SCALINGS
 
 
 def histogram(values):

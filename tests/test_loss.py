@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from stages.model5 import loss, products
-from stages.model5.loss import linear_cross_entropy
+from goldilocks.model5 import loss, products
+from goldilocks.model5.loss import linear_cross_entropy
 
 N, D, V = 40, 32, 300
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from test_inputs import TEXT
 
-from stages.common import arrays, streams
-from stages.common.cli import UserError
-from stages.common.statistics import excess_kurtosis
-from stages.model5 import export, initialisation, products, training
-from stages.model5.model import Model5, Shape, Variant
-from stages.sources import embedded
+from goldilocks.core import arrays, rng
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources import embedded
+from goldilocks.model5 import export, initialisation, products, training
+from goldilocks.model5.model import Model5, Shape, Variant
+from goldilocks.stats.intervals import excess_kurtosis
 
 SHAPE = Shape(vocabulary=300, context_length=24, width=32, heads=4, blocks=3)
 STD = 0.02
@@ -261,7 +261,7 @@ def test_batches_are_a_pure_function_of_their_stream():
 
 def test_windows_reach_the_first_and_the_last_token():
     tokens = np.arange(30)
-    stream = streams.generator(0, "x")
+    stream = rng.generator(0, "x")
     starts = {int(row[0]) for _ in range(50) for row in training.batch(tokens, 8, 24, stream)}
     assert starts == set(range(6))
 
@@ -271,7 +271,7 @@ def test_a_model_that_diverged_at_the_last_update_is_told():
     with torch.no_grad():
         model.wte.weight[3, 4] = torch.nan
     with pytest.raises(UserError, match=r"logits are not finite; training diverged: lower train\.learning_rate"):
-        training.sample(model, [3], 2, streams.generator(0, "x"))
+        training.sample(model, [3], 2, rng.generator(0, "x"))
 
 
 def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
@@ -282,8 +282,8 @@ def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
 def test_samples_start_with_the_prompt_and_repeat():
     model = stirred()
     prompt = [5, 6, 7]
-    drawn = training.sample(model, prompt, 40, streams.generator(3, "x"))
+    drawn = training.sample(model, prompt, 40, rng.generator(3, "x"))
     assert drawn[:3] == prompt
     assert len(drawn) == 43
-    assert drawn == training.sample(model, prompt, 40, streams.generator(3, "x"))
-    assert drawn != training.sample(model, prompt, 40, streams.generator(4, "x"))
+    assert drawn == training.sample(model, prompt, 40, rng.generator(3, "x"))
+    assert drawn != training.sample(model, prompt, 40, rng.generator(4, "x"))

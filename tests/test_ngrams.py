@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from stages.model5 import ngrams
+from goldilocks.model5 import ngrams
 
 VOCABULARY = 7  # of which 5 occurs only at the end, so nothing follows it, and 6 never
 TEXT = [0, 1, 0, 2, 0, 1, 1, 3, 0, 1, 4, 2, 2, 0, 5]

@@ -13,16 +13,16 @@ from safetensors.numpy import save_file
 from test_environment import lend_environment, make, script
 from test_inputs import gpt2_tensors, local_source
 
-from stages.common import arrays, bpe, params
-from stages.common.cli import UserError
-from stages.configure import assignments, split_args
-from stages.model5.checkpoints import STATE, Checkpoints
-from stages.survey.client import Client
-from stages.survey.extract import extract
-from stages.survey.locate import resolve
-from stages.survey.ranges import Tally
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.core import arrays, bpe, params
+from goldilocks.core.cli import UserError
+from goldilocks.model5.checkpoint import STATE, Checkpoints
+from tools.configure import assignments, split_args
 
-SOURCES = sorted(path for folder in ("stages", "goldilocks", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(path for folder in ("stages", "goldilocks", "tools/bench") for path in (ROOT / folder).rglob("*.py"))
 REFUSED = re.compile(
     r"\b(?:import|from) (?:pickle|dill|cloudpickle|joblib|marshal|shelve|code|pty|xmlrpc|yaml)\b|read_pickle|"
     r"allow_pickle|torch\.load|_object_list|gather_object|import_module|__import__|run_path|run_module|unsafe|"
@@ -163,7 +163,7 @@ def test_make_hands_on_what_it_is_given_as_it_is(project, typed):
         given = {"PRESET": text, "SET": f"report.title={text}", "JOBS": text}
         arguments = [f"{name}={value}" for name, value in given.items()]
         done = make(project, "repro", *arguments) if typed else make(project, "repro", **given)
-        assert f"\n<-m><stages.run><--preset={text}><--set=report.title={text}><--jobs={text}>make" in done.stdout
+        assert f"\n<-m><tools.run><--preset={text}><--set=report.title={text}><--jobs={text}>make" in done.stdout
     assert not list(project.folder.rglob("pwned"))
 
 

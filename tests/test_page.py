@@ -8,14 +8,15 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
-from stages.common import tables
-from stages.page import explorer, norms, scaling, vega, weights
-from stages.page.explorer import Control, Explorer
+from goldilocks.core import tables
+from goldilocks.page import vega
+from goldilocks.page.charts import base, layernorm, qkv, scaling
+from goldilocks.page.charts.base import Control, Explorer
 
 
 def frames(explored):
     """An explorer as the page's script gets it, its frames one by one."""
-    found = json.loads(explorer.packed(explored))
+    found = json.loads(base.packed(explored))
     number = max((len(columns) for columns in found["frames"].values()), default=1)
     return found | {"frames": [{name: columns[i] for name, columns in found["frames"].items()} for i in range(number)]}
 
@@ -41,22 +42,22 @@ def test_frames_stand_in_the_order_of_the_controls_beside_what_they_share():
 
 def test_nothing_in_a_frame_can_end_its_script_and_nothing_is_no_number():
     explored = Explorer("e", "t", (), lambda: {}, (), (), {"x": ["</script><b>"], "y": [float("nan")]})
-    assert "<" not in explorer.packed(explored)
+    assert "<" not in base.packed(explored)
     assert frames(explored)["shared"] == {"x": ["</script><b>"], "y": [None]}
 
 
 def test_bytes_keep_numbers_to_a_half_percent_of_the_largest():
     values = np.random.default_rng(0).uniform(0, 7.3, 1000)
-    column = explorer.eight_bits(values)
+    column = base.eight_bits(values)
     back = np.frombuffer(base64.b64decode(column["bytes"]), np.uint8) * column["unit"]
     assert np.abs(back - values).max() <= values.max() / 509
-    assert explorer.eight_bits(np.zeros(3))["bytes"] == base64.b64encode(bytes(3)).decode()
+    assert base.eight_bits(np.zeros(3))["bytes"] == base64.b64encode(bytes(3)).decode()
 
 
 def test_few_words_are_digits_and_many_stay_words():
-    column = explorer.words(["b", "a", "b"])
+    column = base.words(["b", "a", "b"])
     assert [column["words"][int(digit)] for digit in column["digits"]] == ["b", "a", "b"]
-    assert explorer.words([str(i) for i in range(11)]) == [str(i) for i in range(11)]
+    assert base.words([str(i) for i in range(11)]) == [str(i) for i in range(11)]
 
 
 def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension():
@@ -70,8 +71,8 @@ def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension():
     assert 0.5 < np.mean(spread) < 1.5
     steps = np.diff([frame["product"] for frame in found[:2]], axis=0)
     assert (np.abs(steps) > 0).all()
-    assert explorer.packed(scaling.one_query(2020)) == explorer.packed(explored)
-    assert explorer.packed(scaling.one_query(2021)) != explorer.packed(explored)
+    assert base.packed(scaling.one_query(2020)) == base.packed(explored)
+    assert base.packed(scaling.one_query(2021)) != base.packed(explored)
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +96,13 @@ def test_the_map_shows_the_tables_cells(cells):
 def test_histograms_by_head_add_up_to_the_tables(smoke):
     run = smoke.folder / "data/model5/seed-0"
     made_with = tables.parameters(run / "histograms.parquet")["train"]
-    explored = weights.histograms(run, made_with["histogram_limit"], made_with["heads"])
+    explored = qkv.histograms(run, made_with["histogram_limit"], made_with["heads"])
     found = frames(explored)
     table = tables.read(run / "histograms.parquet", "histograms")
     steps = sorted(table["step"].unique())
     last = table[(table["step"] == steps[-1]) & (table["block"] == 1) & (table["part"] == "k")]
     counts = last[np.isfinite(last["left"]) & np.isfinite(last["right"])]["count"].to_numpy()
-    coarse = counts.reshape(weights.BINS, -1).sum(axis=1) / last["count"].sum() * 100
+    coarse = counts.reshape(qkv.BINS, -1).sum(axis=1) / last["count"].sum() * 100
     frame = found["shared"] | found["frames"][position(explored, step=len(steps) - 1, block=1, part=1, head=0)]
     shares = np.frombuffer(base64.b64decode(frame["share"]["bytes"]), np.uint8) * frame["share"]["unit"]
     np.testing.assert_allclose(shares, coarse, atol=coarse.max() / 500)
@@ -115,9 +116,9 @@ def test_snapshots_in_bf16_are_read(tmp_path):
     drawn = torch.randn(6, 2)
     save_torch({"blocks.0.attn.qkv.weight": drawn.bfloat16()}, tmp_path / "low.safetensors")
     save_file({f"blocks.{i}.attn.qkv.weight": drawn.numpy() + i for i in (10, 2)}, tmp_path / "full.safetensors")
-    (low,) = weights.snapshot(tmp_path / "low.safetensors")
+    (low,) = qkv.snapshot(tmp_path / "low.safetensors")
     np.testing.assert_array_equal(low, drawn.bfloat16().float().numpy())
-    assert [float(of[0, 0] - drawn[0, 0]) for of in weights.snapshot(tmp_path / "full.safetensors")] == pytest.approx(
+    assert [float(of[0, 0] - drawn[0, 0]) for of in qkv.snapshot(tmp_path / "full.safetensors")] == pytest.approx(
         [2, 10]
     )
 
@@ -127,7 +128,7 @@ def test_norms_of_a_kept_run_stand_beside_those_surveyed():
         return pd.DataFrame({"model": model, "block": [0, 0, -1], "kind": "gamma", "value": [1.0, 3.0, 5.0]} | more)
 
     kept = table("gpt2", norm=["ln_1", "ln_1", "ln_f"])
-    explored = norms.by_block(table("mine", place=["attention input", "attention input", "final"]), kept)
+    explored = layernorm.by_block(table("mine", place=["attention input", "attention input", "final"]), kept)
     assert list(explored.controls[0].values) == ["mine", "gpt2, in the kept run"]
     found = frames(explored)
     frame = found["shared"] | found["frames"][position(explored, model=1, kind=0)]

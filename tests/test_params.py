@@ -12,10 +12,10 @@ from last_commit import params_text
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from goldilocks.config.run import RootSeed
+from goldilocks.core import params
+from goldilocks.core.cli import UserError
 from stages import check
-from stages.common import params
-from stages.common.cli import UserError
-from stages.config.run import RootSeed
 
 # (what to set, what the one line must say)
 BAD = [

@@ -39,10 +39,10 @@ def test_declared_deps_equal_the_import_closure(stage):
 
 
 def test_the_closure_follows_imports_inside_functions_and_of_imports():
-    assert "stages/model5/export.py" in closure("stages.train")
-    assert "stages/survey/families.py" in closure("stages.inputs")
+    assert "goldilocks/model5/export.py" in closure("stages.train")
+    assert "goldilocks/checkpoints/families.py" in closure("stages.inputs")
     assert "goldilocks/softmax/floats.py" in closure("stages.formats")
-    assert "stages/drawing/style.py" not in closure("stages.report")
+    assert "goldilocks/plotting/style.py" not in closure("stages.report")
 
 
 OF_OTHERS = {
@@ -111,22 +111,22 @@ CHANGES = {
     "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN),
     "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs", "tokens"}),
-    "stages/survey/families.py": (comment("stages/survey/families.py"), {"check", "inputs", "layernorm"}),
+    "goldilocks/checkpoints/families.py": (comment("goldilocks/checkpoints/families.py"), {"check", "inputs", "layernorm"}),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm"} | CLAIMED),
     "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks"} | CLAIMED),
-    "stages/config/softmax.py": (comment("stages/config/softmax.py"), {"check", "softmax"}),
-    "stages/common/statistics.py": (
-        comment("stages/common/statistics.py"),
+    "goldilocks/config/softmax.py": (comment("goldilocks/config/softmax.py"), {"check", "softmax"}),
+    "goldilocks/stats/intervals.py": (
+        comment("goldilocks/stats/intervals.py"),
         {"sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"},
     ),
-    "stages/model5/snapshots.py": (comment("stages/model5/snapshots.py"), MODEL5),
-    "stages/verification/compare.py": (comment("stages/verification/compare.py"), set()),
-    "stages/drawing/style.py": (comment("stages/drawing/style.py"), {"figures"}),
-    "the palette in stages/common/palette.py": (
-        lambda project: edit(project, "stages/common/palette.py", "#0072B2", "#0072B3"), SHOWN
+    "goldilocks/model5/weight_stats.py": (comment("goldilocks/model5/weight_stats.py"), MODEL5),
+    "tools/verification/compare.py": (comment("tools/verification/compare.py"), set()),
+    "goldilocks/plotting/style.py": (comment("goldilocks/plotting/style.py"), {"figures"}),
+    "the palette in goldilocks/plotting/palette.py": (
+        lambda project: edit(project, "goldilocks/plotting/palette.py", "#0072B2", "#0072B3"), SHOWN
     ),
-    "stages/page/story.html.j2": (comment("stages/page/story.html.j2", "<!-- x -->"), {"report"}),
-    "stages/sources/hub.py": (comment("stages/sources/hub.py"), {"inputs"}),
+    "goldilocks/page/story.html.j2": (comment("goldilocks/page/story.html.j2", "<!-- x -->"), {"report"}),
+    "goldilocks/data_sources/hub.py": (comment("goldilocks/data_sources/hub.py"), {"inputs"}),
     "requirements.lock": (comment("requirements.lock"), EVERYTHING),
     "README.md": (comment("README.md"), set()),
     "tests": (comment("tests/conftest.py"), set()),
@@ -154,7 +154,7 @@ def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
         found = [p.relative_to(rebuilt.folder) for p in rebuilt.folder.glob("[dr]*/**/*") if p.is_file()]
         return rebuilt.read("dvc.lock"), sorted(str(p) for p in found if p.suffix != ".lock")
 
-    rebuilt.check("python", "-m", "stages.tidy")
+    rebuilt.check("python", "-m", "tools.prune")
     before = state()
     rebuilt.configure("run.seeds=[0,1,9]")
     assert rebuilt.repro() == {"check", "train@9", "dynamics", "logits"} | CLAIMED

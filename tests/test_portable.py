@@ -15,7 +15,7 @@ import elsewhere
 import pytest
 from conftest import Project, fresh_copy
 
-from stages.common import files
+from goldilocks.core import files
 
 SMALLER = (
     "train.steps=4", "train.snapshot_every=2", "train.evaluate_every=2", "train.sample_tokens=4", "ablate.steps=3",

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from conftest import ROOT
 
-from stages.common import processes
-from stages.common.cli import UserError
+from goldilocks.core import processes
+from goldilocks.core.cli import UserError
 
 
 def python(code, **options):
@@ -21,7 +21,7 @@ def python(code, **options):
 
 def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path):
     path = tmp_path / "deep" / "x.lock"
-    code = "import sys; from pathlib import Path; from stages.common.processes import exclusive\n"
+    code = "import sys; from pathlib import Path; from goldilocks.core.processes import exclusive\n"
     code += f"with exclusive(Path({str(path)!r}), 'it'): print('held', flush=True); sys.stdin.read()"
     holder = python(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == "held\n"
@@ -36,7 +36,7 @@ def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path):
 
 def test_waiting_for_a_lock_is_told_and_ends(tmp_path, capsys):
     path = tmp_path / "x.lock"
-    code = "import time; from pathlib import Path; from stages.common.processes import exclusive\n"
+    code = "import time; from pathlib import Path; from goldilocks.core.processes import exclusive\n"
     code += f"with exclusive(Path({str(path)!r}), 'it'): print('held', flush=True); time.sleep(0.5)"
     holder = python(code, stdout=subprocess.PIPE)
     holder.stdout.readline()
@@ -64,7 +64,7 @@ def test_signals_are_wishes_until_a_second_ctrl_c_of_a_person(monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("shell", [False, True], ids=["started directly", "through a shell"])
 def test_work_ends_with_whoever_started_it(shell, number):
-    work = "import time; from stages.common.processes import end_with_owner; end_with_owner(); "
+    work = "import time; from goldilocks.core.processes import end_with_owner; end_with_owner(); "
     work += "print('ready', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", work]
     told = f"{shlex.join(command)}; true" if shell else command

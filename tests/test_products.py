@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.model5 import products
+from goldilocks.model5 import products
 
 
 def drawn(*shape, seed=0):

@@ -1,6 +1,6 @@
 import re
 
-from stages.common import progress
+from goldilocks.core import progress
 
 
 def test_without_a_terminal_a_line_tells_the_share_done_and_the_time_left(capsys, monkeypatch):

@@ -9,7 +9,7 @@ from closure import ROOT
 from conftest import Project
 from ruamel.yaml import YAML
 
-from stages import readme
+from tools import build_docs
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
 OF_RESULTS = {Path("README.md")}
@@ -26,7 +26,7 @@ def anchors(page):
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """The pages that hold generated sections, in a folder to work in."""
-    for page in readme.PAGES:
+    for page in build_docs.PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text((ROOT / page).read_text("utf-8"), "utf-8")
     monkeypatch.chdir(tmp_path)
@@ -35,27 +35,27 @@ def copy(tmp_path, monkeypatch):
 
 def check(monkeypatch, *arguments):
     monkeypatch.setattr("sys.argv", ["readme", *arguments])
-    readme.main()
+    build_docs.main()
 
 
 def test_generated_sections_are_what_they_would_be_now(committed):
     """All of one tree: the committed pages and what the committed code makes of the committed results."""
-    Project(committed).check("python", "-m", "stages.readme", "--check")
+    Project(committed).check("python", "-m", "tools.build_docs", "--check")
 
 
-@pytest.mark.parametrize("page", [page for page in readme.PAGES if page not in OF_RESULTS], ids=str)
+@pytest.mark.parametrize("page", [page for page in build_docs.PAGES if page not in OF_RESULTS], ids=str)
 def test_generated_sections_that_show_no_results_are_current_before_they_are_committed(monkeypatch, page):
     monkeypatch.chdir(ROOT)
-    assert readme.updated(page) == page.read_text("utf-8")
+    assert build_docs.updated(page) == page.read_text("utf-8")
 
 
 def test_a_page_that_is_out_of_date_is_reported_and_rewritten(copy, monkeypatch):
-    monkeypatch.setattr(readme, "PAGES", {Path("docs/tables.md"): "tables"})
+    monkeypatch.setattr(build_docs, "PAGES", {Path("docs/tables.md"): "tables"})
     check(monkeypatch)
     page = copy / "docs" / "tables.md"
     current = page.read_text("utf-8")
     page.write_text(current.replace("int32", "int33"), "utf-8")
-    with pytest.raises(readme.cli.UserError) as told:
+    with pytest.raises(build_docs.cli.UserError) as told:
         check(monkeypatch, "--check")
     assert told.value.problems == ("docs/tables.md: its section 'tables' is out of date; run make docs",)
     assert page.read_text("utf-8") != current
@@ -66,14 +66,14 @@ def test_a_page_that_is_out_of_date_is_reported_and_rewritten(copy, monkeypatch)
 def test_a_missing_mark_is_told(copy):
     page = copy / "README.md"
     page.write_text("no marks", "utf-8")
-    with pytest.raises(readme.cli.UserError, match="<!-- findings -->"):
-        readme.updated(page.relative_to(copy))
+    with pytest.raises(build_docs.cli.UserError, match="<!-- findings -->"):
+        build_docs.updated(page.relative_to(copy))
 
 
 def test_the_table_of_the_kept_run_has_the_kept_numbers(committed):
     page = (ROOT / "docs/training.md").read_text("utf-8")
     table = page.split("| the article | this run |")[1].split("\n\n")[0]
-    kept = readme.files.read_json(committed / "reports/paper/metrics/dynamics.json")
+    kept = build_docs.files.read_json(committed / "reports/paper/metrics/dynamics.json")
     for each in kept["initialisation"].values():
         assert f" {each['value']:.3g} |" in table
     by_block = sorted(kept["growth_of_std_by_block"].items(), key=lambda entry: int(entry[0].removeprefix("block_")))
@@ -83,12 +83,12 @@ def test_the_table_of_the_kept_run_has_the_kept_numbers(committed):
 
 
 def test_the_graph_holds_every_stage_and_the_right_edges():
-    stages = readme.params.read(ROOT / "dvc.yaml")["stages"]
-    edges = set(readme.edges(stages))
+    stages = build_docs.params.read(ROOT / "dvc.yaml")["stages"]
+    edges = set(build_docs.edges(stages))
     assert {name for edge in edges for name in edge} == set(stages) - {"check"}
     assert {("inputs", "tokens"), ("train", "dynamics"), ("train", "layernorm"), ("figures", "report")} <= edges
     assert ("dynamics", "train") not in edges
-    drawn = set(readme.transitive_reduction(edges))
+    drawn = set(build_docs.transitive_reduction(edges))
     assert ("inputs", "train") in edges - drawn, "inputs, tokens, train says it"
     assert {name for edge in drawn for name in edge} == set(stages) - {"check"}
 
@@ -132,5 +132,5 @@ def test_changelog_and_citation_are_of_this_version():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_it_names_exist(page):
     """Paths in backticks that begin with a folder of sources; capitals and stars stand for something."""
-    named = re.findall(r"`((?:stages|tests|benchmarks|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
+    named = re.findall(r"`((?:stages|tests|tools/bench|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []

@@ -14,9 +14,9 @@ from pathlib import Path
 import last_commit
 import pytest
 
-from stages import repair
-from stages.common import dvc_files
-from stages.common.cli import UserError
+from goldilocks.core import dvc_files
+from goldilocks.core.cli import UserError
+from tools import repair
 
 LOCK, CACHE = dvc_files.LOCK, Path(".dvc/cache")
 WHOLE = last_commit.contents("dvc.lock")

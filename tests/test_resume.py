@@ -14,7 +14,7 @@ import pytest
 from conftest import Project, environment
 from test_environment import lend_environment
 
-from stages.common import files
+from goldilocks.core import files
 
 LENGTH = (
     "run.seeds=[0]",
@@ -134,8 +134,8 @@ def test_a_kill_of_a_rebuild_changes_nothing(rebuilt):
     """As `make repro` does it, up to one training, of other code that makes the same."""
     expected = digest(rebuilt)
     files.remove(rebuilt.folder / "data" / "checkpoints")
-    rebuilt.append("stages/model5/training.py", "# another\n")
-    rebuild = ("sh", "-c", "python -m stages.repair && dvc repro train@0 && python -m stages.tidy")
+    rebuilt.append("goldilocks/model5/training.py", "# another\n")
+    rebuild = ("sh", "-c", "python -m tools.repair && dvc repro train@0 && python -m tools.prune")
     process = start(rebuilt, *rebuild)
     assert until(lambda: checkpoints(rebuilt), process), "it ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
@@ -269,7 +269,7 @@ def test_damaged_checkpoints_are_passed_over(longer, uninterrupted):
 def test_a_checkpoint_is_never_used_for_another_training(longer, change):
     interrupted(longer)
     if change == "code":
-        longer.append("stages/model5/training.py", "# another\n")
+        longer.append("goldilocks/model5/training.py", "# another\n")
     elif change == "tokens":
         longer.append("data/tokens/description.json", " ")
     else:

@@ -13,8 +13,8 @@ import pytest
 from test_environment import lend_environment, make
 from test_resume import checkpoints, digest, start, until
 
-from stages import run
-from stages.common.cli import UserError
+from goldilocks.core.cli import UserError
+from tools import run
 
 
 def test_jobs_are_a_number():
@@ -44,7 +44,7 @@ def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_starte
 
 def test_stages_come_in_the_order_in_which_they_are_declared(project):
     """DVC's own is another each time, as soon as there are more stages in other files."""
-    code = "from stages.scheduling import pipeline; print(*pipeline.graph(pipeline.open_repository(), ['dvc.yaml']))"
+    code = "from tools.scheduling import pipeline; print(*pipeline.graph(pipeline.open_repository(), ['dvc.yaml']))"
     declared = re.findall(r"^  (\w+):$", project.read("dvc.yaml").partition("\nstages:\n")[2], re.MULTILINE)
     at = declared.index("train")
     declared[at : at + 1] = [f"train@{seed}" for seed in range(5)]
@@ -76,9 +76,9 @@ def test_however_many_stages_run_at_once_every_byte_is_that_of_dvc_repro(project
         (project.folder / "dvc.lock").unlink()
     else:
         project = rebuilt
-        project.check("python", "-m", "stages.run", "--force", "check")  # puts dvc.lock in order
+        project.check("python", "-m", "tools.run", "--force", "check")  # puts dvc.lock in order
         project.configure("run.seeds=[1,2,0]", "train.steps=22")
-    commands = {"plain": ("dvc", "repro")} | {jobs: ("python", "-m", "stages.run", "--jobs", jobs) for jobs in "123"}
+    commands = {"plain": ("dvc", "repro")} | {jobs: ("python", "-m", "tools.run", "--jobs", jobs) for jobs in "123"}
     found = {}
     for name, command in commands.items():
         copy = project.copy(tmp_path / name)
@@ -135,7 +135,7 @@ def test_two_trainings_that_are_stopped_or_killed_in_every_way_go_on_to_the_same
     rebuilt.configure("train.steps=1201", "train.checkpoint_every=20")
     whole = rebuilt.copy(tmp_path / "uninterrupted")
     whole.check("dvc", "repro", "dynamics")
-    command = ("python", "-m", "stages.run", "--jobs", "2", "dynamics")
+    command = ("python", "-m", "tools.run", "--jobs", "2", "dynamics")
     ways = {interrupted: 130, killed_with_all: -9, killed: -9, its_dvc_killed: 143, a_training_killed: 143}
     for end, code in ways.items():
         before = set(checkpoints(rebuilt))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from stages.scheduling import pipeline, resources, runner
-from stages.scheduling.schedule import Schedule
+from tools.scheduling import pipeline, resources, runner
+from tools.scheduling.schedule import Schedule
 
 GRAPH = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": []}
 
@@ -65,7 +65,7 @@ def test_the_stages_of_a_lock_are_sorted_and_those_no_longer_declared_are_droppe
 
 
 def test_memory_is_that_of_the_models_parameters_and_of_what_its_tokens_leave():
-    from stages.model5.model import Shape
+    from goldilocks.model5.model import Shape
 
     small = resources.Training(4096, 64, 128, 6, 6)
     assert small.parameters == Shape(4096, 64, 128, 4, 6).parameters

@@ -41,7 +41,7 @@ stages:
 WORK = """
 # What the stages run: note when, do as they are told, write the output. Told to stop, note that, too.
 import json, os, pathlib, signal, sys, time
-from stages.common.processes import end_with_owner
+from goldilocks.core.processes import end_with_owner
 name, seed, output = sys.argv[1:]
 me, told = name + seed, json.loads(pathlib.Path("told.json").read_text())
 file = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -66,8 +66,8 @@ log("ends")
 """
 DRIVER = """
 import sys
-from stages.common import cli
-from stages.scheduling.runner import Limits, rebuild
+from goldilocks.core import cli
+from tools.scheduling.runner import Limits, rebuild
 train = lambda name: name.startswith("train@")
 cli.run(lambda: print(rebuild(["dvc.yaml"], Limits(int(sys.argv[1])), train, "force" in sys.argv)))
 """

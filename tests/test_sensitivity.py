@@ -9,8 +9,8 @@ import pytest
 import sensitivity
 from closure import ROOT
 
-from stages.common import params
-from stages.configure import leaves
+from goldilocks.core import params
+from tools.configure import leaves
 
 SMALL = [
     "run.seeds=[0,1]", "run.arithmetic=portable", "train.threads=1", "train.device=cpu", "train.precision=fp32",
@@ -59,7 +59,7 @@ MUTANTS = {
         "softmax: softmax.samples = 1100 instead of 1000: no result differs; the stage ignores it",
     ),
     "a seed that is ignored": (
-        "stages/model5/session.py", '"initialisation", seed)', '"initialisation", 0)', "train",
+        "goldilocks/model5/training_run.py", '"initialisation", seed)', '"initialisation", 0)', "train",
         "train@1: made the same initialisation.parquet as train@0; it ignores its seed or condition",
     ),
     "what must not matter and does": (

@@ -6,10 +6,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from test_model5 import stirred
 
-from stages.common import tables
-from stages.model5 import snapshots
-from stages.model5.recorder import columns
-from stages.model5.spectral import largest_eigenvalue, spectral_norm
+from goldilocks.core import tables
+from goldilocks.model5 import weight_stats
+from goldilocks.model5.metrics_recorder import columns
+from goldilocks.model5.spectral import largest_eigenvalue, spectral_norm
 
 HEADS, WIDTH = 4, 24
 TAIL = 0.05
@@ -66,12 +66,12 @@ EVERYTHING = {
     ],
 )
 def test_snapshots_are_dense_at_the_start_and_even_after_it(steps, every, expected):
-    assert snapshots.snapshot_steps(steps, every) == expected
+    assert weight_stats.snapshot_steps(steps, every) == expected
 
 
 def test_every_weight_statistic_is_that_of_its_head_part_or_matrix():
     now, initial = weights(), weights(seed=1)
-    rows = keyed(snapshots.weight_rows(now, initial, HEADS, 7, TAIL))
+    rows = keyed(weight_stats.weight_rows(now, initial, HEADS, 7, TAIL))
     assert set(rows) == EVERYTHING
     for (block, part, head), row in rows.items():
         x, x0 = (matrix(of[f"blocks.{block}"], part, head) for of in (now, initial))
@@ -87,7 +87,7 @@ def test_every_weight_statistic_is_that_of_its_head_part_or_matrix():
             "spectral_norm": np.linalg.norm(x, 2),
             "stable_rank": (singular**2).sum() / singular[0] ** 2,
             "cosine_to_initial": (x * x0).sum() / np.linalg.norm(x) / np.linalg.norm(x0),
-        } | {f"q{percent:02d}": np.percentile(x, percent) for percent in snapshots.QUANTILES}
+        } | {f"q{percent:02d}": np.percentile(x, percent) for percent in weight_stats.QUANTILES}
         assert set(row) == {"step", "block", "part", "head", *expected}
         assert row["step"] == 7
         for name, value in expected.items():
@@ -97,9 +97,9 @@ def test_every_weight_statistic_is_that_of_its_head_part_or_matrix():
 def test_rows_fill_the_declared_tables(tmp_path):
     now = weights()
     for table, rows in {
-        "weights": snapshots.weight_rows(now, now, HEADS, 0, TAIL),
-        "updates": snapshots.update_rows(now, now, now, HEADS, 0),
-        "histograms": snapshots.histogram_rows(now, 0, EDGES),
+        "weights": weight_stats.weight_rows(now, now, HEADS, 0, TAIL),
+        "updates": weight_stats.update_rows(now, now, now, HEADS, 0),
+        "histograms": weight_stats.histogram_rows(now, 0, EDGES),
     }.items():
         path = tmp_path / table
         tables.write(path, table, columns(rows), {})
@@ -110,7 +110,7 @@ def test_stable_rank_and_cosine_of_matrices_made_for_it():
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(WIDTH, WIDTH)))
     one = np.outer(q[0], q[1])
     made = {"b": np.concatenate([q, one, q * np.r_[2, np.ones(WIDTH - 1)][:, None]]).astype(np.float32)}
-    same, turned = (keyed(snapshots.weight_rows(made, {"b": s * made["b"]}, HEADS, 0, TAIL)) for s in (1, -3))
+    same, turned = (keyed(weight_stats.weight_rows(made, {"b": s * made["b"]}, HEADS, 0, TAIL)) for s in (1, -3))
     ranks = [same[0, part, -1]["stable_rank"] for part in "qkv"]
     assert ranks == pytest.approx([WIDTH, 1, (WIDTH + 3) / 4], rel=1e-5)
     assert {row["cosine_to_initial"] for row in same.values()} == {1.0}
@@ -120,18 +120,18 @@ def test_stable_rank_and_cosine_of_matrices_made_for_it():
 def test_weights_that_are_zero_or_constant_or_not_finite_have_rows_too():
     start = weights(1)
     zero = {"blocks.0": np.zeros((3 * WIDTH, WIDTH), np.float32)}
-    for row in snapshots.weight_rows(zero, start, HEADS, 0, TAIL):
+    for row in weight_stats.weight_rows(zero, start, HEADS, 0, TAIL):
         assert {row[name] for name in ("std", "excess_kurtosis", "stable_rank", "cosine_to_initial")} == {0}
     start["blocks.0"][3, 4] = np.nan
-    (bad, good) = (keyed(snapshots.weight_rows(start, start, HEADS, 0, TAIL))[0, part, 0] for part in "qk")
+    (bad, good) = (keyed(weight_stats.weight_rows(start, start, HEADS, 0, TAIL))[0, part, 0] for part in "qk")
     assert np.isnan(bad["spectral_norm"])
     assert np.isfinite(good["spectral_norm"])
 
 
 def test_rows_repeat():
     now, initial = weights(5), weights(5, seed=1)
-    first = snapshots.weight_rows(now, initial, HEADS, 0, TAIL)
-    assert snapshots.weight_rows(now, initial, HEADS, 0, TAIL) == first
+    first = weight_stats.weight_rows(now, initial, HEADS, 0, TAIL)
+    assert weight_stats.weight_rows(now, initial, HEADS, 0, TAIL) == first
 
 
 def orthogonal(n, seed):
@@ -171,7 +171,7 @@ def test_an_update_is_measured_against_the_weights_it_was_made_from():
     before, gradients = weights(), weights(seed=2)
     after = {name: weight * np.float32(1.5) for name, weight in before.items()}
     after["blocks.1"] = before["blocks.1"] - np.float32(0.5) * gradients["blocks.1"]
-    rows = keyed(snapshots.update_rows(before, after, gradients, HEADS, 4))
+    rows = keyed(weight_stats.update_rows(before, after, gradients, HEADS, 4))
     assert set(rows) == EVERYTHING
     for (block, part, head), row in rows.items():
         old, new, gradient = (matrix(of[f"blocks.{block}"], part, head) for of in (before, after, gradients))
@@ -191,7 +191,7 @@ def test_an_update_is_measured_against_the_weights_it_was_made_from():
 )
 def test_histogram_counts_add_up_and_agree_with_numpy(values, n):
     edges = np.linspace(-0.5, 0.5, n)
-    counts = snapshots.histogram(values, edges)
+    counts = weight_stats.histogram(values, edges)
     assert counts.size == n + 1
     assert counts.sum() == values.size
     assert counts[0] == (values < -0.5).sum()
@@ -203,11 +203,11 @@ def test_a_weight_at_an_edge_lies_right_of_it_in_either_type():
     edges = np.array([0.1, 0.3])  # 0.1 rounds up in float32, 0.3 too
     for kind in (np.float32, np.float64):
         values = np.array([0.1, 0.3, 0.2], kind)
-        assert snapshots.histogram(values, edges).tolist() == [0, 2, 1]
+        assert weight_stats.histogram(values, edges).tolist() == [0, 2, 1]
 
 
 def test_histograms_of_parts_add_up_to_the_merged_one():
-    rows = snapshots.histogram_rows(weights(), 3, EDGES)
+    rows = weight_stats.histogram_rows(weights(), 3, EDGES)
     counts = {
         (block, part): [row["count"] for row in rows if (row["block"], row["part"]) == (block, part)]
         for block in (0, 1) for part in ("q", "k", "v", "qkv")
@@ -222,7 +222,7 @@ def test_histograms_of_parts_add_up_to_the_merged_one():
 
 def test_the_weights_of_a_model_are_copied_in_order():
     model = stirred()
-    copied = snapshots.qkv_weights(model)
+    copied = weight_stats.qkv_weights(model)
     assert list(copied) == [f"blocks.{i}.attn.qkv.weight" for i in range(3)]
     first = model.blocks[0].attn.qkv.weight.detach().numpy()
     np.testing.assert_array_equal(copied["blocks.0.attn.qkv.weight"], first)

@@ -4,23 +4,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.common import statistics
+from goldilocks.stats import intervals
 
 
 def test_excess_kurtosis_of_known_distributions():
     rng = np.random.default_rng(0)
     n = 1_000_000
-    assert statistics.excess_kurtosis(rng.normal(size=n)) == pytest.approx(0, abs=0.03)
-    assert statistics.excess_kurtosis(rng.uniform(size=n)) == pytest.approx(-1.2, abs=0.01)
-    assert statistics.excess_kurtosis(rng.laplace(size=n)) == pytest.approx(3, abs=0.15)
-    assert statistics.excess_kurtosis([-1, 1]) == pytest.approx(-2)
-    assert statistics.excess_kurtosis(np.ones(5)) == 0
+    assert intervals.excess_kurtosis(rng.normal(size=n)) == pytest.approx(0, abs=0.03)
+    assert intervals.excess_kurtosis(rng.uniform(size=n)) == pytest.approx(-1.2, abs=0.01)
+    assert intervals.excess_kurtosis(rng.laplace(size=n)) == pytest.approx(3, abs=0.15)
+    assert intervals.excess_kurtosis([-1, 1]) == pytest.approx(-2)
+    assert intervals.excess_kurtosis(np.ones(5)) == 0
 
 
 @given(arrays(np.float64, 30, elements=st.floats(-100, 100)), st.floats(0.1, 10), st.floats(-50, 50))
 def test_excess_kurtosis_ignores_place_and_scale(x, scale, shift):
     if np.std(x) > 1e-2:
-        assert statistics.excess_kurtosis(scale * x + shift) == pytest.approx(statistics.excess_kurtosis(x), abs=1e-4)
+        assert intervals.excess_kurtosis(scale * x + shift) == pytest.approx(intervals.excess_kurtosis(x), abs=1e-4)
 
 
 def test_mean_interval_agrees_with_scipy():
@@ -28,13 +28,13 @@ def test_mean_interval_agrees_with_scipy():
 
     x = np.random.default_rng(0).normal(2, 3, 12)
     expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
-    found = statistics.mean_interval(x)
+    found = intervals.mean_interval(x)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert (found.value, found.n) == (pytest.approx(x.mean()), 12)
 
 
 def test_one_observation_has_no_spread():
-    assert statistics.mean_interval([4.0]) == (4.0, 4.0, 4.0, 1)
+    assert intervals.mean_interval([4.0]) == (4.0, 4.0, 4.0, 1)
 
 
 def coverage(interval, truth, trials=1000):
@@ -44,30 +44,30 @@ def coverage(interval, truth, trials=1000):
 
 
 def test_intervals_cover_as_often_as_they_say():
-    assert coverage(lambda rng: statistics.mean_interval(rng.normal(1, 2, 5))[1:3], 1) == pytest.approx(0.95, abs=0.02)
-    assert coverage(lambda rng: statistics.std_interval(rng.normal(1, 2, 20))[1:3], 2) == pytest.approx(0.95, abs=0.02)
+    assert coverage(lambda rng: intervals.mean_interval(rng.normal(1, 2, 5))[1:3], 1) == pytest.approx(0.95, abs=0.02)
+    assert coverage(lambda rng: intervals.std_interval(rng.normal(1, 2, 20))[1:3], 2) == pytest.approx(0.95, abs=0.02)
 
 
 def test_the_interval_of_rank_correlations_ends_where_they_do():
-    assert statistics.rank_interval([-1.0, -1.0, -0.2])[1:3] == pytest.approx((-1.0, 0.4140), abs=1e-3)
-    assert statistics.rank_interval([1.0, 0.0]).high == 1
-    assert statistics.rank_interval([1.0, 0.0]).low == -1
+    assert intervals.rank_interval([-1.0, -1.0, -0.2])[1:3] == pytest.approx((-1.0, 0.4140), abs=1e-3)
+    assert intervals.rank_interval([1.0, 0.0]).high == 1
+    assert intervals.rank_interval([1.0, 0.0]).low == -1
 
 
 def test_share_interval_is_exact():
-    found = statistics.share_interval(5, 5)
+    found = intervals.share_interval(5, 5)
     assert found.value == found.high == 1
     assert found.low == pytest.approx(0.025 ** (1 / 5))
 
 
 def test_rank_correlation():
-    assert statistics.rank_correlation([0, 1, 2, 3], [9, 5, 2, 1]) == pytest.approx(-1)
-    assert statistics.rank_correlation([0, 1, 2], [7, 7, 7]) == 0
+    assert intervals.rank_correlation([0, 1, 2, 3], [9, 5, 2, 1]) == pytest.approx(-1)
+    assert intervals.rank_correlation([0, 1, 2], [7, 7, 7]) == 0
 
 
 @given(arrays(np.float64, (2, 12), elements=st.floats(-1, 1)), st.integers(1, 11), st.floats(-1e6, 1e6))
 def test_moments_of_parts_are_those_of_the_whole(x, first, place):
-    parts = statistics.Moments.of(place + x[:, :first]).merged(statistics.Moments.of(place + x[:, first:]))
+    parts = intervals.Moments.of(place + x[:, :first]).merged(intervals.Moments.of(place + x[:, first:]))
     assert parts.n == 12
     np.testing.assert_allclose(parts.mean, place + x.mean(-1), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(parts.squares, 12 * x.var(-1), rtol=1e-6, atol=1e-8)
@@ -75,5 +75,5 @@ def test_moments_of_parts_are_those_of_the_whole(x, first, place):
 
 def test_the_half_width_of_moments_is_that_of_the_means_interval():
     x = np.random.default_rng(0).normal(2, 3, 12)
-    expected = statistics.mean_interval(x)
-    assert statistics.Moments.of(x).half_width() == pytest.approx(expected.high - expected.value)
+    expected = intervals.mean_interval(x)
+    assert intervals.Moments.of(x).half_width() == pytest.approx(expected.high - expected.value)

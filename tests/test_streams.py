@@ -1,10 +1,10 @@
 import numpy as np
 
-from stages.common import streams
+from goldilocks.core import rng
 
 
 def draw(*name, n=4):
-    return streams.generator(*name).standard_normal(n).tolist()
+    return rng.generator(*name).standard_normal(n).tolist()
 
 
 def test_a_stream_repeats_and_differs_by_every_part_of_its_name():
@@ -15,13 +15,13 @@ def test_a_stream_repeats_and_differs_by_every_part_of_its_name():
 
 
 def test_integer_seeds_are_63_bit_and_distinct():
-    seeds = {streams.integer_seed(0, "x", i) for i in range(1000)}
+    seeds = {rng.integer_seed(0, "x", i) for i in range(1000)}
     assert len(seeds) == 1000
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_the_stream_is_the_one_it_has_always_been():
-    values = streams.generator(20170612, "matrices/experiment-1/Q", 50).integers(0, 1000, 5)
+    values = rng.generator(20170612, "matrices/experiment-1/Q", 50).integers(0, 1000, 5)
     np.testing.assert_array_equal(values, FIXED)
 
 

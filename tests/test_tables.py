@@ -2,8 +2,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.common import schemas, tables
-from stages.common.cli import UserError
+from goldilocks.core import schemas, tables
+from goldilocks.core.cli import UserError
 
 LOSSES = {"step": [0, 1], "split": ["train", "test"], "loss": [1.5, 2.5]}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_inputs import local_source, point_at
 
-from stages.common import arrays, bpe
-from stages.common import encoding as tokens
-from stages.common.cli import UserError
-from stages.sources import embedded
+from goldilocks.core import arrays, bpe
+from goldilocks.core import encoding as tokens
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources import embedded
 
 
 @pytest.mark.parametrize(

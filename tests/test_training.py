@@ -9,8 +9,8 @@ import torch
 from closure import ROOT
 from test_model5 import fresh, trainer, windows
 
-from stages.common.cli import UserError
-from stages.model5 import training
+from goldilocks.core.cli import UserError
+from goldilocks.model5 import training
 
 
 class Watched:
@@ -101,8 +101,8 @@ def test_updates_are_those_of_torchs_adamw_to_the_bit():
 def test_a_step_loads_no_compiler():
     code = (
         "import sys, torch\n"
-        "from stages.model5 import hardware, initialisation, training\n"
-        "from stages.model5.model import Model5, Shape\n"
+        "from goldilocks.model5 import hardware, initialisation, training\n"
+        "from goldilocks.model5.model import Model5, Shape\n"
         "hardware.prepare(1)\n"
         "model = Model5(Shape(16, 4, 8, 2, 1))\n"
         "initialisation.initialise(model, 0.02, 0)\n"

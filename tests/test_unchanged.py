@@ -14,8 +14,8 @@ from conftest import Project, fresh_copy
 from ruamel.yaml import YAML
 from test_resume import start, until
 
-from stages.ablation import runs
-from stages.common import cli, files, unchanged
+from goldilocks.ablations import runs
+from goldilocks.core import cli, files, unchanged
 
 MAIN = "def main() -> None:\n"
 PAUSE = """    from pathlib import Path
@@ -214,7 +214,7 @@ TRAIN = "import sys\nsys.argv = ['', '0']\nfrom stages import train\ntrain.cli.r
 
 
 def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(rebuilt):
-    path = "stages/model5/export.py"
+    path = "goldilocks/model5/export.py"
     done = rebuilt.run("python", "-c", CHANGED.format(path=path, more="\\n") + TRAIN)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         2, f"error: {path}: changed while the training of seed 0 began; start it again",

@@ -12,11 +12,11 @@ import torch
 from safetensors.numpy import save
 from safetensors.torch import save as save_torch
 
+from goldilocks.core import arithmetic, checksums, files
+from goldilocks.core.dvc_files import LOCK, DvcLock, md5
 from stages.check import BUILT_ON
-from stages.common import arithmetic, files, sealed
-from stages.common.dvc_files import LOCK, DvcLock, md5
-from stages.verification import approximate, compare, consistency, report
-from stages.verification.compare import ABSENT, Difference, first_difference, of_lock, values
+from tools.verification import approximate, compare, consistency, report
+from tools.verification.compare import ABSENT, Difference, first_difference, of_lock, values
 
 STATUS = {
     "sweep": [
@@ -71,7 +71,7 @@ def test_a_sealed_folder_is_looked_into(tmp_path):
     for folder in BUILT_ON:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "a.json").write_text("{}")
-        sealed.seal(tmp_path / folder)
+        checksums.seal(tmp_path / folder)
     assert list(consistency.broken_seals(tmp_path)) == []
     (tmp_path / "reports/paper/a.json").write_text("[]")
     (problem,) = consistency.broken_seals(tmp_path)

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from goldilocks.core import rng
 from goldilocks.softmax import drawn_rows
 from goldilocks.softmax.floats import FORMATS, Format, last_representable, rounded_to
 from goldilocks.softmax.scalings import EXPONENTS
-from stages.common import statistics, streams
-from stages.common.statistics import Estimate
+from goldilocks.stats import intervals
+from goldilocks.stats.intervals import Estimate
 
 LOGITS = 2**18  # drawn at a time
 
@@ -154,7 +155,7 @@ def drawn_extremes(root_seed: int, queries: int, keys: int, d: int) -> Iterator[
     Returns:
         {each of `CORRELATIONS`: (queries of the chunk, 3)}.
     """
-    query, key = (streams.generator(root_seed, f"formats/{name}", d) for name in ("query", "keys"))
+    query, key = (rng.generator(root_seed, f"formats/{name}", d) for name in ("query", "keys"))
     chunk = max(1, LOGITS // keys)
     for start in range(0, queries, chunk):
         drawn = drawn_rows.draw(query, key, d, keys, list(CORRELATIONS.values()), min(chunk, queries - start))
@@ -175,7 +176,7 @@ def shares(root_seed: int, queries: int, keys: int, d: int) -> dict[tuple[str, .
             for failure, of_rows in failed.items():
                 of_names[failure] += int(of_rows.sum())
     return {
-        names: {failure: statistics.share_interval(count, queries) for failure, count in of_names.items()}
+        names: {failure: intervals.share_interval(count, queries) for failure, count in of_names.items()}
         for names, of_names in counts.items()
     }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.common import streams
+from goldilocks.core import rng
 
 
 def tempered(log_p: np.ndarray, temperature: float) -> np.ndarray:
@@ -23,7 +23,7 @@ def sampled_counts(z: np.ndarray, temperature: float, samples: int, root_seed: i
     """
     counts = np.zeros(z.shape, dtype=np.int64)
     for row, logits in enumerate(z):
-        stream = streams.generator(root_seed, "softmax/gumbel", row)
+        stream = rng.generator(root_seed, "softmax/gumbel", row)
         for start in range(0, samples, 10_000):
             noise = stream.gumbel(size=(min(10_000, samples - start), logits.size))
             counts[row] += np.bincount((logits + temperature * noise).argmax(-1), minlength=logits.size)

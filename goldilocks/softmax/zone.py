@@ -13,7 +13,7 @@ import pandas as pd
 
 from goldilocks.softmax.scalings import EXPONENTS
 from goldilocks.softmax.statistics import even_gradient, even_jacobian, even_trace
-from stages.common.statistics import Estimate
+from goldilocks.stats.intervals import Estimate
 
 KEY = ["dimension", "length", "correlation"]
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"

@@ -1,0 +1,198 @@
+"""What the runs of an ablation say together: each condition over seeds, and how it differs from the base."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import pandas as pd
+
+from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, NO_LAYERNORM
+from goldilocks.softmax import zone
+from goldilocks.stats import intervals
+
+BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
+SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
+SHARES = {"initial_share_in_zone", "final_share_in_zone"}  # whose intervals end at 0 and 1
+NOTHING: BySeed = pd.Series(dtype=float)
+
+
+class Thresholds(NamedTuple):
+    """What was fixed before looking."""
+
+    attends: float
+    """A condition has learned to attend if deleting attention costs this at least, in nats/token, ..."""
+
+    gain: float
+    """... and its test loss is this far below that of unigrams."""
+
+    least_gradient: float
+    """A head lies in the Goldilocks zone if the gradient is at least this share of an even softmax's, ..."""
+
+    least_discrimination: float
+    """... and the largest probability at least this multiple of an even one's."""
+
+
+def chosen(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """One quantity of one condition: seed, step, block, value."""
+    return runs[(runs["condition"] == condition) & (runs["quantity"] == quantity)]
+
+
+def diverged(runs: pd.DataFrame, condition: str) -> set[int]:
+    """The seeds whose loss did not stay finite."""
+    return set(chosen(runs, condition, "diverged")["seed"])
+
+
+def first(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
+    """A quantity before the first update, mean over blocks, by seed."""
+    found = chosen(runs, condition, quantity)
+    values: BySeed = found[found["step"] == 0].groupby("seed")["value"].mean()
+    return values
+
+
+def last(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
+    """A quantity at the last look, mean over blocks, by seed, of those that did not diverge."""
+    found = chosen(runs, condition, quantity)
+    found = found[~found["seed"].isin(diverged(runs, condition))]
+    values: BySeed = found[found["step"] == found["step"].max()].groupby("seed")["value"].mean()
+    return values
+
+
+def widening(runs: pd.DataFrame, condition: str) -> BySeed:
+    """How much the QKV weights' σ grew from start to end, relative, mean over blocks, by seed."""
+    std = chosen(runs, condition, "std").set_index(["seed", "block", "step"])["value"].unstack("step")
+    growth: BySeed = std.ffill(axis=1).iloc[:, -1] / std[0] - 1
+    return growth.groupby("seed").mean()
+
+
+def by_block(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """A quantity at the last look, of those that did not diverge: a row for each seed, a column for each block."""
+    found = chosen(runs, condition, quantity)
+    found = found[~found["seed"].isin(diverged(runs, condition))]
+    blocks: pd.DataFrame = found[found["step"] == found["step"].max()].pivot(
+        index="seed", columns="block", values="value"
+    )
+    return blocks
+
+
+def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
+    """A quantity of the last block over that of the first, at the last look, by seed."""
+    found = by_block(runs, condition, quantity)
+    if found.empty:
+        return NOTHING
+    ratio: BySeed = found.iloc[:, -1] / found.iloc[:, 0]
+    return ratio
+
+
+def drift(runs: pd.DataFrame, condition: str) -> BySeed:
+    """|ln(RMS that attention sees in the last block / in the first)| at the last look, by seed."""
+    return growth(runs, condition, "input_rms").map(lambda x: abs(math.log(x)))
+
+
+def cost_of_deletion(runs: pd.DataFrame, condition: str) -> BySeed:
+    """By how much deleting attention raises the last test loss, by seed."""
+    return last(runs, condition, "test_loss_without_attention") - last(runs, condition, "test_loss")
+
+
+def gain_on_unigrams(runs: pd.DataFrame, condition: str) -> BySeed:
+    """How far the last test loss is below that of unigrams, by seed."""
+    return first(runs, condition, "unigram_loss") - last(runs, condition, "test_loss")
+
+
+def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thresholds) -> BySeed:
+    """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
+    of_heads = (chosen(runs, condition, quantity) for quantity in ("relative_gradient", "discrimination"))
+    gradient, discrimination = (
+        found[found["step"] == step].set_index(["seed", "block", "head"])["value"] for found in of_heads
+    )
+    inside = zone.contains(gradient, discrimination, thresholds.least_gradient, thresholds.least_discrimination)
+    shares: BySeed = inside.groupby("seed").mean()
+    return shares
+
+
+def imbalance(runs: pd.DataFrame, condition: str) -> BySeed:
+    """Standard deviation over blocks of the mean log gradient norm, by seed."""
+    return chosen(runs, condition, "gradient_log_mean").groupby("seed")["value"].std(ddof=0)
+
+
+def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
+    """A quantity that a run notes once, mean over blocks, by seed."""
+    return lambda runs, condition: chosen(runs, condition, quantity).groupby("seed")["value"].mean()
+
+
+def told(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
+    """What is told of each run of a condition, by name; logarithms are natural, losses in nats/token."""
+    end = int(runs.loc[runs["condition"] == condition, "step"].max())
+    of = OF_A_RUN | {
+        f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
+        for when, step in (("initial", 0), ("final", end))
+    }
+    return {name: values.dropna() for name, quantity in of.items() if len(values := quantity(runs, condition))}
+
+
+OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
+    "initial_attention_entropy": lambda runs, condition: first(runs, condition, "attention_entropy"),
+    "final_attention_entropy": lambda runs, condition: last(runs, condition, "attention_entropy"),
+    "initial_largest_logit": lambda runs, condition: first(runs, condition, "largest_logit"),
+    "initial_logit_std": lambda runs, condition: first(runs, condition, "logit_std"),
+    "final_logit_std": lambda runs, condition: last(runs, condition, "logit_std"),
+    "first_test_loss": lambda runs, condition: first(runs, condition, "test_loss"),
+    "last_test_loss": lambda runs, condition: last(runs, condition, "test_loss"),
+    "cost_of_deletion": cost_of_deletion,
+    "gain_on_unigrams": gain_on_unigrams,
+    "widening": widening,
+    "drift": drift,
+    "residual_growth": lambda runs, condition: growth(runs, condition, "residual_rms"),
+    "imbalance": imbalance,
+    "gradient_jump": over_steps("gradient_log_jump"),
+    "gradient_spread": over_steps("gradient_log_spread"),
+}
+
+
+def difference(of: BySeed, other: BySeed) -> dict[str, Any] | None:
+    """By how much a quantity is larger in one condition than in another, over seeds that have both, as an estimate."""
+    pairs = (of - other).dropna()
+    return intervals.mean_interval(pairs.to_numpy()).as_metrics() if len(pairs) else None
+
+
+def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
+    """Whether a condition has learned to attend, by the whole of its intervals."""
+    needed = (("cost_of_deletion", thresholds.attends), ("gain_on_unigrams", thresholds.gain))
+    return all(name in found and found[name]["low"] >= least for name, least in needed)
+
+
+def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Thresholds) -> dict[str, Any]:
+    """The metrics of all runs.
+
+    Args:
+        runs: columns condition, seed, quantity, step, block, head, value.
+        rates: the learning rate of each condition.
+    """
+    by_condition = {name: told(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
+    conditions: dict[str, Any] = {}
+    for name, of in by_condition.items():
+        found: dict[str, Any] = {
+            quantity: intervals.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
+        }
+        for quantity in SHARES & found.keys():
+            found[quantity] |= {"low": max(found[quantity]["low"], 0.0), "high": min(found[quantity]["high"], 1.0)}
+        found |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        found["by_seed"] = {
+            quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
+            for quantity in SHOWN
+            if quantity in of
+        }
+        found |= {"attends": attends(found, thresholds)}
+        base = by_condition.get(BASES[name], {})
+        if added := difference(of.get("last_test_loss", NOTHING), base.get("last_test_loss", NOTHING)):
+            found["added_loss"] = added
+        conditions[name] = found
+    result: dict[str, Any] = {"conditions": conditions}
+    if NO_LAYERNORM in by_condition:
+        of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
+        less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
+        result["without_layernorm"] = {
+            name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less
+        } | {"share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING))}
+    return result

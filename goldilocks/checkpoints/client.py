@@ -1,0 +1,269 @@
+"""HTTP requests with time-outs, retries and checked redirects; every failure is one line.
+
+Temporary failures are retried, with waits that grow or that the server asks for. Requests run in daemon threads, so
+that exiting never blocks on a server.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx2
+
+from goldilocks.checkpoints.ranges import MissingError, Tally
+from goldilocks.core.cli import UserError, plain, redacted
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+AT_ONCE = 8  # requests in flight
+MAX_REDIRECTS = 5
+FOLLOWED = {("http", "http"), ("http", "https"), ("https", "https")}  # redirects from one scheme to another
+RETRIED_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
+MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
+ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
+SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
+MAX_TEXT = 2**25  # bytes of a config.json, an index, or what a hub says of a repository
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class RefusedError(UserError):
+    """The server will not show it to us."""
+
+
+class UnreachableError(UserError):
+    """A temporary failure lasted through all retries, or the server asks for too long a wait."""
+
+
+class TransientError(Exception):
+    """A failure that the next attempt may not have; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def submit(work: Callable[[], T]) -> Future[T]:
+    """Run `work` in a daemon thread, which the end of the program doesn't wait for."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
+    """The results of `work` for every item, in order; raises the first failure at once and starts nothing more."""
+    todo = list(enumerate(items))[::-1]
+    if len(todo) < 2:
+        return [work(item) for _, item in todo]
+    found: dict[int, T] = {}
+
+    def worker() -> None:
+        while todo:
+            try:
+                n, item = todo.pop()
+            except IndexError:  # another thread took the last one
+                return
+            found[n] = work(item)
+
+    workers = [submit(worker) for _ in range(min(AT_ONCE, len(todo)))]
+    try:
+        for done in wait(workers, return_when=FIRST_EXCEPTION).done:
+            done.result()
+    finally:
+        todo.clear()
+    return [found[n] for n in sorted(found)]
+
+
+def progress_bar(total: int, name: str) -> tqdm[Any]:
+    """A bar for the bytes of a download on a terminal, shown after two seconds; `total` is 0 if unknown."""
+    from tqdm import tqdm
+
+    quiet = None if sys.stderr else True  # None: unless stderr is a terminal
+    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=2, leave=False, disable=quiet)
+
+
+class Client:
+    """Requests with a time-out and a bounded number of retries.
+
+    Args:
+        timeout: seconds without an answer, or without progress.
+        retries: repeats of one failed request.
+        whole: the largest file, in bytes, to download from a server that ignores ranges.
+    """
+
+    def __init__(self, tally: Tally, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
+        self.tally, self.timeout, self.retries, self.whole = tally, timeout, retries, whole
+        self._http: httpx2.Client | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def http(self) -> httpx2.Client:
+        """The connection pool, created on first use."""
+        limits = httpx2.Limits(max_keepalive_connections=AT_ONCE, max_connections=AT_ONCE)
+        try:
+            with self._lock:
+                self._http = self._http or httpx2.Client(
+                    timeout=self.timeout, headers={"Accept-Encoding": "identity"}, limits=limits
+                )
+                return self._http
+        except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
+            raise UserError(f"the proxy or certificates that the environment names can't be used: {error}") from None
+
+    def retry(self, attempt: Callable[[], T], name: str) -> T:
+        """Call `attempt` until it succeeds, at most `retries` more times, and return what it returns.
+
+        Raises:
+            UnreachableError: if the last attempt fails too.
+        """
+        for n in range(self.retries + 1):
+            try:
+                return attempt()
+            except TransientError as error:
+                if n == self.retries:
+                    tries = f" ({n + 1} attempts)" if n else ""
+                    raise UnreachableError(f"{name}: {error}{tries}; check the address and the connection") from error
+                if error.wait > MAX_RETRY_AFTER:
+                    raise UnreachableError(f"{name}: {error}, and asks us to wait for {error.wait:,.0f} s") from error
+                own = min(FIRST_WAIT * 2**n * random.uniform(1, 2), LONGEST_WAIT)  # noqa: S311
+                wait = max(error.wait, own)
+                if wait > ANNOUNCED_WAIT:
+                    print(plain(f"{name}: {error}; trying again in {wait:.0f} s"), file=sys.stderr)
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+        """The answer to a GET, redirects followed, its body still to be read.
+
+        `Authorization` goes to the first host only.
+
+        Raises:
+            TransientError: if the network or the server failed in a way that may pass.
+            UserError: if redirects go in circles or to another scheme, or the server refuses.
+        """
+        visited, headers = {url}, dict(headers)
+        here, name = url, redacted(url)
+        try:
+            while True:
+                self.tally.add(1, 0)
+                with self._send(here, headers) as response:
+                    if not response.has_redirect_location:
+                        _check_status(response, name)
+                        yield response
+                        return
+                    there = response.url.join(response.headers["Location"])
+                if (response.url.scheme, there.scheme) not in FOLLOWED:
+                    raise UserError(f"{name}: redirects to {there.scheme}:, which is not followed")
+                if there.userinfo:
+                    raise UserError(f"{name}: redirects to an address with a password, which is not followed")
+                if (response.url.host, response.url.port) != (there.host, there.port):
+                    headers.pop("Authorization", None)
+                here = str(there)
+                if here in visited or len(visited) > MAX_REDIRECTS:
+                    raise UserError(f"{name}: redirects in circles")
+                visited.add(here)
+        except httpx2.TransportError as error:
+            raise TransientError(" ".join(str(error).split()) or type(error).__name__) from error
+        except (httpx2.InvalidURL, UnicodeError) as error:  # of a name that no host can have, too
+            raise UserError(f"{name}: {error}") from None
+
+    @contextmanager
+    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+        """The response with its headers read; one deadline holds for all headers, however slowly they drip."""
+        http, most = self.http, 2 * self.timeout
+        request = http.build_request("GET", url, headers=headers)
+        answer = submit(lambda: http.send(request, stream=True))
+        try:
+            response = answer.result(timeout=most)
+        except TimeoutError:
+            answer.add_done_callback(_close)
+            raise TransientError(f"no answer in {most:g} s") from None
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def body(self, response: httpx2.Response, most: int) -> Iterator[bytes]:
+        """The bytes of an answer as they arrive, `most` of them at most.
+
+        Raises:
+            TransientError: if they arrive too slowly.
+            UserError: if there are more.
+        """
+        started, got = time.monotonic(), 0
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UserError(f"{redacted(str(response.url))}: compressed on the way, although that was not asked for")
+        for part in response.iter_raw():
+            got += len(part)
+            self.tally.add(0, len(part))
+            if got > most:
+                raise UserError(f"{redacted(str(response.url))}: more than the {most} bytes that there should be")
+            if time.monotonic() - started > self.timeout + got / SLOWEST:
+                raise TransientError(f"only {got} bytes in {time.monotonic() - started:.0f} s")
+            yield part
+
+    def text(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """The whole of a small file.
+
+        Raises:
+            MissingError: if there is no such file.
+            UserError: if it can't be read, or has more than `MAX_TEXT` bytes.
+        """
+
+        def attempt() -> bytes:
+            with self.get(url, headers or {}) as response:
+                if response.status_code != 200:
+                    raise UserError(f"{redacted(url)}: asked for all of it, the server says {response.status_code}")
+                return b"".join(self.body(response, MAX_TEXT))
+
+        return self.retry(attempt, redacted(url))
+
+
+def _close(answer: Future[httpx2.Response]) -> None:
+    """Close an answer that came too late."""
+    with suppress(Exception):
+        answer.result().close()
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that `Retry-After` asks for, as a number or a date; 0 without a valid one."""
+    asked = headers.get("Retry-After", "")
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        then = parsedate_to_datetime(asked)
+    except (ValueError, OverflowError):
+        return 0.0
+    return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _check_status(response: httpx2.Response, name: str) -> None:
+    """Raise an exception for an error status, with what to do about it."""
+    status = response.status_code
+    if status in RETRIED_STATUSES:
+        raise TransientError(f"the server says {status} {response.reason_phrase}", retry_after(response.headers))
+    if status in (404, 410):
+        raise MissingError(f"{name}: no such file ({status})")
+    if status in (401, 403):
+        raise RefusedError(f"{name}: access refused ({status}); for a private or gated model set HF_TOKEN")
+    if status not in (200, 206, 416):
+        raise UserError(f"{name}: the server says {status} {response.reason_phrase}")

@@ -1,0 +1,263 @@
+"""The norms of one checkpoint: which tensors, from which files, as values."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from goldilocks.checkpoints import header
+from goldilocks.checkpoints.client import RefusedError, concurrent_map, submit
+from goldilocks.checkpoints.families import FAMILIES, GAMMA, Choice, Norm, choose, like_norms
+from goldilocks.checkpoints.folders import INDEX, WHOLE_MODEL
+from goldilocks.checkpoints.ranges import MissingError, Source, Span, merged, refuse_lfs_pointer
+from goldilocks.checkpoints.resolve import PICKLES, Checkpoint, pickle_refused
+from goldilocks.checkpoints.shards import SAFETENSORS, missing_norms, number_of_blocks, read_index, shards_of
+from goldilocks.core.cli import UserError, plain
+from goldilocks.softmax.floats import from_bf16_bits
+
+CONFIG = "config.json"
+DECIDING = {"model_type", *(key for family in FAMILIES for key in family.needs)}
+STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
+LONGEST = 2**20  # values of one norm; the widest models have some 2**15
+MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
+
+
+class Tensor(NamedTuple):
+    """A norm's parameter: its name, what it is, the type it is stored in, its values (n,) as float32 and as stored.
+
+    NumPy has no bfloat16; of those, `raw` has the bits as 16-bit numbers.
+    """
+
+    name: str
+    norm: Norm
+    stored: str
+    raw: np.ndarray
+    values: np.ndarray
+
+
+class Extraction(NamedTuple):
+    """What a checkpoint's norms are, and what the user should know about them."""
+
+    model: str
+    revision: str
+    family: str
+    config: dict[str, Any] | None
+    tensors: list[Tensor]
+    unrecognised: list[str]
+    notes: list[str]
+
+
+class File(NamedTuple):
+    """A safetensors file whose header was read."""
+
+    source: Source
+    places: Mapping[str, header.Place]
+
+
+def open_file(source: Source) -> File:
+    """Read a file's header, in one request if it is not too long.
+
+    Raises:
+        UserError: if it is no sound safetensors file.
+    """
+    first = source.head()
+    refuse_lfs_pointer(first, source.name)
+    try:
+        length = header.length(first, source.size)
+        end = header.PREFIX + length
+        rest = source.read([Span(len(first), end)])[0] if end > len(first) else b""
+        return File(source, header.parse((first + rest)[header.PREFIX : end], source.size))
+    except header.HeaderError as error:
+        raise UserError(f"{source.name}: not a sound safetensors file: {error}") from None
+
+
+def open_shard(source: Source, named: Collection[str]) -> File:
+    """Read a shard's header and keep the places of the named tensors."""
+    file = open_file(source)
+    return file._replace(places={name: place for name, place in file.places.items() if name in named})
+
+
+def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
+    """What config.json holds, or None if there is none or it can't be had."""
+    where = f"{checkpoint.folder.name}/{CONFIG}"
+    try:
+        text = checkpoint.folder.text(CONFIG)
+    except MissingError:
+        return None
+    except RefusedError as error:
+        notes.append(f"{error}; going on without it")
+        return None
+    refuse_lfs_pointer(text, where)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{where}: not a JSON object; mend it, or take it away")
+    return found
+
+
+def deciding(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The values of config.json that the rules of `families` ask for."""
+    if config is None:
+        return None
+    found = {key: config.get(key) for key in sorted(DECIDING)}
+    return {key: plain(v) if isinstance(v, str) else v for key, v in found.items() if isinstance(v, str | bool)}
+
+
+def main_files(checkpoint: Checkpoint) -> list[str]:
+    """The files to begin with: the model, the index of its shards, or shards without an index.
+
+    Raises:
+        UserError: if there is none, or there are several to choose from.
+    """
+    if checkpoint.file:
+        return [checkpoint.file]
+    names = checkpoint.folder.names()
+    if names is None or WHOLE_MODEL in names:
+        return [WHOLE_MODEL]
+    if WHOLE_MODEL + INDEX in names:
+        return [WHOLE_MODEL + INDEX]
+    found = sorted(name for name in names if name.endswith(SAFETENSORS))
+    where = checkpoint.folder.name
+    if len(found) == 1 or shards_of(found):
+        return found
+    if found:
+        raise UserError(f"{where}: holds {', '.join(found[:4])}{' …' if found[4:] else ''}; name the file you mean")
+    if pickles := sorted(name for name in names if name.endswith(PICKLES)):
+        raise pickle_refused(f"{where}/{pickles[0]}")
+    raise UserError(f"{where}: no safetensors file in it")
+
+
+def decode(raw: np.ndarray, stored: str) -> np.ndarray:
+    """The values (n,) as float32 of what is stored; what is too large for that becomes infinite."""
+    if stored == "BF16":
+        return from_bf16_bits(raw)
+    with np.errstate(over="ignore"):
+        return raw.astype(np.float32)
+
+
+def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
+    """Refuse what no norm can be.
+
+    Raises:
+        UserError: for the first, and how many more there are.
+    """
+    problems, seen, total = [], dict[Norm, str](), 0
+    for name, norm in choice.norms.items():
+        place = files[name].places[name]
+        if place.dtype not in STORED:
+            problems.append(f"{where}: {name} is stored as {place.dtype}; only {', '.join(STORED)} are read")
+        elif len(place.shape) != 1 or not place.shape[0]:
+            problems.append(f"{where}: {name} has the shape {list(place.shape)}, and a norm's parameters are a vector")
+        elif place.shape[0] > LONGEST:
+            problems.append(f"{where}: {name} has {place.shape[0]:,} values, more than the {LONGEST:,} of any norm")
+        if norm in seen:
+            problems.append(f"{where}: {seen[norm]} and {name} are the same parameter of {choice.family.name}")
+        seen[norm] = name
+        total += place.stop - place.start
+    if problems:
+        raise UserError(problems[0] + (f" (and {len(problems) - 1} more such problems)" if problems[1:] else ""))
+    if total > MOST:
+        raise UserError(f"{where}: its norms have {total:,} bytes, more than the {MOST:,} that are read")
+
+
+def extract(checkpoint: Checkpoint) -> Extraction:
+    """The norms of a checkpoint.
+
+    Raises:
+        UserError: if it can't be read, is damaged, or has no norm.
+    """
+    notes: list[str] = []
+    folder = checkpoint.folder
+    asked = submit(lambda: read_config(checkpoint, notes))
+    first = main_files(checkpoint)
+    listed, opened = _open_first(checkpoint, first)
+    whole_config = asked.result()
+    config = deciding(whole_config)
+    choice = choose(listed, config)
+    strange = like_norms(listed, choice.norms)
+    named = {*choice.norms, *strange}
+    wanted = sorted({listed[name] for name in named} - set(opened))
+    files_read = concurrent_map(lambda name: open_shard(folder.source(name), named), wanted)
+    opened |= dict(zip(wanted, files_read, strict=True))
+    files = {name: opened[listed[name]] for name in named}
+    for name, file in files.items():
+        if name not in file.places:
+            raise UserError(f"{file.source.name}: no {name} in it, where the index says it is")
+    unrecognised = [name for name in strange if len(files[name].places[name].shape) == 1]
+    if not choice.norms:
+        hint = (
+            f"; unrecognised: {', '.join(unrecognised[:3])}{' …' if unrecognised[3:] else ''}" if unrecognised else ""
+        )
+        shards = shards_of(first)
+        it = f"{len(first)} of its {shards.total} shards" if shards else "it"
+        known = choice.family.name if config else "any known family"
+        raise UserError(f"{folder.name}: no norm of {known} in {it}{hint}")
+    _checked(choice, files, folder.name)
+    contents = _read(choice.norms, files)
+    tensors = []
+    for name, norm in choice.norms.items():
+        place = files[name].places[name]
+        raw = np.frombuffer(contents[name], STORED[place.dtype])
+        values = decode(raw, place.dtype)
+        if norm.kind == GAMMA and choice.offset:
+            values = values + np.float32(choice.offset)
+        tensors.append(Tensor(name, norm, place.dtype, raw, values))
+    notes += choice.notes
+    if shards := shards_of(first):
+        outside = choice.family.others.values()
+        missing = missing_norms(choice.norms.values(), outside, number_of_blocks(whole_config))
+        complete = len(first) == shards.total
+        notes.append(
+            f"{len(first)} of {shards.total} shards, and no index"
+            + (f"; not in {'it' if len(first) == 1 else 'them'}: {missing}" if missing and not complete else "")
+        )
+    return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
+
+
+def _open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:
+    """As `_open`; in a folder that can't be listed, the index if there is no whole model."""
+    try:
+        return _open(checkpoint, first)
+    except (MissingError, RefusedError) as error:  # stores that list nothing refuse what is not there
+        if checkpoint.file or checkpoint.folder.names() is not None:
+            raise
+        try:
+            return _open(checkpoint, [WHOLE_MODEL + INDEX])
+        except (MissingError, RefusedError):
+            raise error from None
+
+
+def _open(checkpoint: Checkpoint, names: list[str]) -> tuple[dict[str, str], dict[str, File]]:
+    """The file that each tensor is in, and the files opened already."""
+    folder = checkpoint.folder
+    if names[0].endswith(INDEX):
+        return read_index(folder.text(names[0]), f"{folder.name}/{names[0]}"), {}
+    opened = dict(zip(names, concurrent_map(lambda name: open_file(folder.source(name)), names), strict=True))
+    listed: dict[str, str] = {}
+    for name, file in opened.items():
+        if twice := next((tensor for tensor in file.places if tensor in listed), None):
+            raise UserError(f"{folder.name}: {twice} is in {listed[twice]} and in {name}")
+        listed |= dict.fromkeys(file.places, name)
+    return listed, opened
+
+
+def _read(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
+    """The bytes of the named tensors; neighbouring ones are read at once."""
+    by_file: dict[str, tuple[File, list[str]]] = {}
+    for name in names:
+        by_file.setdefault(files[name].source.name, (files[name], []))[1].append(name)
+    found = {}
+    for file, inside in by_file.values():
+        spans = merged([Span(file.places[name].start, file.places[name].stop) for name in inside])
+        contents, starts = file.source.read(spans), [span.start for span in spans]
+        for name in inside:
+            place = file.places[name]
+            which = bisect_right(starts, place.start) - 1
+            found[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
+    return found

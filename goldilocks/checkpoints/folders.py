@@ -1,0 +1,245 @@
+"""Where checkpoints lie: a folder of this machine, of a web server, of a model hub, or of whatever fsspec reaches.
+
+Each gives its files to be read by ranges, and small texts whole. Nothing here knows what is in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from goldilocks.checkpoints.client import MAX_TEXT, Client, RefusedError, UnreachableError
+from goldilocks.checkpoints.http import HttpFile, web_page
+from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
+from goldilocks.core.cli import UserError, plain
+
+WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # what files are called, alone or in shards
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Folder(Protocol):
+    """A place that holds the files of one checkpoint."""
+
+    name: str
+    """As the user knows it."""
+
+    revision: str
+    """The commit, where there is such a thing."""
+
+    def names(self) -> set[str] | None:
+        """The names of the files in it; None if it can't tell."""
+
+    def source(self, name: str) -> Source:
+        """The file of this name, to be read by ranges."""
+
+    def text(self, name: str) -> bytes:
+        """All of a small file.
+
+        Raises:
+            MissingError: if there is none.
+        """
+
+
+class LocalFolder:
+    revision = ""
+
+    def __init__(self, path: Path, tally: Tally) -> None:
+        self.path, self.name, self.tally = path, str(path), tally
+
+    def names(self) -> set[str]:
+        return {entry.name for entry in self.path.iterdir()}
+
+    def source(self, name: str) -> LocalFile:
+        path = self.path / name
+        if not path.is_file():
+            raise MissingError(f"{path}: no such file")
+        return LocalFile(path, self.tally)
+
+    def text(self, name: str) -> bytes:
+        source = self.source(name)
+        with source.path.open("rb") as handle:
+            contents = handle.read(MAX_TEXT + 1)
+        if len(contents) > MAX_TEXT:
+            raise UserError(f"{source.path}: more than {MAX_TEXT:,} bytes")
+        self.tally.add(1, len(contents))
+        return contents
+
+
+class HttpFolder:
+    """A folder of a web server.
+
+    Args:
+        query: follows the name in an address; such an address is signed, and good for one file.
+    """
+
+    revision = ""
+
+    def __init__(self, url: str, client: Client, query: str = "") -> None:
+        self.name, self.client, self.query = url, client, query
+
+    def names(self) -> None:
+        return None
+
+    def source(self, name: str) -> HttpFile:
+        return HttpFile(f"{self.name}/{name}{self.query}", self.client)
+
+    def text(self, name: str) -> bytes:
+        if self.query:
+            raise MissingError(f"{self.name}/{name}: can't be asked for with the signature of another file")
+        contents = self.client.text(f"{self.name}/{name}")
+        if contents.lstrip()[:1] == b"<":
+            raise web_page(f"{self.name}/{name}")
+        return contents
+
+
+class FsspecFolder:
+    """A folder behind a URL such as s3://bucket/folder."""
+
+    revision = ""
+
+    def __init__(self, url: str, tally: Tally) -> None:
+        self.name, self.tally = url, tally
+
+    def names(self) -> None:
+        return None
+
+    def source(self, name: str) -> FsspecFile:
+        return FsspecFile(f"{self.name}/{name}", self.tally)
+
+    def text(self, name: str) -> bytes:
+        return self.source(name).whole(MAX_TEXT)
+
+
+class HubFolder:
+    """A repository of a model hub at one commit.
+
+    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache mean what they mean to `huggingface_hub`,
+    which knows them all; but what a hub says is read by `Client`, which bounds its size and its time.
+    """
+
+    def __init__(self, repository: str, revision: str, client: Client) -> None:
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+        self.repository, self.client = repository, client
+        try:
+            validate_repo_id(repository)
+        except ValueError as error:
+            raise UserError(f"{repository}: no such file or folder, and no repository's name: {error}") from None
+        self.name = f"{repository}@{revision}" if revision else repository
+        self._hashes: dict[str, str | None] | None = None
+        self.revision = self._commit(revision or "main")
+
+    def names(self) -> set[str] | None:
+        return None if self._hashes is None else set(self._hashes)
+
+    def source(self, name: str) -> Source:
+        cached = self._cached(name, self.revision)
+        if cached:
+            return LocalFile(cached, self.client.tally)
+        return HttpFile(self._url(name), self.client, self._headers())
+
+    def text(self, name: str) -> bytes:
+        """All of a small file, checked against the hub's own hash of it."""
+        if cached := self._cached(name, self.revision):
+            return cached.read_bytes()
+        if self._hashes is not None and name not in self._hashes:
+            raise MissingError(f"{self.name}: no {name} in it")
+        contents = self.client.text(self._url(name), self._headers())
+        expected = (self._hashes or {}).get(name)
+        if expected and expected not in (git_blob_hash(contents), hashlib.sha256(contents).hexdigest()):
+            raise UserError(f"{self.name}: what arrived of {name} has another hash than the hub lists; try again")
+        return contents
+
+    def _url(self, name: str) -> str:
+        from huggingface_hub import constants, hf_hub_url
+
+        if constants.HF_HUB_OFFLINE:
+            raise MissingError(
+                f"{self.name}: {name} is not in the hub's local cache, and HF_HUB_OFFLINE forbids to fetch it"
+            )
+        return hf_hub_url(self.repository, name, revision=self.revision)
+
+    def _headers(self) -> dict[str, str]:
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        headers: dict[str, str] = build_hf_headers()
+        return {name.title(): value for name, value in headers.items()}
+
+    def _cached(self, name: str, revision: str) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repository, name, revision=revision)
+        return Path(found) if isinstance(found, str) else None
+
+    def _commit(self, revision: str) -> str:
+        """The commit of a revision, from the cache if the hub need not, must not or can't be asked."""
+        from huggingface_hub import constants
+
+        recalled = self._cached_commit(revision)
+        if constants.HF_HUB_OFFLINE and not recalled:
+            raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
+        if recalled and (constants.HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
+            return recalled
+        try:
+            return self._resolve(revision)
+        except UnreachableError as error:
+            if not recalled:
+                raise
+            print(plain(f"{error}; going on with the local cache, which has commit {recalled}"), file=sys.stderr)
+            return recalled
+
+    def _cached_commit(self, revision: str) -> str:
+        """The commit of a revision as the local cache has it; empty if it has none."""
+        for name in (WHOLE_MODEL, WHOLE_MODEL + INDEX):
+            if found := self._cached(name, revision):
+                return next(path.name for path in found.parents if path.parent.name == "snapshots")
+        return ""
+
+    def _resolve(self, revision: str) -> str:
+        """The commit that a branch, tag or commit means; remembers the names and hashes of the files in it."""
+        from huggingface_hub import constants
+
+        url = f"{constants.ENDPOINT}/api/models/{self.repository}/revision/{quote(revision, safe='')}?blobs=true"
+        try:
+            contents = self.client.text(url, self._headers())
+        except (MissingError, RefusedError):
+            what = "a repository with this revision" if "@" in self.name else "a repository"
+            raise MissingError(
+                f"{self.name}: neither a file or folder here nor {what} on the hub that you can see; check the name, "
+                "and for a private one set HF_TOKEN"
+            ) from None
+        found, self._hashes = described(contents, self.name)
+        if COMMIT.fullmatch(revision) and found != revision:
+            raise UserError(f"{self.name}: the hub answered for commit {found}")
+        return found
+
+
+def described(contents: bytes, name: str) -> tuple[str, dict[str, str | None]]:
+    """The commit and the hash of each file, from what a hub says of a repository.
+
+    Raises:
+        UserError: if it says something else.
+    """
+    hashes: dict[str, str | None] = {}
+    try:
+        found = json.loads(contents)
+        commit = found["sha"]
+        for entry in found["siblings"]:
+            large = entry.get("lfs")
+            hashes[entry["rfilename"]] = large["sha256"] if large else entry.get("blobId")
+        good = COMMIT.fullmatch(commit) and not any(".." in file.split("/") for file in hashes)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise UserError(f"{name}: the hub names no commit or no files")
+    return commit, hashes
+
+
+def git_blob_hash(contents: bytes) -> str:
+    """Git's name for a blob, which hubs use as the hash of small files."""
+    return hashlib.sha1(b"blob %d\0" % len(contents) + contents, usedforsecurity=False).hexdigest()

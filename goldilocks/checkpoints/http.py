@@ -1,0 +1,116 @@
+"""Ranges of a file over HTTP, every answer checked.
+
+A server may ignore ranges, send others than were asked for, or replace the file half-way.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import httpx2
+
+from goldilocks.checkpoints.client import Client, RefusedError, TransientError, concurrent_map, progress_bar
+from goldilocks.checkpoints.ranges import HEAD, LocalFile, MissingError, Span, Tally, changed
+from goldilocks.core.cli import UserError, redacted
+
+
+class RangesIgnoredError(UserError):
+    """The server sends the whole file, whatever part of it was asked for."""
+
+
+def web_page(name: str) -> RefusedError:
+    """The error for a server that answers with a page and status 200 where it has no file."""
+    return RefusedError(f"{name}: the server sends a web page in place of the file")
+
+
+class HttpFile:
+    """A file on a web server.
+
+    Args:
+        headers: sent with every request to the server that `url` names.
+    """
+
+    def __init__(self, url: str, client: Client, headers: Mapping[str, str] | None = None) -> None:
+        self.name, self.url, self.client, self.headers = redacted(url), url, client, dict(headers or {})
+        self.size = 0
+        self.etag: str | None = None
+        self._direct = url  # where the redirects led
+        self._copy: LocalFile | None = None
+
+    def head(self) -> bytes:
+        try:
+            return self._span(Span(0, HEAD))
+        except RangesIgnoredError:
+            if not self.client.whole:
+                raise
+        self._copy = self.client.retry(self._download, self.name)
+        self.size = self._copy.path.stat().st_size
+        return self._copy.head()
+
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
+        return self._copy.read(spans) if self._copy else concurrent_map(self._span, spans)
+
+    def _span(self, span: Span) -> bytes:
+        return self.client.retry(lambda: self._request(span), self.name)
+
+    def _request(self, span: Span) -> bytes:
+        """One request for a span; the first one learns the file's size, and may receive less than it asks for."""
+        wanted = {"Range": f"bytes={span.start}-{span.stop - 1}"}
+        own = self.headers if self._direct == self.url else {}
+        try:
+            with self.client.get(self._direct, own | wanted) as response:
+                stop = self._check_range(response, span)
+                parts = list(self.client.body(response, stop - span.start))
+                direct = str(response.url)
+        except (MissingError, RefusedError) as error:
+            if self._direct == self.url:
+                raise
+            self._direct = self.url  # the address that a redirect led to has expired
+            raise TransientError(str(error)) from error
+        found = b"".join(parts)
+        if len(found) != stop - span.start:
+            raise TransientError(f"{len(found)} bytes came of the {stop - span.start} asked for")
+        self._direct = direct
+        return found
+
+    def _check_range(self, response: httpx2.Response, span: Span) -> int:
+        """Check that the answer is this span of this file, and return where it ends."""
+        if response.status_code == 416:
+            raise changed(self.name) if self.size else UserError(f"{self.name}: the file is empty")
+        if response.status_code == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
+            raise web_page(self.name)
+        if response.status_code == 200:
+            raise RangesIgnoredError(
+                f"{self.name}: the server ignores ranges and would send the whole file; "
+                "download it, or allow that with --whole MEGABYTES"
+            )
+        told = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", ""))
+        if not told:
+            raise UserError(f"{self.name}: the server does not say which part of how large a file it sends")
+        first, last, size = (int(number) for number in told.groups())
+        etag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if self.size and (size, etag) != (self.size, self.etag):
+            raise changed(self.name)
+        stop = min(span.stop, size)
+        if (first, last + 1) != (span.start, stop):
+            raise UserError(f"{self.name}: asked for bytes {span.start}-{stop - 1}, the server sends {first}-{last}")
+        self.size, self.etag = size, etag
+        return stop
+
+    def _download(self) -> LocalFile:
+        """The whole file, in a temporary one."""
+        whole = self.client.whole
+        with self.client.get(self.url, self.headers) as response:
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) > whole:
+                raise UserError(f"{self.name}: {int(length):,} bytes, --whole allows {whole:,}; download it yourself")
+            self._file = tempfile.NamedTemporaryFile(suffix=".safetensors")  # noqa: SIM115 - lives as long as we do
+            with progress_bar(int(length) if length.isdecimal() else 0, self.name) as bar:
+                for part in self.client.body(response, whole):
+                    self._file.write(part)
+                    bar.update(len(part))
+            self._file.flush()
+        return LocalFile(Path(self._file.name), Tally())

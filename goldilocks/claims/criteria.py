@@ -1,0 +1,190 @@
+"""Criteria: when an estimate bears a claim out, when it refutes it, and when it decides nothing.
+
+A criterion is a range of values that would do, and looks at the whole 95 % interval: it is met if all of it lies in the
+range, refuted if none of it does, and undecided between. A range ends at a number, at a margin named in the section
+`claims:`, or at another metric named by its path.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+from goldilocks.stats.intervals import Estimate, chi_square_quantile
+
+Number = float | str  # itself, or where it is
+
+
+class Outcome(Enum):
+    """What an estimate says of a criterion."""
+
+    MET = "met"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+
+
+class Known(NamedTuple):
+    """What verdicts are made from: the stages' metrics, and the margins fixed beforehand."""
+
+    metrics: Mapping[str, Any]
+    margins: Mapping[str, float]
+
+    def at(self, path: str) -> Any:
+        """The metric at a dotted path.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        found: Any = self.metrics
+        for key in path.split("."):
+            if not isinstance(found, Mapping):
+                raise KeyError(path)
+            found = found[key]
+        return found
+
+    def number(self, number: Number) -> float:
+        """A number, the margin of a name, or the metric at a path."""
+        if not isinstance(number, str):
+            return number
+        return float(self.at(number) if "." in number else self.margins[number])
+
+    def estimate(self, path: str) -> Estimate:
+        """The estimate at a dotted path; a plain number is one without sampling error, of 0 observations.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        return as_estimate(self.at(path))
+
+
+def as_estimate(found: Any) -> Estimate:
+    """A metric as an estimate; a plain number is one without sampling error, of 0 observations."""
+    if isinstance(found, Mapping):
+        return Estimate(found["value"], found["low"], found["high"], int(found.get("n", 0)))
+    return Estimate(float(found), float(found), float(found), 0)
+
+
+def between(met: bool, refuted: bool) -> Outcome:
+    return Outcome.MET if met else Outcome.REFUTED if refuted else Outcome.UNDECIDED
+
+
+class Criterion(ABC):
+    """A range of values that would do; its ends do, but for those of `Above` and `Below`."""
+
+    @abstractmethod
+    def range(self, known: Known) -> tuple[float, float]:
+        """Its ends."""
+
+    @abstractmethod
+    def words(self, known: Known) -> str:
+        """The criterion in words, numbers filled in where they are known."""
+
+    def outcome(self, estimate: Estimate, known: Known) -> Outcome:
+        """What an estimate says of it.
+
+        Raises:
+            KeyError: if there is no metric where the criterion looks for one.
+        """
+        low, high = self.range(known)
+        return between(low <= estimate.low and estimate.high <= high, estimate.high < low or estimate.low > high)
+
+
+@dataclass(frozen=True)
+class Above(Criterion):
+    limit: Number
+    name: str = ""
+
+    def range(self, known: Known) -> tuple[float, float]:
+        return math.nextafter(known.number(self.limit), math.inf), math.inf
+
+    def words(self, known: Known) -> str:
+        return f"interval above {self.name or format(known.number(self.limit), 'g')}"
+
+
+@dataclass(frozen=True)
+class AtLeast(Criterion):
+    limit: Number
+
+    def range(self, known: Known) -> tuple[float, float]:
+        return known.number(self.limit), math.inf
+
+    def words(self, known: Known) -> str:
+        return f"interval from {known.number(self.limit):g} on"
+
+
+@dataclass(frozen=True)
+class Below(Criterion):
+    limit: Number
+    name: str = ""
+
+    def range(self, known: Known) -> tuple[float, float]:
+        return -math.inf, math.nextafter(known.number(self.limit), -math.inf)
+
+    def words(self, known: Known) -> str:
+        return f"interval below {self.name or format(known.number(self.limit), 'g')}"
+
+
+@dataclass(frozen=True)
+class About(Criterion):
+    """Within a relative margin of a target."""
+
+    target: Number
+    margin: str = "about"
+
+    def range(self, known: Known) -> tuple[float, float]:
+        target, margin = known.number(self.target), known.number(self.margin)
+        return target * (1 - margin), target * (1 + margin)
+
+    def words(self, known: Known) -> str:
+        target = "what is expected" if isinstance(self.target, str) else f"{self.target:g}"
+        return f"interval within ±{known.number(self.margin):.0%} of {target}"
+
+
+@dataclass(frozen=True)
+class Exactly(Criterion):
+    """A value without sampling error, to an absolute tolerance."""
+
+    target: Number
+    tolerance: float = 0.0
+
+    def range(self, known: Known) -> tuple[float, float]:
+        target = known.number(self.target)
+        return target - self.tolerance, target + self.tolerance
+
+    def words(self, known: Known) -> str:
+        exact = f"{known.number(self.target):g}"
+        return f"{exact} to {self.tolerance:g}" if self.tolerance else f"exactly {exact}"
+
+
+@dataclass(frozen=True)
+class FitsAndDiffers(Criterion):
+    """Pearson's χ² does not refute one hypothesis, and does refute another, which shows that it could have.
+
+    What it looks at is χ²/df; 99.9 % of true hypotheses lie in its range. Where the other hypothesis does so too, the
+    sample is too small to tell.
+    """
+
+    degrees: str
+    other: str
+    name: str
+    share: float = 0.999
+
+    def range(self, known: Known) -> tuple[float, float]:
+        degrees = known.at(self.degrees)
+        low, high = (chi_square_quantile((1 + side * self.share) / 2, degrees) / degrees for side in (-1, 1))
+        return low, high
+
+    def words(self, known: Known) -> str:
+        try:
+            low, high = self.range(known)
+        except KeyError:
+            return f"where {self.share:.1%} of true draws lie, and {self.name} does not"
+        return f"in [{low:.3g}, {high:.3g}], where {self.share:.1%} of true draws lie, and {self.name} is not"
+
+    def outcome(self, estimate: Estimate, known: Known) -> Outcome:
+        fits = super().outcome(estimate, known) == Outcome.MET
+        return between(fits and known.number(self.other) > self.range(known)[1], not fits)

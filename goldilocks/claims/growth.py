@@ -1,0 +1,98 @@
+"""How QKV weights move from the first to the last snapshot of trainings, told of each seed and over them. (W5-W8)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from goldilocks.stats import intervals
+from goldilocks.stats.intervals import Estimate
+
+ALL_HEADS = -1
+KEY = ["seed", "step", "block"]
+OF_MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
+MEAN_OVER_PARTS = ("excess_kurtosis", "quantile_ratio")
+BY_PART = ("std_q", "std_k", "std_v")
+CHANGES = ("excess_kurtosis", "tail_mass", "quantile_ratio", "stable_rank")
+
+
+def tidy(weights: pd.DataFrame) -> pd.DataFrame:
+    """The table `weights` of several seeds as one long table: quantity, seed, step, block, value.
+
+    Most are of the merged matrix; `std_q`, `std_k` and `std_v` are of the parts. The shape of the distribution,
+    kurtosis and quantile ratio, is averaged over Q, K and V, since a mixture of parts with different σ has heavier
+    tails than any of them. The quantile ratio is (q99 - q01)/(q75 - q25), 3.449 for a normal distribution: it knows no
+    single outlier.
+    """
+    whole = weights[weights["head"] == ALL_HEADS]
+    of_parts = whole[whole["part"] != "qkv"]
+    shape = of_parts.assign(
+        quantile_ratio=(of_parts["q99"] - of_parts["q01"]) / (of_parts["q75"] - of_parts["q25"])
+    ).groupby(KEY, as_index=False)[list(MEAN_OVER_PARTS)]
+    parts = [
+        whole[whole["part"] == "qkv"].melt(KEY, list(OF_MERGED), "quantity", "value"),
+        shape.mean().melt(KEY, list(MEAN_OVER_PARTS), "quantity", "value"),
+        of_parts.assign(quantity="std_" + of_parts["part"].astype(str), value=of_parts["std"]),
+    ]
+    return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
+
+
+def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> np.ndarray:
+    """One quantity at one step as (seeds, blocks), in the order of the seeds' numbers."""
+    chosen = values[(values["quantity"] == quantity) & (values["step"] == step)]
+    return chosen.pivot(index="seed", columns="block", values="value").to_numpy()
+
+
+def relative(values: pd.DataFrame, quantity: str, last: int) -> np.ndarray:
+    """A quantity's relative growth from step 0 to the last: (seeds, blocks)."""
+    before, after = (by_seed_and_block(values, quantity, step) for step in (0, last))
+    return np.asarray(after / before - 1)
+
+
+def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
+    """What is said of each seed about growth by depth, growth being (seeds, blocks); `kind` names it."""
+    depth = np.arange(growth.shape[1])
+    found = {}
+    if depth.size > 1:
+        found[f"lead_of_block_0_in_{kind}"] = growth[:, 0] - growth[:, 1:].max(1)
+    for start, suffix in ((0, ""), (1, "_after_block_0")):
+        if depth.size - start > 2:
+            ranks = [intervals.rank_correlation(depth[start:], seed[start:]) for seed in growth]
+            found[f"rank_correlation_of_{kind}_with_depth{suffix}"] = np.array(ranks)
+    return found
+
+
+def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
+    """What is said of each seed from step 0 to the last, each (seeds,): means over blocks, and what depth does.
+
+    Growth is relative: after over before, minus 1.
+    """
+    std, spectral = (relative(values, quantity, last) for quantity in ("std", "spectral_norm"))
+    changes = {
+        f"change_of_{name}": (by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)).mean(1)
+        for name in CHANGES
+    }
+    return {
+        "growth_of_std": std.mean(1),
+        **of_depth(std, "growth"),
+        "growth_of_spectral_norm": spectral.mean(1),
+        **of_depth(spectral, "spectral_growth"),
+        **changes,
+        "final_cosine_to_initial": by_seed_and_block(values, "cosine_to_initial", last).mean(1),
+    }
+
+
+def by_name(found: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
+    """What `of_seeds` gave, as names and values of JSON."""
+    names = [f"seed_{seed}" for seed in sorted(seeds)]
+    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in found.items()}
+
+
+def estimates(found: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
+    """What `of_seeds` gave, over seeds."""
+    return {
+        name: (intervals.rank_interval if name.startswith("rank") else intervals.mean_interval)(of)
+        for name, of in found.items()
+    }

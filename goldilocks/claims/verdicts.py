@@ -1,0 +1,198 @@
+"""From claims and metrics to verdicts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from goldilocks.claims.criteria import Criterion, Known, Outcome, as_estimate
+from goldilocks.stats.intervals import Estimate, widened
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+DEPENDS, UNDECIDED, NOT_MEASURED = "depends on the measure", "undecided", "not measured here"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, DEPENDS, UNDECIDED, NOT_MEASURED)
+DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
+"""Those that an estimate decided."""
+
+DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure", "by_construction")
+"""What of a claim is told as it is."""
+
+
+class Requirement(NamedTuple):
+    """One thing that must hold: the estimate at a path meets a criterion."""
+
+    path: str
+    criterion: Criterion
+    name: str = ""
+    """What is estimated; empty for the claim's own statistic, which comes first."""
+
+    measure: str = ""
+    """By which of several measures of the same statement it asks; empty if all of them need it."""
+
+    unit: str = ""
+    """What is replicated, if it is not what the claim says."""
+
+
+class Remark(NamedTuple):
+    """Something else worth telling, which decides nothing: text with the estimate at a path after it."""
+
+    text: str
+    path: str
+    every: bool = False
+    """Whether the path leads to a mapping of names to estimates, to be told one by one."""
+
+
+class Claim(NamedTuple):
+    """A sentence of the articles and how it is judged, fixed before looking."""
+
+    id: str
+    sentence: str
+    source: str
+    statistic: str
+    unit: str
+    """What is replicated: draws, entries, tensors, seeds."""
+
+    interval: str
+    """What kind the 95 % interval is."""
+
+    requirements: tuple[Requirement, ...]
+    """All of one measure must be met; the first one's estimate is the claim's."""
+
+    gate: tuple[Requirement, ...] = ()
+    """What must be met for there to be anything to judge; else the claim is undecided."""
+
+    absent: str = "the run has no such figure"
+    """Why there may be nothing to judge, and what to do."""
+
+    least: int = 1
+    """How many units an honest interval needs."""
+
+    remarks: tuple[Remark, ...] = ()
+    figure: str = ""
+    by_construction: bool = False
+    """Whether it must hold however numbers grow, so that it checks the code and is no evidence."""
+
+
+def written(e: Estimate) -> str:
+    """An estimate as text; without sampling error as a number only."""
+    if e.low == e.high:
+        return f"{e.value:.4g}"
+    return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+
+def said(name: str) -> str:
+    """The name of a metric as a sentence has it: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
+    quantity, _, value = name.partition("_")
+    if quantity == "length":
+        return f"{value} keys:"
+    return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
+
+
+def natural(name: str) -> list[str | int]:
+    """A key that sorts names with numbers in them by the numbers: text and numbers in turn."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def told(remark: Remark, known: Known) -> str:
+    """A remark as text, empty if there is nothing at its path."""
+    try:
+        found = known.at(remark.path)
+    except KeyError:
+        return ""
+    if not remark.every:
+        return f"{remark.text} {written(as_estimate(found))}"
+    parts = [f"{said(name)} {written(as_estimate(found[name]))}" for name in sorted(found, key=natural)]
+    return f"{remark.text} {', '.join(parts)}" if parts else ""
+
+
+def combined(outcomes: list[Outcome]) -> str:
+    """The verdict from what each test came to."""
+    if Outcome.REFUTED in outcomes:
+        return NOT_REPRODUCED
+    return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
+
+
+def by_measure(claim: Claim, outcomes: list[Outcome]) -> dict[str, str]:
+    """The verdict by each measure; there is one without a name if the claim names none."""
+    pairs = list(zip(claim.requirements, outcomes, strict=True))
+    measures = dict.fromkeys(each.measure for each in claim.requirements if each.measure) or {"": None}
+    return {name: combined([of for each, of in pairs if each.measure in ("", name)]) for name in measures}
+
+
+def over_measures(verdicts: set[str]) -> str:
+    """One verdict from those by each measure: theirs if they agree, and if two decide differently, that it depends."""
+    if {REPRODUCED, NOT_REPRODUCED} <= verdicts:
+        return DEPENDS
+    return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
+
+
+def criterion(claim: Claim, known: Known) -> str:
+    """What must hold, in words."""
+    return "; ".join(
+        f"{each.name}: {each.criterion.words(known)}" if each.name else each.criterion.words(known)
+        for each in claim.requirements
+    )
+
+
+def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
+    """A claim with its estimates and verdict.
+
+    Args:
+        comparisons: for how many claims together the intervals shall hold, by Bonferroni's widening.
+    """
+    entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
+    remarks = [told(remark, known) for remark in claim.remarks]
+    try:
+        estimates = [known.estimate(each.path) for each in claim.requirements]
+        gates = [known.estimate(each.path) for each in claim.gate]
+        outcomes = [
+            each.criterion.outcome(widened(estimate, comparisons), known)
+            for each, estimate in zip(claim.requirements, estimates, strict=True)
+        ]
+    except KeyError:
+        note = "; ".join(filter(None, [claim.absent, *remarks]))
+        return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
+    own, *others = estimates
+    if shut := [
+        f"{each.name} {written(estimate)} ({each.criterion.words(known)})"
+        for each, estimate in zip(claim.gate, gates, strict=True)
+        if each.criterion.outcome(estimate, known) != Outcome.MET
+    ]:
+        note = "; ".join(filter(None, [f"not shown to have learned to attend: {', '.join(shut)}", *remarks]))
+        return entry | {"criterion": criterion(claim, known), "verdict": UNDECIDED, "note": note}
+    measures = by_measure(claim, outcomes)
+    entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
+    beside = [f"{each.name} {written(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
+    few = [(e.n, each.unit or claim.unit) for each, e in zip(claim.requirements, estimates, strict=True)
+           if 0 < e.n < claim.least]  # fmt: skip
+    if few:
+        n, unit = few[0]
+        short = f"{n} {unit}{'' if n == 1 else 's'} where an honest interval needs {claim.least}"
+        return entry | {"verdict": UNDECIDED, "note": "; ".join(filter(None, [short, *beside, *remarks]))}
+    said_by = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
+    entry |= {"low": own.low, "high": own.high, "verdict": over_measures({*measures.values()})}
+    return entry | {"note": "; ".join(filter(None, [*said_by, *beside, *remarks]))}
+
+
+def hangs_on_an_interval(claim: Claim, known: Known) -> bool:
+    """Whether there is sampling error in what decides about it."""
+    return any((e := known.estimate(each.path)).low != e.high for each in claim.requirements)
+
+
+def ledger(claims: tuple[Claim, ...], known: Known) -> list[dict[str, Any]]:
+    """Every claim judged, in order, and whether its verdict stands if the intervals shall hold for all of them at once.
+
+    Each interval misses its target in 5 of 100 cases, so among many claims some verdict may well be wrong. With
+    intervals at 1 - 5 %/m instead (Bonferroni), m being the claims decided by one, the chance that any misses is at
+    most 5 %.
+    """
+    entries = [judged(claim, known) for claim in claims]
+    sampled = [
+        entry["verdict"] in DECIDED and hangs_on_an_interval(claim, known)
+        for claim, entry in zip(claims, entries, strict=True)
+    ]
+    for claim, entry, hangs in zip(claims, entries, sampled, strict=True):
+        entry["hangs_on_an_interval"] = hangs
+        if hangs:
+            entry["stands_in_the_family"] = judged(claim, known, sum(sampled))["verdict"] == entry["verdict"]
+    return entries

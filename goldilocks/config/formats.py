@@ -1,0 +1,35 @@
+"""The section `formats` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from goldilocks.config.run import RootSeed
+from goldilocks.core import params
+from goldilocks.core.params import Section
+
+
+class Settings(Section):
+    widest: int = Field(ge=2, le=2**20)
+    """Largest dimension d, a power of two; every power of two from 2 on is measured."""
+
+    rows: int = Field(ge=1, le=10_000)
+    """Queries q at each d that share their keys, behind the errors."""
+
+    queries: int = Field(ge=1, le=10_000_000)
+    """Queries with keys of their own at each d, behind the shares of rows in which something fails."""
+
+    keys: int = Field(ge=2, le=1_000)
+    """Keys k at each d, over which softmax is taken."""
+
+    appears: float = Field(gt=0, lt=1)
+    """A failure appears at the first d at which the share of rows with it is surely larger than this."""
+
+    @field_validator("widest")
+    @classmethod
+    def _power_of_two(cls, widest: int) -> int:
+        return params.power_of_two(widest)
+
+
+class Run(RootSeed):
+    """What this stage sees of `run:`."""

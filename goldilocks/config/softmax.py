@@ -1,0 +1,23 @@
+"""The section `softmax` of `params.yaml`, and what the stage sees of `run:`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from goldilocks.config.run import RootSeed
+from goldilocks.core.params import Section
+
+
+class Settings(Section):
+    trials: int = Field(ge=2, le=1_000_000)
+    """Fresh draws of Q and K behind the intervals."""
+
+    samples: int = Field(ge=1_000, le=10_000_000)
+    """Draws for each row in the test of the sampling temperature."""
+
+    negligible: float = Field(gt=0, lt=0.01)
+    """A probability below this counts as about 0; the shares below a hundredth and a hundredfold of it are told too."""
+
+
+class Run(RootSeed):
+    """What this stage sees of `run:`."""

@@ -1,0 +1,39 @@
+"""Folders of committed results that others are built on: each has the hash of its files in it, so that damage is seen.
+
+The file of hashes is what `sha256sum` writes: `cd reports/paper && sha256sum --check SHA256SUMS` does the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from goldilocks.core import files
+
+SUMS = "SHA256SUMS"
+
+
+def found(folder: Path) -> dict[str, str]:
+    """The hash of every file in a folder but hidden ones and the file of hashes, by name."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {
+        name: files.sha256(folder / name) for path in paths if (name := path.relative_to(folder).as_posix()) != SUMS
+    }
+
+
+def seal(folder: Path) -> None:
+    """Write down what a folder holds."""
+    files.write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in found(folder).items()))
+
+
+def problems(folder: Path) -> list[str]:
+    """A line for each file of a sealed folder that is not as it was."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return [f"{sums}: no such file; `git checkout {folder}` brings it back"]
+    lines = (line.partition("  ") for line in sums.read_text("utf-8", "replace").splitlines())
+    noted, now = {name: digest for digest, _, name in lines}, found(folder)
+    return [
+        f"{folder / name}: damaged or edited, {sums} says; `git checkout {folder}` brings back what is committed"
+        for name in sorted(noted.keys() | now.keys())
+        if noted.get(name) != now.get(name)
+    ]

@@ -1,0 +1,166 @@
+"""Files that are complete or do not exist, and that have the same bytes for the same content.
+
+Everything is written beside its place under a name that git and DVC ignore (`.NAME.tmp`), flushed to disk and
+renamed, so a crash leaves the old file or the new one; of a folder the old one, none, or the new one, but never a
+part. A run that was killed leaves `.tmp` files at worst; the next run of the same stage replaces them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DATA = Path("data")
+MODEL5 = DATA / "model5"  # a folder for each seed
+METRICS = Path("reports/metrics")
+PLOTS = Path("reports/plots")
+ABLATIONS = Path("reports/ablations")  # what `make ablations` found last
+KEPT = Path("reports/paper")  # a run at the articles' own size, see tools/archive_run.py
+SIGNIFICANT_DIGITS = 6
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.tmp")
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder; one that is not there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _give_up(temporary: Path, path: Path, error: BaseException) -> None:
+    """Leave nothing behind, and let an error that names no file (a full disk) say which one it was."""
+    remove(temporary)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it takes the place of `path` only if the block succeeds."""
+    temporary = _temporary(path)
+    remove(temporary)
+    try:
+        yield temporary
+        fsync(temporary)
+        temporary.replace(path)
+        fsync(path.parent)
+    except BaseException as error:
+        _give_up(temporary, path, error)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield a fresh temporary folder to fill; it takes the place of `path` only if the block succeeds."""
+    temporary = _temporary(path)
+    remove(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                fsync(Path(folder, name))
+            fsync(Path(folder))
+        old = path.with_name(f".{path.name}.old.tmp")
+        remove(old)
+        if path.exists():
+            path.replace(old)
+        temporary.replace(path)
+        fsync(path.parent)
+        remove(old)
+    except BaseException as error:
+        _give_up(temporary, path, error)
+        raise
+
+
+def link_all(paths: Iterable[Path], folder: Path) -> None:
+    """Put files into `folder` under their names, without a second copy on the disk where the file system allows it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        try:
+            os.link(path, folder / path.name)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(contents)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends, whatever the platform."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def significant(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
+    """`value` rounded to significant digits (0 stays 0).
+
+    Raises:
+        ValueError: if it is not finite: a metric that is not a number is no metric.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"a metric must be finite, got {value}")
+    return float(f"{value:.{digits - 1}e}")
+
+
+def rounded(value: Any) -> Any:
+    """A nested structure with every float (and NumPy number) rounded to six significant digits."""
+    if isinstance(value, Mapping):
+        return {str(key): rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(entry) for entry in value]
+    value = value.item() if hasattr(value, "item") else value  # of NumPy
+    return significant(value) if isinstance(value, float) else value
+
+
+def write_metrics(name: str, metrics: Mapping[str, Any]) -> None:
+    """Write a stage's metrics to `reports/metrics/NAME.json`: finite, six significant digits."""
+    write_json(METRICS / f"{name}.json", rounded(metrics))
+
+
+def read_metrics(name: str) -> Any:
+    return read_json(METRICS / f"{name}.json")
+
+
+def write_plot(name: str, columns: Mapping[str, Any]) -> None:
+    """Write columns of a stage's plot to `reports/plots/NAME.csv`, floats to six significant digits."""
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(str(rounded(value)) for value in row) for row in rows)]
+    write_text(PLOTS / f"{name}.csv", "\n".join(lines) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

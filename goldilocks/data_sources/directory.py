@@ -1,0 +1,69 @@
+"""A directory as source: `corpus.txt`, and `gpt2/` with `vocab.json`, `merges.txt` and `model.safetensors`.
+
+That is the layout of a checkout from a model hub beside a text. Where the directory lies differs from machine to
+machine, so its path is no provenance: what is in it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.folders import LocalFolder
+from goldilocks.checkpoints.ranges import LFS_PROBLEM, Tally, is_lfs_pointer
+from goldilocks.checkpoints.resolve import Checkpoint
+from goldilocks.core import files
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources.layout import (
+    CORPUS,
+    TOKENIZER,
+    TOKENIZER_FILES,
+    Origin,
+    describe,
+    readable_text,
+    write_checkpoint,
+)
+
+MODEL = "gpt2"
+WEIGHTS = "model.safetensors"
+
+
+def wanted(source: Path) -> list[Path]:
+    """The files that a source must hold."""
+    return [source / CORPUS, *(source / MODEL / name for name in (*TOKENIZER_FILES, WEIGHTS))]
+
+
+def problems(source: Path) -> Iterator[str]:
+    """A line for each file that is missing or a Git LFS pointer, and for each pipe or device: DVC would hang on it."""
+    for path in wanted(source):
+        if not path.is_file():
+            yield f"{path}: no such file"
+        elif is_lfs_pointer(path):
+            yield f"{path}: {LFS_PROBLEM}"
+    for folder, _, names in os.walk(source):
+        found = [Path(folder, name) for name in names]
+        yield from (f"{path}: neither a file nor a folder" for path in found if path.exists() and not path.is_file())
+
+
+def fill(folder: Path, source: Path) -> list[Origin]:
+    """Bring text, tokenizer and norm tensors from `source` to `folder` and say what they are.
+
+    Raises:
+        UserError: a line for each file that is missing; or if one is unusable.
+    """
+    if not source.is_dir():
+        raise UserError(f"inputs.source = {source}: neither 'embedded', 'hub', nor an existing directory")
+    if wrong := list(problems(source)):
+        raise UserError(*(f"inputs.source = {source}: {problem}" for problem in wrong))
+    files.write_text(folder / CORPUS, readable_text((source / CORPUS).read_bytes(), str(source / CORPUS)))
+    (folder / TOKENIZER).mkdir()
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(source / MODEL / name, folder / TOKENIZER / name)
+    found = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WEIGHTS))
+    write_checkpoint(folder, found, "local directory")
+    return [
+        describe(path, path.relative_to(source).as_posix(), "local directory", "as found") for path in wanted(source)
+    ]

@@ -1,0 +1,67 @@
+"""The hub source: Gulliver's Travels from Project Gutenberg, GPT-2's tokenizer and norms from the model hub.
+
+The commit is pinned, and each file that is fetched whole is checked against the hub's own hash of it. Of the checkpoint
+only the header and the norms are read; `goldilocks/checkpoints/` does that, and all that goes over the network.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import extract
+from goldilocks.checkpoints.folders import WHOLE_MODEL, HubFolder
+from goldilocks.checkpoints.resolve import Checkpoint
+from goldilocks.core import files
+from goldilocks.core.cli import UserError
+from goldilocks.data_sources.layout import (
+    CORPUS,
+    TOKENIZER,
+    TOKENIZER_FILES,
+    Origin,
+    describe,
+    readable_text,
+    write_checkpoint,
+)
+
+TITLE = re.compile(r"^Title: Gulliver[’']s Travels", re.MULTILINE)
+START = re.compile(r"^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
+END = re.compile(r"^\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
+INSTEAD = "check the connection, or set inputs.source to embedded or to a directory"
+
+
+def book(contents: bytes, where: str) -> str:
+    """The text of Gulliver's Travels without Project Gutenberg's header and footer, which name the licence.
+
+    Raises:
+        UserError: if it is another book or a marker is missing.
+    """
+    text = readable_text(contents, where)
+    start, end = START.search(text), END.search(text)
+    if not TITLE.search(text) or not start or not end or end.start() <= start.end():
+        raise UserError(f"{where}: not Project Gutenberg's Gulliver's Travels (title, start or end marker); {INSTEAD}")
+    return text[start.end() : end.start()].strip() + "\n"
+
+
+def fill(folder: Path, client: Client, text_url: str, repository: str, revision: str) -> list[Origin]:
+    """Write the book, the tokenizer and the norms to `folder` and say where they came from.
+
+    Raises:
+        UserError: if any of it can't be had, saying what to do instead.
+    """
+    (folder / TOKENIZER).mkdir()
+    try:
+        hub = HubFolder(repository, revision, client)
+        for name in TOKENIZER_FILES:
+            (folder / TOKENIZER / name).write_bytes(hub.text(name))
+        found = extract(Checkpoint(repository.split("/")[1], hub, WHOLE_MODEL))
+        text = client.text(text_url)
+    except UserError as error:
+        raise UserError(*(f"{problem}; {INSTEAD}" for problem in error.problems)) from error
+    files.write_text(folder / CORPUS, book(text, text_url))
+    return [
+        describe(folder / CORPUS, CORPUS, f"{text_url}, header and footer cut off", "as found"),
+        *(describe(folder / TOKENIZER / name, name, repository, revision) for name in TOKENIZER_FILES),
+        write_checkpoint(folder, found, repository),
+    ]

@@ -1,0 +1,168 @@
+"""What softmax does inside Model 5, by head, on a fixed probe batch. (claims S5, S6, W9)
+
+Everything here looks at the model and changes nothing: no gradient, no random number. Beside the scaling that the model
+was trained with, it is run with others: what softmax then does, and what that costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from goldilocks.model5.model import Model5
+from goldilocks.model5.products import multiply, split_heads
+from goldilocks.model5.weight_stats import Row, histogram
+from goldilocks.softmax.scalings import EXPONENTS, OWN, OWN_FIRST
+from goldilocks.softmax.statistics import (
+    effective_number,
+    entries_holding_half,
+    entropy_from_sums,
+    even_gradient,
+    gradient_norms,
+    jacobian_norm_from_sums,
+)
+
+SCALINGS = {name: EXPONENTS[name] for name in OWN_FIRST}
+NEGLIGIBLE = 1e-6
+CACHED = 2**16  # logits that a few arrays of their size fit the cache with
+LEAST = np.float32(-87)  # exp of it, 1.6e-38, is the smallest normal float32: nothing beside a sum of at least 1
+EDGES = np.linspace(-6, 6, 121)  # of the histogram of logits, in standard deviations
+
+
+def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
+
+    The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). Shares of the
+    entries, the Frobenius norm of the Jacobian diag(p) - ppᵀ, and what decides about the Goldilocks zone are of the
+    rows that see at least half of the window: "few of the entries" means nothing where there are two. The zone's
+    gradient is the mean norm of p - e_t, t drawn from p, of an even row's √(1 - 1/n); its discrimination is n times the
+    largest probability. Each exponential is a float32, what is made of them float64: near a one-hot p, ‖J‖ is a small
+    difference.
+    """
+    length = logits.shape[-1]
+    rows = logits[:, 1:] - logits[:, 1:].max(-1, keepdims=True)
+    np.maximum(rows, LEAST, out=rows)  # hidden entries too: they add nothing
+    p = np.exp(rows)  # but for its total
+    total = p.sum(-1, dtype=np.float64)
+    rows *= p
+    entropy = entropy_from_sums(total, rows.sum(-1) / total)  # -Σ p log p with log p = row - log total, (M, T - 1)
+    visible = np.arange(2, length + 1)
+    late = slice(max(length // 2 - 2, 0), None)
+    q, of_q, seen = p[:, late], total[:, late], visible[late]
+    square = q * q
+    second, third = square.sum(-1, dtype=np.float64) / of_q**2, (square * q).sum(-1, dtype=np.float64) / of_q**3
+    rare = (q < (NEGLIGIBLE * of_q[..., None]).astype(np.float32)).sum(-1) - (length - seen)
+    norms = gradient_norms(q / of_q[..., None], second[..., None])
+    gradient = np.vecdot(q, norms) / of_q  # hidden entries have weight 0
+    holding = entries_holding_half(q, of_q)
+    return {
+        "normalised_entropy": (entropy / np.log(visible)).mean(1),
+        "largest_probability": (1 / total).mean(1),
+        "effective_share": (effective_number(entropy[:, late]) / seen).mean(1),
+        "share_holding_half": (holding / seen).mean(1),
+        "share_negligible": (rare / seen).mean(1),
+        "jacobian_norm": jacobian_norm_from_sums(second, third).mean(1),
+        "relative_gradient": (gradient / even_gradient(seen)).mean(1),
+        "discrimination": (seen / of_q).mean(1),
+    }
+
+
+def matrix_moments(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Power means of the visible ones of causal logits (M, T, T) float32, and their extreme: each value is (M,)."""
+    length = logits.shape[-1]
+    shown = np.where(np.tri(length, dtype=bool), logits, np.float32(0)).reshape(len(logits), -1)
+    wide = shown.astype(np.float64)
+    square = wide * wide
+    sums = (wide.sum(1), square.sum(1), np.vecdot(wide, square), np.vecdot(square, square))
+    pairs = length * (length + 1) // 2
+    return {f"power_{i}": total / pairs for i, total in enumerate(sums, 1)} | {
+        "largest_logit": np.maximum(shown.max(1), -shown.min(1)).astype(np.float64)
+    }
+
+
+def by_head(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics of each matrix of logits (B, H, T, T), as (B, H); a few at a time, so that they stay in the cache."""
+    batch, heads, length, _ = logits.shape
+    matrices = logits.reshape(-1, length, length)
+    at_once = max(CACHED // length**2, 1)
+    found = [statistics(matrices[start : start + at_once]) for start in range(0, len(matrices), at_once)]
+    return {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
+
+
+def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
+
+    Means over the batch, but for the largest logit; σ, skewness and excess kurtosis of the logits are of all of a
+    head's. A constant has no shape: both are 0.
+    """
+    found = by_head(matrix_statistics, logits)
+    of_logits = by_head(matrix_moments, logits)
+    a1, a2, a3, a4 = (of_logits[f"power_{i}"].mean(0) for i in (1, 2, 3, 4))
+    m2 = np.maximum(a2 - a1**2, 0.0)
+    m3 = a3 - 3 * a1 * a2 + 2 * a1**3
+    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
+    return {name: values.mean(0) for name, values in found.items()} | {
+        "logit_mean": a1,
+        "logit_std": np.sqrt(m2),
+        "logit_skewness": np.divide(m3, m2**1.5, out=np.zeros_like(m3), where=m2 > 0),
+        "logit_excess_kurtosis": np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3,
+        "largest_logit": of_logits["largest_logit"].max(0),
+    }
+
+
+def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
+    """How queries and the keys they see align, q and k (B, H, T, d), in rows of at least half a window: (H,) float64.
+
+    `centred_cosine` is the root mean square of their cosines less the row's mean, by which softmax does not change:
+    1/√d for independent normal vectors. `own_cosine` is the mean cosine of a query and the key at its own position.
+    """
+    cosine = multiply(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT).tril().cpu().numpy()  # (B, H, T, T)
+    length = cosine.shape[-1]
+    late = slice(max(length // 2 - 1, 1), None)
+    visible = np.arange(1, length + 1)[late]
+    rows = cosine[:, :, late].astype(np.float64)
+    variance = (np.vecdot(rows, rows) - rows.sum(-1) ** 2 / visible) / (visible - 1)
+    own = cosine.diagonal(axis1=-2, axis2=-1)[..., late].astype(np.float64)
+    return {"centred_cosine": np.sqrt(variance.mean((0, 2))), "own_cosine": own.mean((0, 2))}
+
+
+def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step: int, block: int) -> list[Row]:
+    """Histogram of a block's visible logits (B, H, T, T), each less its head's mean and in its head's σ."""
+    visible = np.tri(logits.shape[-1], dtype=bool)
+    counts = np.zeros(EDGES.size + 1, dtype=np.int64)
+    for head, (mean, std) in enumerate(zip(found["logit_mean"], found["logit_std"], strict=True)):
+        counts += histogram((logits[:, head][:, visible] - mean) / (std or 1.0), EDGES)
+    bounds = [-np.inf, *EDGES.tolist(), np.inf]
+    return [
+        {"step": step, "block": block, "bin": i, "left": left, "right": right, "count": count}
+        for i, (left, right, count) in enumerate(zip(bounds[:-1], bounds[1:], counts.tolist(), strict=True))
+    ]
+
+
+@torch.no_grad()
+def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, list[Row]]:
+    """Rows of the tables `attention` and, of the model's own scaling only, `logit_histograms`.
+
+    Args:
+        windows: of tokens, (B, T + 1).
+        scaling: the name of what logits are divided by meanwhile.
+    """
+    rows: dict[str, list[Row]] = {"attention": [], "logit_histograms": []}
+    with model.attending(SCALINGS[scaling]):
+        x = model.embed(windows[:, :-1])
+        for i, block in enumerate(model.blocks):
+            qkv = block.attn.project(block.seen(x))
+            logits = block.attn.logits(qkv).cpu().numpy()
+            q, k, _ = split_heads(qkv, model.shape.heads)
+            found = attention_statistics(logits) | cosines(q, k)
+            for head in range(model.shape.heads):
+                values = {name: float(values[head]) for name, values in found.items()}
+                rows["attention"].append({"step": step, "scaling": scaling, "block": i, "head": head} | values)
+            if scaling == OWN:
+                rows["logit_histograms"] += logit_histogram_rows(logits, found, step, i)
+            x = block.go_on(x, block.attn.attend(qkv))
+    return rows

@@ -1,0 +1,117 @@
+"""Collects what the tables hold while Model 5 trains, and can be picked up where a checkpoint left it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from goldilocks.config.train import Settings
+from goldilocks.core import files
+from goldilocks.model5 import attention_stats, training, weight_stats
+from goldilocks.model5.weight_stats import Row
+
+SNAPSHOT_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Recorder:
+    """Watches a training.
+
+    Args:
+        windows: the fixed test windows (N, T + 1).
+        inference: those on which the model is run with its logits scaled otherwise, at the last snapshot.
+        references: losses of other models on the fixed test windows.
+        folder: where the snapshots of the QKV weights go.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        objective: training.Objective,
+        windows: Tensor,
+        inference: Tensor,
+        references: dict[str, float],
+        folder: Path,
+    ) -> None:
+        self.settings = settings
+        self.objective = objective
+        self.windows, self.inference = windows, inference
+        self.references = references
+        self.folder = folder
+        self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
+        self.steps = set(weight_stats.snapshot_steps(settings.steps, settings.snapshot_every))
+        self.initial = weight_stats.qkv_weights(objective.model)
+        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # a snapshot whose update is still to come
+        names = ("losses", "weights", "histograms", "updates", "attention", "inference", "logit_histograms")
+        self.rows: dict[str, list[Row]] = {name: [] for name in names}
+
+    def before(self, step: int) -> None:
+        """Look at the model after `step` updates, if it is time to."""
+        settings, model = self.settings, self.objective.model
+        if step % settings.evaluate_every == 0:
+            found = {"test": self._loss(self.windows)}
+            with model.attending(None):
+                found["test_without_attention"] = self._loss(self.windows)
+            found |= {} if step else self.references
+            self.rows["losses"] += [{"step": step, "split": split, "loss": loss} for split, loss in found.items()]
+        if step in self.steps:
+            weights = weight_stats.qkv_weights(model)
+            tail = settings.tail_sigmas * settings.linear_std
+            probes = self.windows[: settings.probe_windows]
+            self.rows["weights"] += weight_stats.weight_rows(weights, self.initial, settings.heads, step, tail)
+            self.rows["histograms"] += weight_stats.histogram_rows(weights, step, self.edges)
+            for scaling, exponent in attention_stats.SCALINGS.items():
+                for table, rows in attention_stats.look(model, step, probes, scaling).items():
+                    self.rows[table] += rows
+                if step == max(self.steps):
+                    with model.attending(exponent):
+                        loss = self._loss(self.inference)
+                    self.rows["inference"].append({"step": step, "scaling": scaling, "loss": loss})
+            self._write(step, weights)
+            self.watched = step, weights
+
+    def _loss(self, windows: Tensor) -> float:
+        return training.mean_loss(self.objective, windows, self.settings.batch_size)
+
+    def _write(self, step: int, weights: dict[str, np.ndarray]) -> None:
+        kind = SNAPSHOT_TYPES[self.settings.snapshot_precision]
+        tensors = {name: torch.from_numpy(weight).to(kind) for name, weight in weights.items()}
+        with files.atomic_file(self.folder / f"step-{step:06d}.safetensors") as temporary:
+            temporary.write_bytes(save(tensors))
+
+    def after(self, step: int) -> None:
+        """Look at the update just made, if the weights before it were a snapshot; gradients are still there."""
+        if self.watched is None:
+            return
+        _, before = self.watched
+        after, gradients = (
+            weight_stats.qkv_weights(self.objective.model),
+            weight_stats.qkv_gradients(self.objective.model),
+        )
+        self.rows["updates"] += weight_stats.update_rows(before, after, gradients, self.settings.heads, step)
+        self.watched = None
+
+    def train_loss(self, step: int, loss: float) -> None:
+        self.rows["losses"].append({"step": step, "split": "train", "loss": loss})
+
+    def loss(self, split: str, which: int) -> float:
+        """The first (0) or last (-1) loss of a split."""
+        return float([row["loss"] for row in self.rows["losses"] if row["split"] == split][which])
+
+    def columns(self) -> dict[str, dict[str, list[Any]]]:
+        """Every table as the columns it is written from."""
+        return {table: columns(rows) for table, rows in self.rows.items()}
+
+    def restore(self, tables: dict[str, dict[str, list[Any]]]) -> None:
+        """Take over what `columns` gave."""
+        for table, found in tables.items():
+            self.rows[table] = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def columns(rows: list[Row]) -> dict[str, list[Any]]:
+    """Rows as columns."""
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

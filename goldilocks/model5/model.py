@@ -1,0 +1,218 @@
+"""Model 5: GPT-2's architecture as the article on weight initialisation builds it, in one sitting.
+
+Pre-LayerNorm blocks with a fused QKV projection, exact GELU, learned positions, and a head that is the token embedding
+itself: one parameter, used twice. Logits are divided by √width. Where the exercise wraps the embedding in a second
+`nn.Parameter` on the same storage, so that two gradients and two Adam states update one tensor, this ties truly.
+A `Variant` takes one of these choices back, to see what it was good for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from goldilocks.model5 import products
+from goldilocks.model5.loss import linear_cross_entropy
+
+NORM_EPS = 1e-5
+
+
+class Shape(NamedTuple):
+    """The sizes of a Model 5."""
+
+    vocabulary: int
+    context_length: int
+    width: int
+    heads: int
+    blocks: int
+
+    @property
+    def parameters(self) -> int:
+        """How many a model of these sizes has; the head is the token embedding, and counts once."""
+        d = self.width
+        return (self.vocabulary + self.context_length + 2) * d + self.blocks * (12 * d**2 + 13 * d)
+
+
+class Variant(NamedTuple):
+    """What may be otherwise in a Model 5; the defaults are the articles' model."""
+
+    attention_exponent: float = 0.5
+    """Logits are q·k / d^this, d being the width of a head: 1/√d, or with 0 unscaled, with 1 divided by d."""
+
+    norm: Literal["layernorm", "rmsnorm"] | None = "layernorm"
+    """What normalises, if anything: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
+
+    post_norm: bool = False
+    """Whether it does so after each residual sum (Vaswani et al. 2017), or before attention and MLP and at the end."""
+
+    qk_norm: bool = False
+    """Whether it also normalises each query and key, over a head's width (Henry et al. 2020)."""
+
+    tied: bool = True
+    """Whether the head is the token embedding."""
+
+    head_scaled: bool = True
+    """Whether the head's logits are divided by √width."""
+
+
+class Linear(nn.Linear):
+    """x Wᵀ + b, by the products of the arithmetic in use."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return products.linear(x, self.weight, self.bias)
+
+
+def norm(width: int, variant: Variant) -> nn.LayerNorm:
+    """What normalises over a width; where nothing is to, what lets everything through."""
+    kinds = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
+    found = kinds[variant.norm](width, eps=NORM_EPS) if variant.norm else nn.Identity()
+    return cast(nn.LayerNorm, found)
+
+
+class Attention(nn.Module):
+    """Causal dot-product attention with a fused QKV projection (Vaswani et al. 2017, equation 1)."""
+
+    def __init__(self, shape: Shape, variant: Variant) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.scale: float | None = (shape.width / shape.heads) ** -variant.attention_exponent
+        """Of the logits; None: attention adds nothing."""
+        self.qkv = Linear(shape.width, 3 * shape.width)
+        self.output = Linear(shape.width, shape.width)
+        self.norms: list[nn.Module] = []  # of queries and of keys
+        if variant.qk_norm:
+            self.norms = nn.ModuleList(norm(shape.width // shape.heads, variant) for _ in "qk")  # type: ignore[assignment]
+
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of x (B, T, D), as softmax gets them: (B, T, 3 · D)."""
+        qkv: Tensor = self.qkv(x)
+        if not self.norms:
+            return qkv
+        q, k, v = qkv.view(*qkv.shape[:2], 3, self.heads, -1).unbind(2)  # (B, T, H, D / H)
+        return torch.stack([self.norms[0](q), self.norms[1](k), v], 2).flatten(2)
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """What attention adds to the residual stream (B, T, D), given what `project` gave."""
+        if self.scale is None:
+            return qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
+        y: Tensor = self.output(products.causal_attention(qkv, self.heads, self.scale))
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attend(self.project(x))
+
+    def logits(self, qkv: Tensor) -> Tensor:
+        """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look; no gradient."""
+        q, k, _ = products.split_heads(qkv, self.heads)
+        return products.multiply(q, k.mT) * (self.scale or 0.0) + products.hidden(qkv.shape[1]).to(qkv.device)
+
+
+class MLP(nn.Module):
+    """Width → 4 · width → width with exact GELU (Hendrycks & Gimpel 2016)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.up = Linear(shape.width, 4 * shape.width)
+        self.down = Linear(4 * shape.width, shape.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(F.gelu(self.up(x)))
+        return y
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)); with norms after the sums norm(x + attention(x)), and so on."""
+
+    def __init__(self, shape: Shape, variant: Variant) -> None:
+        super().__init__()
+        self.ln_1 = norm(shape.width, variant)
+        self.attn = Attention(shape, variant)
+        self.ln_2 = norm(shape.width, variant)
+        self.mlp = MLP(shape)
+        self.post_norm = variant.post_norm
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What attention sees of a block's input (B, T, D)."""
+        seen: Tensor = x if self.post_norm else self.ln_1(x)
+        return seen
+
+    def go_on(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The block's output (B, T, D), given its input and what attention adds to it."""
+        if self.post_norm:
+            x = self.ln_1(x + attended)
+            y: Tensor = self.ln_2(x + self.mlp(x))
+        else:
+            x = x + attended
+            y = x + self.mlp(self.ln_2(x))
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.go_on(x, self.attn(self.seen(x)))
+
+
+class Model5(nn.Module):
+    """Model 5. `model.blocks[i].attn.qkv.weight` is the (3 · width, width) matrix the article watches."""
+
+    def __init__(self, shape: Shape, variant: Variant = Variant()) -> None:  # noqa: B008  immutable
+        super().__init__()
+        self.shape = shape
+        self.wte = nn.Embedding(shape.vocabulary, shape.width)
+        self.wpe = nn.Embedding(shape.context_length, shape.width)
+        # A ModuleList, but torch does not say what is in it.
+        self.blocks: list[Block] = nn.ModuleList(Block(shape, variant) for _ in range(shape.blocks))  # type: ignore[assignment]
+        self.ln_f = norm(shape.width, variant._replace(norm=None) if variant.post_norm else variant)
+        self.head = Linear(shape.width, shape.vocabulary, bias=False)
+        self.head_scale = 1 / math.sqrt(shape.width) if variant.head_scaled else 1.0
+        if variant.tied:
+            self.head.weight = self.wte.weight  # one parameter, one gradient, one Adam state
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to the first block's input (B, T, D)."""
+        x: Tensor = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+        return x
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T), T at most the context length, to what the head sees (B, T, D)."""
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x)
+        normalised: Tensor = self.ln_f(x)
+        return normalised
+
+    def logits(self, states: Tensor) -> Tensor:
+        """What the head makes of states (…, D): (…, V).
+
+        The division by √width is done on the smaller side of the product: (x/√D)Wᵀ = (xWᵀ)/√D.
+        """
+        logits: Tensor = self.head(states * self.head_scale)
+        return logits
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, T) to logits (B, T, V)."""
+        return self.logits(self.states(tokens))
+
+    def loss(self, windows: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of predicting each next token in windows (B, T + 1)."""
+        return self.loss_of(self.states(windows[:, :-1]), windows[:, 1:])
+
+    def loss_of(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of predicting targets (B, T) from what the head sees (B, T, D)."""
+        return linear_cross_entropy(states.flatten(0, 1), self.head.weight, targets.flatten(), self.head_scale)
+
+    @contextmanager
+    def attending(self, exponent: float | None) -> Iterator[None]:
+        """For a while, divide attention's logits by d^exponent, d a head's width, or with None delete attention."""
+        own = [block.attn.scale for block in self.blocks]
+        for block in self.blocks:
+            block.attn.scale = None if exponent is None else (self.shape.width / self.shape.heads) ** -exponent
+        try:
+            yield
+        finally:
+            for block, scale in zip(self.blocks, own, strict=True):
+                block.attn.scale = scale

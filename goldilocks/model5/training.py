@@ -1,0 +1,231 @@
+"""The training loop of Model 5, and nothing else: what it records it hands to the caller's tables.
+
+A measurement at step s is of the weights after s updates: step 0 is the untouched model, and batch s is the one that
+the update s + 1 is made from. Which windows a batch holds is a pure function of (root seed, seed, step).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from goldilocks.core import rng
+from goldilocks.core.cli import UserError
+from goldilocks.core.progress import Progress
+from goldilocks.model5.adamw import AdamW
+from goldilocks.model5.distributed import World
+from goldilocks.model5.model import Model5
+
+
+class DivergedError(UserError):
+    """Something is no longer finite.
+
+    Args:
+        problem: what, and where.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"training: {problem}; training diverged: lower train.learning_rate or train.linear_std")
+
+
+def batch(tokens: np.ndarray, size: int, context_length: int, stream: np.random.Generator) -> Tensor:
+    """`size` windows of context_length + 1 tokens at random starts: (size, context_length + 1) int64."""
+    starts = stream.integers(0, tokens.size - context_length, size)
+    windows = tokens[starts[:, None] + np.arange(context_length + 1)]
+    return torch.from_numpy(windows.astype(np.int64))
+
+
+def batch_stream(root_seed: int, seed: int, step: int) -> np.random.Generator:
+    """The random stream of one batch of one training run."""
+    return rng.generator(root_seed, "train/batch", seed, step)
+
+
+class Objective(nn.Module):
+    """The loss of a model, in a precision: windows (B, T + 1) to a scalar."""
+
+    def __init__(self, model: Model5, precision: str = "fp32") -> None:
+        super().__init__()
+        self.model = model
+        self.low = precision != "fp32"
+
+    def forward(self, windows: Tensor) -> Tensor:
+        with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.low):
+            return self.model.loss(windows)
+
+
+@torch.no_grad()
+def mean_loss(objective: Objective, windows: Tensor, size: int) -> float:
+    """Mean cross-entropy in nats/token over windows (N, T + 1), `size` of them at a time."""
+    parts = torch.split(windows, size)
+    return math.fsum(float(objective(part)) * len(part) for part in parts) / len(windows)
+
+
+class Trainer:
+    """Makes updates of a model with AdamW (Loshchilov & Hutter 2019), without schedule, over every parameter.
+
+    Args:
+        accumulate: parts that a batch is taken in, one after another.
+        compiled: whether torch.compile makes the objective faster first.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        learning_rate: float,
+        weight_decay: float,
+        accumulate: int = 1,
+        compiled: bool = False,
+        world: World | None = None,
+    ) -> None:
+        self.model = objective.model
+        self.objective = objective
+        self.accumulate = accumulate
+        self.world = world or World()
+        self.optimizer = AdamW(self.model.parameters(), learning_rate, weight_decay)
+        if compiled:
+            torch.use_deterministic_algorithms(True)  # the compiler's, too
+            objective.compile()
+        self._whole = self.world.wrapped(objective)
+
+    def gradient(self, windows: Tensor) -> float:
+        """Put the gradient of the global batch (B, T + 1) into the parameters; returns its mean loss."""
+        mine = self.world.share(windows).to(self.model.wte.weight.device)
+        parts = mine.tensor_split(self.accumulate)
+        total = torch.zeros((), dtype=torch.float64, device=mine.device)
+        for part in parts:
+            with self.world.summing_only(self._whole, more_to_come=part is not parts[-1]):
+                loss = self._whole(part) / len(parts)
+                loss.backward()
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters, AdamW's moments and the state of every process's random generators, under names, not copies.
+
+        Every process must call it; only rank 0's result is whole.
+        """
+        generators = self.world.to_first(self._generator())
+        return self._tensors() | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters and AdamW's moments by name, not copies."""
+        names = [name for name, _ in self.model.named_parameters()]
+        found = {"parameter": self.optimizer.parameters, "mean": self.optimizer.means, "square": self.optimizer.squares}
+        return {
+            f"{what}.{name}": tensor.detach()
+            for what, tensors in found.items()
+            for name, tensor in zip(names, tensors, strict=True)
+        }
+
+    def _generator(self) -> Tensor:
+        """The state of torch's own generators. Nothing draws from them yet; dropout, say, would."""
+        where = self.model.wte.weight.device
+        states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state()] if where.type == "cuda" else [])
+        return torch.cat(states).to(where)
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], step: int, processes: int = 1) -> None:
+        """Take over what `state` gave after `step` updates by so many processes; rank 0's tensors go to all.
+
+        Raises:
+            KeyError: if a name is missing.
+        """
+        for name, target in self._tensors().items():
+            self._take(target, tensors, name)
+        for updates in self.optimizer.steps:
+            updates.fill_(step)
+        generator = self._generator()
+        for rank in range(min(processes, self.world.size)):
+            state = generator.clone()
+            self._take(state, tensors, f"generator.{rank}")
+            if rank == self.world.rank:
+                size = len(torch.get_rng_state())
+                torch.set_rng_state(state[:size].cpu())
+                if generator.is_cuda:
+                    torch.cuda.set_rng_state(state[size:].cpu())
+
+    def _take(self, target: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
+        if self.world.writes:
+            target.copy_(tensors[name])
+        self.world.from_first(target)
+
+
+class Watcher(Protocol):
+    """What looks at a training on its way."""
+
+    def before(self, step: int) -> None:
+        """After `step` updates, before anything else."""
+
+    def after(self, step: int) -> None:
+        """After the update that follows, the gradient it was made from still there."""
+
+
+def train(
+    trainer: Trainer,
+    batches: Callable[[int], Tensor],
+    first: int,
+    steps: int,
+    watcher: Watcher | None = None,
+    last: float = math.nan,
+) -> Iterator[float]:
+    """Yield the training loss at steps first … steps - 1, each of the weights before the update made from it.
+
+    Args:
+        last: the loss at the step before the first, if there was one.
+
+    Raises:
+        DivergedError: if the loss is no longer finite.
+    """
+    for step in range(first, steps):
+        if watcher:
+            watcher.before(step)
+        loss = trainer.gradient(batches(step))
+        if not math.isfinite(loss):
+            before = "the first one" if math.isnan(last) else f"the last finite one was {last:.4g}"
+            raise DivergedError(f"the loss became {loss} at step {step} ({before})")
+        trainer.optimizer.step()
+        if watcher:
+            watcher.after(step)
+        trainer.optimizer.zero_grad()
+        last = loss
+        yield loss
+
+
+def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, label: str) -> Iterator[float]:
+    """Pass losses on, showing loss and tokens/s."""
+    start = time.monotonic()
+    with Progress(label, steps, "step", first) as progress:
+        for step, loss in enumerate(losses, first):
+            rate = (step + 1 - first) * tokens / max(time.monotonic() - start, 1e-9)
+            progress.add(1, f"loss {loss:.3f}, {rate:,.0f} tokens/s")
+            yield loss
+
+
+@torch.no_grad()
+def sample(model: Model5, prompt: list[int], length: int, stream: np.random.Generator) -> list[int]:
+    """The prompt's ids followed by `length` ids drawn from the model at temperature 1.
+
+    Raises:
+        DivergedError: if the model's logits are not finite, as after an update that diverged.
+    """
+    ids = list(prompt)
+    for _ in range(length):
+        seen = torch.tensor([ids[-model.shape.context_length :]], device=model.wte.weight.device)
+        logits = model.logits(model.states(seen)[:, -1]).squeeze(0).cpu()
+        if not logits.isfinite().all():
+            raise DivergedError("the model's logits are not finite")
+        cumulative = logits.double().softmax(-1).numpy().cumsum()
+        drawn = cumulative.searchsorted(stream.random() * cumulative[-1], "right")
+        ids.append(min(int(drawn), cumulative.size - 1))  # the product may round up to the whole
+    return ids
+
+
+def torch_seed(root_seed: int, purpose: str, seed: int) -> int:
+    """The seed of a torch generator for one purpose of one training run."""
+    return rng.integer_seed(root_seed, f"train/{purpose}", seed)

@@ -1,0 +1,221 @@
+"""One training of Model 5 from beginning to end, in one process or several, resumed if there is a checkpoint."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import stages
+from goldilocks.config.train import Run, Settings
+from goldilocks.core import arrays, bpe, cli, files, rng, tables, unchanged
+from goldilocks.core.processes import StopRequest
+from goldilocks.model5 import export, hardware, initialisation, ngrams, training
+from goldilocks.model5.checkpoint import Checkpoints
+from goldilocks.model5.distributed import World
+from goldilocks.model5.finished import CHECKPOINTS
+from goldilocks.model5.metrics_recorder import SNAPSHOT_TYPES, Recorder, columns
+from goldilocks.model5.model import Model5, Shape
+
+TOKENS = files.DATA / "tokens"
+TOKENIZER = files.DATA / "inputs" / "tokenizer"
+DATA = TOKENS.as_posix(), TOKENIZER.as_posix()
+
+
+def determining(settings: Settings) -> dict[str, Any]:
+    """The settings that results depend on, but for how many processes share the work."""
+    return settings.model_dump(exclude={"checkpoint_every", "processes"})
+
+
+def identity(settings: Settings, run: Run, seed: int, where: torch.device, before: unchanged.Marks) -> dict[str, Any]:
+    """Everything that determines the bytes of the outputs, but for how the processes are laid out.
+
+    Args:
+        before: the marks of the data before it was read.
+
+    Raises:
+        UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
+    """
+    here = Path(stages.__file__).parent
+    code = [here / name for name in ("__init__.py", "train.py", "config/model5.py", "config/run.py", "config/train.py")]
+    code += [path for folder in ("common", "model5") for path in (here / folder).glob("*.py")]
+    data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
+    found = {
+        "train": determining(settings),
+        "run": run.model_dump(),
+        "seed": seed,
+        "data": {path.as_posix(): files.sha256(path) for path in sorted(data)},
+        "code": {path.relative_to(here).as_posix(): files.sha256(path) for path in sorted(code)},
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
+        "python": platform.python_version(),
+        "processor": hardware.capability(where) if run.arithmetic == "native" else None,
+    }
+    changed = unchanged.changed_code(path.relative_to(here.parent).as_posix() for path in code)
+    if changed := changed + unchanged.differing(before, unchanged.marks(DATA)):
+        raise cli.UserError(f"{changed[0]}: changed while the training of seed {seed} began; start it again")
+    return found
+
+
+def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
+    """Bytes that a training writes, by what they are."""
+    qkv = snapshots * shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
+    export = 4 * (shape.parameters + shape.vocabulary * shape.width)
+    return {
+        f"{snapshots} snapshots of the QKV weights in {precision}": qkv,
+        "the export": export,
+        "DVC's copy of both": qkv + export,
+        "checkpoints, three at once at most": 3 * 12 * shape.parameters,
+    }
+
+
+class Training:
+    """One training of Model 5, from data/tokens to the outputs.
+
+    Args:
+        world: this process among those that train together.
+        where: the device.
+    """
+
+    def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
+        hardware.prepare(max(1, settings.threads // world.local_size))  # the threads of a machine are shared
+        self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
+        self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
+        self.label = f"train seed {seed}"
+        before = unchanged.marks(DATA)
+        self.description = files.read_json(TOKENS / "description.json")
+        self.tokens = arrays.read(TOKENS / "tokens.safetensors")
+        self.context_length = self.description["context_length"]
+        self.tokenizer = bpe.load(TOKENIZER)
+        self.prompt = self.tokenizer.encode(settings.prompt).ids
+        if not self.prompt:
+            raise cli.UserError("params.yaml: train.prompt: the tokenizer has no token for any of it")
+        sizes = (settings.width, settings.heads, settings.blocks)
+        self.shape = Shape(self.description["vocabulary"], self.context_length, *sizes)
+        self.model = Model5(self.shape)
+        start = training.torch_seed(run.root_seed, "initialisation", seed)
+        initialisation.initialise(self.model, settings.linear_std, start)
+        self.checks = [check._asdict() for check in initialisation.checks(self.model, settings.linear_std, start)]
+        self.model.to(where)
+        objective = training.Objective(self.model, settings.precision)
+        self.trainer = training.Trainer(
+            objective, settings.learning_rate, settings.weight_decay, settings.accumulate, settings.compile, world
+        )
+        self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where, before))
+        windows, inference = (
+            training.batch(self.tokens["test"], size, self.context_length, rng.generator(run.root_seed, purpose))
+            for size, purpose in (
+                (settings.evaluation_windows, "train/evaluation"),
+                (settings.inference_windows, "train/inference"),
+            )
+        )
+        references = ngrams.losses(self.tokens["train"], windows.numpy(), self.shape.vocabulary)
+        self.recorder = Recorder(
+            settings, objective, windows.to(where), inference.to(where), references, self.checkpoints.snapshots
+        )
+        self.samples: dict[str, str] = {}
+
+    def windows(self, step: int) -> Tensor:
+        """The global batch (B, T + 1) of a step."""
+        stream = training.batch_stream(self.run.root_seed, self.seed, step)
+        return training.batch(self.tokens["train"], self.settings.batch_size, self.context_length, stream)
+
+    def text(self, when: str) -> str:
+        """A sample of what the model writes."""
+        stream = rng.generator(self.run.root_seed, f"train/sample-{when}", self.seed)
+        return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, stream)))
+
+    def resume(self, any_world_size: bool) -> int:
+        """Take over the newest checkpoint, if there is one; returns the step to go on from.
+
+        Raises:
+            UserError: if another number of processes made it and that was not allowed.
+        """
+        found = self.checkpoints.newest() if self.world.writes else None
+        if found and found.layout != self.layout and not any_world_size:
+            before, now = (f"{x['processes']} processes of {x['threads']} threads" for x in (found.layout, self.layout))
+            raise cli.UserError(
+                f"{found.folder}: made by {before}, this is a training by {now}, whose last digits differ; start it "
+                "as before, remove the folder to start afresh, or go on from it all the same with --any-world-size"
+            )
+        known = torch.tensor([found.step, found.layout["processes"]] if found else [0, 0], device=self.where)
+        self.world.from_first(known)
+        step, processes = known.tolist()
+        if step > 0:
+            self.trainer.restore(found.tensors() if found else {}, step, processes)
+        if found:
+            self.recorder.restore(found.contents["tables"])
+            self.samples = found.contents["samples"]
+            print(f"{self.label}: goes on from the checkpoint of step {found.step}", file=sys.stderr)
+        elif self.world.writes:
+            self.announce()
+            self.samples = {"before": self.text("before")}
+        return int(step)
+
+    def announce(self) -> None:
+        """Say what the training will write before it does.
+
+        Raises:
+            UserError: if the disk has no room for it.
+        """
+        parts = disk_use(self.shape, len(self.recorder.steps), self.settings.snapshot_precision)
+        said = ", ".join(f"{size / 1e6:,.1f} MB {name}" for name, size in parts.items())
+        CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(CHECKPOINTS).free
+        if sum(parts.values()) > free:
+            raise cli.UserError(f"{CHECKPOINTS}: training needs {said}, but only {free / 1e6:,.1f} MB are free")
+        print(f"{self.label}: {self.shape.parameters:,} parameters; on disk: {said}", file=sys.stderr)
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint; every process takes part."""
+        state = self.trainer.state()
+        if self.world.writes:
+            contents = {"tables": self.recorder.columns(), "samples": self.samples}
+            self.checkpoints.save(step, self.layout, state, contents)
+
+    def go_on(self, first: int, stop: StopRequest) -> None:
+        """Train from step `first` to the end.
+
+        Raises:
+            SystemExit: if it was asked to stop, after a checkpoint.
+        """
+        steps, every = self.settings.steps, self.settings.checkpoint_every
+        watcher = self.recorder if self.world.writes else None
+        last = self.recorder.loss("train", -1) if watcher and first else math.nan
+        losses = training.train(self.trainer, self.windows, first, steps, watcher, last)
+        if self.world.writes:
+            per_step = self.settings.batch_size * self.context_length
+            losses = training.with_progress(losses, first, steps, per_step, self.label)
+        for step, loss in enumerate(losses, first):
+            done = step + 1
+            self.recorder.train_loss(step, loss)
+            stopping = self.world.any(bool(stop), self.where)
+            if done % every == 0 or done == steps or stopping:
+                self.save(done)
+            if stopping and done < steps:
+                if self.world.writes:
+                    print(f"{self.label}: stopped after step {done}; run it again to go on from there", file=sys.stderr)
+                sys.exit(128 + (stop.signal or signal.SIGTERM))
+
+    def write(self, folder: Path) -> None:
+        """Fill `folder` with the outputs."""
+        made_by = {
+            "train": determining(self.settings),
+            "run": self.run.model_dump(),
+            "layout": self.layout,
+            "seed": self.seed,
+            "tokens": self.description,
+        }
+        for table, found in (self.recorder.columns() | {"initialisation": columns(self.checks)}).items():
+            tables.write(folder / f"{table}.parquet", table, found, made_by)
+        self.samples["after"] = self.text("after")
+        files.write_json(folder / "samples.json", self.samples)
+        files.link_all(self.checkpoints.snapshots_before(self.settings.steps), folder / "qkv")
+        export.export(self.model, TOKENIZER, folder / "export")

@@ -1,0 +1,194 @@
+"""What is recorded of Model 5's QKV weights on the way, by block, by part and by head. (claims W5-W8)
+
+Everything here is a pure function of the weights, in NumPy: no random number. A QKV weight has the rows of Q, then K,
+then V; in each part, head h has the rows h · D/H … (h + 1) · D/H. So with N = 3 · H, (3 · D, D) reshapes to
+(N, D/H, D): the heads of Q, of K and of V. Statistics are told for these N, then for Q, K and V, then for the merged
+matrix: N + 4 values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from goldilocks.model5.spectral import spectral_norm
+
+if TYPE_CHECKING:
+    from goldilocks.model5.model import Model5
+
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+PARTS = ("q", "k", "v")
+MERGED = "qkv"
+ALL_HEADS = -1
+Row = dict[str, Any]
+Weights = Mapping[str, np.ndarray]
+
+
+def snapshot_steps(steps: int, every: int) -> list[int]:
+    """Which of the steps 0 … steps - 1 are looked at: multiples of `every`, and before the first, 1, 2, 4, 8, ….
+
+    The weights move fastest at the start.
+    """
+    early = {2**i for i in range(min(every, steps).bit_length())}
+    return sorted({step for step in early if step < steps} | set(range(0, steps, every)))
+
+
+def qkv_weights(model: Model5) -> dict[str, np.ndarray]:
+    """A copy of every block's QKV weight: {"blocks.<i>.attn.qkv.weight": (3 · width, width) float32}."""
+    return {
+        f"blocks.{i}.attn.qkv.weight": block.attn.qkv.weight.detach().cpu().numpy().copy()
+        for i, block in enumerate(model.blocks)
+    }
+
+
+def qkv_gradients(model: Model5) -> dict[str, np.ndarray]:
+    """The gradient of every block's QKV weight, under the weight's name; not a copy."""
+    gradients = {f"blocks.{i}.attn.qkv.weight": block.attn.qkv.weight.grad for i, block in enumerate(model.blocks)}
+    return {name: gradient.cpu().numpy() for name, gradient in gradients.items() if gradient is not None}
+
+
+def members(heads: int) -> list[tuple[str, int]]:
+    """What the N + 4 values of a statistic are of, as (part, head); head -1 is all of them."""
+    by_head = [(part, head) for part in PARTS for head in range(heads)]
+    return by_head + [(part, ALL_HEADS) for part in (*PARTS, MERGED)]
+
+
+def added(by_head: np.ndarray) -> np.ndarray:
+    """A sum over entries by head, (…, N), followed by those of Q, K and V and of all: (…, N + 4)."""
+    parts = by_head.reshape(*by_head.shape[:-1], 3, -1).sum(-1)
+    return np.concatenate([by_head, parts, parts.sum(-1, keepdims=True)], axis=-1)
+
+
+def squares(by_head: np.ndarray) -> np.ndarray:
+    """Sums of squares of (N, n) float64 by head, part and of all: (N + 4,)."""
+    return added(np.vecdot(by_head, by_head))
+
+
+def moments(by_head: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean, σ and excess kurtosis m₄/m₂² - 3 of (N, n) float64 by head, part and of all.
+
+    Power sums add up over heads; taken about the mean of all, they lose no digits. A constant has excess kurtosis 0.
+    """
+    centre = by_head.mean()
+    x = by_head - centre
+    y = x * x
+    sums = added(np.stack([x.sum(1), y.sum(1), np.vecdot(x, y), np.vecdot(y, y)]))
+    sizes = added(np.full(len(x), x.shape[1]))
+    a1, a2, a3, a4 = sums / sizes
+    m2 = np.maximum(a2 - a1**2, 0.0)
+    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
+    kurtosis = np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3
+    return {"std": np.sqrt(m2), "mean": centre + a1, "excess_kurtosis": kurtosis}
+
+
+def order_statistics(weight: np.ndarray, heads: int, tail: float) -> dict[str, np.ndarray]:
+    """Tail mass beyond ±tail, quantiles (linearly interpolated) and extremes of a (3 · D, D) weight."""
+    rows: list[dict[str, np.ndarray]] = []
+    beyond = np.float32(tail)
+    beyond = np.nextafter(beyond, np.float32(0)) if beyond > tail else beyond  # |x| > tail, told in float32
+    for count in (3 * heads, 3, 1):
+        x = np.sort(weight.reshape(count, -1), axis=1)
+        n = x.shape[1]
+        inside = [row.searchsorted(beyond, "right") - row.searchsorted(-beyond, "left") for row in x]
+        position = np.array(QUANTILES) / 100 * (n - 1)
+        left = np.floor(position).astype(int)
+        low, high = x[:, left].astype(np.float64), x[:, np.minimum(left + 1, n - 1)].astype(np.float64)
+        quantiles = low + (high - low) * (position - left)  # (count, quantiles)
+        rows.append(
+            {"tail_mass": 1 - np.array(inside) / n}
+            | {f"q{percent:02d}": values for percent, values in zip(QUANTILES, quantiles.T, strict=True)}
+            | {"min": x[:, 0], "max": x[:, -1]}
+        )
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def spectral_norms(by_head: np.ndarray) -> np.ndarray:
+    """‖W‖₂ of each head's (D/H, D) matrix, of Q, K and V, and of the merged matrix, from (N, D/H, D) float64."""
+    width = by_head.shape[-1]
+    grams = [part.T @ part for part in by_head.reshape(3, width, width)]
+    heads = by_head @ by_head.transpose(0, 2, 1)  # (N, D/H, D/H)
+    return np.array([spectral_norm(gram) for gram in (*heads, *grams, grams[0] + grams[1] + grams[2])])
+
+
+def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: int, tail: float) -> dict[str, np.ndarray]:
+    """Everything the `weights` table says of one block's (3 · D, D) weight: each value is (N + 4,).
+
+    The stable rank ‖W‖_F²/‖W‖₂² is the number of directions that carry the matrix (Rudelson & Vershynin 2007); the
+    cosine is that of W and the initial W as vectors.
+    """
+    x, x0 = (matrix.astype(np.float64).reshape(3 * heads, -1) for matrix in (weight, initial))
+    energy, initial_energy = squares(x), squares(x0)
+    both = np.sqrt(energy * initial_energy)
+    spectral = spectral_norms(x.reshape(3 * heads, -1, weight.shape[1]))
+    return {
+        **moments(x),
+        **order_statistics(weight, heads, tail),
+        "frobenius_norm": np.sqrt(energy),
+        "spectral_norm": spectral,
+        "stable_rank": np.divide(energy, spectral**2, out=np.zeros_like(energy), where=spectral != 0),
+        "cosine_to_initial": np.divide(added(np.vecdot(x, x0)), both, out=np.zeros_like(both), where=both != 0),
+    }
+
+
+def table_rows(statistics: Callable[[int], dict[str, np.ndarray]], blocks: int, heads: int, step: int) -> list[Row]:
+    """Rows (step, block, part, head, …) of statistics(block)."""
+    return [
+        {"step": step, "block": block, "part": part, "head": head} | dict(zip(of_block, values, strict=True))
+        for block, of_block in enumerate(map(statistics, range(blocks)))
+        for (part, head), *values in zip(members(heads), *(x.tolist() for x in of_block.values()), strict=True)
+    ]
+
+
+def weight_rows(weights: Weights, initial: Weights, heads: int, step: int, tail: float) -> list[Row]:
+    """The `weights` table's rows of one snapshot.
+
+    Args:
+        weights: QKV weights (3 · width, width) of the blocks in order.
+        initial: those before the first update, under the same names.
+        tail: the |weight| beyond which a weight lies in the tail.
+    """
+    pairs = [(weight, initial[name]) for name, weight in weights.items()]
+    return table_rows(lambda block: weight_statistics(*pairs[block], heads, tail), len(pairs), heads, step)
+
+
+def update_rows(before: Weights, after: Weights, gradients: Weights, heads: int, step: int) -> list[Row]:
+    """The `updates` table's rows of the update made from the weights after `step` updates.
+
+    Args:
+        before: QKV weights W_s after `step` updates.
+        after: W_{s+1}, after one more.
+        gradients: of the loss, at W_s.
+    """
+    triples = [(weight, after[name], gradients[name]) for name, weight in before.items()]
+
+    def statistics(block: int) -> dict[str, np.ndarray]:
+        old, new, gradient = (matrix.astype(np.float64).reshape(3 * heads, -1) for matrix in triples[block])
+        size, moved = np.sqrt(squares(old)), np.sqrt(squares(new - old))
+        ratio = np.divide(moved, size, out=np.zeros_like(size), where=size != 0)
+        return {"gradient_norm": np.sqrt(squares(gradient)), "update_ratio": ratio}
+
+    return table_rows(statistics, len(triples), heads, step)
+
+
+def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts in (-∞, e₀), [e₀, e₁), …, [eₙ, ∞): they add up to the number of values."""
+    rounded = edges.astype(values.dtype)
+    exact = np.where(rounded < edges, np.nextafter(rounded, np.inf, dtype=values.dtype), rounded)  # x < e, in x's type
+    below = np.sort(values, axis=None).searchsorted(exact, "left")
+    return np.diff(below, prepend=0, append=values.size)
+
+
+def histogram_rows(weights: Weights, step: int, edges: np.ndarray) -> list[Row]:
+    """The `histograms` table's rows of one snapshot."""
+    bounds = np.concatenate([[-np.inf], edges, [np.inf]]).tolist()
+    rows = []
+    for block, weight in enumerate(weights.values()):
+        counts = [histogram(part, edges) for part in np.split(weight, 3)]
+        for part, of_part in zip((*PARTS, MERGED), [*counts, counts[0] + counts[1] + counts[2]], strict=True):
+            rows += [
+                {"step": step, "block": block, "part": part, "bin": i, "left": left, "right": right, "count": count}
+                for i, (left, right, count) in enumerate(zip(bounds[:-1], bounds[1:], of_part.tolist(), strict=True))
+            ]
+    return rows

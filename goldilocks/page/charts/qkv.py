@@ -1,0 +1,108 @@
+"""The interactive chart of Model 5's QKV weights: their histograms at every snapshot."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import deserialize
+
+from goldilocks.core import files
+from goldilocks.page.charts.base import INK, Columns, Control, Explorer, chart, eight_bits, field, tooltip
+from goldilocks.plotting.palette import BLUE
+from goldilocks.softmax import floats
+
+PARTS = {"q": "Q", "k": "K", "v": "V"}
+BINS = 50
+MOST_HISTOGRAMS = 4000  # some 400 KB of the page
+
+
+def snapshot(path: Path) -> list[np.ndarray]:
+    """The QKV weights of each block in a snapshot, (3 · width, width) float32 each."""
+    found = {}
+    for name, tensor in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
+        (block,) = re.findall(r"blocks\.(\d+)\.", name)
+        bits = np.frombuffer(tensor["data"], "<u2" if tensor["dtype"] == "BF16" else "<f4")
+        values = floats.from_bf16_bits(bits) if tensor["dtype"] == "BF16" else bits
+        found[int(block)] = values.reshape(tensor["shape"])
+    return [weights for _, weights in sorted(found.items())]
+
+
+def histograms(run: Path, limit: float, heads: int) -> Explorer:
+    """Histograms of the QKV weights at every snapshot, by block, part and head.
+
+    Of large models, the page has only as many snapshots as fit: evenly spaced, with the first and the last.
+
+    Args:
+        run: the outputs of one training of Model 5.
+        limit: the histograms' range is ±limit.
+        heads: of each block.
+    """
+    paths = sorted((run / "qkv").glob("step-*.safetensors"))
+    by_step = len(snapshot(paths[0])) * len(PARTS) * (heads + 1)
+    kept = np.linspace(0, len(paths) - 1, min(len(paths), max(2, MOST_HISTOGRAMS // by_step)))
+    paths = [paths[i] for i in dict.fromkeys(kept.round().astype(int))]
+    steps = [int(path.stem.removeprefix("step-")) for path in paths]
+    edges = np.linspace(-limit, limit, BINS + 1)
+    counts = np.stack([_counts(path, edges, heads) for path in paths])  # (steps, blocks, parts, heads + 1, BINS + 2)
+    weights = pd.read_parquet(run / "weights.parquet")
+    weights["part"] = weights["part"].astype(str)
+    known = weights.set_index(["step", "block", "part", "head"])[["std", "excess_kurtosis"]].to_dict("index")
+
+    def frame(step: int, block: int, part: int, head: int) -> Columns:
+        found = counts[step, block, part, head]
+        facts = known[steps[step], block, list(PARTS)[part], head - 1]
+        return {
+            "share": eight_bits(100 * found[1:-1] / found.sum()),
+            "beyond": files.significant(100 * (found[0] + found[-1]) / found.sum(), 4),
+            "sigma": files.significant(facts["std"], 4),
+            "kurtosis": files.significant(facts["excess_kurtosis"], 4),
+        }
+
+    x = field("left", "weight", scale={"domain": [-limit, limit], "nice": False}, axis={"grid": False})
+    hover = tooltip(left="from#", right="to#", share="% of the weights#")
+    spec = chart(
+        280,
+        {
+            "mark": {"color": BLUE, "opacity": 0.8, "type": "bar"},
+            "encoding": {
+                "tooltip": hover,
+                "x": x,
+                "x2": {"field": "right"},
+                "y": field("share", "% of the weights"),
+                "y2": {"datum": 0},
+            },
+        },
+        {
+            "data": {"name": "reference"},
+            "mark": {"color": INK, "interpolate": "step-after", "opacity": 0.7, "strokeDash": [4, 3], "type": "line"},
+            "encoding": {"x": x, "y": field("share", None)},
+        },
+    )
+    controls = (
+        Control("step", "step", [f"{step:,}" for step in steps], len(steps) - 1, slider=True),
+        Control("block", "block", [str(block) for block in range(counts.shape[1])]),
+        Control("part", "matrix", list(PARTS.values())),
+        Control("head", "head", ["all heads", *map(str, range(heads))]),
+    )
+    about = "Histogram of the weights at the chosen step; a dashed line shows them before training"
+    title = "Slide through training; dashed: before the first update"
+    shared = {"left": edges[:-1], "right": edges[1:]}
+    return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), shared, reference={"step": 0})
+
+
+def _counts(path: Path, edges: np.ndarray, heads: int) -> np.ndarray:
+    """Histograms of one snapshot's weights by block, part and head (all heads first), with counts beyond the edges.
+
+    Returns:
+        (blocks, parts, heads + 1, edges + 1).
+    """
+    blocks = []
+    for weights in snapshot(path):
+        by_head = weights.reshape(len(PARTS), heads, -1)  # (3, H, D/H · D)
+        places = np.searchsorted(edges, by_head, "right")
+        counts = np.stack([[np.bincount(head, minlength=edges.size + 1) for head in part] for part in places])
+        blocks.append(np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1))
+    return np.stack(blocks)

@@ -1,0 +1,192 @@
+"""Figures of the ablations: what each choice of Model 5 does to its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from goldilocks.ablations.conditions import BASE, CONDITIONS, GRID, LABELS, MAIN, NO_LAYERNORM, OF_SIZES, SIZES, STARTS
+from goldilocks.ablations.summary import chosen
+from goldilocks.plotting.palette import CHANGES, GREY, SCALINGS
+from goldilocks.plotting.style import headline, key, label_edges, small_multiples
+from goldilocks.softmax.scalings import OWN_FIRST
+
+COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
+LOSS = "test loss (nats/token)"
+
+
+def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
+    """Functions that draw the figures for which there are runs, by name."""
+    conditions = {name: of for name, of in found["conditions"].items() if name in MAIN}
+    drawn = {
+        "test_loss": lambda: test_loss(conditions, width),
+        "loss_curves": lambda: curves(runs, list(conditions), width),
+    }
+    if "without_layernorm" in found:
+        drawn["layernorm"] = lambda: layernorm(runs, width)
+    if any(size in found["conditions"] for size in SIZES):
+        drawn["sizes"] = lambda: sizes(found["conditions"], width)
+    return drawn
+
+
+def label_with_remarks(name: str, found: dict[str, Any], beyond: int) -> str:
+    """A row's label: the condition, how many of its seeds broke down, and * if it is not shown to attend.
+
+    Args:
+        beyond: number of seeds that end worse than they began.
+    """
+    lost = found["diverged"] + beyond
+    return CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + ("" if found["attends"] else " *")
+
+
+def test_loss(conditions: dict[str, Any], width: float) -> Figure:
+    """The last test loss of each condition with its interval over seeds (left), and its paired difference to the base.
+
+    Conditions that are not shown to attend have a hollow dot for each seed that did not break down.
+    """
+    names = [name for name in conditions if "last_test_loss" in conditions[name]]
+    figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    order = sorted(names, key=lambda name: -conditions[name]["last_test_loss"]["value"])
+    base = conditions[BASE]["by_seed"]["last_test_loss"]
+    beyond = dict.fromkeys(order, 0)
+    for y, name in enumerate(order):
+        found, colour = conditions[name], COLOURS[name]
+        if found["attends"]:
+            for axes, quantity in zip(panels, ("last_test_loss", "added_loss"), strict=True):
+                e = found[quantity]
+                axes.plot([e["low"], e["high"]], [y, y], color=colour, lw=2)
+                axes.plot(e["value"], y, "o", ms=5, color=colour)
+            continue
+        for seed, loss in found["by_seed"]["last_test_loss"].items():
+            beyond[name] += loss > found["first_test_loss"]["value"]
+            if loss <= found["first_test_loss"]["value"]:
+                panels[0].plot(loss, y, "o", ms=4, color=colour, markerfacecolor="white")
+                panels[1].plot(loss - base[seed], y, "o", ms=4, color=colour, markerfacecolor="white")
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+    panels[0].set_yticks(
+        range(len(order)), [label_with_remarks(name, conditions[name], beyond[name]) for name in order]
+    )
+    panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
+    panels[1].axvline(0, color=GREY, lw=1, ls=":")
+    panels[1].set_xlabel("less the base")
+    compared = [name for name in order if conditions[name]["attends"]]
+    best = CONDITIONS[compared[-1]].label if compared else ""
+    headline(
+        figure,
+        f"Of those that attend, test loss ends lowest with {best}" if compared else "No condition attends",
+        f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
+        f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
+        "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
+    )
+    return figure
+
+
+def sizes(conditions: dict[str, Any], width: float) -> Figure:
+    """For each size and text, by scaling: σ of the first logits, last test loss, and its difference to 1/√d."""
+    names = [size for size in SIZES if size in conditions]
+    figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST}
+    for y, size in enumerate(reversed(names)):
+        for name in OF_SIZES[size].keys() & conditions.keys():
+            found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
+            for axes, quantity in zip(panels, ("initial_logit_std", "last_test_loss", "added_loss"), strict=True):
+                if quantity in found and not (quantity == "added_loss" and name == size):
+                    e, line = found[quantity], y + 0.16 * (list(kinds).index(kind) - 1)
+                    axes.plot([e["low"], e["high"]], [line, line], color=kinds[kind], lw=2)
+                    face = kinds[kind] if found["attends"] else "white"
+                    axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
+    panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
+    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 0.9))
+    panels[1].set_xlabel("test loss")
+    panels[2].set_xlabel("less 1/√d's")
+    panels[2].axvline(0, color=GREY, lw=1, ls=":")
+    key(panels[2], kinds)
+    headline(
+        figure,
+        "Scaling at other sizes, with longer contexts, and on a second text",
+        "One block, 501 steps; losses in nats/token, means over seeds and 95 % intervals, each at the best of three "
+        "rates. Hollow: not shown to attend.",
+        "A row for each size or text; first logits, last test loss, and its difference to that with 1/√d.",
+    )
+    return figure
+
+
+def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
+    """Test loss over steps: a panel for each start, and one for other single changes."""
+    panels = [
+        (words, [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions])
+        for start, (words, _) in STARTS.items()
+    ]
+    panels.append(("one change", [BASE, *(name for name in conditions if name not in GRID)]))
+    panels = [(title, names) for title, names in panels if names != [BASE]]
+    figure, grid = small_multiples(len(panels), width, columns=2)
+    for axes, (title, names) in zip(grid.flat, panels, strict=False):
+        last = {}
+        for name in names:
+            label = CONDITIONS[name].label.split(", ")[0]
+            by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
+            _line_each(axes, by_seed, COLOURS[name])
+            last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
+        axes.set_title(title)
+        key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
+    low = runs.loc[runs["quantity"] == "test_loss", "value"].min()
+    of_base = chosen(runs, BASE, "test_loss")
+    high = of_base.loc[of_base["step"] == 0, "value"].max()
+    grid[0, 0].set_ylim(low - 0.2, high + 0.3 * (high - low))  # room for the names
+    label_edges(grid, "step (updates)", LOSS)
+    headline(
+        figure,
+        "Test loss over training, by start and scaling, and with one change",
+        "A line for each seed, cut off where it breaks down. In each panel, in order of the last loss.",
+        "Panels for each start with a line for each scaling, and one with other changes.",
+    )
+    return figure
+
+
+def _line_each(axes: Axes, by_seed: pd.DataFrame, colour: str) -> None:
+    """A line for each seed (columns) by step or block (rows)."""
+    axes.plot(by_seed.index, by_seed.to_numpy(), color=colour, lw=0.8)
+
+
+def layernorm(runs: pd.DataFrame, width: float) -> Figure:
+    """Gradients and activations by block, with and without LayerNorm, a line for each seed."""
+    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
+    panels = figure.subplots(2, 2)
+    shown = (
+        ("gradient_log_mean", "mean ln ‖gradient‖"),
+        ("gradient_log_jump", "σ of its change by step"),
+        ("residual_rms", "RMS entering a block"),
+        ("input_rms", "RMS attention sees"),
+    )
+    names = {BASE: "with LayerNorm", NO_LAYERNORM: "without"}
+    for axes, (quantity, label) in zip(panels.flat, shown, strict=True):
+        for name in names:
+            found = chosen(runs, name, quantity)
+            found = found[found["step"] == found.groupby("seed")["step"].transform("max")]
+            by_seed = found.pivot(index="block", columns="seed", values="value")
+            _line_each(axes, by_seed, COLOURS[name])
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if "rms" in quantity:
+            axes.set_yscale("log")
+    for axes in panels[1]:
+        axes.set_xlabel("block")
+    low, high = panels[0, 0].get_ylim()
+    panels[0, 0].set_ylim(low, high + 0.35 * (high - low))
+    key(panels[0, 0], {label: COLOURS[name] for name, label in names.items()}, "upper left")
+    headline(
+        figure,
+        "What LayerNorm does to gradients (above) and activations (below)",
+        "A line for each seed. RMS: at the end of training.",
+        "Logarithm of the gradient's norm, how it jumps from step to step, the size of what enters each block "
+        "and of what its attention sees, by block.",
+    )
+    return figure

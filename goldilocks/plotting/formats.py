@@ -1,0 +1,120 @@
+"""Figures of the number formats: what fails at which dimension."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from goldilocks.plotting.palette import BLACK, FORMATS
+from goldilocks.plotting.style import TEXT, darken_for_text, headline, key
+
+WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
+SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
+STYLES = {"naive": "--", "subtracted": "-"}
+KEYS = {"independent": "q and k independent", "aligned": "one key equals q"}
+QUANTITIES = {
+    "not_finite": "share of rows\nnot finite",
+    "equal_logits": "share with equal\nlargest logits",
+    "largest_total_variation": "total variation,\nworst row",
+    "relative_error": "relative error,\nlargest entry",
+}
+SMALLEST_ERROR = 1e-9  # shown; a row that one entry has for itself is without error
+HEADER = 0.75  # rows that the name of a group of bars takes
+
+
+def _dimension_axis(axes: Axes, widest: int) -> None:
+    """A logarithmic axis of dimensions with ticks at about four powers of two."""
+    axes.set_xscale("log", base=2)
+    powers = range(1, widest.bit_length())
+    labelled = powers[:: max(1, -(-len(powers) // 4))]
+    axes.set_xticks([2**power for power in labelled], [f"{2**power:,}" for power in labelled])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("dimension d of q and k")
+
+
+def formats(table: pd.DataFrame, width: float) -> Figure:
+    """Failures and errors by dimension for independent q and k, unscaled (left) and scaled (right)."""
+    figure = Figure(figsize=(width, 1.2 * width), layout="constrained")
+    grid = figure.subplots(len(QUANTITIES), len(SCALINGS), sharex=True, sharey="row")
+    independent = table[table["keys"] == "independent"]
+    lines = dict(iter(independent.groupby(["scaling", "format", "softmax"], observed=True)))
+    for (column, scaling), (row, quantity) in product(enumerate(SCALINGS), enumerate(QUANTITIES)):
+        for (name, colour), (way, style) in product(FORMATS.items(), STYLES.items()):
+            line = lines[(scaling, name, way)]
+            grid[row, column].plot(line["dimension"], line[quantity], style, color=colour, lw=WIDTHS[name])
+    for axes, title in zip(grid[0], SCALINGS.values(), strict=True):
+        axes.set_title(title)
+    for axes in grid[-1]:
+        _dimension_axis(axes, int(table["dimension"].max()))
+    for axes, label in zip(grid[:, 0], QUANTITIES.values(), strict=True):
+        axes.set_ylabel(label)
+    for axes in grid[2:, 0]:
+        axes.set_yscale("log")
+    grid[-1, 0].set_ylim(bottom=SMALLEST_ERROR)
+    key(grid[0, 1], FORMATS)
+    ways = [Line2D([], [], color=BLACK, ls=style, label=way) for way, style in STYLES.items()]
+    grid[0, 1].legend(handles=ways, loc="upper left")
+    headline(
+        figure,
+        "Less the maximum, softmax stays finite; over √d, it stays right",
+        "q and k independent; lines end where nothing is finite. Subtracted: the row's maximum, before exp.",
+        "Four rows of panels over d, unscaled left and over √d right, a line for each format and way of softmax.",
+    )
+    return figure
+
+
+def first_failures(table: pd.DataFrame, first: dict[str, Any], width: float) -> Figure:
+    """A bar for each combination, up to the first d with results that are not finite.
+
+    Args:
+        first: the stage's metrics, {format: {scaling: {softmax: {keys: {first_…: d}}}}}.
+    """
+    figure = Figure(figsize=(width, 0.95 * width), layout="constrained")
+    panels = figure.subplots(1, len(KEYS), sharey=True)
+    widest = int(table["dimension"].max())
+    groups = list(product(SCALINGS, STYLES))
+    rows = {
+        (scaling, way, name): (len(FORMATS) + HEADER) * group + i
+        for group, (scaling, way) in enumerate(groups)
+        for i, name in enumerate(FORMATS)
+    }
+    for (axes, keys), ((scaling, way, name), y) in product(zip(panels, KEYS, strict=True), rows.items()):
+        _bar(axes, first[name][scaling][way][keys], y, FORMATS[name], widest)
+    for axes, title in zip(panels, KEYS.values(), strict=True):
+        _dimension_axis(axes, widest)
+        axes.set(title=title, xlim=(1, 32 * widest))
+        axes.grid(axis="y", visible=False)
+    for scaling, way in groups:
+        y = rows[scaling, way, next(iter(FORMATS))] - 0.8
+        panels[0].text(1.2, y, f"{scaling}, {way}", va="center", fontsize=TEXT)
+    panels[0].set_yticks(list(rows.values()), [name for _, _, name in rows])
+    panels[0].set(ylim=(max(rows.values()) + 0.6, -1.3), ylabel="format and way of softmax")
+    held = sum(
+        not first[name][scaling][way][keys]["first_not_finite"] for (scaling, way, name), keys in product(rows, KEYS)
+    )
+    headline(
+        figure,
+        f"{held} of {len(rows) * len(KEYS)} ways to take softmax stay finite up to d = {widest:,}",
+        "✖ and number: first d with results that are not finite. ► finite throughout. ○ first exp that is 0. "
+        "Scaled: q·k/√d. Subtracted: the row's maximum, before exp.",
+        "A bar for each number format, scaling and way of softmax, from d = 2 to where it breaks.",
+    )
+    return figure
+
+
+def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) -> None:
+    """The bar of one combination, with a mark where its first exponential rounds to zero."""
+    end = found["first_not_finite"]
+    axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
+    axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
+    if end:
+        axes.annotate(
+            f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=darken_for_text(colour)
+        )
+    if 0 < found["first_zero_exp"] < (end or 2 * widest):
+        axes.plot(found["first_zero_exp"], y, "o", color=colour, mfc="white", ms=6)

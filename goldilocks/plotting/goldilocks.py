@@ -1,0 +1,176 @@
+"""Figures of the map over dimensions and logit scales, and of the Goldilocks zone in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from goldilocks.plotting.palette import BLACK, GREY, ORDERED, SCALINGS
+from goldilocks.plotting.style import darken_for_text, headline, label_edges, name_ends, ordered_colours, panel_height
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
+
+ZONE = "#BFBFBF"
+
+
+def corners(dimensions: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the map's cells, d and s = d^-x, each (exponents + 1, dimensions + 1).
+
+    Cells end halfway between neighbours, on both logarithmic axes; those of the outermost scales end at 1/d and at 1.
+
+    Args:
+        dimensions: (dimensions,) each twice the last.
+        exponents: (exponents,) x from 1 down to 0.
+    """
+    d = np.append(dimensions, 2 * dimensions[-1]) / np.sqrt(2)
+    x = np.concatenate([exponents[:1], (exponents[1:] + exponents[:-1]) / 2, exponents[-1:]])
+    grid = np.broadcast_to(d, (x.size, d.size))
+    return grid, grid ** -x[:, None]
+
+
+def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame, width: float) -> Figure:
+    """Gradient, discrimination, entropy and Jacobian over d and s, for the middle length and the lowest correlation."""
+    lengths = sorted(cells["length"].unique())
+    n, rho = lengths[len(lengths) // 2], cells["correlation"].min()
+    shown, edges = (t[(t["length"] == n) & (t["correlation"] == rho)] for t in (cells, zone))
+    panels = (
+        ("relative_gradient", "gradient / an even softmax's", Normalize(0, 1)),
+        ("discrimination", "largest probability · n", LogNorm(1, n)),
+        ("normalised_entropy", "entropy / ln n", Normalize(0, 1)),
+        ("jacobian_norm", "‖softmax Jacobian‖", Normalize(0, shown["jacobian_norm"].max())),
+    )
+    figure = Figure(figsize=(width, 0.95 * width), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for axes, (name, title, norm) in zip(grid.flat, panels, strict=True):
+        values = shown.pivot(index="exponent", columns="dimension", values=name).sort_index(ascending=False)
+        x, y = corners(values.columns.to_numpy(), values.index.to_numpy())
+        image = axes.pcolormesh(x, y, values.to_numpy(), norm=norm, cmap=ORDERED, rasterized=True)
+        bar = figure.colorbar(image, ax=axes, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.ax.grid(visible=False)
+        _scales(axes, edges["dimension"].to_numpy(), outlined="white")
+        _name_scales(axes, int(edges["dimension"].max()))
+        for edge in ("lower", "upper"):
+            known = edges[edge].where(~edges[f"{edge}_beyond"])
+            axes.plot(edges["dimension"], known, color="white", lw=2, path_effects=_outline(BLACK))
+        axes.set_title(title)
+    label_edges(grid, "dimension d", "logit scale s (no unit)")
+    headline(
+        figure,
+        f"Where softmax learns and tells entries apart: n = {n} keys, ρ = {rho:g}",
+        "Of softmax(s·qKᵀ). White lines: the edges of the Goldilocks zone.",
+        "Four heat maps over dimension d and logit scale s with the scales 1, 1/√d and 1/d as lines.",
+    )
+    return figure
+
+
+def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrimination: float) -> Figure:
+    """The zone over d and s, a row of panels for each length and a column for each correlation."""
+    lengths, correlations = (list(dict.fromkeys(zone[name])) for name in ("length", "correlation"))
+    figure = Figure(figsize=(width, 0.26 * width * len(lengths) + 1.6), layout="constrained")
+    grid = figure.subplots(len(lengths), len(correlations), sharex=True, sharey=True, squeeze=False)
+    for row, n in zip(grid, lengths, strict=True):
+        for axes, rho in zip(row, correlations, strict=True):
+            part = zone[(zone["length"] == n) & (zone["correlation"] == rho)]
+            top = np.maximum(part["lower"], part["upper"])  # where there is no zone, nothing is shaded
+            axes.fill_between(part["dimension"], part["lower"], top, color=ZONE, lw=0)
+            _scales(axes, part["dimension"].to_numpy(), labels=2)
+        _name_scales(row[-1], int(zone["dimension"].max()))
+    for axes, rho in zip(grid[0], correlations, strict=True):
+        axes.set_title(f"ρ = {rho:g}")
+    label_edges(grid, "dimension d", "logit scale s")
+    for axes, n in zip(grid[:, 0], lengths, strict=True):
+        axes.set_ylabel(f"n = {n} keys\nlogit scale s")
+    learns = f"gradient at least {least_gradient:g} of an even softmax's"
+    headline(
+        figure,
+        _scales_in_zone(zone),
+        f"Grey, the zone: {learns}, largest probability at least {least_discrimination:g}/n. "
+        "ρ: correlation of the query with the key at its own position.",
+        "Panels over d and s, a row for each number of keys n and a column for each correlation ρ.",
+    )
+    return figure
+
+
+def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
+    """Ratio of softmax's Jacobian norms, unscaled to 1/√d, by d and number of keys, at the lowest correlation.
+
+    Args:
+        at: the dimension that the articles look at.
+    """
+    shown = cells[cells["correlation"] == cells["correlation"].min()]
+    norms = shown.pivot(index="dimension", columns=["exponent", "length"], values="jacobian_norm")
+    ratios = (norms[EXPONENTS["unscaled"]] / norms[EXPONENTS["scaled"]]).clip(lower=1e-3)  # for the logarithmic axis
+    figure = Figure(figsize=(width, 0.6 * width), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(1, color=GREY, lw=1)
+    axes.axvline(at, color=GREY, lw=1, ls=":")
+    colours = dict(zip(ratios, ordered_colours(ratios.shape[1]), strict=True))
+    for n, colour in colours.items():
+        axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(ratios.index[::2], [f"{d:,}" for d in ratios.index[::2]])
+    ticks = [tick for tick in (0.01, 0.1, 0.5, 1, 2, 5, 10, 100) if ratios.min().min() <= tick <= ratios.max().max()]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel("dimension d")
+    axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
+    name_ends(
+        axes,
+        {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()},
+        panel_height(figure),
+    )
+    vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
+    headline(
+        figure,
+        f"Softmax's Jacobian halves without scaling in rows of {' and '.join(vanish) or 'no'} keys",
+        f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}; "
+        f"dotted: the articles' d = {at}.",
+        "A line for each number of keys.",
+    )
+    return figure
+
+
+def _scales_in_zone(zone: pd.DataFrame) -> str:
+    """The correlations at which 1/√d and 1/d lie in the zone of every length, at the largest dimension."""
+    widest = zone[zone["dimension"] == zone["dimension"].max()]
+    d = float(widest["dimension"].iloc[0])
+    parts = []
+    for name in ("scaled", "scaled_by_d"):
+        scale = d ** -EXPONENTS[name]
+        inside = (widest["lower"] <= scale) & (scale <= widest["upper"])
+        held = [f"{rho:g}" for rho, all_lengths in inside.groupby(widest["correlation"]).all().items() if all_lengths]
+        parts.append(f"{FACTORS[name]} for {'ρ = ' + ', '.join(held) if held else 'no ρ'}")
+    return f"At d = {d:,.0f} the zone holds {' and '.join(parts)}"
+
+
+def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, labels: int = 3) -> None:
+    """Make both axes logarithmic, draw the scales 1, 1/√d and 1/d as lines, and label some of the dimensions."""
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_ylim(0.7 / dimensions[-1], 1.4)
+    axes.grid(visible=False)
+    axes.tick_params(bottom=True, left=True)
+    ticks = dimensions[np.linspace(0, dimensions.size - 1, min(labels, dimensions.size)).round().astype(int)]
+    axes.set_xticks(ticks, [f"{d:,}" for d in ticks])
+    axes.set_xticks([], minor=True)
+    for name, exponent in EXPONENTS.items():
+        effects = _outline(outlined) if outlined else []
+        axes.plot(dimensions, dimensions**-exponent, color=SCALINGS[name], lw=1.5, path_effects=effects)
+
+
+def _name_scales(axes: Axes, widest: int) -> None:
+    """Label the lines of the scales to the right of the map."""
+    for name, exponent in EXPONENTS.items():
+        axes.annotate(
+            FACTORS[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
+            color=darken_for_text(SCALINGS[name]), va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:
+    """An outline, so that a line is visible on any colour of a heat map."""
+    return [patheffects.withStroke(linewidth=3.5, foreground=colour)]

@@ -1,0 +1,81 @@
+"""Figures of attention's logits in Model 5: what scaling does to them, and how normal they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from goldilocks.plotting.palette import BLACK, ENDS, SCALINGS
+from goldilocks.plotting.style import early_steps, headline, key, label_edges, name_ends, panel_height, small_multiples
+from goldilocks.softmax.scalings import FACTORS, OWN
+
+PANELS = {
+    "effective_share": "effective share",
+    "share_holding_half": "share holding half",
+    "jacobian_norm": "‖softmax Jacobian‖",
+    "logit_std": "σ of the logits",
+}
+
+
+def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
+    """Softmax of logits with each scaling at inference, over steps, mean over blocks and seeds."""
+    figure = Figure(figsize=(width, 0.8 * width), layout="constrained")
+    last = int(logits["step"].max())
+    for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
+        chosen = logits[logits["quantity"] == quantity]
+        lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean()
+        ends = {}
+        for scaling, colour in SCALINGS.items():
+            line = lines.loc[scaling]
+            axes.plot(line.index, line["mean"], lw=1.5, color=colour)
+            axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            ends[FACTORS[scaling]] = (float(line["mean"].iloc[-1]), colour)
+        axes.set_ylim(bottom=0)
+        if quantity == "logit_std":
+            axes.set_yscale("symlog", linthresh=1)
+        early_steps(axes, last, digits=(1,))
+        axes.set_ylabel(label)
+        name_ends(axes, ends, panel_height(figure, 2))
+    for axes in figure.axes[2:]:
+        axes.set_xlabel("step (updates)")
+    half = logits[(logits["quantity"] == "share_holding_half") & (logits["step"] == last)]
+    share = half.groupby("scaling", observed=True)["mean"].mean()
+    headline(
+        figure,
+        f"Half of the attention ends in {100 * share[OWN]:.0f} % of the entries, "
+        f"unscaled in {100 * share['unscaled']:.0f} %",
+        "Model 5, trained with 1/√d; its logits times 1, 1/√d or 1/d at inference. Mean of blocks and seeds; "
+        "bands: 95 % intervals over seeds.",
+        "Effective share of the entries, share that holds half of the probability, norm of softmax's Jacobian and "
+        "standard deviation of the logits, over steps.",
+    )
+    return figure
+
+
+def distribution(histograms: pd.DataFrame, width: float) -> Figure:
+    """The logits of each block, standardised by head, at the first and the last snapshot."""
+    blocks = sorted(histograms["block"].unique())
+    figure, grid = small_multiples(len(blocks), width)
+    first, last = histograms["step"].min(), histograms["step"].max()
+    for axes, block in zip(grid.flat, blocks, strict=False):
+        for step, colour in zip((first, last), ENDS, strict=True):
+            part = histograms[(histograms["block"] == block) & (histograms["step"] == step)]
+            inner = part[np.isfinite(part["left"]) & np.isfinite(part["right"])]
+            middle, size = (inner["left"] + inner["right"]) / 2, inner["right"] - inner["left"]
+            density = inner["count"] / part["count"].sum() / size
+            shown = density > 0
+            axes.plot(middle[shown], density[shown], color=colour, lw=1.2)
+        axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color=BLACK, lw=0.8, ls="--")
+        axes.set(yscale="log", ylim=(1e-5, 2))
+        axes.set_title(f"block {block}")
+    label_edges(grid, "(logit - mean) / σ", "density (per σ)")
+    names = {f"— step {first}": ENDS[0], f"— step {last}": ENDS[1], "-- normal": BLACK}
+    grid[0, 0].set_ylim(1e-5, 200)
+    key(grid[0, 0], names, "upper left")
+    headline(
+        figure,
+        f"Attention's logits at step {first} and step {last} beside the normal distribution",
+        "One seed's run; logits of all heads of a block, each in its own mean and σ.",
+    )
+    return figure

@@ -1,0 +1,139 @@
+"""Figures of LayerNorm parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from goldilocks.plotting.palette import GREY, KINDS, PALE, PLACES, RED
+from goldilocks.plotting.style import darken_for_text, headline, key
+
+FINAL, BEFORE = -1, -2
+RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
+EDGES = 100
+NAMES = {"gamma": "γ", "beta": "β"}
+
+
+def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Counts in the bins of `edges`, and how many values lie below and above them."""
+    counts, _ = np.histogram(values, edges)
+    return counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum())
+
+
+def escape_dollars(name: str) -> str:
+    """A name as Matplotlib shows it unchanged; text between dollar signs would become a formula."""
+    return name.replace("$", r"\$")
+
+
+def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
+    edges = np.linspace(*RANGES[kind], EDGES)
+    counts, below, above = clipped_counts(values, edges)
+    axes.stairs(counts, edges, fill=True, color=KINDS[kind])
+    step = edges[1] - edges[0]
+    for count, left, side in ((below, edges[0] - 3 * step, "left"), (above, edges[-1] + step, "right")):
+        if count:
+            axes.bar(left, count, 2 * step, align="edge", color=RED)
+            axes.annotate(
+                f"{count} beyond", (left + step, count), xytext=(0, 3), textcoords="offset points",
+                ha=side, color=darken_for_text(RED),
+            )  # fmt: skip
+    axes.set(yscale="log", ylim=(0.7, None))
+
+
+def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
+    """A figure with a row for each model, γ left and β right, and its panels: axes, model, kind and values of each."""
+    models = list(dict.fromkeys(table["model"]))
+    figure = Figure(figsize=(width, 0.36 * width * len(models) + 0.7), layout="constrained")
+    grid = figure.subplots(len(models), 2, squeeze=False)
+    found = []
+    for row, model in enumerate(models):
+        for column, kind in enumerate(RANGES):
+            chosen = table[(table["model"] == model) & (table["kind"] == kind) & np.isfinite(table["value"])]
+            if chosen.empty:
+                grid[row, column].set_axis_off()
+            else:
+                grid[row, column].set_title(f"{escape_dollars(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
+                found.append((grid[row, column], model, kind, chosen))
+    return figure, found
+
+
+def _medians(table: pd.DataFrame) -> str:
+    """The medians of γ and β, in words."""
+    found = table[np.isfinite(table["value"])].groupby("kind", sort=False)["value"].median()
+    return " and ".join(f"{NAMES[kind]} around {found[kind]:.2g}" for kind in RANGES if kind in found)
+
+
+def histograms(table: pd.DataFrame, width: float) -> Figure:
+    """Experiment 4: histograms of γ and β of every model with the articles' 100 edges; red bars count values beyond."""
+    figure, parts = _grid(table, width, "{n:,} {kind}")
+    for axes, _, kind, chosen in parts:
+        _histogram(axes, chosen["value"].to_numpy(), kind)
+        axes.set(xlabel=f"{NAMES[kind]} (no unit)", ylabel="parameters per bin")
+    headline(
+        figure,
+        f"LayerNorm's {_medians(table)}",
+        "Medians, in the title of all models. Counts are logarithmic; red bars hold what lies beyond the axis.",
+        "A row of two histograms for each model.",
+    )
+    return figure
+
+
+def by_block(table: pd.DataFrame, width: float) -> Figure:
+    """γ and β by block: median and the 5-95 % range; norms outside the blocks are at the ends."""
+    figure, parts = _grid(table, width, "{kind}")
+    rows = {model: axes for axes, model, _, _ in parts}  # the last axes of each
+    for axes, model, kind, chosen in parts:
+        blocks = int(chosen["block"].max()) + 1
+        places = {place: PLACES.get(place, GREY) for place in dict.fromkeys(chosen["place"])}
+        for place, colour in places.items():
+            of_place = chosen[chosen["place"] == place]
+            part = of_place.groupby("block")["value"].quantile([0.05, 0.5, 0.95]).unstack()
+            x = [{FINAL: blocks, BEFORE: -1}.get(block, block) for block in part.index]
+            axes.vlines(x, part[0.05], part[0.95], color=colour, lw=1.2)
+            axes.plot(x, part[0.5], "o-", ms=4, lw=1, color=colour)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.set(xlabel="block", ylabel=f"{NAMES[kind]} (no unit)")
+        if rows[model] is axes:
+            key(axes, places, "upper outside")
+    headline(
+        figure,
+        f"LayerNorm's {_medians(table)}, block by block",
+        "Dots: medians; lines: from the 5 % to the 95 % quantile. The final norm stands after the last block.",
+        "A row of two panels for each model, γ left and β right.",
+    )
+    return figure
+
+
+def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Figure:
+    """γ of every model: median, quartiles and the 5-95 % range, and the range that the articles name."""
+    gamma = table[(table["kind"] == "gamma") & np.isfinite(table["value"])]
+    models = list(dict.fromkeys(gamma["model"]))
+    figure = Figure(figsize=(width, 1.9 + 0.055 * width * len(models)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(start, end, color=PALE, lw=0)
+    axes.axvline(1, color=GREY, lw=1)
+    for y, model in enumerate(models):
+        q = np.percentile(gamma["value"][gamma["model"] == model], (5, 25, 50, 75, 95))
+        axes.plot(q[[0, 4]], [y, y], color=KINDS["gamma"], lw=1.5)
+        axes.plot(q[[1, 3]], [y, y], color=KINDS["gamma"], lw=6)
+        axes.plot(q[2], y, "o", color="white", mec=KINDS["gamma"])
+    axes.set(
+        yticks=range(len(models)),
+        yticklabels=[escape_dollars(model) for model in models],
+        xlabel="γ (no unit)",
+        ylabel="model",
+    )
+    axes.set_ylim(len(models) - 0.4, -0.8)
+    axes.grid(axis="y", visible=False)
+    axes.annotate("the articles' range", (start, -0.5), xytext=(2, 0), textcoords="offset points", va="center")
+    inside = gamma["value"].between(start, end).mean()
+    headline(
+        figure,
+        f"{100 * inside:.0f} % of the γ lie in the articles' {start:g} to {end:g}",
+        "Dot: median; thick: from quartile to quartile; thin: from the 5 % to the 95 % quantile.",
+        "A row for each model; γ = 1 is where training starts.",
+    )
+    return figure

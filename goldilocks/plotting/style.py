@@ -1,0 +1,258 @@
+"""One style for every figure: safe for colour-blind readers, consistent colours, the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from goldilocks.core import files
+from goldilocks.core.cli import UserError
+from goldilocks.core.progress import Progress
+from goldilocks.plotting.compact import compact
+from goldilocks.plotting.palette import GREY, ORDERED, PALE
+
+Colour = tuple[float, float, float]
+
+TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
+CHARACTER = 0.54  # of the size of a text, what its characters take on average
+
+SETTINGS: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelsize": TEXT,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": TEXT,
+    "figure.titlesize": TITLE,
+    "font.size": SMALL,
+    "grid.color": PALE,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "butt",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "goldilocks",
+    "xtick.bottom": False,  # lines of the grid are enough
+    "xtick.labelsize": SMALL,
+    "ytick.left": False,
+    "ytick.labelsize": SMALL,
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw in this style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.use("agg")
+        for name, value in SETTINGS.items():
+            mpl.rcParams[name] = value  # type: ignore[index]
+        yield
+
+
+def ordered_colours(n: int) -> list[Colour]:
+    """n colours for an ordered quantity, from dark to light, without the palest."""
+    return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, 0.85, n))]
+
+
+def darken_for_text(colour: str | Colour) -> Colour:
+    """Darken a colour until text in it has a contrast of 4.5 to 1 on white."""
+    r, g, b = to_rgb(colour)
+    while luminance(np.array([r, g, b])) > 1.05 / 4.5 - 0.05:
+        r, g, b = 0.95 * r, 0.95 * g, 0.95 * b
+    return r, g, b
+
+
+def srgb_to_linear(colour: np.ndarray) -> np.ndarray:
+    """Linear intensities, from 0 to 1, of an sRGB colour."""
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colour: np.ndarray) -> float:
+    return float(srgb_to_linear(colour) @ (0.2126, 0.7152, 0.0722))
+
+
+def headline(figure: Figure, title: str, note: str = "", description: str = "") -> None:
+    """Put a title above a figure and a note below it, and describe it for those who can't see it.
+
+    Args:
+        description: what is drawn, in a sentence or two; screen readers read it after the title and the note.
+    """
+    width = 72 * figure.get_figwidth() / CHARACTER
+    title, note = (re.sub(r"(\d) %", "\\1\u00a0%", text) for text in (title, note))  # stay on one line
+    figure.suptitle(textwrap.fill(title, int(width / TITLE)), x=0.01, ha="left")
+    if note:
+        wrapped = textwrap.fill(note, int(width / SMALL))
+        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=SMALL, color=darken_for_text(GREY))
+    figure.set_label(" ".join(part for part in (note, description) if part))
+
+
+def name_ends(axes: Axes, ends: Mapping[str, tuple[float, str | Colour]], axes_height: float) -> None:
+    """Label lines at the right edge of their axes, in their colours; labels that would overlap are pushed apart.
+
+    If there is no room for all labels, every second or third line and so on gets one.
+
+    Args:
+        ends: last value (finite and on the axis) and colour of each line.
+        axes_height: of about how many points.
+    """
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    fit = max(1, int(axes_height / (1.25 * SMALL)))
+    names = sorted(list(ends)[:: -(-len(ends) // fit)], key=lambda name: ends[name][0])
+    found = scale.transform(np.array([ends[name][0] for name in names]))
+    heights = space_apart((found - low) / (high - low), 1.25 * SMALL / axes_height)
+    for name, height in zip(names, heights, strict=True):
+        annotate_right(axes, name, (1, height), ends[name][1])
+
+
+def annotate_right(axes: Axes, text: str, at: tuple[float, float], colour: str | Colour) -> None:
+    """Write a text in its colour to the right of a point, whose coordinates are fractions of the axes."""
+    axes.annotate(
+        text,
+        at,
+        xycoords="axes fraction",
+        xytext=(4, 0),
+        textcoords="offset points",
+        color=darken_for_text(colour),
+        va="center",
+    )
+
+
+def space_apart(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Move ascending heights as little as possible until neighbours are a gap apart, within 0 to 1 if they fit."""
+    groups: list[tuple[float, int]] = []  # mean of the heights less their gaps, and their number
+    for i, height in enumerate(heights):
+        mean, size = float(height) - i * gap, 1
+        while groups and groups[-1][0] >= mean:
+            before, more = groups.pop()
+            mean, size = (mean * size + before * more) / (size + more), size + more
+        groups.append((mean, size))
+    moved: np.ndarray = np.repeat([mean for mean, _ in groups], [size for _, size in groups])
+    free = max(0.0, 1 - gap * (len(heights) - 1))
+    placed: np.ndarray = np.clip(moved, 0, free) + gap * np.arange(len(heights))
+    return placed
+
+
+def format_number(value: float) -> str:
+    """A number as titles show it: two digits, or whole from 100 on."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
+
+
+def key(axes: Axes, colours: Mapping[str, str | Colour], corner: str = "upper right") -> None:
+    """A legend of coloured names, one below the other, in an empty corner of the axes or beside it."""
+    vertical, side = corner.split()
+    right, outside = float(side != "left"), side == "outside"
+    names = list(colours)
+    for i, name in enumerate(names):
+        down = 2 + 1.3 * SMALL * (i if vertical == "upper" else len(names) - 1 - i)
+        axes.annotate(
+            name, (right, float(vertical == "upper")), xycoords="axes fraction", ha="left" if outside else side,
+            xytext=(-3 if side == "right" else 4, -down if vertical == "upper" else down), textcoords="offset points",
+            va="top" if vertical == "upper" else "bottom", color=darken_for_text(colours[name]),
+        )  # fmt: skip
+
+
+def panel_height(figure: Figure, rows: int = 1) -> float:
+    """About how many points high each row of panels is."""
+    return (72 * figure.get_figheight() - 5 * TITLE) / rows - 3.5 * TEXT
+
+
+def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> None:
+    """A step axis that gives the start more room: linear from 0 to 1, then logarithmic to the last step.
+
+    Args:
+        digits: leading digits of the steps that have a label.
+    """
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    powers = range(len(str(last)))
+    ticks = [0, *(digit * 10**power for power in powers for digit in digits if digit * 10**power <= max(last, 1))]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(left=-0.15)
+
+
+def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.ndarray]:
+    """A figure of n panels that share their axes, and its grid, whose other panels are hidden."""
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(width, min(0.9 / columns, 0.5) * width * rows + 0.8), layout="constrained")
+    grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[n:]:
+        axes.set_visible(False)
+    for axes in grid[-2, n - (rows - 1) * columns :] if rows > 1 else ():
+        axes.tick_params(labelbottom=True)  # no panel is below it
+    return figure, grid
+
+
+def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
+    """Label the x axis of each column's lowest panel and the y axes of the first column."""
+    for column in grid.T:
+        [axes for axes in column if axes.get_visible()][-1].set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write an SVG without minor ticks, whose layout would take most of the time."""
+    for axes in figure.axes:
+        axes.minorticks_off()
+    figure.set_dpi(dpi)
+    drawn = io.StringIO()
+    canvas = FigureCanvasSVG(figure)  # savefig would draw everything twice
+    canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    title = figure.get_suptitle().replace("\n", " ")
+    with files.atomic_file(path) as temporary:
+        temporary.write_text(compact(drawn.getvalue(), title, str(figure.get_label())), "utf-8")
+
+
+def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
+    """Draw and write figures by name, half of them in a second process on Linux.
+
+    Raises:
+        UserError: if the second process could not write its half.
+    """
+    names = list(figures)
+
+    def write(some: list[str]) -> None:
+        with Progress("figures", len(some), "figure") as progress:
+            for name in some:
+                save(figures[name](), folder / f"{name}.svg", dpi)
+                progress.add(1)
+
+    if sys.platform != "linux":
+        write(names)
+        return
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def write_other_half() -> None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  only one of the two shows its progress
+        try:
+            write(names[1::2])
+        except OSError as error:
+            sender.send(str(error))
+            os._exit(1)
+
+    second = context.Process(target=write_other_half)
+    second.start()
+    write(names[::2])
+    second.join()
+    if second.exitcode:
+        ended = f"figures: the second process ended with {second.exitcode}"
+        raise UserError(receiver.recv() if receiver.poll() else ended)

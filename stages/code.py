@@ -1,0 +1,32 @@
+"""What the ablations are made from, in files that each run depends on in place of two dozen.
+
+DVC reads every dependency of every run at each start, and with these a hundred runs cost it a third of the time. The
+code and the versions are one file; each condition is another, so that a new row in `conditions.py` runs only itself.
+
+Reads:  what the stage `code` of ablations/dvc.yaml depends on
+Writes: ablations/code.json and ablations/conditions/<condition>.json, in git
+
+example: python -m stages.code
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from goldilocks.ablations import conditions, runs
+from goldilocks.core import cli, files, params
+
+PIPELINE = Path("ablations/dvc.yaml")
+OF_CONDITIONS = "goldilocks/ablations/conditions.py"
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.code")
+    made_with = params.read(PIPELINE)["stages"]["code"]["deps"]
+    files.write_json(runs.CODE, {path: files.sha256(Path(path)) for path in made_with if path != OF_CONDITIONS})
+    for name, condition in conditions.CONDITIONS.items():
+        condition.write(name)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,102 @@
+"""What do the ablations say together? Their summary and figures, for the claims and the report. (S8, S13-S15, W5-W8)
+
+A command, not a stage: `make ablations` ends with it. So the claims and the report can use the committed results, and
+`make repro` never trains an ablation.
+
+Reads:  ablations/runs/<condition>/seed-<s>.parquet and ablations/control/seed-<s>.parquet for the conditions and seeds
+        of `ablations:`
+Writes: reports/ablations/metrics.json and reports/ablations/*.svg, and the hashes of these
+
+example: python -m stages.summarize_ablations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from goldilocks.ablations import runs
+from goldilocks.ablations.summary import Thresholds, summary
+from goldilocks.claims import growth
+from goldilocks.config import claims, goldilocks
+from goldilocks.config.ablations import Run, Settings
+from goldilocks.core import checksums, cli, files, params, tables
+
+WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch: `make repro` must not have to draw them anew
+Key = TypeVar("Key")
+
+
+def parameters(paths: Mapping[Key, Path], shared: tuple[str, ...]) -> dict[Key, dict[str, Any]]:
+    """What each table was made with.
+
+    Args:
+        shared: what must be the same for all of them.
+
+    Raises:
+        UserError: if a table is missing, or was made with other parameters than the first.
+    """
+    if missing := [path for path in paths.values() if not path.is_file()]:
+        raise cli.UserError(f"{missing[0]}: no such file ({len(missing)} of {len(paths)} runs); run make ablations")
+    made_by = {key: tables.parameters(path) for key, path in paths.items()}
+    first, *others = made_by
+    for key in others:
+        if any(made_by[key][part] != made_by[first][part] for part in shared):
+            raise cli.UserError(f"{paths[key]}: made with other parameters than {paths[first]}; run make ablations")
+    return made_by
+
+
+def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
+    """Every run in one table, with columns `condition` and `seed`; the rate of each condition; and what all share.
+
+    Raises:
+        UserError: if runs are missing, or were not all made with the same parameters.
+    """
+    paths = {(c, s): runs.RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
+    made_by = parameters(paths, ("ablate", "run"))
+    rates = {condition: made_by[condition, settings.seeds[0]]["learning_rate"] for condition in settings.conditions}
+    found = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
+    first = next(iter(made_by.values()))
+    return pd.concat(found, ignore_index=True), rates, {part: first[part] for part in ("ablate", "run")}
+
+
+def control(seeds: list[int]) -> dict[str, Any]:
+    """How weights moved on shuffled tokens, of each seed and over them, with which parameters, and of what text.
+
+    Raises:
+        UserError: as `gather`.
+    """
+    paths = {seed: runs.CONTROL / f"seed-{seed}.parquet" for seed in seeds}
+    made_by = parameters(paths, ("train", "run"))
+    weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
+    found = growth.of_seeds(growth.tidy(weights), int(weights["step"].max()))
+    return {
+        **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
+        "by_seed": growth.by_name(found, seeds),
+        "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
+    }
+
+
+def main() -> None:
+    cli.no_arguments(__doc__, "stages.summarize_ablations")
+    settings, _ = params.load("ablations", Settings, Run)
+    fixed, _ = params.load("claims", claims.Settings, claims.Run)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    found, rates, made_with = gather(settings)
+
+    from goldilocks.plotting import style
+    from goldilocks.plotting.ablations import figures
+
+    thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
+    metrics = summary(found, rates, thresholds)
+    metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
+    with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
+        files.write_json(folder / "metrics.json", files.rounded(metrics))
+        style.draw_all(figures(found, metrics, WIDTH), folder, DPI)
+        checksums.seal(folder)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,114 @@
+"""Time Model 5's training and the survey of norms on this machine, beside transformers, and print a table.
+
+Training: medians of whole steps (forward, backward, optimiser) after a warm-up, each variant in a process of its own.
+`ours-portable` is Model 5 in portable arithmetic, on one core; `ours-fp32` and `ours-bf16` are in native arithmetic;
+`transformers-…` is GPT-2 of that library at the same size. Model FLOPs are 6 x parameters x tokens; their share is of
+the rate of matrix products in the same precision and on as many cores. The articles' size takes several minutes on a
+small machine, and 9 GB of memory; let nothing else run meanwhile.
+
+Norms: medians of whole processes, the start of Python included (see `tools.bench.norms`).
+
+examples:
+  python -m tools/bench --size small
+  python -m tools/bench --size articles --only ours-fp32 --only transformers-fp32
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from statistics import median
+
+import psutil
+
+from goldilocks.core import cli, system_info
+from tools.bench import norms, training
+from tools.bench.costs import cost, row
+
+NAMES = (*training.VARIANTS, "norms")
+COMPARED = (("ours-fp32", "transformers-fp32"), ("ours-bf16", "transformers-bf16"))
+
+
+def at_least(least: int, text: str) -> int:
+    """A whole number on the command line; for `argparse`."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text}: must be {least} or more")
+    return int(text)
+
+
+def check_memory(name: str) -> None:
+    """Refuse a size that does not fit.
+
+    Raises:
+        UserError: with what it needs and what is free.
+    """
+    free, needed = psutil.virtual_memory().available / 1e9, training.SIZES[name].gigabytes
+    if free < needed:
+        raise cli.UserError(
+            f"size {name}: needs about {needed:.0f} GB of memory, {free:.1f} GB are free; close other programs, or "
+            "choose --size small"
+        )
+
+
+def train(name: str, variants: list[str], steps: int, threads: int) -> None:
+    """Print the rows of a size, and how our variants compare."""
+    size, found = training.SIZES[name], {}
+    print(
+        f"\n{name} size: {size.blocks} blocks, width {size.width}, context {size.context_length}, batch "
+        f"{size.batch_size}, {size.parameters:,} parameters, {size.tokens:,} tokens a step"
+    )
+    for variant in variants:
+        done = cost("-m", "tools.bench.training", variant, name, str(steps or size.steps), str(threads))
+        measured = json.loads(done.printed)
+        if not measured:
+            print(f"{variant:<46}skipped: this processor has no bfloat16 instructions")
+            continue
+        step = median(measured["seconds"])
+        found[variant] = step, done.memory
+        share, rate = size.flops / step / measured["rate"], measured["rate"] / 1e9
+        more = f"{size.tokens / step:,.0f} tokens/s, {share:.0%} of {rate:.0f} GFLOP/s"
+        print(row(variant, measured["seconds"], done.memory, more), flush=True)
+    for mine, theirs in COMPARED:
+        if {mine, theirs} <= set(found):
+            speed, memory = found[theirs][0] / found[mine][0], found[mine][1] / found[theirs][1]
+            print(f"{mine} is {speed:.2f} times as fast as {theirs}, with {memory:.0%} of its memory")
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "tools/bench")
+    defaults = ", ".join(f"{size.steps} at {name}" for name, size in training.SIZES.items())
+    parser.add_argument("--size", choices=[*training.SIZES, "both"], default="both", help="of training; default: both")
+    parser.add_argument(
+        "--steps", type=lambda text: at_least(5, text), default=0, help=f"timed steps of each variant ({defaults})"
+    )
+    parser.add_argument("--only", choices=NAMES, action="append", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument(
+        "--threads",
+        type=lambda text: at_least(1, text),
+        default=system_info.cores(),
+        help="default: the cores, %(default)s",
+    )
+    parser.add_argument(
+        "--repeats", type=lambda text: at_least(1, text), default=5, help="of surveys; default: %(default)s"
+    )
+    arguments = parser.parse_args()
+    wanted = arguments.only or NAMES
+    variants = [name for name in training.VARIANTS if name in wanted]
+    sizes = list(training.SIZES) if arguments.size == "both" else [arguments.size]
+    for name in sizes if variants else []:
+        check_memory(name)
+    print(
+        f"{system_info.processor()}, {system_info.cores()} cores, {arguments.threads} threads, load average "
+        f"{system_info.load():.2f} before\nmedian (min-max) of seconds, peak memory of a process",
+        flush=True,
+    )
+    for name in sizes if variants else []:
+        train(name, variants, arguments.steps, arguments.threads)
+    if "norms" in wanted:
+        print("\nnorms of GPT-2 small")
+        for line in norms.rows(arguments.repeats):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,135 @@
+"""Write the generated sections of README.md and docs/: the findings, the pipeline's graph, the columns of tables.
+
+A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+Reads:  dvc.yaml, reports/metrics/ and reports/ablations/metrics.json
+Writes: the pages of PAGES; with --check nothing
+
+examples:
+  python -m tools.build_docs            write them
+  python -m tools.build_docs --check    only say whether they are what they would be now
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, Template
+
+from goldilocks.claims.criteria import Known
+from goldilocks.core import cli, files, params, schemas
+from goldilocks.core.dvc_files import paths_overlap
+
+PAGES = {
+    Path("README.md"): "findings",
+    Path("docs/architecture.md"): "pipeline",
+    Path("docs/tables.md"): "tables",
+}
+"""Each page and its generated section."""
+
+PIPELINE = Path("dvc.yaml")
+REPORTS = Path("reports")
+FINDINGS = Path(__file__).with_name("findings.md.j2")
+
+
+def edges(stages: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which stage feeds which, from the outputs and dependencies of a `dvc.yaml`; `check` feeds all and is left out."""
+
+    def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
+        found = [entry for kind in kinds for entry in stage.get(kind, [])]
+        return [re.sub(r"\$\{.*?\}", "*", entry if isinstance(entry, str) else next(iter(entry))) for entry in found]
+
+    return [
+        (maker, user)
+        for maker in stages
+        for user in stages
+        if maker not in (user, "check")
+        and any(
+            paths_overlap(made, dependency)
+            for made in paths(stages[maker], "outs", "metrics", "plots")
+            for dependency in paths(stages[user], "deps")
+        )
+    ]
+
+
+def transitive_reduction(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The edges of an acyclic graph but for those between stages that a longer path joins, in the same order."""
+    edges = list(edges)
+    following: dict[str, set[str]] = {}
+    for maker, user in edges:
+        following.setdefault(maker, set()).add(user)
+
+    def reached(start: str) -> set[str]:
+        return {end for user in following.get(start, ()) for end in {user} | reached(user)}
+
+    return [(m, u) for m, u in edges if not any(u in reached(between) for between in following[m])]
+
+
+def graph(stages: dict[str, Any]) -> str:
+    """The pipeline as a Mermaid flow chart, without edges that a longer path implies."""
+    lines = [f"    {maker} --> {user}" for maker, user in transitive_reduction(edges(stages))]
+    return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
+
+
+def findings(reports: Path) -> str:
+    """What the reports in a folder say, by the template `findings.md.j2`."""
+    metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
+    known = Known(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
+
+    def told(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+        value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in known.estimate(path)[:3])
+        return f"{value} [{low}, {high}]"
+
+    def added(condition: str, digits: int = 2) -> str:
+        shown = "" if known.at(f"ablations.conditions.{condition}.attends") else "*"
+        return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+") + shown
+
+    def of_seeds(condition: str, quantity: str) -> list[float]:
+        return sorted(known.at(f"ablations.conditions.{condition}.by_seed.{quantity}").values())
+
+    template = Template(FINDINGS.read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
+    return str(template.render(at=known.at, told=told, added=added, of_seeds=of_seeds))
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "findings": lambda: findings(REPORTS),
+    "pipeline": lambda: graph(params.read(PIPELINE)["stages"]),
+    "tables": schemas.markdown,
+}
+"""What writes each section."""
+
+
+def updated(page: Path) -> str:
+    """A page's text with its generated section made anew.
+
+    Raises:
+        UserError: if the section's marks are missing.
+    """
+    name, text = PAGES[page], page.read_text("utf-8")
+    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    if not marked.search(text):
+        raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
+    new = MAKERS[name]().strip("\n") + "\n"
+    return marked.sub(lambda match: match[1] + new + match[2], text)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "tools.build_docs")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a page is out of date")
+    check = parser.parse_args().check
+    made = {page: updated(page) for page in PAGES}
+    differing = [page for page, text in made.items() if text != page.read_text("utf-8")]
+    if check and differing:
+        raise cli.UserError(
+            *(f"{page}: its section {PAGES[page]!r} is out of date; run make docs" for page in differing)
+        )
+    for page in differing:
+        files.write_text(page, made[page])
+        print(f"{page}: written anew")
+
+
+if __name__ == "__main__":
+    cli.run(main)

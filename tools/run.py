@@ -1,0 +1,121 @@
+"""Bring the pipeline up to date, with as many stages at once as there are cores: `make repro` and `make ablations`.
+
+In one process: a preset and single values are applied to `params.yaml` (`configure`), what a kill left behind is mended
+(`repair`), `params.yaml` is checked (`check`), what is out of date is run, trainings first, and checkpoints that are of
+no more use are removed (`tidy`). Each stage is run by DVC, alone and in a process of its own, so that it is kept and
+restored as by `dvc repro`, and `dvc.lock` ends with the same bytes, however many run at once.
+
+examples:
+  python -m tools.run --jobs 1
+  python -m tools.run --preset smoke --set "run.seeds=[0] sweep.trials=50"
+  python -m tools.run --force sweep softmax
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from goldilocks.config import train
+from goldilocks.core import cli, files, system_info
+from stages import check
+from tools import configure, prune, repair
+from tools.scheduling import pipeline, resources
+from tools.scheduling.runner import Limits, rebuild
+from tools.scheduling.schedule import short_name
+
+ABLATIONS = "ablations/dvc.yaml"
+TRAININGS = {"train": "train", "control": "train", "rate": "ablate", "ablate": "ablate"}
+"""The stages that train, one instance a model, and the section that says how large it is."""
+
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def is_training(stage: str) -> bool:
+    return short_name(stage).split("@")[0] in TRAININGS
+
+
+def training(settings: check.Params, stage: str) -> resources.Training:
+    """The size of what a stage trains."""
+    description = files.read_json(files.DATA / "tokens" / "description.json")
+    section = getattr(settings, TRAININGS[short_name(stage).split("@")[0]])
+    return resources.Training(
+        vocabulary=description["vocabulary"],
+        context_length=description["context_length"],
+        width=section.width,
+        blocks=section.blocks,
+        batch_size=section.batch_size,
+        accumulate=getattr(section, "accumulate", 1),
+        processes=getattr(section, "processes", 1),
+    )
+
+
+def limits(settings: check.Params, jobs: int | None) -> Limits:
+    """How much may run at once: what the user says, or what the machine has."""
+    available = system_info.cores() if sys.platform == "linux" else 1
+
+    def is_of_train(stage: str) -> bool:
+        return short_name(stage).startswith("train@")
+
+    def cores(stage: str) -> int:
+        return max(settings.train.threads, settings.train.processes) if is_of_train(stage) else 1
+
+    def trainings(first: str) -> int:
+        if is_of_train(first) and train.device(settings.train, settings.run) != "cpu":
+            return 1  # they would share the GPU
+        size, free = training(settings, first), resources.free_memory()
+        fit = max(1, int(free // size.memory))
+        if fit < available // cores(first):
+            print(
+                f"{fit} at once: a training takes about {size.memory / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free"
+            )
+        return fit
+
+    return Limits(available, cores, trainings) if jobs is None else Limits(jobs, cores)
+
+
+def jobs(text: str) -> int | None:
+    """The value of `--jobs`; empty for what the machine has.
+
+    Raises:
+        UserError: if it is no number of jobs.
+    """
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise cli.UserError(f"JOBS={text!r}: must be how many stages may run at once, 1 or more")
+    return int(text)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "tools.run")
+    parser.add_argument("--preset", default="", help="name of a file in presets/ to apply first; empty for none")
+    parser.add_argument("--set", default="", metavar="WORDS", help="values to apply first, as in make repro SET=...")
+    parser.add_argument("--jobs", default="", metavar="N", help="stages at once; empty for as many as there are cores")
+    parser.add_argument("--force", action="store_true", help="run every stage, also what is up to date or in the cache")
+    parser.add_argument("--ablations", action="store_true", help="train the ablations first, and sum them up")
+    parser.add_argument("target", nargs="*", default=[pipeline.PIPELINE], help="stages; all that they need comes first")
+    arguments = parser.parse_args()
+    asked = jobs(arguments.jobs)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    if arguments.preset or arguments.set:
+        configure.apply(arguments.preset, configure.split_args(arguments.set))
+    at_work = repair.repair_records()
+    settings = check.check()
+    repair.repair_cache(pipeline.cache_folder(), at_work)
+    limited = limits(settings, asked)
+    worked = False
+    if arguments.ablations:
+        worked = rebuild([ABLATIONS], limited, is_training, arguments.force)
+        summed = subprocess.run([sys.executable, "-m", "stages.summarize_ablations"])
+        if summed.returncode:
+            sys.exit(summed.returncode)
+    if not rebuild(arguments.target, limited, is_training, arguments.force) and not worked:
+        print(UP_TO_DATE)
+    prune.tidy()
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,94 @@
+"""What DVC knows of the pipeline: which stages there are, what each needs, and which are out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from goldilocks.core import cli, dvc_files
+from tools.scheduling.schedule import Graph
+
+PIPELINE = "dvc.yaml"
+
+
+def open_repository() -> Any:
+    """DVC's view of this folder, which waits for its lock as long as it takes.
+
+    Nothing of DVC stays at work in this process, so that it may be forked.
+    """
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # it would start a thread
+    from dvc.repo import Repo
+
+    return Repo(_wait_for_lock=True)
+
+
+def cache_folder() -> Path:
+    """The folder of DVC's cache.
+
+    Raises:
+        UserError: if DVC can't read its configuration.
+    """
+    from dvc.exceptions import DvcException
+
+    try:
+        with open_repository() as repo:
+            return Path(repo.cache.local_cache_dir)
+    except DvcException as error:
+        raise cli.UserError(f"DVC: {error}") from None
+
+
+def changed(repo: Any, targets: Sequence[str], with_needs: bool = False) -> set[str]:
+    """Which stages among these (names, or files that declare stages) are out of date, as things are."""
+    return set(repo.status(targets=list(targets), with_deps=with_needs))
+
+
+def graph(repo: Any, targets: Sequence[str]) -> Graph:
+    """The stages among these and all that they need, each after what it needs and otherwise as they are declared."""
+    from dvc.repo import lock_repo
+
+    found: dict[str, list[str]] = {}
+
+    def add(stage: Any) -> None:
+        if stage.addressing in found:
+            return
+        needs = sorted(repo.index.graph.successors(stage), key=places.__getitem__)
+        for need in needs:
+            add(need)
+        found[stage.addressing] = [need.addressing for need in needs]
+
+    with lock_repo(repo):
+        places = {stage: place for place, stage in enumerate(repo.index.stages)}
+        for target in targets:
+            for stage in repo.stage.collect(target):
+                add(stage)
+    return found
+
+
+def sort_lock(lock: Path, names: Sequence[str]) -> None:
+    """Put the stages of a `dvc.lock` into the order in which they are declared; drop what is no longer declared.
+
+    Instances of a declared stage that its matrix does not name now come last, so that a seed or a condition that comes
+    back is not trained again.
+    """
+    stages = {name.split("@")[0] for name in names}
+    recorded = dvc_files.blocks(lock.read_text("utf-8")) if lock.is_file() else {}
+    other = [name for name in recorded if name not in names and name.split("@")[0] in stages]
+    dvc_files.keep_only(lock, [*names, *other])
+
+
+def sort_locks(repo: Any, stages: Collection[str]) -> None:
+    """Sort the `dvc.lock` of each file that declares some of these stages; see `sort_lock`.
+
+    DVC appends a stage that it records for the first time, so the order would otherwise be that in which stages ended.
+
+    Args:
+        stages: some of those whose records may have changed.
+    """
+    from dvc.repo import lock_repo
+
+    for declared in {name.rpartition(":")[0] or PIPELINE for name in stages}:
+        with lock_repo(repo):
+            sort_lock(Path(declared).with_suffix(".lock"), [stage.name for stage in repo.stage.collect(declared)])

@@ -1,0 +1,117 @@
+"""The weaker check, for machines on which the same bytes are not promised: metrics by rules, verdicts as words.
+
+Another order of sums changes a last digit. What is computed in one go keeps its first five; a training takes another
+course after some hundred updates, so that a model differs as one with another seed would. Therefore what is said of
+trained models may move as far as seeds move it, and no verdict may change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from goldilocks.core import arithmetic, files
+from goldilocks.core.dvc_files import Entry
+from tools.verification.compare import Difference, in_clone, leaves
+
+
+class Rule(NamedTuple):
+    """How far numbers may lie from the committed ones: by the largest of the three, each 0 if it is left out."""
+
+    fits: str
+    """A pattern of `FILE: NAME`, FILE in `reports/metrics/`."""
+    why: str
+    relative: float = 0.0
+    """To the committed number."""
+    absolute: float = 0.0
+    """In the number's unit."""
+    widths: float = 0.0
+    """In widths of the committed interval, of which the number is the estimate or an end."""
+    whole: bool = False
+    """Whether the number is a whole one."""
+
+
+OF_TRAINED = r"(dynamics|logits)\.json: .*|claims\.json: (W\d|beyond_control\..*)"
+RULES = (
+    Rule(rf"({OF_TRAINED})\.value", "estimates over trained models moved by up to 1.1 widths", widths=2),
+    Rule(rf"({OF_TRAINED})\.(low|high)", "intervals from five seeds vary: an end moved by up to 3.0 widths", widths=5),
+    Rule(
+        r"dynamics\.json: growth_of_std_by_.*",
+        "means over trained models moved by up to 8 %",
+        relative=0.2,
+    ),
+    Rule(r"train/.*: last_.*", "losses at the end of a training moved by up to 1.1 %", relative=0.03),
+    Rule(r"layernorm\.json: model5\..*", "moved by up to 0.007, or 6 % of it", relative=0.15, absolute=0.02),
+    Rule(r"headlines\.json: .*", "moved by up to 4 %; all are compared above, too", relative=0.1),
+    Rule(r"claims\.json: family\.stand_in_the_family", "one verdict of 18 was at the edge", absolute=2, whole=True),
+    Rule(r".*", "computed in one go: sums in another order keep five digits", relative=1e-5, absolute=1e-12),
+)
+"""The first that fits holds. Words are always compared as words, and whole numbers must be equal if no rule names them.
+
+What moved how far was measured at the default size: made with AVX-512, made again on an AMD EPYC with AVX2.
+"""
+
+
+def unpromised(parameters: Mapping[str, Any]) -> list[str]:
+    """Why the same bytes are not promised for these parameters on this machine: a line each, none if they are."""
+    run = parameters.get("run")
+    native = isinstance(run, Mapping) and run.get("arithmetic") == "native"
+    return ["run.arithmetic is native"] * native + arithmetic.unpromised()
+
+
+def rule(path: str, name: str) -> Rule | None:
+    """The rule for a number of a metrics file."""
+    return next((one for one in RULES if re.fullmatch(one.fits, f"{path}: {name}")), None)
+
+
+def limit(found: Rule, name: str, committed: Mapping[str, Any]) -> float:
+    """How far a number may lie from the committed one."""
+    stem = name.rpartition(".")[0]
+    low, high = (committed.get(f"{stem}.{end}", 0.0) for end in ("low", "high"))
+    return float(max(found.relative * abs(committed[name]), found.absolute, found.widths * (high - low)))
+
+
+def of_file(path: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The names of the metrics in a file that differ by more than they may, with how far, and what is allowed.
+
+    Args:
+        path: of the file in `reports/metrics/`.
+        here: the metrics that were made again.
+        there: the committed ones.
+    """
+    for name in {**there, **here}:
+        if name not in here or name not in there:
+            yield name, ""
+            continue
+        value, other, found = here[name], there[name], rule(path, name)
+        kind = int if found and found.whole else float
+        if found and type(value) is kind and type(other) is kind:
+            allowed, apart = limit(found, name, there), abs(value - other)
+            if not apart <= allowed * (1 + 1e-9):
+                yield name, f"{apart:.3g}, allowed {allowed:.3g}"
+        elif type(value) is not type(other) or value != other:
+            yield name, ""
+
+
+def differences(made: Iterable[Entry], rebuilt: Path, committed: Path) -> tuple[int, list[Difference]]:
+    """How many metrics were compared, and those that differ by more than they may.
+
+    Args:
+        made: all outputs that were made again.
+        rebuilt: the clone that they were made in.
+        committed: a clone that nothing was made in.
+    """
+    count, found = 0, []
+    for out in made:
+        if not Path(out.path).is_relative_to(files.METRICS):
+            continue
+        sides = [in_clone(folder, out.path) for folder in (rebuilt, committed)]
+        for inside in sorted({*sides[0], *sides[1]}):
+            here, there = (dict(leaves(files.read_json(side[inside].path))) if inside in side else {} for side in sides)
+            path = (Path(out.path) / inside).as_posix()
+            count += len(there)
+            for name, by in of_file(path.removeprefix(f"{files.METRICS}/"), here, there):
+                found.append(Difference(path, out.stage, name, f"{here.get(name, '–')}", f"{there.get(name, '–')}", by))
+    return count, found

@@ -1,0 +1,83 @@
+"""Does what is committed belong together? Proved from hashes alone, without a rebuild.
+
+DVC compares code, parameters, versions and reports with `dvc.lock`. Data that is not in git is followed through the
+hashes: each dependency must be the output recorded for the stage that makes it, in the ablations' `dvc.lock` too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from goldilocks.core import checksums
+from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
+from stages.check import BUILT_ON
+from tools.verification.clone import Clone
+
+REPORTS = Path("reports")
+NOT_IN_GIT = {"deleted", "not in cache"}
+
+
+def problems(clone: Clone, stages: Sequence[str]) -> list[str]:
+    """A line for each thing in a clone that is not what was recorded with it; empty if all belongs together.
+
+    Args:
+        stages: those to ask DVC about, with what they need; all, and the ablations, if empty.
+    """
+    status = json.loads(clone.run("dvc", "status", "--json", *(["--with-deps", *stages] if stages else [])))
+    tracked = clone.run("git", "ls-files", "-z").split("\0")
+    lock = DvcLock(clone.folder / LOCK)
+    return [
+        *changes(status),
+        *broken_links([lock, DvcLock(clone.folder / ABLATIONS_LOCK)]),
+        *unclaimed(lock, tracked),
+        *broken_seals(clone.folder),
+    ]
+
+
+def changes(status: Mapping[str, list[Any]]) -> Iterator[str]:
+    """What DVC finds changed; data that is only absent, since it is not in git, has not changed."""
+    for stage, found in status.items():
+        for change in found:
+            if isinstance(change, str):
+                yield f"{stage}: {change} since dvc.lock was written"
+                continue
+            for kind, paths in change.items():
+                for path, what in (paths or {"": "changed"}).items():
+                    if isinstance(what, dict):
+                        yield from (
+                            f"{stage}: {path}: {key} is {state}, dvc.lock has another" for key, state in what.items()
+                        )
+                    elif not (what in NOT_IN_GIT and path.startswith("data/")):
+                        yield f"{stage}: {kind}: {path} {what} since dvc.lock was written"
+
+
+def broken_links(locks: Sequence[DvcLock]) -> Iterator[str]:
+    """Dependencies recorded with another hash than the output that they are."""
+    made = {path: entry for lock in locks for path, entry in lock.outputs().items()}
+    other: dict[str, list[str]] = {}
+    for dependency in (entry for lock in locks for entry in lock.entries("deps")):
+        output = made.get(dependency.path)
+        if output and output.md5 != dependency.md5:
+            other.setdefault(dependency.path, []).append(dependency.stage)
+    for path, stages in other.items():
+        more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
+        yield f"{stages[0]}{more}: made from another {path} than {made[path].stage} made; dvc.lock joins two runs"
+
+
+def unclaimed(lock: DvcLock, tracked: Iterable[str]) -> Iterator[str]:
+    """Committed files under `reports/` that no stage makes."""
+    made = lock.outputs()
+    for path in map(Path, tracked):
+        if not path.is_relative_to(REPORTS) or any(path.is_relative_to(folder) for folder in BUILT_ON):
+            continue
+        if not any(str(parent) in made for parent in (path, *path.parents)):
+            yield f"{path}: committed, and no stage makes it"
+
+
+def broken_seals(root: Path) -> Iterator[str]:
+    """Files of sealed folders that are not what was sealed."""
+    for folder in BUILT_ON:
+        yield from (problem.replace(f"{root}/", "") for problem in checksums.problems(root / folder))

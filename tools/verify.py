@@ -1,0 +1,112 @@
+"""Does what is committed reproduce? Made again from nothing in a clone, and compared byte for byte.
+
+First it proves from hashes that what is committed belongs together: reports, dvc.lock, parameters, code and versions.
+Then every stage runs in a clone of HEAD without any cache, one of the ablations, and their summary. Every hash in
+dvc.lock and every file under reports/ must come out as committed. Where the same bytes are not promised (another kind
+of processor or system, a GPU, native arithmetic) it compares metrics by rules instead, and says so.
+
+What is not committed is not looked at. Nothing outside a temporary folder is written but the file asked for.
+
+Exit codes: 0 it reproduces; 1 it does not; 2 it could not run.
+
+examples:
+  python -m tools.verify                             all of it
+  python -m tools.verify --stages sweep,softmax      these stages, and whatever they need
+  python -m tools.verify --static                    only what hashes tell, in seconds
+  python -m tools.verify --markdown comment.md       write the result as Markdown, too
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from goldilocks.core import cli, files, params, system_info
+from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock, Entry
+from tools.verification import approximate, compare, consistency, report
+from tools.verification.clone import Clone, output_of
+from tools.verification.compare import Difference
+
+
+def this_machine() -> str:
+    """What bytes may depend on, as the table of machines in docs/verification.md has it."""
+    return f"{system_info.processor()}, {system_info.cores()} cores, {platform.platform()}"
+
+
+def cache_of(source: Path) -> Path:
+    """The cache of the repository that is verified; a folder that is not there, if DVC can't say."""
+    found = subprocess.run(["dvc", "cache", "dir"], cwd=source, capture_output=True)  # noqa: S607
+    return Path(os.fsdecode(found.stdout.strip()) or "no cache")
+
+
+def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:
+    """Make one training of the ablations again, what all are made from, and the summary of those that are committed.
+
+    The commit decides which, so that over time each has its turn.
+    """
+    summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
+    trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if "@" in name]
+    rebuilt.run("python", "-m", "stages.summarize_ablations")
+    chosen = trainings[int(commit, 16) % len(trainings)]
+    print(f"rebuilding of the ablations: {chosen}", file=sys.stderr, flush=True)
+    for stage in ("code", chosen):
+        rebuilt.run("dvc", "repro", "--force", "--single-item", f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{stage}")
+    compared, found = compare.of_lock(ABLATIONS_LOCK, *folders, cache)
+    sides = [compare.in_clone(folder, summary) for folder in folders]
+    changed = compare.of_files(Entry("ablations", summary, ""), *sides)
+    return compared + 1, [*([changed] if changed else []), *found]
+
+
+def verify(source: Path, folder: Path, stages: Sequence[str], static: bool) -> report.Result:
+    """Verify what is committed in `source`, in a temporary folder.
+
+    Raises:
+        UserError: if it could not be done.
+    """
+    commit = output_of(["git", "rev-parse", "HEAD"], source).strip()
+    committed = Clone(source, folder / "committed", commit)
+    reasons = approximate.unpromised(params.read(committed.folder / params.PARAMS))
+    result = report.Result(commit, this_machine(), reasons, consistency.problems(committed, stages))
+    if static:
+        return result
+    rebuilt = Clone(source, folder / "rebuilt", commit)
+    rebuilt.rebuild(stages)
+    if reasons:
+        made = DvcLock(rebuilt.folder / LOCK).entries("outs")
+        result.compared, result.differences = approximate.differences(made, rebuilt.folder, committed.folder)
+        return result
+    cache = cache_of(source)
+    result.compared, result.differences = compare.of_lock(LOCK, rebuilt.folder, committed.folder, cache, not stages)
+    if not stages:
+        more, found = one_ablation(rebuilt, committed, cache, commit)
+        result.compared += more
+        result.differences += found
+    return result
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "tools.verify")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--stages", default="", metavar="A,B", help="only these, and what they need (default: all)")
+    what.add_argument("--static", action="store_true", help="only what hashes tell, without a rebuild")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the result as Markdown, too")
+    options: argparse.Namespace = parser.parse_args()
+    stages = [name.strip() for name in options.stages.split(",") if name.strip()]
+    if output_of(["git", "status", "--porcelain"], Path.cwd()):
+        print("what is not committed is not verified: git status lists it", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="goldilocks-verify-", ignore_cleanup_errors=True) as folder:
+        result = verify(Path.cwd(), Path(folder).resolve(), stages, options.static)
+    print(report.text(result), flush=True)
+    if options.markdown:
+        files.write_text(options.markdown, report.markdown(result))
+    sys.exit(0 if result.sound else 1)
+
+
+if __name__ == "__main__":
+    cli.run(main)
