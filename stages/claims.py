@@ -26,10 +26,10 @@ from typing import Any
 import pandas as pd
 
 from goldilocks.checkpoints import reference
-from goldilocks.claims.criteria import Known
+from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.layernorm_shares import shares
-from goldilocks.claims.verdicts import VERDICTS, ledger
+from goldilocks.claims.verdicts import VERDICTS, judge_all
 from goldilocks.config import train as train_config
 from goldilocks.config.claims import Run, Settings
 from goldilocks.core import cli, files, params, tables
@@ -103,7 +103,7 @@ def family(entries: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def headlines(known: Known) -> dict[str, float]:
+def headlines(known: MetricTree) -> dict[str, float]:
     """The headlines of a run; what it did not measure is left out."""
     found = {}
     for name, (path, factor) in HEADLINES.items():
@@ -143,9 +143,9 @@ def main() -> None:
     here = {name: files.read_metrics(name) for name in STAGES}
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
     here["ablations"] = beside_control(files.read_json(GROWTH), ablations, made_with)
-    entries = ledger(CLAIMS, Known(with_shares(here, files.DATA / LAYERNORM), margins))
+    entries = judge_all(CLAIMS, MetricTree(with_shares(here, files.DATA / LAYERNORM), margins))
     kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
-    for entry, at_size in zip(entries, ledger(CLAIMS, Known(kept, margins)), strict=True):
+    for entry, at_size in zip(entries, judge_all(CLAIMS, MetricTree(kept, margins)), strict=True):
         entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
     found = (
@@ -155,7 +155,7 @@ def main() -> None:
         | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries}
     )
     files.write_metrics("claims", found)
-    files.write_metrics("headlines", headlines(Known(here | {"claims": found}, margins)))
+    files.write_metrics("headlines", headlines(MetricTree(here | {"claims": found}, margins)))
 
 
 if __name__ == "__main__":

@@ -21,16 +21,17 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from goldilocks import page
 from goldilocks.ablations.conditions import CONDITIONS, MAIN
 from goldilocks.config.report import Run, Settings
 from goldilocks.core import cli, files, params, tables
 from goldilocks.page import vega
-from goldilocks.page.charts import base, qkv, scaling
+from goldilocks.page.charts import base, layernorm, qkv, scaling
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
 LOCK = Path("requirements.lock")
-PAGE = Path(__file__).with_name("page")
+PAGE = Path(page.__file__).parent
 METRICS = ("sweep", "softmax", "goldilocks", "layernorm", "dynamics", "logits", "tokens")
 CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that HTML forbids
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
@@ -108,12 +109,12 @@ def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any]) -> dict[str,
         mapped: what the map was made with, the section `goldilocks`.
     """
     cells = tables.read(files.DATA / "goldilocks.parquet", "goldilocks")
-    layernorm = tables.read(files.DATA / "layernorm.parquet", "layernorm")
+    norms = tables.read(files.DATA / "layernorm.parquet", "layernorm")
     trained_with = tables.parameters(run / "histograms.parquet")["train"]
     found = (
         scaling.one_query(root_seed),
         scaling.zone_map(cells, mapped),
-        layernorm.by_block(layernorm, pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
+        layernorm.by_block(norms, pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
         qkv.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
     )
     return {each.name: each for each in found}

@@ -1,8 +1,8 @@
 """Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W9)
 
-Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the loop and what is
-recorded; here they are put together and written down. A training that was stopped, however, goes on from its last
-checkpoint and ends with the same bytes.
+Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the loop and what
+is recorded. A training that was stopped, by whatever means, goes on from its last checkpoint and ends with the
+same bytes.
 
 Reads:  data/tokens/, data/inputs/tokenizer/
 Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention, inference and
@@ -26,7 +26,7 @@ from goldilocks.core import arithmetic, cli, files, params, processes
 def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> None:
     """Train for one seed, in as many processes as torchrun started."""
     from goldilocks.model5 import distributed, finished, hardware
-    from goldilocks.model5.training_run import Training
+    from goldilocks.model5.training_run import TrainingRun
 
     world = distributed.world()
     where = hardware.device(device(settings, run), world.local_rank)
@@ -35,9 +35,9 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
     with lock if world.writes else nullcontext(), processes.StopRequest().listening() as stop:
         if world.writes:
             finished.prune()
-        with distributed.together(world, where):
-            training = Training(settings, run, seed, world, where)
-            training.go_on(training.resume(any_world_size), stop)
+        with distributed.process_group(world, where):
+            training = TrainingRun(settings, run, seed, world, where)
+            training.fit(training.resume(any_world_size), stop)
         if not world.writes:
             return
         output = files.MODEL5 / f"seed-{seed}"

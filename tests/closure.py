@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("stages", "goldilocks")
+PACKAGES = ("goldilocks", "stages", "tools")
 
 
 def path_of(module: str) -> Path | None:
@@ -39,7 +39,8 @@ def has_code(path: Path) -> bool:
 def closure(module: str) -> set[str]:
     """The files of a module and of all project modules it imports, relative to the root; empty packages left out."""
     seen: set[str] = set()
-    waiting = {module}
+    parts = module.split(".")
+    waiting = {".".join(parts[: i + 1]) for i in range(len(parts))}
     while waiting:
         name = waiting.pop()
         seen.add(name)

@@ -1,6 +1,6 @@
 """Metrics of a run in which every claim reproduces, and what spoils each: for the tests of claims and verdicts."""
 
-from goldilocks.claims.criteria import Known
+from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import ledger
 
@@ -156,8 +156,8 @@ def put(found, path, value, half=0.0):
 
 
 def verdicts(found):
-    return {entry["id"]: entry["verdict"] for entry in ledger(CLAIMS, Known(found, MARGINS))}
+    return {entry["id"]: entry["verdict"] for entry in ledger(CLAIMS, MetricTree(found, MARGINS))}
 
 
 def entry_of(name, found):
-    return next(entry for entry in ledger(CLAIMS, Known(found, MARGINS)) if entry["id"] == name)
+    return next(entry for entry in ledger(CLAIMS, MetricTree(found, MARGINS)) if entry["id"] == name)

@@ -120,7 +120,7 @@ def test_attention_uses_its_scale_when_it_computes_and_when_it_is_looked_at():
         v = qkv[..., 64:].unflatten(-1, (4, 8)).transpose(1, 2)
         by_hand = attn.output((usual.softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
         torch.testing.assert_close(attn(x), by_hand)
-        with found.attending(1.0):
+        with found.attention_exponent(1.0):
             torch.testing.assert_close(attn.logits(qkv)[:, :, 5, :5], usual[:, :, 5, :5] / 8)
         torch.testing.assert_close(attn.logits(qkv), usual)
 
@@ -158,7 +158,7 @@ def test_the_watch_sees_the_model_without_attention_and_each_head_at_both_ends()
         watch.before(step)
     values = {(r["quantity"], r["step"], r["block"], r["head"]): r["value"] for r in watch.rows}
     assert values["unigram_loss", 0, -1, -1] == 5
-    with torch.no_grad(), found.attending(None):
+    with torch.no_grad(), found.attention_exponent(None):
         assert values["test_loss_without_attention", 1, -1, -1] == pytest.approx(found.loss(test).item(), rel=1e-6)
     assert values["test_loss", 1, -1, -1] == pytest.approx(found.loss(test).item(), rel=1e-6)
     with torch.no_grad():

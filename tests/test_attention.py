@@ -126,7 +126,7 @@ def test_every_block_is_looked_at_in_the_scaling_named_and_the_model_left_alone(
     model, probes = stirred(), windows()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     own = model.blocks[0].attn.scale
-    found = attention_stats.look(model, 5, probes, scaling)
+    found = attention_stats.record_attention(model, 5, probes, scaling)
     rows = found["attention"]
     keys = [(row["step"], row["scaling"], row["block"], row["head"]) for row in rows]
     assert keys == [(5, scaling, b, h) for b in range(3) for h in range(4)]

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from measured import DRAWN, INDEPENDENT, MARGINS, SPOILT, entry_of, estimate, metrics, put, verdicts
 
-from goldilocks.claims.criteria import Known
+from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.layernorm_shares import shares
-from goldilocks.claims.verdicts import DEPENDS, NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, ledger
+from goldilocks.claims.verdicts import DEPENDS, NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, judge_all
 from stages import claims
 
 CASES = [
@@ -48,14 +48,16 @@ def test_what_is_not_there_is_not_measured_and_says_why(path):
     for key in keys:
         place = place[key]
     del place[last]
-    missing = {entry["id"]: entry for entry in ledger(CLAIMS, Known(found, MARGINS)) if entry["verdict"] != REPRODUCED}
+    missing = {
+        entry["id"]: entry for entry in judge_all(CLAIMS, MetricTree(found, MARGINS)) if entry["verdict"] != REPRODUCED
+    }
     assert {entry["verdict"] for entry in missing.values()} == {NOT_MEASURED}
     assert len(missing) == (2 if last == "largest_gradient_unscaled" else 1), "S8 asks for it too"
     assert all(entry["note"] and entry["value"] is None for entry in missing.values())
 
 
 def test_what_holds_by_construction_is_declared_so():
-    entries = ledger(CLAIMS, Known(metrics(), MARGINS))
+    entries = judge_all(CLAIMS, MetricTree(metrics(), MARGINS))
     assert [entry["id"] for entry in entries if entry["by_construction"]] == ["S1", "S9", "W1", "W2", "W3", "W4"]
 
 

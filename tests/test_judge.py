@@ -3,7 +3,7 @@
 import pytest
 from measured import GRADIENTS, INDEPENDENT, MARGINS, SPOILT, TEMPERATURE, entry_of, estimate, metrics, put, verdicts
 
-from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, Known, Outcome
+from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, MetricTree, Outcome
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import (
     DEPENDS,
@@ -12,7 +12,7 @@ from goldilocks.claims.verdicts import (
     REPRODUCED,
     UNDECIDED,
     Remark,
-    ledger,
+    judge_all,
     told,
 )
 from goldilocks.stats.intervals import Estimate, widened
@@ -31,10 +31,10 @@ from stages import claims
     ],
 )  # fmt: skip
 def test_the_whole_interval_counts(criterion, met, refuted, undecided):
-    known = Known(metrics(), MARGINS)
+    known = MetricTree(metrics(), MARGINS)
     for (low, high), outcome in ((met, Outcome.MET), (refuted, Outcome.REFUTED), (undecided, Outcome.UNDECIDED)):
         assert criterion.outcome(Estimate((low + high) / 2, low, high, 5), known) == outcome
-    assert criterion.words(known)
+    assert criterion.describe(known)
 
 
 def test_a_sample_too_small_to_refute_another_temperature_decides_nothing():
@@ -52,7 +52,7 @@ def test_one_seed_gives_estimates_and_decides_nothing_where_seeds_are_the_unit()
     for name, entry in found["dynamics"].items():
         if name != "initialisation":
             found["dynamics"][name] = estimate(entry["value"], 0.0, 1)
-    entries = {entry["id"]: entry for entry in ledger(CLAIMS, Known(found, MARGINS))}
+    entries = {entry["id"]: entry for entry in judge_all(CLAIMS, MetricTree(found, MARGINS))}
     for name in (f"W{i}" for i in range(5, 10)):
         assert entries[name]["verdict"] == UNDECIDED
         assert entries[name]["value"] is not None
@@ -105,7 +105,7 @@ def test_what_all_measures_need_refutes_each_of_them():
     )
     found = metrics()
     put(found, f"{INDEPENDENT}.largest_gradient_unscaled", 0.2, 0.01)
-    (entry,) = ledger((shared,), Known(found, MARGINS))
+    (entry,) = judge_all((shared,), MetricTree(found, MARGINS))
     assert entry["verdict"] == NOT_REPRODUCED
 
 
@@ -174,7 +174,7 @@ def test_a_control_of_trainings_with_other_settings_adds_nothing(setting):
 
 
 def test_in_the_family_of_claims_a_verdict_may_not_stand():
-    entries = ledger(CLAIMS, Known(metrics(), MARGINS))
+    entries = judge_all(CLAIMS, MetricTree(metrics(), MARGINS))
     sampled = [entry for entry in entries if entry["hangs_on_an_interval"]]
     assert {entry["id"] for entry in entries} - {entry["id"] for entry in sampled} == {"S9", "S10", "S11", "S12", "W1"}
     lead = {0.03: True, 0.1: False}  # half-widths at 95 %; for 19 claims at once 2.5 times as wide
@@ -200,7 +200,7 @@ def test_an_interval_is_widened_as_students_t_is():
 
 def test_a_remark_names_lengths_and_correlations_in_the_order_of_their_numbers():
     tree = {"a": {"length_1024": 0, "length_16": 128, "length_128": 2048}, "b": {"rho_1": 32, "rho_0_3": 256, "x": 1}}
-    assert told(Remark("halves at", "a", every=True), Known(tree, {})) == (
+    assert told(Remark("halves at", "a", every=True), MetricTree(tree, {})) == (
         "halves at 16 keys: 128, 128 keys: 2048, 1024 keys: 0"
     )
-    assert told(Remark("by", "b", every=True), Known(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"
+    assert told(Remark("by", "b", every=True), MetricTree(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"

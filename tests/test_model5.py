@@ -127,7 +127,7 @@ def test_deleting_attention_is_making_what_it_adds_zero_and_ends():
         for block in without.blocks:
             block.attn.output.weight.zero_()
             block.attn.output.bias.zero_()
-        with model.attending(None):
+        with model.attention_exponent(None):
             assert torch.equal(model(batch[:, :-1]), without(batch[:, :-1]))
             assert torch.equal(model.loss(batch), without.loss(batch))
         assert torch.equal(model(batch[:, :-1]), usual)

@@ -19,7 +19,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined, Template
 
-from goldilocks.claims.criteria import Known
+from goldilocks.claims.criteria import MetricTree
 from goldilocks.core import cli, files, params, schemas
 from goldilocks.core.dvc_files import paths_overlap
 
@@ -77,7 +77,7 @@ def graph(stages: dict[str, Any]) -> str:
 def findings(reports: Path) -> str:
     """What the reports in a folder say, by the template `findings.md.j2`."""
     metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
-    known = Known(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
+    known = MetricTree(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
 
     def told(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
         value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in known.estimate(path)[:3])

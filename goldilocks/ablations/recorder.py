@@ -64,7 +64,7 @@ class Watch:
         if step not in self.steps:
             return
         self._note("test_loss", step, {WHOLE_MODEL: self._loss()})
-        with self.objective.model.attending(None):
+        with self.objective.model.attention_exponent(None):
             self._note("test_loss_without_attention", step, {WHOLE_MODEL: self._loss()})
         weights = weight_stats.qkv_weights(self.objective.model).values()
         with np.errstate(invalid="ignore"):  # of weights that are not finite
@@ -80,7 +80,7 @@ class Watch:
         x = model.embed(self.probes)
         entering, seen, entropy, largest = {}, {}, {}, {}
         for i, block in enumerate(model.blocks):
-            of_attention = block.seen(x)
+            of_attention = block.attention_input(x)
             entering[i], seen[i] = rms(x), rms(of_attention)
             qkv = block.attn.project(of_attention)
             found = attention_stats.attention_statistics(block.attn.logits(qkv).numpy())
@@ -88,7 +88,7 @@ class Watch:
             for quantity in OF_HEADS if step in self.ends else ():
                 for head, value in enumerate(found[quantity].tolist()):
                     self._note(quantity, step, {i: value}, head)
-            x = block.go_on(x, block.attn.attend(qkv))
+            x = block.finish(x, block.attn.attend(qkv))
         self._note("residual_rms", step, entering | {len(entering): rms(x)})
         self._note("input_rms", step, seen)
         self._note("attention_entropy", step, entropy)

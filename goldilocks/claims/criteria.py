@@ -27,7 +27,7 @@ class Outcome(Enum):
     UNDECIDED = "undecided"
 
 
-class Known(NamedTuple):
+class MetricTree(NamedTuple):
     """What verdicts are made from: the stages' metrics, and the margins fixed beforehand."""
 
     metrics: Mapping[str, Any]
@@ -76,14 +76,14 @@ class Criterion(ABC):
     """A range of values that would do; its ends do, but for those of `Above` and `Below`."""
 
     @abstractmethod
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         """Its ends."""
 
     @abstractmethod
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         """The criterion in words, numbers filled in where they are known."""
 
-    def outcome(self, estimate: Estimate, known: Known) -> Outcome:
+    def outcome(self, estimate: Estimate, known: MetricTree) -> Outcome:
         """What an estimate says of it.
 
         Raises:
@@ -98,10 +98,10 @@ class Above(Criterion):
     limit: Number
     name: str = ""
 
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         return math.nextafter(known.number(self.limit), math.inf), math.inf
 
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         return f"interval above {self.name or format(known.number(self.limit), 'g')}"
 
 
@@ -109,10 +109,10 @@ class Above(Criterion):
 class AtLeast(Criterion):
     limit: Number
 
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         return known.number(self.limit), math.inf
 
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         return f"interval from {known.number(self.limit):g} on"
 
 
@@ -121,10 +121,10 @@ class Below(Criterion):
     limit: Number
     name: str = ""
 
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         return -math.inf, math.nextafter(known.number(self.limit), -math.inf)
 
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         return f"interval below {self.name or format(known.number(self.limit), 'g')}"
 
 
@@ -135,11 +135,11 @@ class About(Criterion):
     target: Number
     margin: str = "about"
 
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         target, margin = known.number(self.target), known.number(self.margin)
         return target * (1 - margin), target * (1 + margin)
 
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         target = "what is expected" if isinstance(self.target, str) else f"{self.target:g}"
         return f"interval within ±{known.number(self.margin):.0%} of {target}"
 
@@ -151,11 +151,11 @@ class Exactly(Criterion):
     target: Number
     tolerance: float = 0.0
 
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         target = known.number(self.target)
         return target - self.tolerance, target + self.tolerance
 
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         exact = f"{known.number(self.target):g}"
         return f"{exact} to {self.tolerance:g}" if self.tolerance else f"exactly {exact}"
 
@@ -173,18 +173,18 @@ class FitsAndDiffers(Criterion):
     name: str
     share: float = 0.999
 
-    def range(self, known: Known) -> tuple[float, float]:
+    def range(self, known: MetricTree) -> tuple[float, float]:
         degrees = known.at(self.degrees)
         low, high = (chi_square_quantile((1 + side * self.share) / 2, degrees) / degrees for side in (-1, 1))
         return low, high
 
-    def words(self, known: Known) -> str:
+    def describe(self, known: MetricTree) -> str:
         try:
             low, high = self.range(known)
         except KeyError:
             return f"where {self.share:.1%} of true draws lie, and {self.name} does not"
         return f"in [{low:.3g}, {high:.3g}], where {self.share:.1%} of true draws lie, and {self.name} is not"
 
-    def outcome(self, estimate: Estimate, known: Known) -> Outcome:
+    def outcome(self, estimate: Estimate, known: MetricTree) -> Outcome:
         fits = super().outcome(estimate, known) == Outcome.MET
         return between(fits and known.number(self.other) > self.range(known)[1], not fits)

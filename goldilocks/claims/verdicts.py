@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from goldilocks.claims.criteria import Criterion, Known, Outcome, as_estimate
+from goldilocks.claims.criteria import Criterion, MetricTree, Outcome, as_estimate
 from goldilocks.stats.intervals import Estimate, widened
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -73,14 +73,14 @@ class Claim(NamedTuple):
     """Whether it must hold however numbers grow, so that it checks the code and is no evidence."""
 
 
-def written(e: Estimate) -> str:
+def format_estimate(e: Estimate) -> str:
     """An estimate as text; without sampling error as a number only."""
     if e.low == e.high:
         return f"{e.value:.4g}"
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
-def said(name: str) -> str:
+def spell_out(name: str) -> str:
     """The name of a metric as a sentence has it: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
     quantity, _, value = name.partition("_")
     if quantity == "length":
@@ -88,20 +88,22 @@ def said(name: str) -> str:
     return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
 
 
-def natural(name: str) -> list[str | int]:
+def natural_key(name: str) -> list[str | int]:
     """A key that sorts names with numbers in them by the numbers: text and numbers in turn."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def told(remark: Remark, known: Known) -> str:
+def format_remark(remark: Remark, known: MetricTree) -> str:
     """A remark as text, empty if there is nothing at its path."""
     try:
         found = known.at(remark.path)
     except KeyError:
         return ""
     if not remark.every:
-        return f"{remark.text} {written(as_estimate(found))}"
-    parts = [f"{said(name)} {written(as_estimate(found[name]))}" for name in sorted(found, key=natural)]
+        return f"{remark.text} {format_estimate(as_estimate(found))}"
+    parts = [
+        f"{spell_out(name)} {format_estimate(as_estimate(found[name]))}" for name in sorted(found, key=natural_key)
+    ]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 
@@ -126,22 +128,22 @@ def over_measures(verdicts: set[str]) -> str:
     return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
 
 
-def criterion(claim: Claim, known: Known) -> str:
+def criterion(claim: Claim, known: MetricTree) -> str:
     """What must hold, in words."""
     return "; ".join(
-        f"{each.name}: {each.criterion.words(known)}" if each.name else each.criterion.words(known)
+        f"{each.name}: {each.criterion.describe(known)}" if each.name else each.criterion.describe(known)
         for each in claim.requirements
     )
 
 
-def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
+def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, Any]:
     """A claim with its estimates and verdict.
 
     Args:
         comparisons: for how many claims together the intervals shall hold, by Bonferroni's widening.
     """
     entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
-    remarks = [told(remark, known) for remark in claim.remarks]
+    remarks = [format_remark(remark, known) for remark in claim.remarks]
     try:
         estimates = [known.estimate(each.path) for each in claim.requirements]
         gates = [known.estimate(each.path) for each in claim.gate]
@@ -154,7 +156,7 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
         return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
     own, *others = estimates
     if shut := [
-        f"{each.name} {written(estimate)} ({each.criterion.words(known)})"
+        f"{each.name} {format_estimate(estimate)} ({each.criterion.describe(known)})"
         for each, estimate in zip(claim.gate, gates, strict=True)
         if each.criterion.outcome(estimate, known) != Outcome.MET
     ]:
@@ -162,7 +164,7 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
         return entry | {"criterion": criterion(claim, known), "verdict": UNDECIDED, "note": note}
     measures = by_measure(claim, outcomes)
     entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
-    beside = [f"{each.name} {written(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
+    beside = [f"{each.name} {format_estimate(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
     few = [(e.n, each.unit or claim.unit) for each, e in zip(claim.requirements, estimates, strict=True)
            if 0 < e.n < claim.least]  # fmt: skip
     if few:
@@ -174,25 +176,25 @@ def judged(claim: Claim, known: Known, comparisons: int = 1) -> dict[str, Any]:
     return entry | {"note": "; ".join(filter(None, [*said_by, *beside, *remarks]))}
 
 
-def hangs_on_an_interval(claim: Claim, known: Known) -> bool:
+def rests_on_an_interval(claim: Claim, known: MetricTree) -> bool:
     """Whether there is sampling error in what decides about it."""
     return any((e := known.estimate(each.path)).low != e.high for each in claim.requirements)
 
 
-def ledger(claims: tuple[Claim, ...], known: Known) -> list[dict[str, Any]]:
+def judge_all(claims: tuple[Claim, ...], known: MetricTree) -> list[dict[str, Any]]:
     """Every claim judged, in order, and whether its verdict stands if the intervals shall hold for all of them at once.
 
     Each interval misses its target in 5 of 100 cases, so among many claims some verdict may well be wrong. With
     intervals at 1 - 5 %/m instead (Bonferroni), m being the claims decided by one, the chance that any misses is at
     most 5 %.
     """
-    entries = [judged(claim, known) for claim in claims]
+    entries = [judge(claim, known) for claim in claims]
     sampled = [
-        entry["verdict"] in DECIDED and hangs_on_an_interval(claim, known)
+        entry["verdict"] in DECIDED and rests_on_an_interval(claim, known)
         for claim, entry in zip(claims, entries, strict=True)
     ]
     for claim, entry, hangs in zip(claims, entries, sampled, strict=True):
         entry["hangs_on_an_interval"] = hangs
         if hangs:
-            entry["stands_in_the_family"] = judged(claim, known, sum(sampled))["verdict"] == entry["verdict"]
+            entry["stands_in_the_family"] = judge(claim, known, sum(sampled))["verdict"] == entry["verdict"]
     return entries

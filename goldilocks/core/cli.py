@@ -14,6 +14,7 @@ from goldilocks.core import unchanged
 
 EXIT_USER_ERROR = 2
 LONGEST_LINE = 2000  # characters
+COMMAND = "goldilocks"
 
 
 class UserError(Exception):
@@ -39,9 +40,9 @@ def redacted(url: str) -> str:
 
 
 def parser(module_doc: str | None, prog: str) -> argparse.ArgumentParser:
-    """An argument parser for `python -m PROG` whose help is the module's docstring."""
+    """An argument parser whose help is the module's docstring, for `python -m PROG` or a command of `goldilocks`."""
     return argparse.ArgumentParser(
-        prog=f"python -m {prog}",
+        prog=sys.argv[0] if sys.argv[0].startswith(f"{COMMAND} ") else f"python -m {prog}",
         description=module_doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,7 @@
 """The one reader of `params.yaml`: typed, strict sections, and problems told one line each.
 
-Each section is declared in `goldilocks/config/` as a subclass of `Section`, with what its stage needs of the shared section
-`run:`; the stage gets exactly that.
+Each section is declared in `goldilocks/config/` as a subclass of `Section`, with what its stage needs of the shared
+section `run:`; the stage gets exactly that.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 
 PIPELINE = "dvc.yaml"
 PARAMS = Path("params.yaml")
-CODE = ("stages", "goldilocks")
+CODE = ("goldilocks", "stages", "tools")
 
 Marks = dict[str, tuple[int, int, int]]
 
@@ -115,6 +115,12 @@ def item(matrix: dict[str, Any], instance: str, params: Any) -> dict[str, Any]:
         if "-".join(map(str, values)) == instance:
             return dict(zip(matrix, values, strict=True))
     return {}
+
+
+def sources(stage: str) -> list[Path]:
+    """The modules that `dvc.yaml` names as a stage's code, in order, relative to the project's folder."""
+    named = [Path(path) for path in definition(stage).get("deps", []) if _within(path, CODE)]
+    return sorted(path for start in named for path in _below(start) if path.suffix == ".py")
 
 
 class MadeFrom:

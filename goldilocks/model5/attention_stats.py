@@ -144,7 +144,7 @@ def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step:
 
 
 @torch.no_grad()
-def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, list[Row]]:
+def record_attention(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, list[Row]]:
     """Rows of the tables `attention` and, of the model's own scaling only, `logit_histograms`.
 
     Args:
@@ -152,10 +152,10 @@ def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, l
         scaling: the name of what logits are divided by meanwhile.
     """
     rows: dict[str, list[Row]] = {"attention": [], "logit_histograms": []}
-    with model.attending(SCALINGS[scaling]):
+    with model.attention_exponent(SCALINGS[scaling]):
         x = model.embed(windows[:, :-1])
         for i, block in enumerate(model.blocks):
-            qkv = block.attn.project(block.seen(x))
+            qkv = block.attn.project(block.attention_input(x))
             logits = block.attn.logits(qkv).cpu().numpy()
             q, k, _ = split_heads(qkv, model.shape.heads)
             found = attention_statistics(logits) | cosines(q, k)
@@ -164,5 +164,5 @@ def look(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, l
                 rows["attention"].append({"step": step, "scaling": scaling, "block": i, "head": head} | values)
             if scaling == OWN:
                 rows["logit_histograms"] += logit_histogram_rows(logits, found, step, i)
-            x = block.go_on(x, block.attn.attend(qkv))
+            x = block.finish(x, block.attn.attend(qkv))
     return rows

@@ -55,12 +55,12 @@ class World(NamedTuple):
             value = value / self.size
         return float(value)
 
-    def from_first(self, tensor: Tensor) -> None:
+    def broadcast(self, tensor: Tensor) -> None:
         """Overwrite a tensor with that of rank 0."""
         if self.size > 1:
             dist.broadcast(tensor, 0)
 
-    def to_first(self, tensor: Tensor) -> list[Tensor]:
+    def gather(self, tensor: Tensor) -> list[Tensor]:
         """Every process's tensor, in the order of ranks; empty but in rank 0."""
         if self.size == 1:
             return [tensor]
@@ -86,7 +86,7 @@ def started_by_torchrun() -> bool:
 
 
 @contextmanager
-def together(world: World, where: torch.device) -> Iterator[None]:
+def process_group(world: World, where: torch.device) -> Iterator[None]:
     """Meet the other processes, over NCCL on GPUs and gloo on CPUs, and leave them at the end.
 
     Raises:

@@ -54,7 +54,7 @@ class Recorder:
         settings, model = self.settings, self.objective.model
         if step % settings.evaluate_every == 0:
             found = {"test": self._loss(self.windows)}
-            with model.attending(None):
+            with model.attention_exponent(None):
                 found["test_without_attention"] = self._loss(self.windows)
             found |= {} if step else self.references
             self.rows["losses"] += [{"step": step, "split": split, "loss": loss} for split, loss in found.items()]
@@ -65,10 +65,10 @@ class Recorder:
             self.rows["weights"] += weight_stats.weight_rows(weights, self.initial, settings.heads, step, tail)
             self.rows["histograms"] += weight_stats.histogram_rows(weights, step, self.edges)
             for scaling, exponent in attention_stats.SCALINGS.items():
-                for table, rows in attention_stats.look(model, step, probes, scaling).items():
+                for table, rows in attention_stats.record_attention(model, step, probes, scaling).items():
                     self.rows[table] += rows
                 if step == max(self.steps):
-                    with model.attending(exponent):
+                    with model.attention_exponent(exponent):
                         loss = self._loss(self.inference)
                     self.rows["inference"].append({"step": step, "scaling": scaling, "loss": loss})
             self._write(step, weights)

@@ -137,12 +137,12 @@ class Block(nn.Module):
         self.mlp = MLP(shape)
         self.post_norm = variant.post_norm
 
-    def seen(self, x: Tensor) -> Tensor:
+    def attention_input(self, x: Tensor) -> Tensor:
         """What attention sees of a block's input (B, T, D)."""
         seen: Tensor = x if self.post_norm else self.ln_1(x)
         return seen
 
-    def go_on(self, x: Tensor, attended: Tensor) -> Tensor:
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """The block's output (B, T, D), given its input and what attention adds to it."""
         if self.post_norm:
             x = self.ln_1(x + attended)
@@ -153,7 +153,7 @@ class Block(nn.Module):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.go_on(x, self.attn(self.seen(x)))
+        return self.finish(x, self.attn(self.attention_input(x)))
 
 
 class Model5(nn.Module):
@@ -206,7 +206,7 @@ class Model5(nn.Module):
         return linear_cross_entropy(states.flatten(0, 1), self.head.weight, targets.flatten(), self.head_scale)
 
     @contextmanager
-    def attending(self, exponent: float | None) -> Iterator[None]:
+    def attention_exponent(self, exponent: float | None) -> Iterator[None]:
         """For a while, divide attention's logits by d^exponent, d a head's width, or with None delete attention."""
         own = [block.attn.scale for block in self.blocks]
         for block in self.blocks:

@@ -110,7 +110,7 @@ class Trainer:
 
         Every process must call it; only rank 0's result is whole.
         """
-        generators = self.world.to_first(self._generator())
+        generators = self.world.gather(self._generator())
         return self._tensors() | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ class Trainer:
     def _take(self, target: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
         if self.world.writes:
             target.copy_(tensors[name])
-        self.world.from_first(target)
+        self.world.broadcast(target)
 
 
 class Watcher(Protocol):

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import stages
 from goldilocks.config.train import Run, Settings
 from goldilocks.core import arrays, bpe, cli, files, rng, tables, unchanged
 from goldilocks.core.processes import StopRequest
@@ -44,21 +43,19 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device, befor
     Raises:
         UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
     """
-    here = Path(stages.__file__).parent
-    code = [here / name for name in ("__init__.py", "train.py", "config/model5.py", "config/run.py", "config/train.py")]
-    code += [path for folder in ("common", "model5") for path in (here / folder).glob("*.py")]
+    code = unchanged.sources("train")
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
     found = {
         "train": determining(settings),
         "run": run.model_dump(),
         "seed": seed,
         "data": {path.as_posix(): files.sha256(path) for path in sorted(data)},
-        "code": {path.relative_to(here).as_posix(): files.sha256(path) for path in sorted(code)},
+        "code": {path.as_posix(): files.sha256(path) for path in code},
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
         "python": platform.python_version(),
         "processor": hardware.capability(where) if run.arithmetic == "native" else None,
     }
-    changed = unchanged.changed_code(path.relative_to(here.parent).as_posix() for path in code)
+    changed = unchanged.changed_code(path.as_posix() for path in code)
     if changed := changed + unchanged.differing(before, unchanged.marks(DATA)):
         raise cli.UserError(f"{changed[0]}: changed while the training of seed {seed} began; start it again")
     return found
@@ -76,7 +73,7 @@ def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
     }
 
 
-class Training:
+class TrainingRun:
     """One training of Model 5, from data/tokens to the outputs.
 
     Args:
@@ -146,7 +143,7 @@ class Training:
                 "as before, remove the folder to start afresh, or go on from it all the same with --any-world-size"
             )
         known = torch.tensor([found.step, found.layout["processes"]] if found else [0, 0], device=self.where)
-        self.world.from_first(known)
+        self.world.broadcast(known)
         step, processes = known.tolist()
         if step > 0:
             self.trainer.restore(found.tensors() if found else {}, step, processes)
@@ -180,7 +177,7 @@ class Training:
             contents = {"tables": self.recorder.columns(), "samples": self.samples}
             self.checkpoints.save(step, self.layout, state, contents)
 
-    def go_on(self, first: int, stop: StopRequest) -> None:
+    def fit(self, first: int, stop: StopRequest) -> None:
         """Train from step `first` to the end.
 
         Raises:
