@@ -79,7 +79,7 @@ def measured(folder: Path) -> dict[str, Any]:
     return {path.stem: files.read_json(path) for path in sorted((folder / "metrics").glob("*.json"))}
 
 
-def told(entry: Mapping[str, Any]) -> dict[str, Any]:
+def as_metrics(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What of a claim's entry is a metric."""
     return {key: entry[key] for key in ("verdict", "value", "low", "high", "n") if entry[key] is not None}
 
@@ -152,7 +152,7 @@ def main() -> None:
         {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
         | {"by_construction": counted([entry for entry in entries if entry["by_construction"]])}
         | {"family": family(entries), "beyond_control": here["ablations"].get("control", {}).get("beyond", {})}
-        | {entry["id"]: told(entry) | {"kept": told(entry["kept"])} for entry in entries}
+        | {entry["id"]: as_metrics(entry) | {"kept": as_metrics(entry["kept"])} for entry in entries}
     )
     files.write_metrics("claims", found)
     files.write_metrics("headlines", headlines(MetricTree(here | {"claims": found}, margins)))

@@ -29,13 +29,13 @@ IGNORED = Path(".dvcignore")
 ALWAYS_IGNORED = (".dvc", ".git", ".hg")
 
 
-def fill(folder: Path, settings: Settings, client: Client) -> list[layout.Origin]:
+def fetch(folder: Path, settings: Settings, client: Client) -> list[layout.Origin]:
     """Fill `folder` from the source asked for; see `goldilocks/data_sources/` for each."""
     if settings.source == "embedded":
-        return embedded.fill(folder, settings.subpackages, settings.vocabulary)
+        return embedded.fetch(folder, settings.subpackages, settings.vocabulary)
     if settings.source == "hub":
-        return hub.fill(folder, client, settings.text_url, settings.repository, settings.revision)
-    return directory.fill(folder, Path(settings.source))
+        return hub.fetch(folder, client, settings.text_url, settings.repository, settings.revision)
+    return directory.fetch(folder, Path(settings.source))
 
 
 def is_ignored(name: str) -> bool:
@@ -72,7 +72,7 @@ def main() -> None:
     settings, _ = params.load("inputs", Settings, Run)
     with files.atomic_directory(OUTPUT) as folder:
         client = Client(Tally(), settings.timeout, settings.retries)
-        origins = fill(folder, settings, client) + bring(folder, settings.checkpoints, client)
+        origins = fetch(folder, settings, client) + bring(folder, settings.checkpoints, client)
         bpe.load(folder / layout.TOKENIZER)
         files.write_json(folder / "provenance.json", provenance(settings, origins))
 

@@ -1,8 +1,7 @@
 """Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W9)
 
-Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the loop and what
-is recorded. A training that was stopped, by whatever means, goes on from its last checkpoint and ends with the
-same bytes.
+Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the loop
+and what it records. A training that was stopped goes on from its last checkpoint and ends with the same bytes.
 
 Reads:  data/tokens/, data/inputs/tokenizer/
 Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention, inference and
@@ -43,7 +42,7 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
         output = files.MODEL5 / f"seed-{seed}"
         with files.atomic_directory(output) as folder:
             training.write(folder)
-        finished.note(training.checkpoints.folder, [output])
+        finished.record_outputs(training.checkpoints.folder, [output])
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def test_links_out_of_a_folder_and_in_circles_are_read_like_any_file(source, tmp
     (source / "broken").symlink_to("nothing")
     assert list(directory.problems(source)) == []
     (tmp_path / "filled").mkdir()
-    assert len(directory.fill(tmp_path / "filled", source)) == 4
+    assert len(directory.fetch(tmp_path / "filled", source)) == 4
     assert (tmp_path / "filled" / "corpus.txt").read_text() == TEXT
 
 

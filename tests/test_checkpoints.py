@@ -159,7 +159,7 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
     for folder in (training, other):
         folder.mkdir(parents=True)
     (other / finished.OUTPUTS).write_bytes(b"[1,")  # damaged, so it notes nothing
-    finished.note(training, outputs)
+    finished.record_outputs(training, outputs)
     lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / dvc_files.md5(outputs[0])[:2]
     text = lock.read_text()
     lock.write_text(text.replace(dvc_files.md5(outputs[0]), 32 * "0" + ".dir"))

@@ -12,8 +12,8 @@ from goldilocks.claims.verdicts import (
     REPRODUCED,
     UNDECIDED,
     Remark,
+    format_remark,
     judge_all,
-    told,
 )
 from goldilocks.stats.intervals import Estimate, widened
 from stages import claims
@@ -200,7 +200,7 @@ def test_an_interval_is_widened_as_students_t_is():
 
 def test_a_remark_names_lengths_and_correlations_in_the_order_of_their_numbers():
     tree = {"a": {"length_1024": 0, "length_16": 128, "length_128": 2048}, "b": {"rho_1": 32, "rho_0_3": 256, "x": 1}}
-    assert told(Remark("halves at", "a", every=True), MetricTree(tree, {})) == (
+    assert format_remark(Remark("halves at", "a", every=True), MetricTree(tree, {})) == (
         "halves at 16 keys: 128, 128 keys: 2048, 1024 keys: 0"
     )
-    assert told(Remark("by", "b", every=True), MetricTree(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"
+    assert format_remark(Remark("by", "b", every=True), MetricTree(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"

@@ -21,12 +21,12 @@ def rms(x: Tensor) -> float:
 
 
 class Watch:
-    """Watches a training for the `ablation` table.
+    """Records a training for the `ablation` table.
 
     Args:
         windows: the fixed test windows (N, T + 1), of which the first `probes` show activations and attention.
         at_once: how many windows a test loss takes at a time.
-        steps: at which steps to look, in order.
+        steps: at which steps to record, in order.
         references: losses of other models on the fixed test windows.
     """
 
@@ -56,10 +56,10 @@ class Watch:
         ]
 
     def before(self, step: int) -> None:
-        """Look at the model after `step` updates, if it is time to.
+        """Record the model after `step` updates, if `steps` has that step.
 
         Raises:
-            DivergedError: if anything about it is not finite.
+            DivergedError: if a recorded value is not finite.
         """
         if step not in self.steps:
             return
@@ -95,7 +95,7 @@ class Watch:
         self._note("largest_logit", step, largest)
 
     def after(self, step: int) -> None:
-        """Look at the gradients of the update just made.
+        """Record the gradients of the update just made.
 
         Raises:
             DivergedError: if they are not finite.

@@ -1,4 +1,4 @@
-"""What every training of the ablations has in common: its text, its code, its model, and its batches."""
+"""What all trainings of the ablations share: the text, the code, the model, and the batches."""
 
 from __future__ import annotations
 

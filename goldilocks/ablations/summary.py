@@ -121,8 +121,8 @@ def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
     return lambda runs, condition: chosen(runs, condition, quantity).groupby("seed")["value"].mean()
 
 
-def told(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
-    """What is told of each run of a condition, by name; logarithms are natural, losses in nats/token."""
+def quantities(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
+    """A condition's quantities by name, each with a value a seed; logarithms are natural, losses in nats/token."""
     end = int(runs.loc[runs["condition"] == condition, "step"].max())
     of = OF_A_RUN | {
         f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
@@ -169,7 +169,7 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
         runs: columns condition, seed, quantity, step, block, head, value.
         rates: the learning rate of each condition.
     """
-    by_condition = {name: told(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
+    by_condition = {name: quantities(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
     conditions: dict[str, Any] = {}
     for name, of in by_condition.items():
         found: dict[str, Any] = {

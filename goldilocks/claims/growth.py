@@ -1,4 +1,4 @@
-"""How QKV weights move from the first to the last snapshot of trainings, told of each seed and over them. (W5-W8)"""
+"""How QKV weights move from the first to the last snapshot of trainings, for each seed and over all. (W5-W8)"""
 
 from __future__ import annotations
 

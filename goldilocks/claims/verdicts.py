@@ -15,7 +15,7 @@ DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
 """Those that an estimate decided."""
 
 DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure", "by_construction")
-"""What of a claim is told as it is."""
+"""The fields of a claim that its entry repeats."""
 
 
 class Requirement(NamedTuple):
@@ -34,12 +34,12 @@ class Requirement(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """Something else worth telling, which decides nothing: text with the estimate at a path after it."""
+    """Further information that decides nothing: text, followed by the estimate at a path."""
 
     text: str
     path: str
     every: bool = False
-    """Whether the path leads to a mapping of names to estimates, to be told one by one."""
+    """Whether the path leads to a mapping of names to estimates, listed one by one."""
 
 
 class Claim(NamedTuple):

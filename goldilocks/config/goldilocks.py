@@ -28,7 +28,7 @@ class Settings(Section):
     """Queries, each with keys of its own, for each dimension and length."""
 
     line_trials: int = Field(ge=2, le=10_000_000)
-    """Queries at the scales 1, 1/√d and 1/d, at which it is told where the zone begins and ends; `trials` at least."""
+    """Queries at the scales 1, 1/√d and 1/d, which locate the zone's edges; at least `trials`."""
 
     line_keys: int = Field(ge=2, le=10**12)
     """Keys that those queries may have together, for each dimension and length."""

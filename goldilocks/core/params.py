@@ -1,4 +1,4 @@
-"""The one reader of `params.yaml`: typed, strict sections, and problems told one line each.
+"""The one reader of `params.yaml`: typed, strict sections, and one line for each problem.
 
 Each section is declared in `goldilocks/config/` as a subclass of `Section`, with what its stage needs of the shared
 section `run:`; the stage gets exactly that.

@@ -48,7 +48,7 @@ def problems(source: Path) -> Iterator[str]:
         yield from (f"{path}: neither a file nor a folder" for path in found if path.exists() and not path.is_file())
 
 
-def fill(folder: Path, source: Path) -> list[Origin]:
+def fetch(folder: Path, source: Path) -> list[Origin]:
     """Bring text, tokenizer and norm tensors from `source` to `folder` and say what they are.
 
     Raises:

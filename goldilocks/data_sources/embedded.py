@@ -84,7 +84,7 @@ def train_tokenizer(text: str, vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def fill(folder: Path, subpackages: list[str], vocabulary: int) -> list[Origin]:
+def fetch(folder: Path, subpackages: list[str], vocabulary: int) -> list[Origin]:
     """Write the embedded text and its tokenizer to `folder` and say where they came from."""
     version = importlib.metadata.version("numpy")
     text = prose("numpy", subpackages)

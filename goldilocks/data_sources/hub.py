@@ -44,7 +44,7 @@ def book(contents: bytes, where: str) -> str:
     return text[start.end() : end.start()].strip() + "\n"
 
 
-def fill(folder: Path, client: Client, text_url: str, repository: str, revision: str) -> list[Origin]:
+def fetch(folder: Path, client: Client, text_url: str, repository: str, revision: str) -> list[Origin]:
     """Write the book, the tokenizer and the norms to `folder` and say where they came from.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or do not exist, and that are never used for another training than their own.
+"""Checkpoints: complete or absent, and never used for another training than their own.
 
     data/checkpoints/seed-0-<key>/       the key is a hash of everything that determines the result
         step-000050/                     complete once it holds DONE
@@ -6,10 +6,10 @@
             progress.json                the rows of every table so far, and what else the outputs need
             manifest.json                format, step, processes and their threads; size and SHA-256 of the two
             DONE                         SHA-256 of the manifest, written last
-        qkv/step-000000.safetensors      the snapshots so far; manifests know their checksums
+        qkv/step-000000.safetensors      the snapshots so far; manifests hold their checksums
         outputs.json                     after training: hashes of the outputs, as dvc.lock will record them
 
-The last two checkpoints are kept, and all of it goes once DVC has recorded the outputs (`recorded.py`).
+The last two checkpoints are kept, and all of it is removed once DVC has recorded the outputs (`finished.py`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Checkpoints:
         return [path for path in found if int(path.stem.removeprefix("step-")) < step]
 
     def newest(self) -> Progress | None:
-        """The newest sound checkpoint. A damaged one is told and removed, and the one before it used.
+        """The newest sound checkpoint. A damaged one is reported and removed, and the one before it is used.
 
         Raises:
             OSError: if one can't be read; it may be as good as ever, so it stays.
@@ -116,7 +116,7 @@ class Checkpoints:
     def save(
         self, step: int, layout: Mapping[str, int], tensors: Mapping[str, Tensor], contents: Mapping[str, Any]
     ) -> None:
-        """Write the checkpoint of the state after `step` updates, and forget all but the last two.
+        """Write the checkpoint of the state after `step` updates, and remove all but the last two.
 
         Raises:
             UserError: if it can't be written; the ones before stay.

@@ -1,4 +1,4 @@
-"""One training by several processes: who is who, who does what, and how they start.
+"""One training by several processes: their ranks, their shares of the work, and how they start.
 
 `torchrun -m stages.train 0` starts them, on one machine or several; `train.processes` does the same from inside the
 stage. The global batch is the same for any number of processes: each takes its share of the rows. Rank 0 alone writes.
@@ -40,7 +40,7 @@ class World(NamedTuple):
         return windows.tensor_split(self.size)[self.rank]
 
     def any(self, here: bool, where: torch.device) -> bool:
-        """Whether it is so in any process."""
+        """Whether it is true in any process."""
         if self.size == 1:
             return here
         flag = torch.tensor(int(here), device=where)
@@ -56,12 +56,12 @@ class World(NamedTuple):
         return float(value)
 
     def broadcast(self, tensor: Tensor) -> None:
-        """Overwrite a tensor with that of rank 0."""
+        """Overwrite a tensor with rank 0's."""
         if self.size > 1:
             dist.broadcast(tensor, 0)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every process's tensor, in the order of ranks; empty but in rank 0."""
+        """Every process's tensor, in the order of ranks; an empty list except in rank 0."""
         if self.size == 1:
             return [tensor]
         gathered = [torch.empty_like(tensor) for _ in range(self.size)] if self.writes else None
@@ -75,7 +75,7 @@ class World(NamedTuple):
         return nn.parallel.DistributedDataParallel(objective, gradient_as_bucket_view=True)
 
     def summing_only(self, objective: nn.Module, more_to_come: bool) -> Any:
-        """A context in which gradients are only added up here, while there is more to come before they are averaged."""
+        """A context that adds gradients up locally while more parts of the batch follow, before they are averaged."""
         if isinstance(objective, nn.parallel.DistributedDataParallel) and more_to_come:
             return objective.no_sync()
         return nullcontext()
@@ -87,10 +87,10 @@ def started_by_torchrun() -> bool:
 
 @contextmanager
 def process_group(world: World, where: torch.device) -> Iterator[None]:
-    """Meet the other processes, over NCCL on GPUs and gloo on CPUs, and leave them at the end.
+    """Join the other processes, over NCCL on GPUs and gloo on CPUs, and leave them at the end.
 
     Raises:
-        UserError: if another one goes on the way.
+        UserError: if another process is lost.
     """
     try:
         if world.size > 1:
@@ -110,7 +110,7 @@ def process_group(world: World, where: torch.device) -> Iterator[None]:
 
 
 def world() -> World:
-    """What torchrun told this process; alone if it did not start it."""
+    """What torchrun set for this process; a world of one if torchrun did not start it."""
     if not started_by_torchrun():
         return World()
     return World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))

@@ -1,4 +1,4 @@
-"""Which trainings has DVC recorded? Their checkpoints are of no more use; those of all others stay.
+"""Removes the checkpoints of trainings that DVC has recorded; those of all others stay.
 
 When a training ends, DVC has yet to store its outputs and to write `dvc.lock`. A kill in between must not cost the
 training, so its last checkpoint stays until both are done.
@@ -15,13 +15,13 @@ CHECKPOINTS = files.DATA / "checkpoints"
 OUTPUTS = "outputs.json"
 
 
-def note(training: Path, outputs: Iterable[Path]) -> None:
+def record_outputs(training: Path, outputs: Iterable[Path]) -> None:
     """Write down in a training's folder which outputs were made from it."""
     files.write_json(training / OUTPUTS, {path.as_posix(): dvc_files.md5(path) for path in outputs})
 
 
 def _noted(path: Path) -> set[str]:
-    """The hashes that `note` wrote down; none if they can't be read."""
+    """The hashes that `record_outputs` wrote down; none if they can't be read."""
     try:
         return set(files.read_json(path).values())
     except (ValueError, AttributeError, TypeError):

@@ -1,4 +1,4 @@
-"""What the machine can do: where to train, and whether bfloat16 is a type it computes with."""
+"""What the machine can do: which device trains, and whether it computes in bfloat16."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def flush_denormals() -> None:
 
 
 def prepare(threads: int) -> None:
-    """Let torch compute with so many threads and the same digits every time."""
+    """Let torch compute with this many threads, and deterministically."""
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads torch's compiler, for 2 s
     # Nothing here reads memory before it is written; filling it all with NaN first would cost a tenth of the time.

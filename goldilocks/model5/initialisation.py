@@ -1,4 +1,4 @@
-"""How Model 5 starts, and what must then be true of it. (claims W1-W4)
+"""Model 5's initial weights, and what must be true of them. (claims W1-W4)
 
 `model.apply(fn)` visits the token embedding first and the head, which is the same tensor, last. So the head's N(0, std)
 overwrites the embedding's Xavier values: only the position embedding keeps Xavier's √(2/(T + D))
@@ -25,8 +25,8 @@ def initialise(model: Model5, linear_std: float, seed: int, factors: Mapping[str
     """Linear weights N(0, linear_std²), Linear biases 0, embeddings Xavier-normal; LayerNorms stay 1 and 0.
 
     Args:
-        factors: on the weights of some parts, after that: `blocks`, `qk` (in them, what makes queries and keys), or
-            `embedding`, of tokens.
+        factors: that multiply the weights of some parts afterwards: `blocks`, `qk` (the rows of their QKV weights that make
+            queries and keys), or `embedding`, of tokens.
     """
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,4 +1,4 @@
-"""Collects what the tables hold while Model 5 trains, and can be picked up where a checkpoint left it."""
+"""Collects the rows of the tables while Model 5 trains; a checkpoint can hold and restore them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SNAPSHOT_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Recorder:
-    """Watches a training.
+    """Records a training.
 
     Args:
         windows: the fixed test windows (N, T + 1).
-        inference: those on which the model is run with its logits scaled otherwise, at the last snapshot.
+        inference: windows for the loss with other scalings of attention's logits, at the last snapshot.
         references: losses of other models on the fixed test windows.
         folder: where the snapshots of the QKV weights go.
     """
@@ -45,12 +45,12 @@ class Recorder:
         self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
         self.steps = set(weight_stats.snapshot_steps(settings.steps, settings.snapshot_every))
         self.initial = weight_stats.qkv_weights(objective.model)
-        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # a snapshot whose update is still to come
+        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # a snapshot whose update comes next
         names = ("losses", "weights", "histograms", "updates", "attention", "inference", "logit_histograms")
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
 
     def before(self, step: int) -> None:
-        """Look at the model after `step` updates, if it is time to."""
+        """Record the model after `step` updates, where one of the tables has that step."""
         settings, model = self.settings, self.objective.model
         if step % settings.evaluate_every == 0:
             found = {"test": self._loss(self.windows)}

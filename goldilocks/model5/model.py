@@ -1,9 +1,9 @@
-"""Model 5: GPT-2's architecture as the article on weight initialisation builds it, in one sitting.
+"""Model 5: GPT-2's architecture as the article on weight initialisation builds it.
 
 Pre-LayerNorm blocks with a fused QKV projection, exact GELU, learned positions, and a head that is the token embedding
 itself: one parameter, used twice. Logits are divided by √width. Where the exercise wraps the embedding in a second
 `nn.Parameter` on the same storage, so that two gradients and two Adam states update one tensor, this ties truly.
-A `Variant` takes one of these choices back, to see what it was good for.
+A `Variant` changes one of these choices, to measure its effect.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Shape(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """What may be otherwise in a Model 5; the defaults are the articles' model."""
+    """The choices that can be changed in a Model 5; the defaults are the articles' model."""
 
     attention_exponent: float = 0.5
     """Logits are q·k / d^this, d being the width of a head: 1/√d, or with 0 unscaled, with 1 divided by d."""
@@ -49,7 +49,7 @@ class Variant(NamedTuple):
     """What normalises, if anything: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
 
     post_norm: bool = False
-    """Whether it does so after each residual sum (Vaswani et al. 2017), or before attention and MLP and at the end."""
+    """Whether it normalises after residual sums (Vaswani et al. 2017), or before attention and MLP and at the end."""
 
     qk_norm: bool = False
     """Whether it also normalises each query and key, over a head's width (Henry et al. 2020)."""
@@ -69,7 +69,7 @@ class Linear(nn.Linear):
 
 
 def norm(width: int, variant: Variant) -> nn.LayerNorm:
-    """What normalises over a width; where nothing is to, what lets everything through."""
+    """The normalisation over a width that a variant asks for; the identity if it asks for none."""
     kinds = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
     found = kinds[variant.norm](width, eps=NORM_EPS) if variant.norm else nn.Identity()
     return cast(nn.LayerNorm, found)
@@ -98,7 +98,7 @@ class Attention(nn.Module):
         return torch.stack([self.norms[0](q), self.norms[1](k), v], 2).flatten(2)
 
     def attend(self, qkv: Tensor) -> Tensor:
-        """What attention adds to the residual stream (B, T, D), given what `project` gave."""
+        """What attention adds to the residual stream (B, T, D), from the result of `project`."""
         if self.scale is None:
             return qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
         y: Tensor = self.output(products.causal_attention(qkv, self.heads, self.scale))
@@ -143,7 +143,7 @@ class Block(nn.Module):
         return seen
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The block's output (B, T, D), given its input and what attention adds to it."""
+        """The block's output (B, T, D), from its input and attention's output."""
         if self.post_norm:
             x = self.ln_1(x + attended)
             y: Tensor = self.ln_2(x + self.mlp(x))
@@ -207,7 +207,7 @@ class Model5(nn.Module):
 
     @contextmanager
     def attention_exponent(self, exponent: float | None) -> Iterator[None]:
-        """For a while, divide attention's logits by d^exponent, d a head's width, or with None delete attention."""
+        """Within the context, divide attention's logits by d^exponent, d being a head's width; None deletes it."""
         own = [block.attn.scale for block in self.blocks]
         for block in self.blocks:
             block.attn.scale = None if exponent is None else (self.shape.width / self.shape.heads) ** -exponent

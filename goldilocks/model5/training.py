@@ -1,4 +1,4 @@
-"""The training loop of Model 5, and nothing else: what it records it hands to the caller's tables.
+"""The training loop of Model 5. What it measures goes to the caller's tables.
 
 A measurement at step s is of the weights after s updates: step 0 is the untouched model, and batch s is the one that
 the update s + 1 is made from. Which windows a batch holds is a pure function of (root seed, seed, step).
@@ -108,7 +108,7 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Parameters, AdamW's moments and the state of every process's random generators, under names, not copies.
 
-        Every process must call it; only rank 0's result is whole.
+        Every process must call it; only rank 0's result is complete.
         """
         generators = self.world.gather(self._generator())
         return self._tensors() | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
@@ -131,7 +131,7 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], step: int, processes: int = 1) -> None:
-        """Take over what `state` gave after `step` updates by so many processes; rank 0's tensors go to all.
+        """Restore what `state` returned after `step` updates by `processes` processes; rank 0's tensors go to all.
 
         Raises:
             KeyError: if a name is missing.
@@ -157,13 +157,13 @@ class Trainer:
 
 
 class Watcher(Protocol):
-    """What looks at a training on its way."""
+    """Observes a training at every step."""
 
     def before(self, step: int) -> None:
-        """After `step` updates, before anything else."""
+        """Called after `step` updates, before the next gradient."""
 
     def after(self, step: int) -> None:
-        """After the update that follows, the gradient it was made from still there."""
+        """Called after that gradient's update, while the gradient is still there."""
 
 
 def train(
@@ -174,7 +174,7 @@ def train(
     watcher: Watcher | None = None,
     last: float = math.nan,
 ) -> Iterator[float]:
-    """Yield the training loss at steps first … steps - 1, each of the weights before the update made from it.
+    """Yield the training loss at steps first … steps - 1, each measured before its update.
 
     Args:
         last: the loss at the step before the first, if there was one.
@@ -198,7 +198,7 @@ def train(
 
 
 def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, label: str) -> Iterator[float]:
-    """Pass losses on, showing loss and tokens/s."""
+    """Yield the losses, and show loss and tokens/s."""
     start = time.monotonic()
     with Progress(label, steps, "step", first) as progress:
         for step, loss in enumerate(losses, first):

@@ -30,15 +30,15 @@ DATA = TOKENS.as_posix(), TOKENIZER.as_posix()
 
 
 def determining(settings: Settings) -> dict[str, Any]:
-    """The settings that results depend on, but for how many processes share the work."""
+    """The settings that results depend on; how many processes share the work is not among them."""
     return settings.model_dump(exclude={"checkpoint_every", "processes"})
 
 
 def identity(settings: Settings, run: Run, seed: int, where: torch.device, before: unchanged.Marks) -> dict[str, Any]:
-    """Everything that determines the bytes of the outputs, but for how the processes are laid out.
+    """Everything that determines the bytes of the outputs, except the layout of processes.
 
     Args:
-        before: the marks of the data before it was read.
+        before: the marks of the data files before they were read.
 
     Raises:
         UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
@@ -62,7 +62,7 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device, befor
 
 
 def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
-    """Bytes that a training writes, by what they are."""
+    """How many bytes a training writes, by kind."""
     qkv = snapshots * shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
     export = 4 * (shape.parameters + shape.vocabulary * shape.width)
     return {
@@ -77,7 +77,7 @@ class TrainingRun:
     """One training of Model 5, from data/tokens to the outputs.
 
     Args:
-        world: this process among those that train together.
+        world: this process among all that share the training.
         where: the device.
     """
 
@@ -130,10 +130,10 @@ class TrainingRun:
         return str(self.tokenizer.decode(training.sample(self.model, self.prompt, self.settings.sample_tokens, stream)))
 
     def resume(self, any_world_size: bool) -> int:
-        """Take over the newest checkpoint, if there is one; returns the step to go on from.
+        """Restore the newest checkpoint, if there is one; return the first step to train.
 
         Raises:
-            UserError: if another number of processes made it and that was not allowed.
+            UserError: if another number of processes made it and `any_world_size` is not set.
         """
         found = self.checkpoints.newest() if self.world.writes else None
         if found and found.layout != self.layout and not any_world_size:
@@ -157,7 +157,7 @@ class TrainingRun:
         return int(step)
 
     def announce(self) -> None:
-        """Say what the training will write before it does.
+        """Print what the training is about to write.
 
         Raises:
             UserError: if the disk has no room for it.
@@ -181,7 +181,7 @@ class TrainingRun:
         """Train from step `first` to the end.
 
         Raises:
-            SystemExit: if it was asked to stop, after a checkpoint.
+            SystemExit: after a checkpoint, if a signal asked it to stop.
         """
         steps, every = self.settings.steps, self.settings.checkpoint_every
         watcher = self.recorder if self.world.writes else None

@@ -2,7 +2,7 @@
 
 Everything here is a pure function of the weights, in NumPy: no random number. A QKV weight has the rows of Q, then K,
 then V; in each part, head h has the rows h · D/H … (h + 1) · D/H. So with N = 3 · H, (3 · D, D) reshapes to
-(N, D/H, D): the heads of Q, of K and of V. Statistics are told for these N, then for Q, K and V, then for the merged
+(N, D/H, D): the heads of Q, of K and of V. Statistics are given for these N, then for Q, K and V, then for the merged
 matrix: N + 4 values.
 """
 
@@ -27,7 +27,7 @@ Weights = Mapping[str, np.ndarray]
 
 
 def snapshot_steps(steps: int, every: int) -> list[int]:
-    """Which of the steps 0 … steps - 1 are looked at: multiples of `every`, and before the first, 1, 2, 4, 8, ….
+    """Which of the steps 0 … steps - 1 get a snapshot: multiples of `every`, and before the first, 1, 2, 4, 8, ….
 
     The weights move fastest at the start.
     """
@@ -50,20 +50,20 @@ def qkv_gradients(model: Model5) -> dict[str, np.ndarray]:
 
 
 def members(heads: int) -> list[tuple[str, int]]:
-    """What the N + 4 values of a statistic are of, as (part, head); head -1 is all of them."""
+    """The part and head of each of a statistic's N + 4 values; head -1 means all heads."""
     by_head = [(part, head) for part in PARTS for head in range(heads)]
     return by_head + [(part, ALL_HEADS) for part in (*PARTS, MERGED)]
 
 
-def added(by_head: np.ndarray) -> np.ndarray:
-    """A sum over entries by head, (…, N), followed by those of Q, K and V and of all: (…, N + 4)."""
+def with_totals(by_head: np.ndarray) -> np.ndarray:
+    """Sums by head (…, N), followed by the sums of Q, K and V and the total: (…, N + 4)."""
     parts = by_head.reshape(*by_head.shape[:-1], 3, -1).sum(-1)
     return np.concatenate([by_head, parts, parts.sum(-1, keepdims=True)], axis=-1)
 
 
 def squares(by_head: np.ndarray) -> np.ndarray:
     """Sums of squares of (N, n) float64 by head, part and of all: (N + 4,)."""
-    return added(np.vecdot(by_head, by_head))
+    return with_totals(np.vecdot(by_head, by_head))
 
 
 def moments(by_head: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,8 +74,8 @@ def moments(by_head: np.ndarray) -> dict[str, np.ndarray]:
     centre = by_head.mean()
     x = by_head - centre
     y = x * x
-    sums = added(np.stack([x.sum(1), y.sum(1), np.vecdot(x, y), np.vecdot(y, y)]))
-    sizes = added(np.full(len(x), x.shape[1]))
+    sums = with_totals(np.stack([x.sum(1), y.sum(1), np.vecdot(x, y), np.vecdot(y, y)]))
+    sizes = with_totals(np.full(len(x), x.shape[1]))
     a1, a2, a3, a4 = sums / sizes
     m2 = np.maximum(a2 - a1**2, 0.0)
     m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
@@ -87,7 +87,7 @@ def order_statistics(weight: np.ndarray, heads: int, tail: float) -> dict[str, n
     """Tail mass beyond ±tail, quantiles (linearly interpolated) and extremes of a (3 · D, D) weight."""
     rows: list[dict[str, np.ndarray]] = []
     beyond = np.float32(tail)
-    beyond = np.nextafter(beyond, np.float32(0)) if beyond > tail else beyond  # |x| > tail, told in float32
+    beyond = np.nextafter(beyond, np.float32(0)) if beyond > tail else beyond  # |x| > tail, compared in float32
     for count in (3 * heads, 3, 1):
         x = np.sort(weight.reshape(count, -1), axis=1)
         n = x.shape[1]
@@ -128,7 +128,7 @@ def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: int, tail:
         "frobenius_norm": np.sqrt(energy),
         "spectral_norm": spectral,
         "stable_rank": np.divide(energy, spectral**2, out=np.zeros_like(energy), where=spectral != 0),
-        "cosine_to_initial": np.divide(added(np.vecdot(x, x0)), both, out=np.zeros_like(both), where=both != 0),
+        "cosine_to_initial": np.divide(with_totals(np.vecdot(x, x0)), both, out=np.zeros_like(both), where=both != 0),
     }
 
 
