@@ -16,7 +16,7 @@ class Settings(Section):
     """Draws for each row in the test of the sampling temperature."""
 
     negligible: float = Field(gt=0, lt=0.01)
-    """A probability below this counts as about 0; shares below a hundredth and a hundredfold of it are reported, too."""
+    """A probability below this counts as about 0; shares below a hundredth and a hundred times it are reported, too."""
 
 
 class Run(RootSeed):

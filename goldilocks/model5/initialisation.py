@@ -25,8 +25,8 @@ def initialise(model: Model5, linear_std: float, seed: int, factors: Mapping[str
     """Linear weights N(0, linear_std²), Linear biases 0, embeddings Xavier-normal; LayerNorms stay 1 and 0.
 
     Args:
-        factors: that multiply the weights of some parts afterwards: `blocks`, `qk` (the rows of their QKV weights that make
-            queries and keys), or `embedding`, of tokens.
+        factors: that multiply the weights of some parts afterwards: `blocks`, `qk` (in them, the rows that make queries
+            and keys), or `embedding`, of tokens.
     """
     generator = torch.Generator().manual_seed(seed)
 
