@@ -176,7 +176,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     folder = checkpoint.folder
     asked = submit(lambda: read_config(checkpoint, notes))
     first = main_files(checkpoint)
-    listed, opened = _open_first(checkpoint, first)
+    listed, opened = open_first(checkpoint, first)
     whole_config = asked.result()
     config = deciding(whole_config)
     choice = choose(listed, config)
@@ -199,7 +199,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
         known = choice.family.name if config else "any known family"
         raise UserError(f"{folder.name}: no norm of {known} in {it}{hint}")
     _checked(choice, files, folder.name)
-    contents = _read(choice.norms, files)
+    contents = read_tensors(choice.norms, files)
     tensors = []
     for name, norm in choice.norms.items():
         place = files[name].places[name]
@@ -220,7 +220,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
 
 
-def _open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:
+def open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:
     """As `_open`; in a folder that can't be listed, the index if there is no whole model."""
     try:
         return _open(checkpoint, first)
@@ -247,7 +247,7 @@ def _open(checkpoint: Checkpoint, names: list[str]) -> tuple[dict[str, str], dic
     return listed, opened
 
 
-def _read(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
+def read_tensors(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
     """The bytes of the named tensors; neighbouring ones are read at once."""
     by_file: dict[str, tuple[File, list[str]]] = {}
     for name in names:
