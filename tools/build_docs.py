@@ -131,11 +131,10 @@ def updated(page: Path) -> str:
     """
     text = page.read_text("utf-8")
     for name in PAGES[page]:
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        if not marked.search(text):
+        found = re.search(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", text, re.DOTALL)
+        if not found:
             raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
-        new = MAKERS[name]().strip("\n") + "\n"
-        text = marked.sub(lambda match, new=new: match[1] + new + match[2], text)
+        text = text[: found.end(1)] + MAKERS[name]().strip("\n") + "\n" + text[found.start(2) :]
     return text
 
 
