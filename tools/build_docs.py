@@ -6,8 +6,8 @@ Reads:  dvc.yaml, reports/metrics/ and reports/ablations/metrics.json
 Writes: the pages of PAGES; with --check nothing
 
 examples:
-  python -m tools.build_docs            write them
-  python -m tools.build_docs --check    only say whether they are what they would be now
+  goldilocks docs            write them
+  goldilocks docs --check    only check whether they are up to date
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def graph(stages: dict[str, Any]) -> str:
 
 
 def findings(reports: Path) -> str:
-    """What the reports in a folder say, by the template `findings.md.j2`."""
+    """The findings of the reports in a folder, from the template `findings.md.j2`."""
     metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
     known = MetricTree(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
 

@@ -214,7 +214,7 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
         axes.minorticks_off()
     figure.set_dpi(dpi)
     drawn = io.StringIO()
-    canvas = FigureCanvasSVG(figure)  # savefig would draw everything twice
+    canvas = FigureCanvasSVG(figure)  # savefig would draw twice
     canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     title = figure.get_suptitle().replace("\n", " ")
     with files.atomic_file(path) as temporary:
