@@ -27,7 +27,7 @@ MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**
 
 
 class Tensor(NamedTuple):
-    """A norm's parameter: its name, what it is, the type it is stored in, its values (n,) as float32 and as stored.
+    """A norm's parameter: its name, its place, its stored type, its values (n,) as float32 and as stored.
 
     NumPy has no bfloat16; of those, `raw` has the bits as 16-bit numbers.
     """
@@ -134,7 +134,7 @@ def main_files(checkpoint: Checkpoint) -> list[str]:
 
 
 def decode(raw: np.ndarray, stored: str) -> np.ndarray:
-    """The values (n,) as float32 of what is stored; what is too large for that becomes infinite."""
+    """The stored values (n,) as float32; values too large for it become infinite."""
     if stored == "BF16":
         return from_bf16_bits(raw)
     with np.errstate(over="ignore"):

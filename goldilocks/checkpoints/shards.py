@@ -1,4 +1,4 @@
-"""Checkpoints in several files: the index that says which tensor is in which, or shards without one."""
+"""Checkpoints in several files, with an index that maps tensors to files, or without one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def shards_of(names: Collection[str]) -> Shards | None:
 
 
 def number_of_blocks(config: dict[str, Any] | None) -> int | None:
-    """How many blocks config.json says that the model has; None if it doesn't say."""
+    """The number of blocks in config.json; None if it has none."""
     config = config or {}
     text = config.get("text_config")  # of a model for images or sound, too
     for holder in (config, text if isinstance(text, dict) else {}):

@@ -29,7 +29,7 @@ from goldilocks.plotting.palette import GREY, ORDERED, PALE
 Colour = tuple[float, float, float]
 
 TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
-CHARACTER = 0.54  # of the size of a text, what its characters take on average
+CHARACTER = 0.54  # average width of a character, as a share of the text's size
 
 SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
