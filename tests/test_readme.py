@@ -132,5 +132,5 @@ def test_changelog_and_citation_are_of_this_version():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_it_names_exist(page):
     """Paths in backticks that begin with a folder of sources; capitals and stars stand for something."""
-    named = re.findall(r"`((?:stages|tests|tools/bench|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
+    named = re.findall(r"`((?:stages|goldilocks|tools|tests|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []

@@ -1,4 +1,4 @@
-"""The command `goldilocks`: what there is around the pipeline, and the looks at anyone's model.
+"""The command `goldilocks`: run, check and configure the pipeline, and survey the norms of any checkpoint.
 
 examples:
   goldilocks norms openai-community/gpt2
