@@ -1,4 +1,4 @@
-"""The tools/bench measure what they say, and refuse what makes no sense."""
+"""The benchmarks measure what they say, and refuse what makes no sense."""
 
 import re
 
@@ -60,7 +60,7 @@ def test_short_memory_is_told(monkeypatch):
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments, problem, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["tools/bench", *arguments])
+    monkeypatch.setattr("sys.argv", ["tools.bench", *arguments])
     with pytest.raises(SystemExit):
         command.main()
     assert problem in capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_options_that_make_no_sense_are_refused(arguments, problem, monkeypatch,
 
 @pytest.mark.slow
 def test_the_table_has_every_row():
-    printed = Project(ROOT).check("python", "-m", "tools/bench", "--size", "small", "--steps", "5", "--repeats", "1")
+    printed = Project(ROOT).check("python", "-m", "tools.bench", "--size", "small", "--steps", "5", "--repeats", "1")
     for name in ("ours-portable", "ours-fp32", "transformers-fp32"):
         assert re.search(rf"^{name} +\S+ s \(\S+\) +\S+ GB  [\d,]+ tokens/s, \d+% of \d+ GFLOP/s$", printed, re.M)
     assert "ours-fp32 is " in printed

@@ -101,7 +101,7 @@ def test_report_says_where_it_is_and_opens_it_where_there_is_a_browser(spaced, t
     assert (tmp_path / "seen").read_text().strip() == page.as_uri()
 
 
-@pytest.mark.parametrize(("target", "module"), [("verify", "tools.verify"), ("bench", "tools/bench")])
+@pytest.mark.parametrize(("target", "module"), [("verify", "tools.verify"), ("bench", "tools.bench")])
 def test_options_reach_a_command_as_they_were_typed(project, target, module):
     lend_environment(project)
     script(project.folder / ".venv" / "bin" / "python", "printf '<%s>' \"$@\"; exit 3")
@@ -195,7 +195,7 @@ def test_the_lock_satisfies_what_pyproject_declares():
 NOT_FOR_PEOPLE = {"tools.bench.training"}
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for folder in ("stages", "goldilocks", "tools/bench")
+    for folder in ("stages", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if 'if __name__ == "__main__":' in path.read_text("utf-8")
 ]
@@ -203,7 +203,7 @@ COMMANDS = {module.removesuffix(".__main__"): module for module in MODULES}
 
 
 def test_the_commands_are_found():
-    assert {"tools.verify", "stages.code", "tools/bench"} < set(COMMANDS)
+    assert {"tools.verify", "stages.code", "tools.bench"} < set(COMMANDS)
     assert set(COMMANDS) > NOT_FOR_PEOPLE
 
 
