@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("goldilocks", "stages", "tools")
+PUBLIC = Path("goldilocks/__init__.py")
+"""Names for notebooks, loaded when asked for. No stage uses one, so none depends on it."""
 
 
 def path_of(module: str) -> Path | None:
@@ -47,5 +49,5 @@ def closure(module: str) -> set[str]:
         path = path_of(name)
         assert path is not None, name
         waiting |= imports(path) - seen
-    files = {path_of(name) for name in seen}
+    files = {path_of(name) for name in seen} - {ROOT / PUBLIC}
     return {path.relative_to(ROOT).as_posix() for path in files if path and has_code(path)}

@@ -33,42 +33,59 @@ LEAST = np.float32(-87)  # exp of it, 1.6e-38, is the smallest normal float32: n
 EDGES = np.linspace(-6, 6, 121)  # of the histogram of logits, in standard deviations
 
 
-def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
-    """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
+def exponentials(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Softmax of logits (…, R, K) float32, -∞ where hidden: probabilities but for their total, it, and the entropy.
 
-    The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). Shares of the
-    entries, the Frobenius norm of the Jacobian diag(p) - ppᵀ, and what decides about the Goldilocks zone are of the
-    rows that see at least half of the window: "few of the entries" means nothing where there are two. The zone's
-    gradient is the mean norm of p - e_t, t drawn from p, of an even row's √(1 - 1/n); its discrimination is n times the
-    largest probability. Each exponential is a float32, what is made of them float64: near a one-hot p, ‖J‖ is a small
-    difference.
+    The largest entry of a row is 1, so the total is at least that. Entropy is in nats. Each exponential is a float32,
+    what is made of them float64: near a one-hot p, ‖J‖ is a small difference.
     """
-    length = logits.shape[-1]
-    rows = logits[:, 1:] - logits[:, 1:].max(-1, keepdims=True)
+    rows = logits - logits.max(-1, keepdims=True)
     np.maximum(rows, LEAST, out=rows)  # hidden entries too: they add nothing
     p = np.exp(rows)  # but for its total
     total = p.sum(-1, dtype=np.float64)
     rows *= p
-    entropy = entropy_from_sums(total, rows.sum(-1) / total)  # -Σ p log p with log p = row - log total, (M, T - 1)
+    return p, total, entropy_from_sums(total, rows.sum(-1) / total)  # -Σ p log p with log p = row - log total
+
+
+def row_statistics(
+    q: np.ndarray, total: np.ndarray, entropy: np.ndarray, seen: np.ndarray, negligible: float = NEGLIGIBLE
+) -> dict[str, np.ndarray]:
+    """What softmax does in rows, from what `exponentials` returned and how many entries each row sees: each (…, R).
+
+    The relative gradient is the mean norm of p - e_t, t drawn from p, over an even row's √(1 - 1/n); the discrimination
+    is n times the largest probability.
+    """
+    square = q * q
+    second, third = square.sum(-1, dtype=np.float64) / total**2, (square * q).sum(-1, dtype=np.float64) / total**3
+    rare = (q < (negligible * total[..., None]).astype(np.float32)).sum(-1) - (q.shape[-1] - seen)
+    norms = gradient_norms(q / total[..., None], second[..., None])
+    gradient = np.vecdot(q, norms) / total  # hidden entries have weight 0
+    return {
+        "effective_share": effective_number(entropy) / seen,
+        "share_holding_half": entries_holding_half(q, total) / seen,
+        "share_negligible": rare / seen,
+        "jacobian_norm": jacobian_norm_from_sums(second, third),
+        "relative_gradient": gradient / even_gradient(seen),
+        "discrimination": seen / total,
+    }
+
+
+def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
+
+    The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). The values of
+    `row_statistics` are means over the rows that see at least half of the window: "few of the entries" means nothing
+    where there are two.
+    """
+    length = logits.shape[-1]
+    p, total, entropy = exponentials(logits[:, 1:])  # of (M, T - 1) rows
     visible = np.arange(2, length + 1)
     late = slice(max(length // 2 - 2, 0), None)
-    q, of_q, seen = p[:, late], total[:, late], visible[late]
-    square = q * q
-    second, third = square.sum(-1, dtype=np.float64) / of_q**2, (square * q).sum(-1, dtype=np.float64) / of_q**3
-    rare = (q < (NEGLIGIBLE * of_q[..., None]).astype(np.float32)).sum(-1) - (length - seen)
-    norms = gradient_norms(q / of_q[..., None], second[..., None])
-    gradient = np.vecdot(q, norms) / of_q  # hidden entries have weight 0
-    holding = entries_holding_half(q, of_q)
+    found = row_statistics(p[:, late], total[:, late], entropy[:, late], visible[late])
     return {
         "normalised_entropy": (entropy / np.log(visible)).mean(1),
         "largest_probability": (1 / total).mean(1),
-        "effective_share": (effective_number(entropy[:, late]) / seen).mean(1),
-        "share_holding_half": (holding / seen).mean(1),
-        "share_negligible": (rare / seen).mean(1),
-        "jacobian_norm": jacobian_norm_from_sums(second, third).mean(1),
-        "relative_gradient": (gradient / even_gradient(seen)).mean(1),
-        "discrimination": (seen / of_q).mean(1),
-    }
+    } | {name: values.mean(1) for name, values in found.items()}
 
 
 def matrix_moments(logits: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,6 +110,19 @@ def by_head(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: n
     return {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
 
 
+def shape_of_logits(a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, a4: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean, σ, skewness and excess kurtosis of logits whose powers have these means."""
+    m2 = np.maximum(a2 - a1**2, 0.0)
+    m3 = a3 - 3 * a1 * a2 + 2 * a1**3
+    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
+    return {
+        "logit_mean": a1,
+        "logit_std": np.sqrt(m2),
+        "logit_skewness": np.divide(m3, m2**1.5, out=np.zeros_like(m3), where=m2 > 0),
+        "logit_excess_kurtosis": np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3,
+    }
+
+
 def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
 
@@ -101,17 +131,17 @@ def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     """
     found = by_head(matrix_statistics, logits)
     of_logits = by_head(matrix_moments, logits)
-    a1, a2, a3, a4 = (of_logits[f"power_{i}"].mean(0) for i in (1, 2, 3, 4))
-    m2 = np.maximum(a2 - a1**2, 0.0)
-    m3 = a3 - 3 * a1 * a2 + 2 * a1**3
-    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
-    return {name: values.mean(0) for name, values in found.items()} | {
-        "logit_mean": a1,
-        "logit_std": np.sqrt(m2),
-        "logit_skewness": np.divide(m3, m2**1.5, out=np.zeros_like(m3), where=m2 > 0),
-        "logit_excess_kurtosis": np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3,
-        "largest_logit": of_logits["largest_logit"].max(0),
-    }
+    return (
+        {name: values.mean(0) for name, values in found.items()}
+        | shape_of_logits(*(of_logits[f"power_{i}"].mean(0) for i in (1, 2, 3, 4)))
+        | {"largest_logit": of_logits["largest_logit"].max(0)}
+    )
+
+
+def row_variance(rows: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """The variance of each row (…, R, K) float64, 0 where hidden, about its mean over the visible: (…, R)."""
+    variance: np.ndarray = (np.vecdot(rows, rows) - rows.sum(-1) ** 2 / visible) / (visible - 1)
+    return variance
 
 
 def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
@@ -125,7 +155,7 @@ def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
     late = slice(max(length // 2 - 1, 1), None)
     visible = np.arange(1, length + 1)[late]
     rows = cosine[:, :, late].astype(np.float64)
-    variance = (np.vecdot(rows, rows) - rows.sum(-1) ** 2 / visible) / (visible - 1)
+    variance = row_variance(rows, visible)
     own = cosine.diagonal(axis1=-2, axis2=-1)[..., late].astype(np.float64)
     return {"centred_cosine": np.sqrt(variance.mean((0, 2))), "own_cosine": own.mean((0, 2))}
 

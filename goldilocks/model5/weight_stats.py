@@ -3,12 +3,14 @@
 Everything here is a pure function of the weights, in NumPy: no random number. A QKV weight has the rows of Q, then K,
 then V; in each part, head h has the rows h · D/H … (h + 1) · D/H. So with N = 3 · H, (3 · D, D) reshapes to
 (N, D/H, D): the heads of Q, of K and of V. Statistics are given for these N, then for Q, K and V, then for the merged
-matrix: N + 4 values.
+matrix: N + 4 values. Where heads share keys and values, as in others' models, K and V have fewer: `Heads` then has the
+number of each, and N is their sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ MERGED = "qkv"
 ALL_HEADS = -1
 Row = dict[str, Any]
 Weights = Mapping[str, np.ndarray]
+Heads = int | tuple[int, int, int]  # of Q, K and V each, or of Q, of K and of V
 
 
 def snapshot_steps(steps: int, every: int) -> list[int]:
@@ -49,24 +52,37 @@ def qkv_gradients(model: Model5) -> dict[str, np.ndarray]:
     return {name: gradient.cpu().numpy() for name, gradient in gradients.items() if gradient is not None}
 
 
-def members(heads: int) -> list[tuple[str, int]]:
+def counts(heads: Heads) -> tuple[int, int, int]:
+    """How many heads Q, K and V have."""
+    return (heads, heads, heads) if isinstance(heads, int) else heads
+
+
+def by_part(by_head: np.ndarray, heads: Heads) -> list[np.ndarray]:
+    """Values by head (N, …), split into those of Q, of K and of V."""
+    first, second, _ = accumulate(counts(heads))
+    return [by_head[:first], by_head[first:second], by_head[second:]]
+
+
+def members(heads: Heads) -> list[tuple[str, int]]:
     """The part and head of each of a statistic's N + 4 values; head -1 means all heads."""
-    by_head = [(part, head) for part in PARTS for head in range(heads)]
+    by_head = [(part, head) for part, n in zip(PARTS, counts(heads), strict=True) for head in range(n)]
     return by_head + [(part, ALL_HEADS) for part in (*PARTS, MERGED)]
 
 
-def with_totals(by_head: np.ndarray) -> np.ndarray:
+def with_totals(by_head: np.ndarray, heads: Heads) -> np.ndarray:
     """Sums by head (…, N), followed by the sums of Q, K and V and the total: (…, N + 4)."""
-    parts = by_head.reshape(*by_head.shape[:-1], 3, -1).sum(-1)
+    first, second, _ = accumulate(counts(heads))
+    of_parts = (by_head[..., :first], by_head[..., first:second], by_head[..., second:])
+    parts = np.stack([part.sum(-1) for part in of_parts], -1)
     return np.concatenate([by_head, parts, parts.sum(-1, keepdims=True)], axis=-1)
 
 
-def squares(by_head: np.ndarray) -> np.ndarray:
+def squares(by_head: np.ndarray, heads: Heads) -> np.ndarray:
     """Sums of squares of (N, n) float64 by head, part and of all: (N + 4,)."""
-    return with_totals(np.vecdot(by_head, by_head))
+    return with_totals(np.vecdot(by_head, by_head), heads)
 
 
-def moments(by_head: np.ndarray) -> dict[str, np.ndarray]:
+def moments(by_head: np.ndarray, heads: Heads) -> dict[str, np.ndarray]:
     """Mean, σ and excess kurtosis m₄/m₂² - 3 of (N, n) float64 by head, part and of all.
 
     Power sums add up over heads; taken about the mean of all, they lose no digits. A constant has excess kurtosis 0.
@@ -74,8 +90,8 @@ def moments(by_head: np.ndarray) -> dict[str, np.ndarray]:
     centre = by_head.mean()
     x = by_head - centre
     y = x * x
-    sums = with_totals(np.stack([x.sum(1), y.sum(1), np.vecdot(x, y), np.vecdot(y, y)]))
-    sizes = with_totals(np.full(len(x), x.shape[1]))
+    sums = with_totals(np.stack([x.sum(1), y.sum(1), np.vecdot(x, y), np.vecdot(y, y)]), heads)
+    sizes = with_totals(np.full(len(x), x.shape[1]), heads)
     a1, a2, a3, a4 = sums / sizes
     m2 = np.maximum(a2 - a1**2, 0.0)
     m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
@@ -83,13 +99,14 @@ def moments(by_head: np.ndarray) -> dict[str, np.ndarray]:
     return {"std": np.sqrt(m2), "mean": centre + a1, "excess_kurtosis": kurtosis}
 
 
-def order_statistics(weight: np.ndarray, heads: int, tail: float) -> dict[str, np.ndarray]:
-    """Tail mass beyond ±tail, quantiles (linearly interpolated) and extremes of a (3 · D, D) weight."""
+def order_statistics(by_head: np.ndarray, heads: Heads, tail: float) -> dict[str, np.ndarray]:
+    """Tail mass beyond ±tail, quantiles (linearly interpolated) and extremes of (N, n) float32."""
     rows: list[dict[str, np.ndarray]] = []
     beyond = np.float32(tail)
     beyond = np.nextafter(beyond, np.float32(0)) if beyond > tail else beyond  # |x| > tail, compared in float32
-    for count in (3 * heads, 3, 1):
-        x = np.sort(weight.reshape(count, -1), axis=1)
+    parts = [part.reshape(1, -1) for part in by_part(by_head, heads)]
+    for group in (by_head, *parts, by_head.reshape(1, -1)):
+        x = np.sort(group, axis=1)
         n = x.shape[1]
         inside = [row.searchsorted(beyond, "right") - row.searchsorted(-beyond, "left") for row in x]
         position = np.array(QUANTILES) / 100 * (n - 1)
@@ -104,31 +121,34 @@ def order_statistics(weight: np.ndarray, heads: int, tail: float) -> dict[str, n
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def spectral_norms(by_head: np.ndarray) -> np.ndarray:
+def spectral_norms(by_head: np.ndarray, heads: Heads) -> np.ndarray:
     """‖W‖₂ of each head's (D/H, D) matrix, of Q, K and V, and of the merged matrix, from (N, D/H, D) float64."""
     width = by_head.shape[-1]
-    grams = [part.T @ part for part in by_head.reshape(3, width, width)]
-    heads = by_head @ by_head.transpose(0, 2, 1)  # (N, D/H, D/H)
-    return np.array([spectral_norm(gram) for gram in (*heads, *grams, grams[0] + grams[1] + grams[2])])
+    parts = [part.reshape(-1, width) for part in by_part(by_head, heads)]
+    grams = [part.T @ part for part in parts]
+    of_heads = by_head @ by_head.transpose(0, 2, 1)  # (N, D/H, D/H)
+    return np.array([spectral_norm(gram) for gram in (*of_heads, *grams, grams[0] + grams[1] + grams[2])])
 
 
-def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: int, tail: float) -> dict[str, np.ndarray]:
+def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: Heads, tail: float) -> dict[str, np.ndarray]:
     """Everything the `weights` table says of one block's (3 · D, D) weight: each value is (N + 4,).
 
     The stable rank ‖W‖_F²/‖W‖₂² is the number of directions that carry the matrix (Rudelson & Vershynin 2007); the
     cosine is that of W and the initial W as vectors.
     """
-    x, x0 = (matrix.astype(np.float64).reshape(3 * heads, -1) for matrix in (weight, initial))
-    energy, initial_energy = squares(x), squares(x0)
+    total = sum(counts(heads))
+    x, x0 = (matrix.astype(np.float64).reshape(total, -1) for matrix in (weight, initial))
+    energy, initial_energy = squares(x, heads), squares(x0, heads)
     both = np.sqrt(energy * initial_energy)
-    spectral = spectral_norms(x.reshape(3 * heads, -1, weight.shape[1]))
+    overlap = with_totals(np.vecdot(x, x0), heads)
+    spectral = spectral_norms(x.reshape(total, -1, weight.shape[1]), heads)
     return {
-        **moments(x),
-        **order_statistics(weight, heads, tail),
+        **moments(x, heads),
+        **order_statistics(weight.reshape(total, -1), heads, tail),
         "frobenius_norm": np.sqrt(energy),
         "spectral_norm": spectral,
         "stable_rank": np.divide(energy, spectral**2, out=np.zeros_like(energy), where=spectral != 0),
-        "cosine_to_initial": np.divide(with_totals(np.vecdot(x, x0)), both, out=np.zeros_like(both), where=both != 0),
+        "cosine_to_initial": np.divide(overlap, both, out=np.zeros_like(both), where=both != 0),
     }
 
 
@@ -165,9 +185,9 @@ def update_rows(before: Weights, after: Weights, gradients: Weights, heads: int,
 
     def statistics(block: int) -> dict[str, np.ndarray]:
         old, new, gradient = (matrix.astype(np.float64).reshape(3 * heads, -1) for matrix in triples[block])
-        size, moved = np.sqrt(squares(old)), np.sqrt(squares(new - old))
+        size, moved = np.sqrt(squares(old, heads)), np.sqrt(squares(new - old, heads))
         ratio = np.divide(moved, size, out=np.zeros_like(size), where=size != 0)
-        return {"gradient_norm": np.sqrt(squares(gradient)), "update_ratio": ratio}
+        return {"gradient_norm": np.sqrt(squares(gradient, heads)), "update_ratio": ratio}
 
     return table_rows(statistics, len(triples), heads, step)
 
