@@ -31,7 +31,8 @@ REFUSED = re.compile(
 """What could run what comes from outside, beside what the rules of ruff refuse, and leave to take those back."""
 
 
-ALLOWED = {"tools/command.py": "importlib.import_module(COMMANDS[name][0])"}  # one of a few modules that it names itself
+ALLOWED = {"tools/command.py": "importlib.import_module(COMMANDS[name][0])"}
+"""It imports one of the few modules that it names itself."""
 
 
 def test_no_source_runs_or_unpickles_what_it_reads():
