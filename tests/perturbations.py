@@ -1,6 +1,6 @@
 """For each parameter, a change that must show in what its stages make; or that must not; or why none is tried.
 
-`test_sensitivity.py` tries them at the size of the preset `smoke`.
+`pipeline/test_sensitivity.py` tries them at the size of the preset `smoke`.
 """
 
 INFLUENTIAL = {

@@ -9,8 +9,8 @@ small machine, and 9 GB of memory; let nothing else run meanwhile.
 Norms: medians of whole processes, the start of Python included (see `tools.bench.norms`).
 
 examples:
-  python -m tools/bench --size small
-  python -m tools/bench --size articles --only ours-fp32 --only transformers-fp32
+  python -m tools.bench --size small
+  python -m tools.bench --size articles --only ours-fp32 --only transformers-fp32
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def train(name: str, variants: list[str], steps: int, threads: int) -> None:
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, "tools/bench")
+    parser = cli.parser(__doc__, "tools.bench")
     defaults = ", ".join(f"{size.steps} at {name}" for name, size in training.SIZES.items())
     parser.add_argument("--size", choices=[*training.SIZES, "both"], default="both", help="of training; default: both")
     parser.add_argument(

@@ -99,7 +99,7 @@ def test_torchruns_workers_are_pinned(tmp_path):
 
 @pytest.mark.slow
 def test_tests_are_pinned(tmp_path):
-    [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/test_products.py")
+    [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/goldilocks/test_products.py")
     assert "torch" in told
     assert_pinned(told)
 
