@@ -1,6 +1,6 @@
 """The pipeline's stages, one module each; `dvc.yaml` says how they hang together."""
 
-import goldilocks.core.unchanged  # noqa: F401  before any other code, to see whether that changes from now on
+import goldilocks.core.unchanged as _unchanged  # noqa: F401  first: it notes what code is loaded. Binds no `goldilocks`
 from goldilocks.core import arithmetic
 
 arithmetic.pin()  # before anything imports a numerical library

@@ -23,7 +23,8 @@ import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
-from goldilocks.core import cli  # and so `stages`, before any numerical library: it says how they wait and share work
+import stages  # noqa: F401  before any numerical library: it pins what they compute with
+from goldilocks.core import cli
 
 
 def pytest_configure() -> None:
@@ -76,8 +77,15 @@ class Project:
         """Run one stage's module."""
         return self.run("python", "-m", f"stages.{name}", *arguments, **extra)
 
+    def tool(self, name: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the commands around the pipeline."""
+        return self.run("python", "-m", f"tools.{name}", *arguments, **extra)
+
     def here(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one stage's module in this process, which saves the imports; its code is the tests', not the copy's."""
+        """Run a stage, or with a dot any module, in this process, which saves the imports.
+
+        Its code is the tests', not the copy's.
+        """
         said = io.StringIO(), io.StringIO()
         code: object = 0
         with (
@@ -88,14 +96,14 @@ class Project:
             contextlib.redirect_stderr(said[1]),
         ):
             try:
-                cli.run(importlib.import_module(f"stages.{name}").main)
+                cli.run(importlib.import_module(name if "." in name else f"stages.{name}").main)
             except SystemExit as ended:
                 code = ended.code or 0
         return subprocess.CompletedProcess([name, *arguments], code, said[0].getvalue(), said[1].getvalue())
 
     def configure(self, *assignments: str, preset: str | None = None) -> None:
         chosen = ["--preset", preset] if preset else []
-        done = self.here("configure", *chosen, *assignments)
+        done = self.here("tools.configure", *chosen, *assignments)
         assert done.returncode == 0, done.stderr
 
     def repro(self) -> set[str]:

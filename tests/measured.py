@@ -2,7 +2,7 @@
 
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
-from goldilocks.claims.verdicts import ledger
+from goldilocks.claims.verdicts import judge_all
 
 MARGINS = {"about": 0.05, "overlap": 0.02, "few": 0.1, "vanished": 0.1, "attends": 0.3, "gain": 0.5}
 GRADIENTS = ("gradient", "trace", "jacobian")
@@ -156,8 +156,8 @@ def put(found, path, value, half=0.0):
 
 
 def verdicts(found):
-    return {entry["id"]: entry["verdict"] for entry in ledger(CLAIMS, MetricTree(found, MARGINS))}
+    return {entry["id"]: entry["verdict"] for entry in judge_all(CLAIMS, MetricTree(found, MARGINS))}
 
 
 def entry_of(name, found):
-    return next(entry for entry in ledger(CLAIMS, MetricTree(found, MARGINS)) if entry["id"] == name)
+    return next(entry for entry in judge_all(CLAIMS, MetricTree(found, MARGINS)) if entry["id"] == name)

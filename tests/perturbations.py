@@ -1,6 +1,6 @@
 """For each parameter, a change that must show in what its stages make; or that must not; or why none is tried.
 
-`test_sensitivity.py` tries them at the size of the preset `smoke`.
+`pipeline/test_sensitivity.py` tries them at the size of the preset `smoke`.
 """
 
 INFLUENTIAL = {
@@ -111,6 +111,8 @@ UNTRIED = {
     "train.precision": "has no portable arithmetic",
     "train.device": "needs a GPU",
     "train.compile": "needs a C++ compiler, and only last digits may depend on it",
+    "second_text.package": "needs another text, and every condition without it stays the same",
+    "second_text.subpackages": "needs another text, and every condition without it stays the same",
     "ablations.conditions": "the conditions are themselves compared with each other",
     "ablations.seeds": "the seeds are themselves compared with each other",
 }

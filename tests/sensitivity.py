@@ -1,7 +1,8 @@
 """Run every stage with another value of each parameter that it declares, and see whether its results differ.
 
-A command for a copy of the project at the size of the preset `smoke`; `test_sensitivity.py` calls it. Stages run in
-forks of one process, which has imported everything once: some eighty runs take no longer than eight that start anew.
+A command for a copy of the project at the size of the preset `smoke`; `pipeline/test_sensitivity.py` calls it. Stages
+run in forks of one process, which has imported everything once: some eighty runs take no longer than eight that start
+anew.
 
 command: PYTHONPATH=. python tests/sensitivity.py [STAGE ...]
 """

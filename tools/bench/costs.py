@@ -15,7 +15,7 @@ from typing import NamedTuple
 from goldilocks.core.cli import UserError
 from tools.bench import ENVIRONMENT
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Cost(NamedTuple):

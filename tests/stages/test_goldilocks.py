@@ -6,6 +6,7 @@ import pytest
 from last_commit import params_text
 from ruamel.yaml import YAML
 
+from goldilocks.config.goldilocks import Settings
 from goldilocks.core import files, params, rng, system_info, tables
 from goldilocks.plotting import goldilocks as drawing
 from goldilocks.plotting import style
@@ -18,7 +19,7 @@ DEFAULTS = YAML(typ="safe").load(params_text())["goldilocks"]
 
 def settings(**changes):
     """The defaults with changes, all scales with as many trials if the changes do not say otherwise."""
-    return goldilocks.Settings.model_validate(DEFAULTS | {"line_trials": 2} | changes)
+    return Settings.model_validate(DEFAULTS | {"line_trials": 2} | changes)
 
 
 SMALL = settings(widest=16, exponents=5, lengths=[4, 9], correlations=[0.0, 0.5], trials=30)
@@ -176,7 +177,7 @@ def test_one_over_root_d_is_the_scale_of_independent_vectors_and_one_over_d_that
     ],
 )
 def test_what_makes_no_map_is_refused(changes, said):
-    (line,) = params.problems(goldilocks.Settings, DEFAULTS | changes, "goldilocks")
+    (line,) = params.problems(Settings, DEFAULTS | changes, "goldilocks")
     assert said in line
 
 

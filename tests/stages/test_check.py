@@ -13,7 +13,8 @@ from stages import check
 HEAVY = {"dvc", "httpx2", "matplotlib", "numpy", "pandas", "pyarrow", "safetensors", "scipy", "tokenizers", "torch"}
 BEFORE_ALL = """
 import json, sys
-from stages import check, configure, repair
+from stages import check
+from tools import configure, repair
 configure.apply("", [])
 repair.repair_records()
 check.check()

@@ -11,7 +11,7 @@ def test_a_run_is_kept_or_refused_in_one_line(rebuilt, tmp_path, place):
     destination = tmp_path / place
     if place == "taken":
         destination.mkdir()
-    done = rebuilt.stage("keep", str(destination), "--took", "a while")
+    done = rebuilt.tool("archive_run", str(destination), "--took", "a while")
     if place == "taken":
         assert done.returncode == 2
         assert done.stderr == f"error: {destination}: exists and is no kept run; name another folder\n"
@@ -24,7 +24,7 @@ def test_a_run_is_kept_or_refused_in_one_line(rebuilt, tmp_path, place):
     found = {path.relative_to(tables).as_posix() for path in tables.rglob("*.parquet")}
     assert {"dynamics.parquet", "model5/seed-0/weights.parquet", "model5/seed-1/losses.parquet"} <= found
     rebuilt.configure("figures.width=6.5")
-    stale = rebuilt.stage("keep", str(destination), "--took", "a while")
+    stale = rebuilt.tool("archive_run", str(destination), "--took", "a while")
     assert stale.returncode == 2
     assert stale.stderr.startswith("error: this run is not up to date: run make repro first")
     assert Path(destination / "machine.json").is_file(), "what was kept before stays"

@@ -48,12 +48,12 @@ def test_presets_and_single_values_are_an_edit_that_git_shows(project):
 
 def test_an_unsound_result_is_not_written(bare):
     before = bare.read("params.yaml")
-    done = bare.here("configure", "train.heads=5", "run.seeds=[]")
+    done = bare.here("tools.configure", "train.heads=5", "run.seeds=[]")
     assert done.returncode == 2
     assert "train.heads = 5: must divide" in done.stderr
     assert "params.yaml is left as it was" in done.stderr
     assert bare.read("params.yaml") == before
-    unknown = bare.here("configure", "--preset", "nonsense")
+    unknown = bare.here("tools.configure", "--preset", "nonsense")
     assert unknown.returncode == 2
     assert "there are: paper, smoke" in unknown.stderr
 

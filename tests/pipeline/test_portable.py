@@ -13,6 +13,7 @@ from pathlib import Path
 
 import elsewhere
 import pytest
+from closure import ROOT
 from conftest import Project, fresh_copy
 
 from goldilocks.core import files
@@ -31,7 +32,7 @@ STAGES = (
 ABLATIONS = ("ablations/rates", "ablations/runs", "ablations/control")
 WRITTEN = ("data", "reports", *ABLATIONS)
 FIGURES = "figures data/model5/seed-0"
-RUN_STAGES = Path(__file__).with_name("run_stages.py")
+RUN_STAGES = ROOT / "tests" / "run_stages.py"
 
 
 def results(project: Project) -> dict[str, str]:

@@ -200,7 +200,7 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
     rebuilt.configure(f"inputs.source={source}")
     assert rebuilt.repro() == {"check", "inputs", "tokens"} | MODEL5 | AFTER_TRAIN
     assert '"gpt2"' in rebuilt.read("reports/metrics/layernorm.json")
-    assert rebuilt.stage("keep", str(tmp_path / "kept"), "--took", "a while").returncode == 0
+    assert rebuilt.tool("archive_run", str(tmp_path / "kept"), "--took", "a while").returncode == 0
     texts = [path for path in (tmp_path / "kept").rglob("*") if path.suffix in (".yaml", ".lock", ".json", ".html")]
     assert len(texts) > 10
     for path in texts:

@@ -112,7 +112,7 @@ def test_a_home_or_a_folder_for_temporary_files_that_is_a_file(project, tmp_path
 
 @pytest.mark.parametrize("path", ["data/matrices/experiment-1.safetensors", "reports/metrics/softmax.json"])
 def test_an_output_with_other_bytes_and_its_old_size_and_time(project, path):
-    project.stage("repair")
+    project.tool("repair")
     project.run("dvc", "status", "--quiet", "dvc.yaml")
     output = project.folder / path
     before, contents = output.stat(), output.read_bytes()
@@ -141,7 +141,7 @@ def test_two_rebuilds_at_once(project):
 
 def test_a_verification_beside_a_rebuild(project):
     process = start(project, "make", "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    verified = project.stage("verify", "--stages", "sweep")
+    verified = project.tool("verify", "--stages", "sweep")
     printed = process.communicate()[0]
     judge(project, process.returncode, printed)
     assert verified.returncode == 0, verified.stdout + verified.stderr

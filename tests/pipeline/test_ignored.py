@@ -11,18 +11,18 @@ from closure import ROOT
 from dvc.fs import localfs
 from dvc.ignore import DvcIgnoreFilter
 
-FOLDERS = ("stages", "goldilocks", "embedded", "hub", "reports", "ablations")
+FOLDERS = ("stages", "goldilocks", "tools", "embedded", "hub", "reports", "ablations")
 LEFTOVERS = (
-    "stages/model5/train.py.orig",
-    "stages/model5/train.py.rej",
-    "stages/model5/.#train.py",
+    "goldilocks/model5/train.py.orig",
+    "goldilocks/model5/train.py.rej",
+    "goldilocks/model5/.#train.py",
     "goldilocks/model5/#train.py#",
     "goldilocks/model5/train.py~",
-    "stages/common/.files.py.swp",
+    "goldilocks/core/.files.py.swp",
     "goldilocks/core/4913",
     "goldilocks/core/__pycache__/files.py",
-    "goldilocks/checkpoints//ipynb_checkpoints/http.py",
-    "stages/page/style.css.map",
+    "goldilocks/checkpoints/.ipynb_checkpoints/http.py",
+    "goldilocks/page/style.css.map",
     "goldilocks/softmax/zone.py.orig",
     "stages/notes.txt",
     "stages/Thumbs.db",

@@ -127,8 +127,8 @@ NOT_PARAMETERS = {
     "a day that never was": (b"a: 2001-02-31\n", "a value that can't be"),
     "a tag that would run": (b"!!python/object/apply:os.system [true]\n", "constructor for the tag"),
     "brackets": (b"[" * 5000, "more than 32 collections"),
-    "aliases that stand for megabytes": (LAUGHS.encode(), "aliases written out"),
-    "a list that holds itself": (b"a: &a [*a]\n", "holds itself"),
+    "aliases that stand for megabytes": (LAUGHS.encode(), "an alias inside a collection that has an anchor"),
+    "a list that holds itself": (b"a: &a [*a]\n", "an alias inside a collection that has an anchor"),
     "too large": (b"# " + b"x" * 2**15, "more than 32,768 bytes"),
 }  # fmt: skip
 

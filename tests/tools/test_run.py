@@ -33,9 +33,9 @@ def test_jobs_of_make_reach_it_as_typed(project):
 
 
 def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_started(rebuilt):
-    assert rebuilt.stage("run").returncode == 0
+    assert rebuilt.tool("run").returncode == 0
     code = (
-        "import sys; from stages import run; sys.argv = ['run']\n"
+        "import sys; from tools import run; sys.argv = ['run']\n"
         "sys.addaudithook(lambda event, _: event in ('os.fork', 'subprocess.Popen') and print(event))\n"
         "run.main(); print({'torch', 'pandas', 'numpy', 'matplotlib', 'networkx'} & set(sys.modules))"
     )

@@ -170,4 +170,4 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt
     cached.with_name("zz").rename(cached)
     assert finished.prune() == [training]
     assert finished.unfinished() == [(other, 3)]
-    assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.stage("tidy").stdout
+    assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.tool("prune").stdout

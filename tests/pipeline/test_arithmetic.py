@@ -26,7 +26,7 @@ USERS = {
     "ONEDNN_MAX_CPU_ISA": "SSE41", "DNNL_MAX_CPU_ISA": "SSE41", "CUDA_VISIBLE_DEVICES": "0",
 }  # fmt: skip
 """What a shell or a cluster may have set: each changes what a library computes with, where it is not overruled."""
-PACKAGES = ("stages", "goldilocks", "tools/bench")
+PACKAGES = ("stages", "tools")
 RUNS_AT_ONCE = {"tools.bench.training": ["ours-portable", "small", "1", "1"]}
 """Arguments of the modules that have no --help."""
 
@@ -99,7 +99,7 @@ def test_torchruns_workers_are_pinned(tmp_path):
 
 @pytest.mark.slow
 def test_tests_are_pinned(tmp_path):
-    [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/test_products.py")
+    [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/goldilocks/test_products.py")
     assert "torch" in told
     assert_pinned(told)
 

@@ -243,7 +243,7 @@ def test_the_committed_summary_is_that_of_the_committed_runs(committed, tmp_path
     project = Project(committed).copy(tmp_path / "project")
     before, after = (folder / "reports" / "ablations" for folder in (committed, project.folder))
     shutil.rmtree(after)
-    done = project.here("ablations")
+    done = project.here("summarize_ablations")
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in before.iterdir())
     assert "metrics.json" in names

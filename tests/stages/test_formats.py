@@ -121,7 +121,7 @@ def test_thresholds_are_as_derived_and_measured_to_the_last_number(name, overflo
 def test_dot_products_are_those_of_the_rounded_vectors_whatever_the_chunks(monkeypatch):
     rows, keys, d = 3, 2, 50
     whole = formats.dot_products(1, rows, keys, d)
-    vectors = formats.streams.generator(1, "formats/vectors", d).standard_normal((d, rows + keys)).T
+    vectors = formats.rng.generator(1, "formats/vectors", d).standard_normal((d, rows + keys)).T
     for name, found in whole.items():
         x = vectors if name == formats.REFERENCE else by_cast(vectors, name)
         expected = np.hstack([(x[:rows] ** 2).sum(-1, keepdims=True), x[:rows] @ x[rows:].T])

@@ -55,11 +55,11 @@ def test_dvc_stops_at_what_is_left_and_goes_on_when_it_is_mended(rebuilt):
     (rebuilt.folder / "dvc.lock").write_text(before[: before.index("md5:", 8000) + 2])
     assert "'./dvc.lock' is invalid" in rebuilt.run("dvc", "repro").stderr
     (rebuilt.folder / ".dvc" / "tmp" / "rwlock").write_text("")
-    said = rebuilt.stage("repair").stderr
+    said = rebuilt.tool("repair").stderr
     assert said.count("repaired") == 2, said
     assert rebuilt.repro() == set()
     assert rebuilt.read("dvc.lock") == before
-    assert rebuilt.stage("repair").stderr == ""
+    assert rebuilt.tool("repair").stderr == ""
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_the_run_cache_gives_back_what_the_committed_dvc_lock_does_not_know(rebu
     waiting = next(path for path in rebuilt.folder.glob(".dvc/cache/runs/*/*") if "stages.matrices" in text_of(path))
     for path in waiting.iterdir():
         path.unlink()
-    assert rebuilt.stage("repair").stderr.count("repaired") == 2
+    assert rebuilt.tool("repair").stderr.count("repaired") == 2
     ran = rebuilt.repro()
     assert "matrices" in ran
     assert not ran & {"inputs", "train@0", "train@1", "figures"}
@@ -93,7 +93,7 @@ def test_what_misleads_dvc_in_its_cache_does_so_no_more_when_it_is_mended(rebuil
     (rebuilt.folder / "dvc.lock").unlink()
     assert "failed to reproduce 'matrices'" in rebuilt.run("dvc", "repro").stderr
     (rebuilt.folder / "dvc.lock").unlink()
-    assert "damaged entries (2)" in rebuilt.stage("repair").stderr
+    assert "damaged entries (2)" in rebuilt.tool("repair").stderr
     assert {"matrices", "sweep"} <= rebuilt.repro()
     assert result.read_bytes() == contents
     assert stages_of(rebuilt.read("dvc.lock")) == stages_of(lock), "in whatever order"
@@ -114,9 +114,9 @@ def test_a_damaged_object_of_a_cache_elsewhere_is_made_again_in_every_clone_that
     damaged.chmod(0o444)
     for project in (rebuilt, other):
         (project.folder / "data" / "sweep.parquet").unlink()
-    assert f"repaired {shared}: removed unfinished or damaged entries (1)" in rebuilt.stage("repair").stderr
+    assert f"repaired {shared}: removed unfinished or damaged entries (1)" in rebuilt.tool("repair").stderr
     assert "sweep" in rebuilt.repro()
-    assert other.stage("repair").stderr.count("repaired") == 0
+    assert other.tool("repair").stderr.count("repaired") == 0
     assert other.repro() == {"sweep"}, "whose metrics are in git, so that the run cache leaves it out"
     for project in (rebuilt, other):
         assert (project.folder / "data" / "sweep.parquet").read_bytes() == contents

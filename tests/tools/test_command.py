@@ -1,0 +1,32 @@
+"""The command `goldilocks`: what it offers, and what it refuses."""
+
+import pytest
+
+from goldilocks.core import cli
+from tools import command
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["goldilocks", *arguments])
+    command.main()
+
+
+def test_alone_it_lists_every_command(monkeypatch, capsys):
+    call(monkeypatch)
+    printed = capsys.readouterr().out
+    assert all(f"goldilocks {name} " in printed for name in command.COMMANDS)
+
+
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_every_command_has_help_by_the_name_it_was_called(monkeypatch, capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, name, "--help")
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith(f"usage: goldilocks {name}")
+
+
+def test_an_unknown_command_is_refused_in_one_line(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "vreify")
+    assert ended.value.code == cli.EXIT_USER_ERROR
+    assert capsys.readouterr().err.startswith("error: goldilocks has no command 'vreify'; there are:")
