@@ -1,15 +1,15 @@
 """Is `params.yaml` sound? Checked as a whole before anything else runs.
 
 Every other stage depends on the constant this one writes, so a plain `dvc repro` stops here too, before anything is
-computed or deleted. It also clears away what seeds that are no longer asked for left behind, so that whoever looks at
-all of data/model5/ sees exactly the seeds of `run.seeds`.
+computed or deleted. It also removes the results of seeds that are not in `run.seeds`, so that data/model5/ holds
+exactly the seeds asked for.
 
-It refuses an environment with other versions than those that are pinned, since results are filed under the pinned ones,
-a device or precision that this machine does not have, and committed results of other runs that have been damaged. It
-says what keeps this machine from making the committed bytes, if something does, and goes on.
+It refuses package versions other than the pinned ones, under which DVC stores results, a device or precision that this
+machine does not have, and damaged results of the ablations or the kept run. If this machine can't make the committed
+bytes, it says why and continues.
 
-Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and of `inputs.checkpoints` those on this
-        machine, whose paths DVC is not told
+Reads:  params.yaml, requirements.lock, reports/ablations/ and reports/paper/, and those of `inputs.checkpoints` that
+        are on this machine, whose paths DVC does not know
 Writes: data/checked (a constant), data/local.json (a hash of each of those, on which `inputs` depends)
 
 example: python -m stages.check
@@ -49,7 +49,7 @@ OUTPUT = files.DATA / "checked"
 LOCAL = files.DATA / "local.json"
 LOCK = Path("requirements.lock")
 BUILT_ON = (files.ABLATIONS, files.KEPT)
-"""Committed results that the claims and the report are made from, too."""
+"""Committed results of other runs that the claims and the report read."""
 
 
 class Params(params.Section):
@@ -75,7 +75,7 @@ class Params(params.Section):
 
 
 def unusable_inputs(settings: inputs.Settings) -> Iterator[str]:
-    """A line for each thing that is known to be wrong with what `inputs:` names, without a look into any file."""
+    """A line for each problem of the paths and names in `inputs:`; no file is opened."""
     source = settings.source
     if source not in ("embedded", "hub"):
         from goldilocks.checkpoints.resolve import is_here
@@ -117,12 +117,12 @@ def validated(path: Path = params.PARAMS) -> Params:
 
 
 def normalised(name: str) -> str:
-    """A package's name as the folder of its metadata spells it."""
+    """A package's name as its metadata folder spells it."""
     return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def installed() -> dict[str, str]:
-    """The version of each installed package, as its folder NAME-VERSION.dist-info says: reading in it takes 0.1 s."""
+    """The version of each installed package, from its folder NAME-VERSION.dist-info: reading metadata takes 0.1 s."""
     found = {}
     for place in reversed(sys.path):
         for folder in Path(place).glob("*.dist-info"):
@@ -141,7 +141,7 @@ def other_versions(lock: str) -> Iterator[str]:
 
 
 def stale(folder: Path, seeds: list[int]) -> list[Path]:
-    """What lies in `folder` for seeds (`seed-<s>`, with or without an ending) that are not among `seeds`."""
+    """The entries of `folder` named after seeds (`seed-<s>`, with or without a suffix) that are not among `seeds`."""
     found = []
     for path in sorted(folder.glob("seed-*")):
         match = re.fullmatch(r"seed-(\d+)", path.stem)
@@ -151,11 +151,11 @@ def stale(folder: Path, seeds: list[int]) -> list[Path]:
 
 
 def remove_other_seeds(seeds: list[int]) -> None:
-    """Remove data and `dvc.lock` entries of seeds that are not asked for.
+    """Remove data and `dvc.lock` entries of seeds that are not in `run.seeds`.
 
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
-    finished.prune()  # while dvc.lock still tells of them
+    finished.prune()  # while dvc.lock still lists them
     for path in stale(files.MODEL5, seeds):
         files.remove(path)
         print(f"{path}: removed, its seed is not in run.seeds")
@@ -169,13 +169,13 @@ def remove_other_seeds(seeds: list[int]) -> None:
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a file, unless it holds just that: DVC looks at its time."""
+    """Write a file only if its content changes: DVC compares modification times."""
     if not path.is_file() or path.read_bytes() != text.encode():
         files.write_text(path, text)
 
 
 def note_local(checkpoints: list[str]) -> None:
-    """Write down what the norms of the checkpoints on this machine are."""
+    """Write a hash of the norms of each checkpoint on this machine."""
     found = []
     if checkpoints:
         from goldilocks.checkpoints.client import Client
@@ -190,7 +190,7 @@ def note_local(checkpoints: list[str]) -> None:
 
 
 def check() -> Params:
-    """Refuse what is not sound, and write down that all is; returns the settings.
+    """Check everything, write the constant that stages depend on, and return the settings.
 
     Raises:
         UserError: one line for each problem.

@@ -2,11 +2,11 @@
 
 `goldilocks/claims/` declares every claim with its statistic, unit of replication, interval and criterion, fixed
 beforehand. A verdict is `reproduced` if the whole interval meets the criterion, `not reproduced` if none of it does,
-`undecided` between, and where a training is the unit and there is but one. If several measures of the same statement
-were declared and decide differently, it is `depends on the measure`. What the run did not measure is `not measured
-here`, with the reason and, where there is one, a reference figure marked as such.
+`undecided` otherwise, and if the unit is a training and there is only one. It is `depends on the measure` if several
+measures of the same statement were declared and decide differently, and `not measured here` if the run did not measure
+it, with the reason and, if there is one, a reference figure marked as such.
 
-The same is asked of a kept run at the articles' own size, from its metrics.
+A kept run at the articles' own size is judged in the same way, from its metrics.
 
 Reads:  reports/metrics/, data/growth.json, reports/ablations/metrics.json, and of the kept run reports/paper/metrics/
         and reports/paper/tables/layernorm.parquet
@@ -40,7 +40,7 @@ MOVE = (
     "width", "heads", "blocks", "batch_size", "accumulate", "steps", "learning_rate", "weight_decay", "linear_std",
     "snapshot_every", "tail_sigmas", "precision", "root_seed", "tokens",
 )  # fmt: skip
-"""What how weights move depends on: settings of `train`, the root seed, and what is known of the text."""
+"""Everything that determines how weights move: settings of `train`, the root seed, and properties of the text."""
 STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
 GROWTH = files.DATA / "growth.json"
 LAYERNORM = "layernorm.parquet"
@@ -59,7 +59,7 @@ HEADLINES = {
     "least attention entropy": ("dynamics.lowest_early_attention_entropy.value", 1),
     "last test loss": ("dynamics.last_test_loss.value", 1),
 }
-"""What a run comes to: a metric and a factor, by the name that heads a column of DVC's tables. All fit on a screen."""
+"""The headlines: a metric and a factor, by the name of the column in DVC's tables. All fit on a screen."""
 
 
 def with_shares(metrics: dict[str, Any], layernorm: Path) -> dict[str, Any]:
@@ -80,18 +80,18 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 def as_metrics(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a claim's entry is a metric."""
+    """The part of a claim's entry that is written as metrics."""
     return {key: entry[key] for key in ("verdict", "value", "low", "high", "n") if entry[key] is not None}
 
 
 def counted(entries: list[dict[str, Any]]) -> dict[str, int]:
-    """How many claims have which verdict."""
+    """The number of claims by verdict."""
     verdicts = [entry["verdict"] for entry in entries]
     return {verdict.replace(" ", "_"): verdicts.count(verdict) for verdict in VERDICTS}
 
 
 def family(entries: list[dict[str, Any]]) -> dict[str, float]:
-    """What the number of claims implies for those whose verdict hangs on a 95 % interval.
+    """Multiple testing: what the number of claims implies for those whose verdict depends on a 95 % interval.
 
     A criterion on one side of an interval is met by chance in at most 2.5 of 100 cases in which it is not true.
     """
@@ -104,7 +104,7 @@ def family(entries: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def headlines(known: MetricTree) -> dict[str, float]:
-    """The headlines of a run; what it did not measure is left out."""
+    """The headlines of a run, without those that it did not measure."""
     found = {}
     for name, (path, factor) in HEADLINES.items():
         with contextlib.suppress(KeyError):
@@ -119,7 +119,7 @@ def beside_control(growth: Mapping[str, Any], ablations: dict[str, Any], train: 
 
     Args:
         growth: how the weights of each seed moved.
-        train: what of `MOVE` they were trained with.
+        train: the values of `MOVE` that they were trained with.
     """
     control = ablations.get("control", {})
     made_with = control.get("made_with", {})

@@ -1,7 +1,8 @@
-"""What the ablations are made from, in files that each run depends on in place of two dozen.
+"""Record the code and the conditions of the ablations in a few small files on which every run depends.
 
-DVC reads every dependency of every run at each start, and with these a hundred runs cost it a third of the time. The
-code and the versions are one file; each condition is another, so that a new row in `conditions.py` runs only itself.
+At each start DVC reads every dependency of every run; with these files a hundred runs take a third of the time. One
+file holds the hashes of code and versions. Each condition has a file of its own, so that a new row in `conditions.py`
+runs only itself.
 
 Reads:  what the stage `code` of ablations/dvc.yaml depends on
 Writes: ablations/code.json and ablations/conditions/<condition>.json, in git

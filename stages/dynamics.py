@@ -4,7 +4,7 @@ Source: the article on weight initialisation, which looks at one training run. H
 every number is a mean over them with Student's t interval. Growth is measured from the untouched weights to the
 last snapshot.
 
-Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
+Reads:  data/model5/seed-<s>/ for each s of run.seeds, and nothing else in data/model5/
 Writes: data/dynamics.parquet, data/growth.json (how the weights of each seed moved), reports/metrics/dynamics.json, of
         each run reports/metrics/train/seed-<s>.json, and reports/plots/{train_loss,test_loss,std_by_block}.csv
 
@@ -45,7 +45,7 @@ BOUNDS = {  # where their intervals end
 def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     """All quantities in one long table: quantity, seed, step, block, value.
 
-    Of the updates, that of the merged matrix. Attention is averaged over heads, but for what `EXTREME_OF_HEADS` names.
+    Updates are those of the merged matrix. Attention is averaged over heads, except for `EXTREME_OF_HEADS`.
     """
     by_head = attention[attention["scaling"] == scalings.OWN].groupby(KEY, as_index=False)
     extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
@@ -63,7 +63,7 @@ def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarr
     """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth.
 
     Args:
-        found: what `growth.of_seeds` says of it.
+        found: the result of `growth.of_seeds`.
     """
     by_block = growth.relative(values, "std", last)
     result = growth.estimates(found)
@@ -127,7 +127,7 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
 
 
 def of_run(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
-    """What a single training came to.
+    """The metrics of a single training.
 
     Args:
         run: its outputs.
@@ -137,7 +137,7 @@ def of_run(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, A
         sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     by_split = {split: losses.loc[losses["split"] == split, "loss"] for split in ("train", "test")}
     return {
-        "parameters": sum(sizes.values()) - sizes["lm_head.weight"],  # which is tied, but in the export
+        "parameters": sum(sizes.values()) - sizes["lm_head.weight"],  # tied in the model, not in the export
         "initial_checks_passed": bool((abs(checks["measured"] - checks["expected"]) <= checks["tolerance"]).all()),
         "loss_of_guessing": math.log(tables.parameters(run / "losses.parquet")["tokens"]["vocabulary"]),
         **{f"first_{split}_loss": loss.iloc[0] for split, loss in by_split.items()},

@@ -2,7 +2,7 @@
 
 The model of arithmetic: q and k are rounded to the format, and then every operation (the dot product, the division by
 √d, the subtraction of the maximum, the exponential, the sum, the division) is exact and rounded once, to nearest, ties
-to even. What shows is therefore a limit of the format, not of an implementation or a processor; real kernels round more
+to even. The result is therefore a limit of the format, not of an implementation or a processor; real kernels round more
 often, and the errors of their running sums come on top. Exact means float64 here, whose own rounding is 2⁻²⁹ of fp32's:
 only where it decides a tie could another processor find something else.
 
@@ -63,7 +63,7 @@ from goldilocks.stats.intervals import Estimate
 
 OUTPUT = files.DATA / "formats.parquet"
 CHUNK_ELEMENTS = 2**14  # of vectors, so that a processor's caches hold them
-SHOWN_DIMENSION = 16_384  # where the metrics tell how large dot products of independent vectors get
+SHOWN_DIMENSION = 16_384  # at which the metrics have the largest dot products of independent vectors
 
 
 REFERENCE = "float64"
@@ -81,7 +81,7 @@ def dot_products(
     yields them entry by entry of all vectors, so the chunks change no draw.
 
     Returns:
-        {REFERENCE and each format: (rows, 1 + keys)}, |q|² in the first column; `KEYS` says which belong together.
+        {REFERENCE and each format: (rows, 1 + keys)}, |q|² in the first column; `KEYS` groups the columns.
     """
     stream = rng.generator(root_seed, "formats/vectors", d)
     chunk = max(1, CHUNK_ELEMENTS // (rows + keys))

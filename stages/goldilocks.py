@@ -7,8 +7,8 @@ small that it tells no entry apart. This is a map of softmax(s·qKᵀ) over the 
 where the zone is.
 
 Every dimension and length has random streams of its own, which all scales and correlations share. Of the trials only
-running means and variances are kept, so that memory does not grow with them. At the scales 1, 1/√d and 1/d, whose way
-out of the zone is told by a dimension, there are more trials, to place it.
+running means and variances are kept, so that memory does not grow with them. There are more
+trials at the scales 1, 1/√d and 1/d, to find the dimension at which each leaves the zone.
 
 Reads:  parameters only.
 Writes: data/goldilocks.parquet, data/goldilocks_zone.parquet, reports/metrics/goldilocks.json
@@ -33,7 +33,7 @@ from goldilocks.stats.intervals import Moments
 OUTPUT = files.DATA / "goldilocks.parquet"
 ZONE = files.DATA / "goldilocks_zone.parquet"
 CHUNK_ELEMENTS = 2**16
-SUMS = 16  # what is done with a row's sums takes as long as so many keys
+SUMS = 16  # the work on a row's sums takes as long as that on so many keys
 
 
 def dimensions(widest: int) -> list[int]:
@@ -61,7 +61,7 @@ def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progre
     """Mean and spread over the trials of this d and n at each exponent: arrays (statistics, correlations).
 
     The streams are read in order, so the result does not depend on the chunks they are read in beyond rounding, and
-    more trials go on where fewer ended.
+    more trials continue where fewer ended.
     """
     query, keys = (rng.generator(root_seed, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
     scales, wanted = float(d) ** -exponents(settings.exponents), trials(n, settings)

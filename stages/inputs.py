@@ -1,9 +1,9 @@
 """Which text, tokenizer and checkpoints is this run about, and where did they come from?
 
-`inputs.source` says: `embedded`, `hub`, or a directory. Nothing is ever substituted for what was asked for. This is the
-only stage that may use the network, and it brings of a checkpoint its LayerNorm tensors only.
+`inputs.source` is `embedded`, `hub`, or a directory. A missing input is an error and is never replaced by another. This
+is the only stage that may use the network. Of a checkpoint it fetches only the LayerNorm tensors.
 
-Reads:  what `inputs.source` and `inputs.checkpoints` name; data/local.json, which changes as those on this machine do
+Reads:  what `inputs.source` and `inputs.checkpoints` name; data/local.json, which changes with local checkpoints
 Writes: data/inputs/ with corpus.txt, tokenizer/, checkpoints/NAME/ for each checkpoint, and provenance.json
 
 example: python -m stages.inputs
@@ -30,7 +30,7 @@ ALWAYS_IGNORED = (".dvc", ".git", ".hg")
 
 
 def fetch(folder: Path, settings: Settings, client: Client) -> list[layout.Origin]:
-    """Fill `folder` from the source asked for; see `goldilocks/data_sources/` for each."""
+    """Fill `folder` from the source in the settings, with a module of `goldilocks/data_sources/`."""
     if settings.source == "embedded":
         return embedded.fetch(folder, settings.subpackages, settings.vocabulary)
     if settings.source == "hub":
@@ -45,7 +45,7 @@ def is_ignored(name: str) -> bool:
 
 
 def bring(folder: Path, arguments: list[str], client: Client) -> list[layout.Origin]:
-    """Bring the norms of `inputs.checkpoints` to `folder` and say where they came from.
+    """Fetch the norms of `inputs.checkpoints` into `folder`; returns their provenance.
 
     Raises:
         UserError: if one can't be had, or has the name of another or one that DVC ignores.

@@ -1,8 +1,8 @@
 """What do trained LayerNorms do? Every γ and β of the checkpoints given. (claims S10-S12)
 
 Source: experiment 4 of the article on numerical scaling: weight γ ("stretching") and bias β ("shifting") of every
-LayerNorm. Reads the header of a safetensors file and the bytes of the norms, and nothing else of it, wherever it lies;
-`goldilocks/checkpoints/` does that. A checkpoint is
+LayerNorm. `goldilocks/checkpoints/` reads the header of a safetensors file and the bytes of the norms, and nothing
+else, from disk or from a server. A checkpoint is
 
   a file or folder             my-model.safetensors  my-model/  model.safetensors.index.json
   an address                   https://host/model.safetensors  s3://bucket/folder (where fsspec has a driver)
@@ -14,8 +14,9 @@ As the pipeline's stage (--stage) it also surveys every checkpoint in data/input
 data/layernorm.parquet and reports/metrics/layernorm.json.
 
 examples:
-  python -m stages.layernorm openai-community/gpt2 my-model/ --out norms.parquet
-  python -m stages.layernorm mine=https://host/model.safetensors --json
+  goldilocks norms openai-community/gpt2 my-model/ --out norms.parquet
+  goldilocks norms mine=https://host/model.safetensors --json
+  python -m stages.layernorm my-model/                          the same
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Are attention's logits what experiment 1 assumes, and what does softmax do with them? (claims S5, S6, W9)
 
-The article on numerical scaling looks at logits of random, independent q and k. Here the same is asked of Model 5's, at
-every snapshot of its training, on fixed test windows: with the 1/√d it was trained with, and when the scaling is taken
-away or made 1/d at inference, in every block.
+The article on numerical scaling looks at logits of random, independent q and k. This stage looks at Model 5's, at
+every snapshot of its training, on fixed test windows: with the 1/√d it was trained with, and with no scaling or 1/d at
+inference, in every block.
 
 How far logits are from normal is the largest distance between their distribution function, each head's in its own mean
 and σ, and the normal one (Kolmogorov's distance, at the edges of a histogram). How q and k align is the root mean
@@ -10,7 +10,7 @@ square of their cosine, less its row's mean, times √d: 1 where they are indepe
 row grow as √d; more where they align. A head lies in the Goldilocks zone, below it or above it as in the map: by the
 gradient that its rows pass, and by how they discriminate.
 
-Reads:  data/model5/seed-<s>/ for each s of run.seeds, nothing else in there
+Reads:  data/model5/seed-<s>/ for each s of run.seeds, and nothing else in data/model5/
 Writes: data/logits.parquet, reports/metrics/logits.json
 
 example: python -m stages.logits

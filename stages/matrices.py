@@ -1,8 +1,8 @@
 """Q and K: the random matrices that the scaling experiments look at.
 
 Source: experiments 1-3 of the article on numerical scaling. Entries are independent N(0, 1). Each matrix has a random
-stream of its own, named by the experiment and the dimension, so that another range of dimensions leaves every
-matrix that stays as it was.
+stream of its own, named by the experiment and the dimension, so that another range of dimensions changes no
+matrix that is in both.
 
 Reads:  parameters only.
 Writes: data/matrices/experiment-{1,2,3}.safetensors with float64 tensors `Q.<n>` and `K.<n>` of shape (rows, n).

@@ -1,4 +1,4 @@
-"""The page that shows it all: the question, the answer, figures and interactive charts, the claims, the parameters.
+"""The page with all results: the question, the answer, figures and interactive charts, the claims, the parameters.
 
 Reads:  data/inputs/provenance.json, data/claims.json, tables and one seed's snapshots in data/, reports/figures/,
         reports/metrics/, reports/ablations/, the kept run's norms in reports/paper/tables/layernorm.parquet,
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
     run = parser.parse_args().model5
     settings, shared = params.load("report", Settings, Run)
-    with ProcessPoolExecutor(1) as executor:  # what it does takes as long as all the rest
+    with ProcessPoolExecutor(1) as executor:  # it takes as long as everything else
         runtime = executor.submit(vega.runtime)
         found = contents(settings, shared, run)
         files.write_text(OUTPUT, render(runtime=runtime.result(), **found))

@@ -1,4 +1,4 @@
-"""A second text as token ids, so that ablations can ask whether a result hangs on the first.
+"""A second text as token ids, so that ablations can show whether a result depends on the first.
 
 It is the docstrings of another installed package, encoded with the tokenizer of the first text and split like it.
 

@@ -2,7 +2,7 @@
 
 Source: experiment 3 of the article on numerical scaling. Softmax of QKᵀ and of QKᵀ/√d, over each row as attention
 takes it and over all entries at once as the exercise does, with the negative logarithm of each. Beside the one
-realisation shown, fresh draws of Q and K tell how much of it is chance.
+realisation shown, fresh draws of Q and K show how much of it is chance.
 
 That the scaling is a sampling temperature (S9) is tested by two other routes than softmax(z/√d) itself: the unscaled
 probabilities raised to 1/T and renormalised, and the frequencies of draws by the Gumbel-max rule
@@ -59,7 +59,7 @@ STATISTICS: Statistics = {
     "relative_trace": of_even(trace),
     "relative_jacobian": of_even(jacobian_norm),
 }
-"""What is said of a distribution given as log-probabilities (..., n); each returns (...,)."""
+"""Statistics of a distribution given as log-probabilities (..., n); each returns (...,)."""
 
 
 def with_shares(negligible: float) -> Statistics:

@@ -1,7 +1,7 @@
-"""What do the ablations say together? Their summary and figures, for the claims and the report. (S8, S13-S15, W5-W8)
+"""Summarise the ablations: metrics and figures for the claims and the report. (S8, S13-S15, W5-W8)
 
-A command, not a stage: `make ablations` ends with it. So the claims and the report can use the committed results, and
-`make repro` never trains an ablation.
+`make ablations` ends with this command, which is not a stage. So the claims and the report can use the committed
+results, and `make repro` never trains an ablation.
 
 Reads:  ablations/runs/<condition>/seed-<s>.parquet and ablations/control/seed-<s>.parquet for the conditions and seeds
         of `ablations:`
@@ -25,12 +25,12 @@ from goldilocks.config import claims, goldilocks
 from goldilocks.config.ablations import Run, Settings
 from goldilocks.core import checksums, cli, files, params, tables
 
-WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch: `make repro` must not have to draw them anew
+WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch; constants, so that `make repro` need not draw them
 Key = TypeVar("Key")
 
 
 def parameters(paths: Mapping[Key, Path], shared: tuple[str, ...]) -> dict[Key, dict[str, Any]]:
-    """What each table was made with.
+    """The parameters that each table was made with.
 
     Args:
         shared: what must be the same for all of them.
@@ -63,7 +63,7 @@ def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str
 
 
 def control(seeds: list[int]) -> dict[str, Any]:
-    """How weights moved on shuffled tokens, of each seed and over them, with which parameters, and of what text.
+    """How weights moved on shuffled tokens, by seed and over seeds, and the parameters and the text of these trainings.
 
     Raises:
         UserError: as `gather`.

@@ -3,9 +3,9 @@
 Source: experiments 1 and 2 of the article on numerical scaling. For independent N(0, 1) entries each entry of QKᵀ is a
 sum of n products with mean 0 and variance 1, so Var(QKᵀ) = n and σ = √n (Vaswani et al. 2017, footnote 4).
 
-The articles look at one realisation for each n. Here the same is done on the saved matrices, and a Monte Carlo
-beside it says how far one realisation may stray: for each n a stream of its own yields trial after trial, of which
-only running sums are kept, so that memory does not grow with the trials. It draws float32 (rounding moves σ by 1e-7)
+The articles look at one realisation for each n. This stage does so with the saved matrices, and a Monte Carlo shows how
+far one realisation may stray: for each n a stream of its own yields trial after trial, of which only running sums are
+kept, so that memory does not grow with the trials. It draws float32 (rounding moves σ by 1e-7)
 with one stream for each n on its own thread, since drawing is what takes the time.
 
 Reads:  data/matrices/
@@ -58,7 +58,7 @@ def product_std(q: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 
 def trial_moments(root_seed: int, rows: int, n: int, trials: int, progress: Progress | None = None) -> Moments:
-    """Draw `trials` pairs (rows, n) from the stream of this n and sum up what their σ say.
+    """Draw `trials` pairs (rows, n) from the stream of this n and sum up the deviations of their σ from theory.
 
     The stream is read in order, so the sums do not depend on the chunks it is read in beyond rounding.
     """
@@ -106,10 +106,10 @@ def sigma_estimate(n: int, moments: Moments, trials: int) -> Estimate:
 
 
 def largest_ratio_error(moments: dict[int, Moments], trials: int) -> dict[str, float]:
-    """The largest relative distance of E σ from √n over all n, and between what bounds it lies.
+    """The largest relative distance of E σ from √n over all n, with a lower and an upper bound.
 
-    Above, the farthest end of the 95 % intervals: if that is small, all of them are. Below, the nearest end of the
-    interval that strays most, the intervals being widened so that they hold for all n at once (Bonferroni).
+    The upper bound is the farthest end of the 95 % intervals: if that is small, all of them are. The lower bound is the
+    nearest end of the interval that strays most, with intervals that hold for all n at once (Bonferroni).
     """
     distances = []
     for n, of_n in moments.items():
@@ -125,7 +125,7 @@ def largest_ratio_error(moments: dict[int, Moments], trials: int) -> dict[str, f
 def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
     """Least-squares slope of ½ log E σ² on log n, with a 95 % interval from the independent errors at each n.
 
-    It is log E σ², for E log σ lies below log √n at small n, by Jensen's inequality, which tilts its slope to 0.5016.
+    The slope is that of log E σ²: E log σ lies below log √n at small n, by Jensen's inequality, with a slope of 0.5016.
     The slope is a fixed linear combination of the logarithms at each n, whose errors are independent because each n
     has its own stream, so its variance is the sum of their variances, weighted by the squared coefficients. By the
     delta method the error of a mean's logarithm is the mean's own over the mean.

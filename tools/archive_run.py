@@ -2,7 +2,7 @@
 
 Run it in the folder of the run, when everything in it is up to date. Paths of your own inputs stay in what is kept.
 
-example, in a copy of the project: python -m tools.archive_run ../goldilocks/reports/paper --took "95 min, killed once"
+example, in a copy of the project: goldilocks archive ../goldilocks/reports/paper --took "95 min, killed once"
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the generated sections of README.md and docs/: the findings, the pipeline's graph, the columns of tables.
+"""Write the generated sections of README.md and docs/: findings, the pipeline's graph, the columns of tables.
 
 A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
 
@@ -24,15 +24,18 @@ from goldilocks.core import cli, files, params, schemas
 from goldilocks.core.dvc_files import paths_overlap
 
 PAGES = {
-    Path("README.md"): "findings",
-    Path("docs/architecture.md"): "pipeline",
-    Path("docs/tables.md"): "tables",
+    Path("README.md"): ("summary", "pipeline"),
+    Path("docs/findings.md"): ("findings",),
+    Path("docs/architecture.md"): ("pipeline",),
+    Path("docs/tables.md"): ("tables",),
 }
-"""Each page and its generated section."""
+"""Each page and its generated sections."""
 
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
-FINDINGS = Path(__file__).with_name("findings.md.j2")
+TEMPLATES = Path(__file__).parent
+SIZES = ("brief", "width_64", "width_64_kept", "width_256", "width_256_kept", "head_16", "head_64")
+"""Conditions of other sizes that are trained with 1/√d and with 1/d."""
 
 
 def edges(stages: dict[str, Any]) -> list[tuple[str, str]]:
@@ -70,32 +73,50 @@ def transitive_reduction(edges: Iterable[tuple[str, str]]) -> list[tuple[str, st
 
 def graph(stages: dict[str, Any]) -> str:
     """The pipeline as a Mermaid flow chart, without edges that a longer path implies."""
-    lines = [f"    {maker} --> {user}" for maker, user in transitive_reduction(edges(stages))]
+    users: dict[str, list[str]] = {}
+    for maker, user in transitive_reduction(edges(stages)):
+        users.setdefault(maker, []).append(user)
+    lines = [f"    {maker} --> {' & '.join(of)}" for maker, of in users.items()]
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
-def findings(reports: Path) -> str:
-    """What the reports in a folder say, by the template `findings.md.j2`."""
+def from_template(name: str, reports: Path) -> str:
+    """What the reports in a folder say, by a template beside this module."""
     metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
     known = MetricTree(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
 
-    def told(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+    def format_estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
         value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in known.estimate(path)[:3])
         return f"{value} [{low}, {high}]"
 
     def added(condition: str, digits: int = 2) -> str:
-        shown = "" if known.at(f"ablations.conditions.{condition}.attends") else "*"
-        return told(f"ablations.conditions.{condition}.added_loss", digits, sign="+") + shown
+        mark = "" if known.at(f"ablations.conditions.{condition}.attends") else "*"
+        return format_estimate(f"ablations.conditions.{condition}.added_loss", digits, sign="+") + mark
 
     def of_seeds(condition: str, quantity: str) -> list[float]:
         return sorted(known.at(f"ablations.conditions.{condition}.by_seed.{quantity}").values())
 
-    template = Template(FINDINGS.read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
-    return str(template.render(at=known.at, told=told, added=added, of_seeds=of_seeds))
+    def first_logits(condition: str) -> str:
+        return f"{known.estimate(f'ablations.conditions.{condition}.initial_logit_std').value:.3f}"
+
+    by_d = [known.estimate(f"ablations.conditions.{size}_by_d.added_loss") for size in SIZES]
+    template = Template((TEMPLATES / name).read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
+    return str(
+        template.render(
+            at=known.at,
+            format_estimate=format_estimate,
+            added=added,
+            of_seeds=of_seeds,
+            first_logits=first_logits,
+            of_sizes=sorted(each.value for each in by_d),
+            decided=sum(each.low > 0 or each.high < 0 for each in by_d),
+        )
+    )
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "findings": lambda: findings(REPORTS),
+    "summary": lambda: from_template("readme.md.j2", REPORTS),
+    "findings": lambda: from_template("findings.md.j2", REPORTS),
     "pipeline": lambda: graph(params.read(PIPELINE)["stages"]),
     "tables": schemas.markdown,
 }
@@ -103,17 +124,18 @@ MAKERS: dict[str, Callable[[], str]] = {
 
 
 def updated(page: Path) -> str:
-    """A page's text with its generated section made anew.
+    """A page's text with its generated sections made anew.
 
     Raises:
-        UserError: if the section's marks are missing.
+        UserError: if the marks of a section are missing.
     """
-    name, text = PAGES[page], page.read_text("utf-8")
-    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-    if not marked.search(text):
-        raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
-    new = MAKERS[name]().strip("\n") + "\n"
-    return marked.sub(lambda match: match[1] + new + match[2], text)
+    text = page.read_text("utf-8")
+    for name in PAGES[page]:
+        found = re.search(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", text, re.DOTALL)
+        if not found:
+            raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
+        text = text[: found.end(1)] + MAKERS[name]().strip("\n") + "\n" + text[found.start(2) :]
+    return text
 
 
 def main() -> None:
@@ -124,7 +146,7 @@ def main() -> None:
     differing = [page for page, text in made.items() if text != page.read_text("utf-8")]
     if check and differing:
         raise cli.UserError(
-            *(f"{page}: its section {PAGES[page]!r} is out of date; run make docs" for page in differing)
+            *(f"{page}: {' or '.join(PAGES[page])} is out of date; run make docs" for page in differing)
         )
     for page in differing:
         files.write_text(page, made[page])

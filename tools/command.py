@@ -1,7 +1,8 @@
-"""The command `goldilocks`: what there is around the pipeline, and the looks at anyone's model.
+"""The command `goldilocks`: run, check and configure the pipeline, and survey the norms of any checkpoint.
 
 examples:
   goldilocks norms openai-community/gpt2
+  goldilocks attention my-model/ --text my.txt
   goldilocks verify --static
   goldilocks repro --jobs 1
 """
@@ -15,6 +16,8 @@ from goldilocks.core import cli
 
 COMMANDS = {
     "norms": ("stages.layernorm", "γ and β of every normalisation layer of a checkpoint"),
+    "weights": ("tools.weights", "how Q, K and V move over a training, by its checkpoints"),
+    "attention": ("tools.attention", "whether each head of a model is in the Goldilocks zone, on a text"),
     "repro": ("tools.run", "rebuild what is out of date, as many stages at once as there are cores"),
     "configure": ("tools.configure", "apply a preset or single values to params.yaml"),
     "verify": ("tools.verify", "rebuild what is committed in a clone, and compare every byte"),

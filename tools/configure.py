@@ -3,7 +3,7 @@
 Nothing else changes: `git diff` and `dvc params diff` show the edit, `git checkout params.yaml` takes it back. If the
 result would not be valid, nothing is written.
 
-example: python -m tools.configure --preset smoke run.seeds=[0] train.learning_rate=3.0e-4
+example: goldilocks configure --preset smoke run.seeds=[0] train.learning_rate=3.0e-4
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def with_quotes(value: Any) -> Any:
 
 
 def split_args(text: str) -> list[str]:
-    """Split a text at blanks, except inside quotes as in a shell; nothing else in it has a meaning.
+    """Split a text at blanks, except inside quotes as in a shell; no other character is special.
 
     Raises:
         UserError: if a quotation does not end.
@@ -142,7 +142,7 @@ def apply(name: str, texts: list[str]) -> None:
     """
     changes = read_preset(name) if name else []
     changes += assignments(texts)
-    params.read()  # says clearly if the file as it stands can't be read
+    params.read()  # reports clearly if the present file can't be read
     if not changes:
         return
     before = params.PARAMS.read_text("utf-8")

@@ -13,7 +13,7 @@ whatever its cache holds under the right name, and trusts the size and time of a
 
 Nothing is printed if nothing is damaged. Each repair holds DVC's lock and prints one line.
 
-example: python -m tools.repair
+example: goldilocks repair
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def is_new(path: Path, since: float) -> bool:
 
 
 def repair_cache(cache: Path, at_work: bool = False) -> None:
-    """Remove from DVC's cache what is not whole, and let DVC read changed outputs again.
+    """Remove incomplete and damaged files from DVC's cache, and let DVC read changed outputs again.
 
     Args:
         at_work: whether a process of DVC is. Outputs keep their times then, since running stages compare them.

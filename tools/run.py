@@ -1,14 +1,14 @@
 """Bring the pipeline up to date, with as many stages at once as there are cores: `make repro` and `make ablations`.
 
-In one process: a preset and single values are applied to `params.yaml` (`configure`), what a kill left behind is mended
-(`repair`), `params.yaml` is checked (`check`), what is out of date is run, trainings first, and checkpoints that are of
-no more use are removed (`tidy`). Each stage is run by DVC, alone and in a process of its own, so that it is kept and
-restored as by `dvc repro`, and `dvc.lock` ends with the same bytes, however many run at once.
+One process applies a preset and single values to `params.yaml` (`configure`), repairs what a kill left behind
+(`repair`), checks `params.yaml` (`check`), runs whatever is out of date, trainings first, and removes checkpoints of
+no more use (`prune`). DVC runs each stage alone, in a process of its own, so that it is kept and restored as by
+`dvc repro`. `dvc.lock` ends with the same bytes, however many stages run at once.
 
 examples:
-  python -m tools.run --jobs 1
-  python -m tools.run --preset smoke --set "run.seeds=[0] sweep.trials=50"
-  python -m tools.run --force sweep softmax
+  goldilocks repro --jobs 1
+  goldilocks repro --preset smoke --set "run.seeds=[0] sweep.trials=50"
+  goldilocks repro --force sweep softmax
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""Does what is committed reproduce? Made again from nothing in a clone, and compared byte for byte.
+"""Check that the committed results reproduce: make them again from nothing in a clone, and compare byte for byte.
 
-First it proves from hashes that what is committed belongs together: reports, dvc.lock, parameters, code and versions.
-Then every stage runs in a clone of HEAD without any cache, one of the ablations, and their summary. Every hash in
-dvc.lock and every file under reports/ must come out as committed. Where the same bytes are not promised (another kind
-of processor or system, a GPU, native arithmetic) it compares metrics by rules instead, and says so.
+First it checks by hashes that the commit is consistent: reports, dvc.lock, parameters, code and versions. Then every
+stage, one of the ablations, and their summary run in a clone of HEAD without any cache. Every hash in dvc.lock and
+every file under reports/ must be the committed one. Where the same bytes are not promised (another kind of processor or
+system, a GPU, native arithmetic) it compares metrics by rules instead, and says so.
 
-What is not committed is not looked at. Nothing outside a temporary folder is written but the file asked for.
+Changes that are not committed are ignored. Nothing outside a temporary folder is written, except the file of
+--markdown.
 
 Exit codes: 0 it reproduces; 1 it does not; 2 it could not run.
 
 examples:
-  python -m tools.verify                             all of it
-  python -m tools.verify --stages sweep,softmax      these stages, and whatever they need
-  python -m tools.verify --static                    only what hashes tell, in seconds
-  python -m tools.verify --markdown comment.md       write the result as Markdown, too
+  goldilocks verify                             all of it
+  goldilocks verify --stages sweep,softmax      these stages, and whatever they need
+  goldilocks verify --static                    only the check by hashes, in seconds
+  goldilocks verify --markdown comment.md       write the result as Markdown, too
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tools.verification.compare import Difference
 
 
 def this_machine() -> str:
-    """What bytes may depend on, as the table of machines in docs/verification.md has it."""
+    """This machine's description, as in the table of docs/verification.md."""
     return f"{system_info.processor()}, {system_info.cores()} cores, {platform.platform()}"
 
 
@@ -48,7 +49,7 @@ def cache_of(source: Path) -> Path:
 def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:
     """Make one training of the ablations again, what all are made from, and the summary of those that are committed.
 
-    The commit decides which, so that over time each has its turn.
+    The commit's hash selects it, so that over time all are tried.
     """
     summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
     trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if "@" in name]

@@ -1,1 +1,1 @@
-"""The norms of any checkpoint, anywhere, by reading its header and their bytes and nothing else."""
+"""Read the norms of any checkpoint: only its header and the bytes of the norms."""

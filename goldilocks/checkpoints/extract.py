@@ -27,7 +27,7 @@ MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**
 
 
 class Tensor(NamedTuple):
-    """A norm's parameter: its name, what it is, the type it is stored in, its values (n,) as float32 and as stored.
+    """A norm's parameter: its name, its place, its stored type, its values (n,) as float32 and as stored.
 
     NumPy has no bfloat16; of those, `raw` has the bits as 16-bit numbers.
     """
@@ -40,7 +40,7 @@ class Tensor(NamedTuple):
 
 
 class Extraction(NamedTuple):
-    """What a checkpoint's norms are, and what the user should know about them."""
+    """A checkpoint's norms, and notes for the user about them."""
 
     model: str
     revision: str
@@ -82,7 +82,7 @@ def open_shard(source: Source, named: Collection[str]) -> File:
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
-    """What config.json holds, or None if there is none or it can't be had."""
+    """The contents of config.json, or None if it is missing or can't be read."""
     where = f"{checkpoint.folder.name}/{CONFIG}"
     try:
         text = checkpoint.folder.text(CONFIG)
@@ -134,7 +134,7 @@ def main_files(checkpoint: Checkpoint) -> list[str]:
 
 
 def decode(raw: np.ndarray, stored: str) -> np.ndarray:
-    """The values (n,) as float32 of what is stored; what is too large for that becomes infinite."""
+    """The stored values (n,) as float32; values too large for it become infinite."""
     if stored == "BF16":
         return from_bf16_bits(raw)
     with np.errstate(over="ignore"):
@@ -142,7 +142,7 @@ def decode(raw: np.ndarray, stored: str) -> np.ndarray:
 
 
 def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
-    """Refuse what no norm can be.
+    """Refuse tensors that can't be norms.
 
     Raises:
         UserError: for the first, and how many more there are.
@@ -176,7 +176,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     folder = checkpoint.folder
     asked = submit(lambda: read_config(checkpoint, notes))
     first = main_files(checkpoint)
-    listed, opened = _open_first(checkpoint, first)
+    listed, opened = open_first(checkpoint, first)
     whole_config = asked.result()
     config = deciding(whole_config)
     choice = choose(listed, config)
@@ -199,7 +199,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
         known = choice.family.name if config else "any known family"
         raise UserError(f"{folder.name}: no norm of {known} in {it}{hint}")
     _checked(choice, files, folder.name)
-    contents = _read(choice.norms, files)
+    contents = read_tensors(choice.norms, files)
     tensors = []
     for name, norm in choice.norms.items():
         place = files[name].places[name]
@@ -220,11 +220,11 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
 
 
-def _open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:
+def open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:
     """As `_open`; in a folder that can't be listed, the index if there is no whole model."""
     try:
         return _open(checkpoint, first)
-    except (MissingError, RefusedError) as error:  # stores that list nothing refuse what is not there
+    except (MissingError, RefusedError) as error:  # stores that can't list files refuse missing ones
         if checkpoint.file or checkpoint.folder.names() is not None:
             raise
         try:
@@ -247,7 +247,7 @@ def _open(checkpoint: Checkpoint, names: list[str]) -> tuple[dict[str, str], dic
     return listed, opened
 
 
-def _read(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
+def read_tensors(names: Iterable[str], files: Mapping[str, File]) -> dict[str, bytes]:
     """The bytes of the named tensors; neighbouring ones are read at once."""
     by_file: dict[str, tuple[File, list[str]]] = {}
     for name in names:

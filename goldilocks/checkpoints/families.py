@@ -1,9 +1,9 @@
 """Which tensors are norms, by architecture, and where in the block each sits.
 
-Every family's norms stand in one table, `FAMILIES`. A name is a prefix, then the family's path, then `weight` or `bias`
+The table `FAMILIES` has every family's norms. A name is a prefix, then the family's path, then `weight` or `bias`
 (`gamma` or `beta` in old BERT files). The same name can mean another place in another family: Llama's
-`post_attention_layernorm` is the input of the MLP, Gemma 2's the output of attention. config.json decides where it
-knows (`model_type`), and else the names: the family that knows most of them, with the fewest places left empty.
+`post_attention_layernorm` is the input of the MLP, Gemma 2's the output of attention. `model_type` in
+config.json decides; without it, the family that matches most names, with the fewest places left empty.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIKE_A_NORM = re.compile(r"norm|(?:^|[._])ln(?:[._0-9]|$)", re.IGNORECASE)
 
 
 class Norm(NamedTuple):
-    """What a norm's parameter is: index of the block (-1 after the last, -2 before the first), place, gamma or beta."""
+    """A norm's parameter: index of the block (-1 after the last, -2 before the first), place, gamma or beta."""
 
     block: int
     place: str
@@ -260,5 +260,5 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
 
 
 def like_norms(names: Iterable[str], norms: Mapping[str, Norm]) -> list[str]:
-    """Names that sound like a norm and are none of `norms`."""
+    """Names that look like a norm's and are not among `norms`."""
     return sorted(name for name in names if name not in norms and LIKE_A_NORM.search(name))

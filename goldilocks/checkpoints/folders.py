@@ -1,6 +1,6 @@
-"""Where checkpoints lie: a folder of this machine, of a web server, of a model hub, or of whatever fsspec reaches.
+"""Places that hold checkpoints: a local folder, a web server, a model hub, or any scheme that fsspec has a driver for.
 
-Each gives its files to be read by ranges, and small texts whole. Nothing here knows what is in a file.
+Each opens its files for reading by ranges, and reads small texts whole. No content is parsed here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from goldilocks.checkpoints.http import HttpFile, web_page
 from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
 from goldilocks.core.cli import UserError, plain
 
-WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # what files are called, alone or in shards
+WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # names of files, alone or in shards
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -26,7 +26,7 @@ class Folder(Protocol):
     """A place that holds the files of one checkpoint."""
 
     name: str
-    """As the user knows it."""
+    """Its name for the user."""
 
     revision: str
     """The commit, where there is such a thing."""
@@ -118,8 +118,8 @@ class FsspecFolder:
 class HubFolder:
     """A repository of a model hub at one commit.
 
-    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache mean what they mean to `huggingface_hub`,
-    which knows them all; but what a hub says is read by `Client`, which bounds its size and its time.
+    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache have the meaning that `huggingface_hub` gives
+    them. `Client` reads the hub's answers, because it limits their size and time.
     """
 
     def __init__(self, repository: str, revision: str, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Whether a checkpoint called as one of OpenAI's four GPT-2 has its LayerNorms: a damaged or other file is noticed."""
+"""Check that a checkpoint named like one of OpenAI's four GPT-2 has its LayerNorms, to notice a damaged file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def differences(extraction: Extraction, reference: str) -> list[str]:
 
 
 def warnings(extraction: Extraction) -> list[str]:
-    """What to say of a checkpoint that is called as one of the four, but is not it."""
+    """The warning about a checkpoint that is named like one of the four and has other norms."""
     if extraction.model not in GPT2:
         return []
     told = differences(extraction, extraction.model)

@@ -18,7 +18,7 @@ from goldilocks.core.cli import UserError, redacted
 
 
 class RangesIgnoredError(UserError):
-    """The server sends the whole file, whatever part of it was asked for."""
+    """The server ignores ranges and sends the whole file."""
 
 
 def web_page(name: str) -> RefusedError:

@@ -1,4 +1,4 @@
-"""What a user means by a checkpoint: a path, an address, or a repository on a model hub."""
+"""Resolve a user's `[NAME=]WHERE` to a checkpoint: a path, an address, or a repository on a model hub."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _of_kind(name: str, where: str) -> str:
 
 
 def _named(file: str | None, folder: str, given: str) -> str:
-    """What to call a model: as the user says, after its file, or after its folder if the file is called as all are."""
+    """A model's name: the user's, else that of its file, or of its folder if the file has a standard name."""
     if given:
         if given in NO_NAMES or not given.isprintable():
             raise UserError(f"{given}: no name for a checkpoint")

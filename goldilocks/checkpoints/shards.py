@@ -1,4 +1,4 @@
-"""Checkpoints in several files: the index that says which tensor is in which, or shards without one."""
+"""Checkpoints in several files, with an index that maps tensors to files, or without one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from goldilocks.core.cli import UserError
 SAFETENSORS = ".safetensors"
 MAX_FILES = 2**12  # of an index; the largest checkpoints have some 200
 SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
-DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")  # how config.json calls the number of blocks
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")  # names of the number of blocks in config.json
 
 
 def read_index(text: bytes, where: str) -> dict[str, str]:
@@ -59,9 +59,9 @@ def shards_of(names: Collection[str]) -> Shards | None:
 
 
 def number_of_blocks(config: dict[str, Any] | None) -> int | None:
-    """How many blocks config.json says that the model has; None if it doesn't say."""
+    """The number of blocks in config.json; None if it has none."""
     config = config or {}
-    text = config.get("text_config")  # of a model that also sees or hears
+    text = config.get("text_config")  # of a model for images or sound, too
     for holder in (config, text if isinstance(text, dict) else {}):
         for key in DEPTHS:
             if type(found := holder.get(key)) is int and 0 < found < 10_000:

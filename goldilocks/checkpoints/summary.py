@@ -20,8 +20,8 @@ COLUMNS = ("n", "mean", "std", "min", "q05", "q25", "q50", "q75", "q95", "max", 
 def statistics(values: np.ndarray, gamma_from: float, gamma_to: float, near_zero: float) -> dict[str, Any]:
     """Counts, moments, quantiles and shares of parameters of any shape, over those that are finite.
 
-    `std` is of the population, since the values are all there are; quantiles are interpolated linearly. What can't be
-    said of no values is left out.
+    `std` is that of a population, since the values are all there are; quantiles are interpolated linearly. Statistics
+    of no values are left out.
     """
     x = values.astype(np.float64).ravel()
     finite = x[np.isfinite(x)]
@@ -84,7 +84,7 @@ def _aligned(rows: Sequence[Sequence[str]], texts: int) -> Iterable[str]:
 
 
 def table(checkpoints: Sequence[dict[str, Any]], gamma_from: float, gamma_to: float, tensors: bool) -> str:
-    """What `to_dict` gives, for people: a line for all γ and all β of each checkpoint, and if asked for each tensor."""
+    """The result of `to_dict` as text: a line for all γ and all β of each checkpoint, on request for each tensor."""
     heading = [f"in [{gamma_from:g}, {gamma_to:g}]" if name == "share_in_range" else name for name in COLUMNS]
     heading[-1] = "< 1"
     rows = [["model", "family", "", *heading]]

@@ -1,1 +1,1 @@
-"""What turns metrics into verdicts."""
+"""Claims and their criteria; turns metrics into verdicts."""

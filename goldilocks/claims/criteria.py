@@ -1,8 +1,8 @@
-"""Criteria: when an estimate bears a claim out, when it refutes it, and when it decides nothing.
+"""Criteria: when an estimate supports a claim, refutes it, or leaves it undecided.
 
-A criterion is a range of values that would do, and looks at the whole 95 % interval: it is met if all of it lies in the
-range, refuted if none of it does, and undecided between. A range ends at a number, at a margin named in the section
-`claims:`, or at another metric named by its path.
+A criterion is a range of accepted values and takes the whole 95 % interval. It is met if all of the interval lies in
+the range, refuted if none of it does, and undecided otherwise. A range ends at a number, at a margin named in the
+section `claims:`, or at another metric named by its path.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from goldilocks.stats.intervals import Estimate, chi_square_quantile
 
-Number = float | str  # itself, or where it is
+Number = float | str  # the number, its margin's name, or its path
 
 
 class Outcome(Enum):
-    """What an estimate says of a criterion."""
+    """Whether an estimate meets a criterion."""
 
     MET = "met"
     REFUTED = "refuted"
@@ -28,7 +28,7 @@ class Outcome(Enum):
 
 
 class MetricTree(NamedTuple):
-    """What verdicts are made from: the stages' metrics, and the margins fixed beforehand."""
+    """The stages' metrics, by dotted paths, and the margins fixed beforehand."""
 
     metrics: Mapping[str, Any]
     margins: Mapping[str, float]
@@ -73,7 +73,7 @@ def between(met: bool, refuted: bool) -> Outcome:
 
 
 class Criterion(ABC):
-    """A range of values that would do; its ends do, but for those of `Above` and `Below`."""
+    """A range of accepted values, ends included, except those of `Above` and `Below`."""
 
     @abstractmethod
     def range(self, known: MetricTree) -> tuple[float, float]:
@@ -81,10 +81,10 @@ class Criterion(ABC):
 
     @abstractmethod
     def describe(self, known: MetricTree) -> str:
-        """The criterion in words, numbers filled in where they are known."""
+        """The criterion in words, with the numbers that are known."""
 
     def outcome(self, estimate: Estimate, known: MetricTree) -> Outcome:
-        """What an estimate says of it.
+        """Whether an estimate meets it.
 
         Raises:
             KeyError: if there is no metric where the criterion looks for one.
@@ -162,10 +162,10 @@ class Exactly(Criterion):
 
 @dataclass(frozen=True)
 class FitsAndDiffers(Criterion):
-    """Pearson's χ² does not refute one hypothesis, and does refute another, which shows that it could have.
+    """Pearson's χ² does not refute one hypothesis, but refutes another, which shows that the test has power.
 
-    What it looks at is χ²/df; 99.9 % of true hypotheses lie in its range. Where the other hypothesis does so too, the
-    sample is too small to tell.
+    The statistic is χ²/df; 99.9 % of true hypotheses lie in the range. If the other hypothesis does, too, the sample is
+    too small to decide.
     """
 
     degrees: str

@@ -1,4 +1,4 @@
-"""The articles' claims, each declared once: what is said, what is estimated of what, and what would bear it out.
+"""The articles' claims, each declared once: its sentence, its statistic, its unit of replication and its criterion.
 
 Paths lead into the stages' metrics; margins by name are those of the section `claims:`.
 """
@@ -24,7 +24,7 @@ DRAWN, LAST = "softmax.fresh_draws", "logits.last"
 MAP = "goldilocks.independent"
 BEYOND = "ablations.control.beyond"
 LOSS, DIAGONAL, ATTENTION = "the loss's ‖p - e_t‖", "mean p(1 - p)", "attention's ‖J‖"
-"""Measures of the gradient that softmax passes; `goldilocks/softmax/statistics.py` says what each is."""
+"""Measures of the gradient that softmax passes; `goldilocks/softmax/statistics.py` defines them."""
 
 COST = "what deleting attention costs"
 ATTENDS = (Requirement("dynamics.cost_of_deleting_attention", AtLeast("attends"), COST),)
@@ -38,7 +38,7 @@ ABLATIONS_ATTEND = tuple(
         ),
     )
 )
-"""What a model must have learned before a statement about attention that learns can be made of it."""
+"""What a model must have learned before a claim about attention that learns can be decided."""
 
 
 def _claim(

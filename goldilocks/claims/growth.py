@@ -23,8 +23,8 @@ def tidy(weights: pd.DataFrame) -> pd.DataFrame:
 
     Most are of the merged matrix; `std_q`, `std_k` and `std_v` are of the parts. The shape of the distribution,
     kurtosis and quantile ratio, is averaged over Q, K and V, since a mixture of parts with different σ has heavier
-    tails than any of them. The quantile ratio is (q99 - q01)/(q75 - q25), 3.449 for a normal distribution: it knows no
-    single outlier.
+    tails than any of them. The quantile ratio is (q99 - q01)/(q75 - q25), 3.449 for a normal distribution: a single
+    outlier does not change it.
     """
     whole = weights[weights["head"] == ALL_HEADS]
     of_parts = whole[whole["part"] != "qkv"]
@@ -52,7 +52,7 @@ def relative(values: pd.DataFrame, quantity: str, last: int) -> np.ndarray:
 
 
 def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
-    """What is said of each seed about growth by depth, growth being (seeds, blocks); `kind` names it."""
+    """Statistics by seed of growth by depth, from growth (seeds, blocks); `kind` is part of their names."""
     depth = np.arange(growth.shape[1])
     found = {}
     if depth.size > 1:
@@ -65,7 +65,7 @@ def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
 
 
 def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
-    """What is said of each seed from step 0 to the last, each (seeds,): means over blocks, and what depth does.
+    """Statistics by seed of the growth from step 0 to the last, each (seeds,): means over blocks, trends with depth.
 
     Growth is relative: after over before, minus 1.
     """
@@ -85,13 +85,13 @@ def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
 
 
 def by_name(found: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
-    """What `of_seeds` gave, as names and values of JSON."""
+    """The result of `of_seeds` by name and seed, for JSON."""
     names = [f"seed_{seed}" for seed in sorted(seeds)]
     return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in found.items()}
 
 
 def estimates(found: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
-    """What `of_seeds` gave, over seeds."""
+    """The result of `of_seeds` as estimates over seeds."""
     return {
         name: (intervals.rank_interval if name.startswith("rank") else intervals.mean_interval)(of)
         for name, of in found.items()

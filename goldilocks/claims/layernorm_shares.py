@@ -1,6 +1,6 @@
-"""The shares of LayerNorm parameters that claims speak of.
+"""The shares of LayerNorm parameters that claims are about.
 
-A checkpoint's parameters are all there are, no sample of others, so their shares have no sampling error.
+A checkpoint's parameters are a whole population, so their shares have no sampling error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def meets(value: np.ndarray, share: str, thresholds: Mapping[str, float]) -> np.
 
 
 def shares(table: pd.DataFrame, thresholds: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """{share: {model: its value}} of the finite γ and β in a `layernorm` table, be it of an earlier version."""
+    """{share: {model: its value}} of the finite γ and β in a `layernorm` table, also of an earlier version."""
     finite = table[np.isfinite(table["value"])]
     found: dict[str, dict[str, float]] = {}
     for share in ("gamma_in_range", "gamma_below_1", "beta_near_zero"):

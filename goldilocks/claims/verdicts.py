@@ -1,4 +1,4 @@
-"""From claims and metrics to verdicts."""
+"""Judge claims by metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 DEPENDS, UNDECIDED, NOT_MEASURED = "depends on the measure", "undecided", "not measured here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, DEPENDS, UNDECIDED, NOT_MEASURED)
 DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
-"""Those that an estimate decided."""
+"""Verdicts that an estimate decided."""
 
 DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure", "by_construction")
 """The fields of a claim that its entry repeats."""
@@ -27,10 +27,10 @@ class Requirement(NamedTuple):
     """What is estimated; empty for the claim's own statistic, which comes first."""
 
     measure: str = ""
-    """By which of several measures of the same statement it asks; empty if all of them need it."""
+    """Which of several measures of the same statement it belongs to; empty if all of them need it."""
 
     unit: str = ""
-    """What is replicated, if it is not what the claim says."""
+    """What is replicated, if it differs from the claim's unit."""
 
 
 class Remark(NamedTuple):
@@ -53,35 +53,35 @@ class Claim(NamedTuple):
     """What is replicated: draws, entries, tensors, seeds."""
 
     interval: str
-    """What kind the 95 % interval is."""
+    """The kind of 95 % interval."""
 
     requirements: tuple[Requirement, ...]
     """All of one measure must be met; the first one's estimate is the claim's."""
 
     gate: tuple[Requirement, ...] = ()
-    """What must be met for there to be anything to judge; else the claim is undecided."""
+    """Conditions for judging the claim at all; if one is not met, it is undecided."""
 
     absent: str = "the run has no such figure"
-    """Why there may be nothing to judge, and what to do."""
+    """Why the metrics may be missing, and what to do."""
 
     least: int = 1
-    """How many units an honest interval needs."""
+    """The fewest units that an interval needs."""
 
     remarks: tuple[Remark, ...] = ()
     figure: str = ""
     by_construction: bool = False
-    """Whether it must hold however numbers grow, so that it checks the code and is no evidence."""
+    """Whether it holds by construction, so that it checks the code and is no evidence."""
 
 
 def format_estimate(e: Estimate) -> str:
-    """An estimate as text; without sampling error as a number only."""
+    """An estimate as text: value and interval, or only the value if there is no sampling error."""
     if e.low == e.high:
         return f"{e.value:.4g}"
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
 def spell_out(name: str) -> str:
-    """The name of a metric as a sentence has it: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
+    """The name of a metric as words in a sentence: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
     quantity, _, value = name.partition("_")
     if quantity == "length":
         return f"{value} keys:"
@@ -108,28 +108,28 @@ def format_remark(remark: Remark, known: MetricTree) -> str:
 
 
 def combined(outcomes: list[Outcome]) -> str:
-    """The verdict from what each test came to."""
+    """The verdict from the outcomes of all tests."""
     if Outcome.REFUTED in outcomes:
         return NOT_REPRODUCED
     return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
 
 
 def by_measure(claim: Claim, outcomes: list[Outcome]) -> dict[str, str]:
-    """The verdict by each measure; there is one without a name if the claim names none."""
+    """The verdict by each measure; its name is empty if the claim names none."""
     pairs = list(zip(claim.requirements, outcomes, strict=True))
     measures = dict.fromkeys(each.measure for each in claim.requirements if each.measure) or {"": None}
     return {name: combined([of for each, of in pairs if each.measure in ("", name)]) for name in measures}
 
 
 def over_measures(verdicts: set[str]) -> str:
-    """One verdict from those by each measure: theirs if they agree, and if two decide differently, that it depends."""
+    """One verdict from those by each measure: theirs if they agree, `depends on the measure` if two differ."""
     if {REPRODUCED, NOT_REPRODUCED} <= verdicts:
         return DEPENDS
     return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
 
 
 def criterion(claim: Claim, known: MetricTree) -> str:
-    """What must hold, in words."""
+    """The claim's criteria in words."""
     return "; ".join(
         f"{each.name}: {each.criterion.describe(known)}" if each.name else each.criterion.describe(known)
         for each in claim.requirements
@@ -140,7 +140,7 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
     """A claim with its estimates and verdict.
 
     Args:
-        comparisons: for how many claims together the intervals shall hold, by Bonferroni's widening.
+        comparisons: number of claims for which the intervals hold together, by Bonferroni's correction.
     """
     entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
     remarks = [format_remark(remark, known) for remark in claim.remarks]
@@ -177,12 +177,12 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
 
 
 def rests_on_an_interval(claim: Claim, known: MetricTree) -> bool:
-    """Whether there is sampling error in what decides about it."""
+    """Whether an estimate with sampling error decides about it."""
     return any((e := known.estimate(each.path)).low != e.high for each in claim.requirements)
 
 
 def judge_all(claims: tuple[Claim, ...], known: MetricTree) -> list[dict[str, Any]]:
-    """Every claim judged, in order, and whether its verdict stands if the intervals shall hold for all of them at once.
+    """Judge every claim, in order, and say whether its verdict stands with intervals that hold for all at once.
 
     Each interval misses its target in 5 of 100 cases, so among many claims some verdict may well be wrong. With
     intervals at 1 - 5 %/m instead (Bonferroni), m being the claims decided by one, the chance that any misses is at

@@ -1,1 +1,1 @@
-"""The places inputs may come from, one module each; every one fills a folder in the same layout."""
+"""The sources of inputs, one module each; every source fills a folder in the same layout."""

@@ -1,7 +1,7 @@
 """A directory as source: `corpus.txt`, and `gpt2/` with `vocab.json`, `merges.txt` and `model.safetensors`.
 
-That is the layout of a checkout from a model hub beside a text. Where the directory lies differs from machine to
-machine, so its path is no provenance: what is in it is.
+That is the layout of a checkout from a model hub beside a text. The path differs between machines, so
+provenance records the contents and not the path.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def problems(source: Path) -> Iterator[str]:
 
 
 def fetch(folder: Path, source: Path) -> list[Origin]:
-    """Bring text, tokenizer and norm tensors from `source` to `folder` and say what they are.
+    """Copy text, tokenizer and norm tensors from `source` to `folder`; returns their provenance.
 
     Raises:
         UserError: a line for each file that is missing; or if one is unusable.

@@ -85,7 +85,7 @@ def train_tokenizer(text: str, vocabulary: int) -> Tokenizer:
 
 
 def fetch(folder: Path, subpackages: list[str], vocabulary: int) -> list[Origin]:
-    """Write the embedded text and its tokenizer to `folder` and say where they came from."""
+    """Write the embedded text and its tokenizer to `folder`; returns their provenance."""
     version = importlib.metadata.version("numpy")
     text = prose("numpy", subpackages)
     files.write_text(folder / CORPUS, text)

@@ -1,7 +1,7 @@
 """The hub source: Gulliver's Travels from Project Gutenberg, GPT-2's tokenizer and norms from the model hub.
 
-The commit is pinned, and each file that is fetched whole is checked against the hub's own hash of it. Of the checkpoint
-only the header and the norms are read; `goldilocks/checkpoints/` does that, and all that goes over the network.
+The commit is pinned, and each file that is fetched whole is checked against the hub's own hash.
+`goldilocks/checkpoints/` makes all requests, and reads only the header and the norms of the checkpoint.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def book(contents: bytes, where: str) -> str:
 
 
 def fetch(folder: Path, client: Client, text_url: str, repository: str, revision: str) -> list[Origin]:
-    """Write the book, the tokenizer and the norms to `folder` and say where they came from.
+    """Write the book, the tokenizer and the norms to `folder`; returns their provenance.
 
     Raises:
-        UserError: if any of it can't be had, saying what to do instead.
+        UserError: if one can't be fetched, with what to do instead.
     """
     (folder / TOKENIZER).mkdir()
     try:

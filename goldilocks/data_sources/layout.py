@@ -1,4 +1,4 @@
-"""What a source delivers: a text, a tokenizer, perhaps checkpoints, and where each came from.
+"""The layout that every source fills: a text, a tokenizer, perhaps checkpoints, and where each came from.
 
 A filled folder holds `corpus.txt`, `tokenizer/vocab.json`, `tokenizer/merges.txt` and, for each checkpoint to survey,
 `checkpoints/NAME/` with its norms as `model.safetensors`, and its `config.json` if it has one.
@@ -19,7 +19,7 @@ from goldilocks.core.cli import UserError
 CORPUS = "corpus.txt"
 TOKENIZER = "tokenizer"
 CHECKPOINTS = "checkpoints"
-WRITTEN = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16"}  # as the library calls them
+WRITTEN = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16"}  # names in the safetensors library
 TOKENIZER_FILES = (bpe.VOCAB, bpe.MERGES)
 
 
@@ -45,9 +45,9 @@ def _stored(values: np.ndarray, dtype: str) -> safetensors.TensorSpec:
 
 
 def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origin:
-    """Write a checkpoint's norms into an inputs folder, as they were stored, and say where they came from.
+    """Write a checkpoint's norms into an inputs folder, as they were stored; returns their provenance.
 
-    What looks like a norm and is in no rule stands there without values, so that `layernorm` can tell of it.
+    Tensors that are named like a norm but fit no rule are written without values, so that `layernorm` can list them.
     """
     name = f"{CHECKPOINTS}/{extraction.model}"
     empty = np.empty(0, np.float32)

@@ -1,4 +1,4 @@
-"""Figures of the ablations: what each choice of Model 5 does to its training."""
+"""Figures of the ablations: the effect of each choice of Model 5 on its training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An SVG of Matplotlib's in fewer bytes that look the same.
+"""Make Matplotlib's SVGs smaller without changing how they look.
 
 Of a figure of 80 KB some 15 are outlines of letters, 15 say which letter stands where, and most of the rest is digits
-that no eye can see, names nothing refers to, and styles that a hundred neighbours share. What stays is plain SVG.
+that no eye can see, names nothing refers to, and styles that a hundred neighbours share. The result is plain SVG.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _shorten(node: Node) -> None:
         if found.get("transform") == "scale(0.015625)":  # a letter
             found["transform"] = GLYPH
             found["d"] = path(found["d"], 1 / 8, 1)
-        elif "d" in found:  # of what has no points there is none
+        elif "d" in found:  # without points there is no path
             found["d"] = path(found["d"], UNITS, UNITS)
     elif name == "image":
         found[HREF] = picture(found[HREF])
@@ -216,7 +216,7 @@ def picture(href: str) -> str:
 
 
 def _flatten(node: Node) -> bool:
-    """Put what is in a group without attributes in the group's place; whether there was one."""
+    """Replace a group without attributes by its contents; returns whether there was one."""
     found = False
     for child in list(node):
         found = _flatten(child) or found
@@ -228,7 +228,7 @@ def _flatten(node: Node) -> bool:
 
 
 def _share_styles(node: Node) -> None:
-    """Say a style once where all of a group have it; opacity stays, since a group's is another than its members'."""
+    """Move a style that all members share to the group; opacity stays, since a group's differs from its members'."""
     for child in node:
         _share_styles(child)
     members = [child for child in node if _name(child)]

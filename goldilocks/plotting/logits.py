@@ -1,4 +1,4 @@
-"""Figures of attention's logits in Model 5: what scaling does to them, and how normal they are."""
+"""Figures of attention's logits in Model 5: the effect of scaling, and how normal they are."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from goldilocks.plotting.palette import GREY, ORDERED, PALE
 Colour = tuple[float, float, float]
 
 TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
-CHARACTER = 0.54  # of the size of a text, what its characters take on average
+CHARACTER = 0.54  # average width of a character, as a share of the text's size
 
 SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -214,7 +214,7 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
         axes.minorticks_off()
     figure.set_dpi(dpi)
     drawn = io.StringIO()
-    canvas = FigureCanvasSVG(figure)  # savefig would draw everything twice
+    canvas = FigureCanvasSVG(figure)  # savefig would draw twice
     canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     title = figure.get_suptitle().replace("\n", " ")
     with files.atomic_file(path) as temporary:

@@ -9,8 +9,8 @@ small machine, and 9 GB of memory; let nothing else run meanwhile.
 Norms: medians of whole processes, the start of Python included (see `tools.bench.norms`).
 
 examples:
-  python -m tools.bench --size small
-  python -m tools.bench --size articles --only ours-fp32 --only transformers-fp32
+  goldilocks bench --size small
+  goldilocks bench --size articles --only ours-fp32 --only transformers-fp32
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Cost(NamedTuple):
-    """What one process cost: seconds from start to end, its peak memory in bytes, and what it printed."""
+    """The cost of one process: seconds from start to end, peak memory in bytes, and its output."""
 
     seconds: float
     memory: int
@@ -54,7 +54,7 @@ def cost(*arguments: str) -> Cost:
 
 
 def row(what: str, seconds: Sequence[float], memory: float, more: str = "") -> str:
-    """A row of the table: the median of the seconds with their range, memory in bytes, and what else there is."""
+    """A row of the table: the median of the seconds with their range, memory in bytes, and further columns."""
     digits = 2 if median(seconds) > 0.1 else 4
     low, middle, high = (f"{value:.{digits}f}" for value in (min(seconds), median(seconds), max(seconds)))
     return f"{what:<46}{middle:>8} s {f'({low}-{high})':<18}{memory / 1e9:>6.2f} GB  {more}".rstrip()

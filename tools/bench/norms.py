@@ -1,4 +1,4 @@
-"""What it costs to survey the norms of a GPT-2 of full size, beside loading the model with transformers.
+"""The cost of surveying the norms of a GPT-2 of full size, beside loading the model with transformers.
 
 The checkpoint is GPT-2 small with all values 0; a second one has thirty times its vocabulary. Whole processes are
 measured, the start of Python included.
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         """Answer with the part asked for."""

@@ -25,7 +25,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _end_with(parent: int) -> None:
-    """Let the system end this process when its parent has gone, however that was ended."""
+    """Let the system end this process when its parent ends, however that happens."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(FAILED)
@@ -87,7 +87,7 @@ class Child:
                 os.write(theirs, f"{GAVE_UP}{reason}\n".encode())
             else:
                 code = 0
-        except BaseException:  # a defect; nothing of the parent's may go on here
+        except BaseException:  # a defect; the parent's code must not continue here
             traceback.print_exc()
         finally:
             sys.stdout.flush()
@@ -99,7 +99,7 @@ class Child:
         return self._pipe
 
     def lines(self) -> Iterator[str]:
-        """The lines that have come since, and at the end what is left; afterwards `ended` is true."""
+        """The lines printed since the last call, at the end also an unfinished one; afterwards `ended` is true."""
         while True:
             try:
                 found = os.read(self._pipe, 2**16)

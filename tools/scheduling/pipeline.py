@@ -1,4 +1,4 @@
-"""What DVC knows of the pipeline: which stages there are, what each needs, and which are out of date."""
+"""DVC's view of the pipeline: its stages, what each needs, and which are out of date."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 
 
 def changed(repo: Any, targets: Sequence[str], with_needs: bool = False) -> set[str]:
-    """Which stages among these (names, or files that declare stages) are out of date, as things are."""
+    """Which stages among these (names, or files that declare stages) are out of date now."""
     return set(repo.status(targets=list(targets), with_deps=with_needs))
 
 

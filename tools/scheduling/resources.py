@@ -1,4 +1,4 @@
-"""How much memory trainings take, and how much there is."""
+"""The memory that trainings take, and the memory that is free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLOAT = 4  # bytes
 STATE = 4 * FLOAT  # bytes of a parameter: weight, gradient, and AdamW's two moments
 ACTIVATIONS = 18  # numbers that a token leaves in a block for the backward pass, as a multiple of the width; measured
 LOGITS = 2**25  # of the head's logits, at once at most (`model5.loss`)
-BASE = 450e6  # bytes that a training takes whatever its size, and DVC beside it: Python, torch, pandas; measured
+BASE = 450e6  # bytes that any training takes, and DVC beside it: Python, torch, pandas; measured
 
 
 class Training(NamedTuple):
@@ -42,7 +42,7 @@ class Training(NamedTuple):
 
 
 def _number(path: Path) -> float:
-    """What a file of the system says; infinite where it says nothing, or "max"."""
+    """The number in a system file; infinite if there is none, or "max"."""
     try:
         return float(path.read_text("ascii").strip().replace("max", "inf"))
     except (OSError, ValueError):

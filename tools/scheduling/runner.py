@@ -50,7 +50,7 @@ class Limits:
 
 
 class Runner:
-    """Runs what a schedule has, trainings and what they need first.
+    """Runs the stages of a schedule, trainings and their needs first.
 
     When a stage fails, what is at work is brought to its end and recorded, and nothing else is begun, as `make` does:
     most mistakes would meet the next one, too, and none of the time already spent is lost.
@@ -105,7 +105,7 @@ class Runner:
     def _begin_what_fits(self) -> None:
         for name in self._ordered():
             if sum(map(self.limits.cores, self.children)) + self.limits.cores(name) > self.limits.jobs:
-                return  # what is less urgent does not overtake
+                return  # less urgent stages do not overtake
             if self.is_training(name) and sum(map(self.is_training, self.children)) >= self.limits.trainings(name):
                 continue
             self.schedule.begin(name)
@@ -143,7 +143,7 @@ class Runner:
             print(f"{self.trained} of {total} trainings done", file=sys.stderr, flush=True)
 
     def _failure(self, name: str, code: int) -> str:
-        """What went wrong in a stage, in one line."""
+        """A stage's error in one line."""
         lines = [line for line in self.output[name] if line.strip()]
         reasons = [ERROR.sub("", line) for line in lines if ERROR.match(line)]
         reasons = reasons or [line.removeprefix(GAVE_UP) for line in lines if line.startswith(GAVE_UP)]

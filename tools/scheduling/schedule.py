@@ -14,7 +14,7 @@ def short_name(stage: str) -> str:
 
 
 class Schedule:
-    """The stages that are still to be looked at, and those at work.
+    """The stages that are still to be checked, and those at work.
 
     A stage that needs one which is out of date may turn out to be up to date, if that one makes the same again. So its
     status is asked for once everything it needs is settled, and never before.
@@ -55,7 +55,7 @@ class Schedule:
         return found
 
     def _settle(self) -> None:
-        """Ask for the status of those that nothing can change any more, and drop what is up to date."""
+        """Ask for the status of stages whose needs are settled, and drop those that are up to date."""
         uncertain = self._in_order(self.waiting - self.changed - self._blocked())
         if not uncertain:
             return

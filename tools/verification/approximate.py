@@ -1,8 +1,8 @@
 """The weaker check, for machines on which the same bytes are not promised: metrics by rules, verdicts as words.
 
-Another order of sums changes a last digit. What is computed in one go keeps its first five; a training takes another
-course after some hundred updates, so that a model differs as one with another seed would. Therefore what is said of
-trained models may move as far as seeds move it, and no verdict may change.
+Another order of sums changes last digits. Results without a training keep their first five digits. Trainings drift
+apart after some hundred updates, so that a model differs as one with another seed would. So metrics of trained models
+may differ as much as seeds make them differ, and no verdict may change.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ RULES = (
     Rule(r"claims\.json: family\.stand_in_the_family", "one verdict of 18 was at the edge", absolute=2, whole=True),
     Rule(r".*", "computed in one go: sums in another order keep five digits", relative=1e-5, absolute=1e-12),
 )
-"""The first that fits holds. Words are always compared as words, and whole numbers must be equal if no rule names them.
+"""The first rule that matches applies. Words must be equal, and so must whole numbers that no rule names.
 
-What moved how far was measured at the default size: made with AVX-512, made again on an AMD EPYC with AVX2.
+The limits were measured at the default size: results made with AVX-512 were made again on an AMD EPYC with AVX2.
 """
 
 

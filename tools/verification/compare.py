@@ -84,7 +84,7 @@ def values(name: str, contents: bytes) -> Values:
     """The contents of a file as named sequences of values; as bytes if it is damaged or of another kind."""
     try:
         return READERS.get(Path(name).suffix, _of_text)(contents)
-    except Exception:  # whatever a reader raises
+    except Exception:  # a reader may raise anything
         return {"bytes": contents}
 
 

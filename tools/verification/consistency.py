@@ -1,4 +1,4 @@
-"""Does what is committed belong together? Proved from hashes alone, without a rebuild.
+"""Check by hashes alone, without a rebuild, that the commit is consistent.
 
 DVC compares code, parameters, versions and reports with `dvc.lock`. Data that is not in git is followed through the
 hashes: each dependency must be the output recorded for the stage that makes it, in the ablations' `dvc.lock` too.
@@ -21,7 +21,7 @@ NOT_IN_GIT = {"deleted", "not in cache"}
 
 
 def problems(clone: Clone, stages: Sequence[str]) -> list[str]:
-    """A line for each thing in a clone that is not what was recorded with it; empty if all belongs together.
+    """A line for each inconsistency in a clone; empty if there is none.
 
     Args:
         stages: those to ask DVC about, with what they need; all, and the ablations, if empty.
@@ -78,6 +78,6 @@ def unclaimed(lock: DvcLock, tracked: Iterable[str]) -> Iterator[str]:
 
 
 def broken_seals(root: Path) -> Iterator[str]:
-    """Files of sealed folders that are not what was sealed."""
+    """Files of folders with a `SHA256SUMS` that do not match it."""
     for folder in BUILT_ON:
         yield from (problem.replace(f"{root}/", "") for problem in checksums.problems(root / folder))

@@ -19,7 +19,7 @@ class Result:
     unpromised: list[str]
     """Why the same bytes are not promised, so that only metrics were compared; empty if they are."""
     problems: list[str]
-    """What does not belong together, according to hashes."""
+    """Inconsistencies of the commit, found by hashes."""
     compared: int = 0
     """Outputs, or metrics where bytes are not promised; 0 if nothing was made again."""
     differences: list[Difference] = field(default_factory=list)
@@ -78,10 +78,10 @@ def _escaped(cell: str) -> str:
 
 
 def text(result: Result) -> str:
-    """All of it for a terminal."""
+    """The whole result for a terminal."""
     return "\n".join([*body(result), verdict(result)])
 
 
 def markdown(result: Result) -> str:
-    """All of it for a comment on a pull request."""
+    """The whole result for a comment on a pull request."""
     return "\n".join([f"### {verdict(result)}", "", *body(result)]) + "\n"

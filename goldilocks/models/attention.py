@@ -1,0 +1,213 @@
+"""What softmax does in every head of anyone's model, on texts, and whether it lies in the Goldilocks zone.
+
+The statistics are those of Model 5's table `attention`, by its formulas; rows are weighted evenly. As there, those that
+ask which share of the keys does something are of rows that see at least half as many keys as the widest one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from goldilocks.core.cli import UserError
+from goldilocks.model5.attention_stats import exponentials, row_statistics, row_variance, shape_of_logits
+from goldilocks.models.calls import Call, Rows, evaluating, rows_of
+from goldilocks.models.windows import Text, batches, describe_model, read, token_windows, unwrapped, window_length
+from goldilocks.softmax.statistics import even_jacobian
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEGLIGIBLE, LEAST_GRADIENT, LEAST_DISCRIMINATION = 1e-6, 0.5, 2.0  # params.yaml's
+CHUNK = 2**17  # logits whose statistics are computed at once
+INSIDE, SATURATED, FLAT = "inside", "saturated", "flat"
+BLOCK_IN_NAME = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+
+
+class HeadSums:
+    """Sums over the rows of one module's attention, by head.
+
+    Args:
+        negligible: a probability below this counts as 0.
+    """
+
+    def __init__(self, heads: int, negligible: float) -> None:
+        self.heads, self.negligible = heads, negligible
+        self.sums: dict[str, np.ndarray] = {}
+        self.width = 0
+        self.largest = np.zeros(heads)
+        self.centre: np.ndarray | None = None
+        """Near each head's mean logit: powers taken about it lose no digits."""
+
+    def _add(self, name: str, values: np.ndarray, heads: np.ndarray) -> None:
+        found = np.bincount(heads, values, minlength=self.heads)
+        self.sums[name] = self.sums[name] + found if name in self.sums else found
+
+    def add(self, call: Call) -> None:
+        """Take in all rows of a call."""
+        seen = call.visible()
+        least = np.maximum(seen.max(-1, keepdims=True) // 2, 2)
+        self.width = call.query.shape[-1]
+        for rows in rows_of(call):
+            if self.centre is None:
+                keys = rows.logits[..., : rows.cosines.shape[-1]]
+                self.centre = keys.mean((0, 2, 3), np.float64, where=keys > -np.inf)
+            stop = rows.start + rows.logits.shape[2]
+            self._add_rows(rows, seen[..., rows.start : stop], least, call)
+
+    def _add_rows(self, rows: Rows, seen: np.ndarray, least: np.ndarray, call: Call) -> None:
+        of_rows = seen.shape
+        heads = np.broadcast_to(np.arange(self.heads)[:, None], of_rows).ravel()
+        position = np.broadcast_to(np.arange(rows.start, rows.start + of_rows[2]), of_rows).ravel()
+        late = (seen >= least).ravel()
+        logits, cosines = (x.reshape(-1, x.shape[-1]) for x in (rows.logits, rows.cosines))
+        flat = seen.ravel()
+        at_once = max(CHUNK // logits.shape[1], 1)
+        for start in range(0, len(logits), at_once):
+            part = slice(start, start + at_once)
+            keys = logits[part, : cosines.shape[1]]
+            shown = keys > -np.inf
+            self._logits(keys, shown, heads[part], late[part])
+            self._softmax(logits[part], heads[part], flat[part], late[part])
+            self._cosines(cosines[part], shown, heads[part], late[part], position[part] if call.square else None)
+
+    def _logits(self, logits: np.ndarray, shown: np.ndarray, heads: np.ndarray, late: np.ndarray) -> None:
+        values = np.where(shown, logits, np.float32(0))
+        visible = shown.sum(-1)
+        np.maximum.at(self.largest, heads, np.abs(values).max(-1))
+        assert self.centre is not None
+        x = np.where(shown, values - self.centre[heads][:, None], 0.0)
+        square = x * x
+        self._add("pairs", visible, heads)
+        for i, power in enumerate((x.sum(-1), square.sum(-1), np.vecdot(x, square), np.vecdot(square, square)), 1):
+            self._add(f"power_{i}", power, heads)
+        chosen = late & (visible >= 2)
+        self._add("logit_variance", row_variance(x[chosen], visible[chosen]), heads[chosen])
+        self._add("late_of_keys", np.ones(chosen.sum()), heads[chosen])
+
+    def _softmax(self, logits: np.ndarray, heads: np.ndarray, seen: np.ndarray, late: np.ndarray) -> None:
+        choosing = seen >= 2
+        p, total, entropy = exponentials(logits[choosing])
+        heads, seen, late = heads[choosing], seen[choosing], late[choosing]
+        self._add("rows", np.ones(len(p)), heads)
+        self._add("normalised_entropy", entropy / np.log(seen), heads)
+        self._add("largest_probability", 1 / total, heads)
+        found = row_statistics(p[late], total[late], entropy[late], seen[late], self.negligible)
+        found["effective_keys"] = found["effective_share"] * seen[late]
+        found["relative_jacobian"] = found["jacobian_norm"] / even_jacobian(seen[late])
+        found["keys"] = seen[late]
+        self._add("late", np.ones(late.sum()), heads[late])
+        for name, values in found.items():
+            self._add(name, values, heads[late])
+
+    def _cosines(
+        self, cosines: np.ndarray, shown: np.ndarray, heads: np.ndarray, late: np.ndarray, position: np.ndarray | None
+    ) -> None:
+        visible = shown.sum(-1)
+        chosen = late & (visible >= 2)
+        values = np.where(shown[chosen], cosines[chosen], np.float32(0)).astype(np.float64)
+        self._add("cosine_variance", row_variance(values, visible[chosen]), heads[chosen])
+        if position is not None:
+            self._add("own_cosine", cosines[chosen, position[chosen]].astype(np.float64), heads[chosen])
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The statistics of each head."""
+        assert self.centre is not None
+        sums, late = self.sums, self.sums["late"]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a head that has seen no such row
+            means = {name: sums[name] / sums["rows"] for name in ("normalised_entropy", "largest_probability")}
+            means |= {
+                name: sums[name] / late
+                for name in (
+                    "effective_share", "effective_keys", "share_holding_half", "share_negligible", "jacobian_norm",
+                    "relative_jacobian", "relative_gradient", "discrimination",
+                )
+            }  # fmt: skip
+            of_keys = sums["late_of_keys"]
+            shape = shape_of_logits(*(sums[f"power_{i}"] / sums["pairs"] for i in (1, 2, 3, 4)))
+            shape["logit_mean"] = shape["logit_mean"] + self.centre
+            centred = np.sqrt(sums["cosine_variance"] / of_keys)
+            own = sums["own_cosine"] / of_keys if "own_cosine" in sums else np.full(self.heads, np.nan)
+            return {"rows": late.astype(np.int64), "keys": sums["keys"] / late} | means | shape | {
+                "logit_std_in_rows": np.sqrt(sums["logit_variance"] / of_keys),
+                "largest_logit": self.largest,
+                "centred_cosine": centred,
+                "centred_alignment": centred * np.sqrt(self.width),
+                "own_cosine": own,
+            }  # fmt: skip
+
+
+def zone(
+    gradient: np.ndarray, discrimination: np.ndarray, least_gradient: float, least_discrimination: float
+) -> np.ndarray:
+    """Where heads lie: flat if they tell keys apart too little, saturated if they only pass too little gradient."""
+    flat, saturated = discrimination < least_discrimination, gradient < least_gradient
+    return np.select([flat, saturated], [FLAT, SATURATED], INSIDE)
+
+
+def block_of(name: str) -> int:
+    """The index of a module's block: the first number in its name, -1 without one."""
+    match = BLOCK_IN_NAME.search(name)
+    return int(match[1]) if match else -1
+
+
+def attention(
+    model: nn.Module,
+    tokenizer: Any = None,
+    texts: Iterable[Text] = (),
+    *,
+    length: int | None = None,
+    windows: int | None = None,
+    negligible: float = NEGLIGIBLE,
+    least_gradient: float = LEAST_GRADIENT,
+    least_discrimination: float = LEAST_DISCRIMINATION,
+) -> pd.DataFrame:
+    """The statistics of every head's attention on texts, a row a head; the model and what it computes stay as they are.
+
+    Args:
+        model: of transformers, by whose attention interface it attends, or a Model 5.
+        texts: one after another, each a string or tokens (then without a tokenizer).
+        length: tokens of a window that texts are cut into; by default what the model sees, up to 512.
+        windows: how many of them to read at most.
+        negligible: a probability below this counts as none.
+        least_gradient: of an even row's, in the zone.
+        least_discrimination: the largest probability as a multiple of an even row's, in the zone.
+
+    Raises:
+        UserError: if the model has no such attention, or there is no text.
+    """
+    import pandas as pd
+
+    model = unwrapped(model)
+    of_module: dict[str, HeadSums] = {}
+
+    def note(call: Call) -> None:
+        sums = of_module.setdefault(call.module, HeadSums(call.query.shape[1], negligible))
+        sums.add(call)
+
+    found = islice(token_windows(tokenizer, texts, window_length(model, tokenizer, length)), windows)
+    count = tokens = 0
+    with evaluating(model):
+        for ids in batches(found):
+            read(model, ids, note)
+            count, tokens = count + len(ids), tokens + ids.numel()
+    if not count:
+        raise UserError(f"{describe_model(model)}: no text of two tokens or more")
+    order = {name: i for i, (name, _) in enumerate(model.named_modules())}
+    parts = []
+    for name in sorted(of_module, key=lambda name: order.get(name, 0)):
+        columns = of_module[name].columns()
+        place = zone(columns["relative_gradient"], columns["discrimination"], least_gradient, least_discrimination)
+        heads = np.arange(of_module[name].heads)
+        parts.append(pd.DataFrame({"module": name, "block": block_of(name), "head": heads} | columns | {"zone": place}))
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs = {
+        "windows": count, "tokens": tokens, "negligible": negligible, "least_gradient": least_gradient,
+        "least_discrimination": least_discrimination,
+    }  # fmt: skip
+    return frame

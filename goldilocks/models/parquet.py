@@ -1,0 +1,78 @@
+"""Data frames of heads and of weights as Parquet, with units and meaning as in the pipeline's tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from goldilocks.core import files
+from goldilocks.core.cli import UserError
+from goldilocks.core.schemas import STEP, TABLES, Column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWN = (
+    STEP,
+    Column("model", pa.string(), "1", "name of the model"),
+    Column("checkpoint", pa.string(), "1", "which checkpoint of a training, as it was named"),
+    Column("module", pa.string(), "1", "name of the module that attends"),
+    Column("block", pa.int16(), "1", "the first number in that name, -1 without one"),
+    Column("head", pa.int16(), "1", "index of the head; -1 for all of them"),
+    Column("heads", pa.int16(), "1", "how many heads the row is of"),
+    Column("rows", pa.int64(), "rows", "that see at least half as many keys as the widest one: the same rows"),
+    Column("keys", pa.float64(), "keys", "mean number that these rows see"),
+    Column("effective_keys", pa.float64(), "keys", "exp(entropy), mean of the same rows"),
+    Column("relative_jacobian", pa.float64(), "1", "jacobian_norm over that of an even row, mean of the same rows"),
+    Column(
+        "logit_std_in_rows",
+        pa.float64(),
+        "1",
+        "standard deviation of logits about their row's mean, RMS over rows",
+    ),
+    Column("centred_alignment", pa.float64(), "1", "centred_cosine times √d; 1 if q and k are independent"),
+    Column("zone", pa.string(), "1", "`inside` the Goldilocks zone, `saturated` (too little gradient) or `flat`"),
+    Column("growth", pa.float64(), "1", "std over that of the first checkpoint"),
+)
+"""Columns that the pipeline's tables don't have."""
+
+
+def _known(table: str) -> dict[str, Column]:
+    """What is known of columns, by name: the pipeline's table of this kind, then our own."""
+    _, columns = TABLES[table]
+    return {column.name: column for column in (*columns, *OWN)}
+
+
+def write(path: Path, table: str, frame: pd.DataFrame, parameters: Mapping[str, Any]) -> None:
+    """Write a frame whose columns mean what they do in one of the pipeline's tables, `attention` or `weights`."""
+    known = _known(table)
+    fields, arrays = [], []
+    for name in frame.columns:
+        column = known[name]
+        kind = pa.string() if pa.types.is_dictionary(column.type) else column.type
+        fields.append(pa.field(name, kind, metadata={"unit": column.unit, "meaning": column.meaning}))
+        arrays.append(pa.array(frame[name].to_numpy(), kind))
+    metadata = {"table": table, "parameters": json.dumps(dict(parameters), sort_keys=True)}
+    contents = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata))
+    with files.atomic_file(path) as temporary, temporary.open("wb") as handle:
+        pq.write_table(contents, handle, compression="zstd")
+
+
+def may_be_replaced(path: Path) -> None:
+    """Refuse to write a table over what is none.
+
+    Raises:
+        UserError: if something else is there.
+    """
+    if not path.exists():
+        return
+    if path.is_file():
+        with path.open("rb") as handle:
+            if handle.read(4) in (b"", b"PAR1"):
+                return
+    raise UserError(f"--out {path}: exists and is no Parquet file; name another one")

@@ -1,0 +1,143 @@
+"""Which tensors of a checkpoint project Q, K and V, and how each head's rows lie in them.
+
+The families differ in three ways: Q, K and V are one tensor or three; one tensor has the rows of all Q, then K, then V,
+or head after head its q, k and v, or group after group; and GPT-2 stores it transposed. Where one name means two of
+these, config.json decides.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from goldilocks.core.cli import UserError
+
+SEPARATE = (
+    ("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("query_proj", "key_proj", "value_proj"),
+    ("q_lin", "k_lin", "v_lin"), ("wq", "wk", "wv"), ("q", "k", "v"),
+)  # fmt: skip
+FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj_weight")
+LEAVES = "|".join([*FUSED, *(name for names in SEPARATE for name in names)])
+LEAF = re.compile(rf"(?:(?P<module>.*)\.)?(?P<leaf>{LEAVES})(?:\.weight)?")
+INTERLEAVED = ("gpt_neox", "gpt_neox_japanese", "bloom", "falcon", "RefinedWeb", "RefinedWebModel", "gpt_bigcode")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads")
+GROUPS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
+BLOCK = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+
+
+class Projection(NamedTuple):
+    """What one module projects with: the tensors of Q, K and V, or the one of all three."""
+
+    module: str
+    names: tuple[str, ...]
+
+    @property
+    def block(self) -> int:
+        """The first number in the module's name, -1 without one."""
+        match = BLOCK.search(self.module)
+        return int(match[1]) if match else -1
+
+
+class Weight(NamedTuple):
+    """The rows of Q, then K, then V, head after head, (rows, width) float32."""
+
+    rows: np.ndarray
+    heads: tuple[int, int, int]
+    by_head: bool
+    """Whether heads are known; else all heads are as wide as divides each part, and only parts mean something."""
+
+
+def find(names: Iterable[str]) -> list[Projection]:
+    """The projections among tensor names, in the order of their modules' blocks."""
+    by_module: dict[str, dict[str, str]] = {}
+    for name in names:
+        if (match := LEAF.fullmatch(name)) and not name.endswith("bias"):
+            by_module.setdefault(match["module"] or "", {})[match["leaf"]] = name
+    found = []
+    for module, leaves in by_module.items():
+        whole = [(leaf,) for leaf in FUSED if "q_attn" not in leaves]
+        found += [
+            Projection(module, tuple(leaves[leaf] for leaf in wanted))
+            for wanted in (*whole, *SEPARATE)
+            if all(leaf in leaves for leaf in wanted)
+        ]
+    return sorted(found, key=lambda one: (one.block, one.module))
+
+
+def _number(config: Mapping[str, Any], keys: Iterable[str]) -> int | None:
+    found = (config.get(key) for key in keys)
+    return next((value for value in found if type(value) is int and value > 0), None)
+
+
+def of_module(config: Mapping[str, Any] | None, module: str) -> Mapping[str, Any]:
+    """What config.json says of a module: of a model's text part, and of its encoder or decoder."""
+    config = config or {}
+    text = config.get("text_config")
+    config = {**config, **text} if isinstance(text, dict) else config
+    side = "decoder" if "decoder" in module.split(".") else "encoder"
+    own = config.get(f"{side}_attention_heads")
+    return {**config, "num_attention_heads": own} if type(own) is int else config
+
+
+def _parts(tensors: list[np.ndarray], leaf: str, config: Mapping[str, Any]) -> tuple[list[np.ndarray], int | None]:
+    """The rows of Q, of K and of V, and the width of a head, if that is known."""
+    heads, width = _number(config, HEADS), _number(config, ("head_dim", "d_kv", "kv_channels"))
+    if len(tensors) == 3:
+        return tensors, width or (len(tensors[0]) // heads if heads else None)
+    (whole,) = tensors
+    kind = config.get("model_type")
+    if leaf == "c_attn" and kind != "gpt_bigcode":  # Conv1D
+        whole = whole.T
+    groups = _number(config, GROUPS)
+    if kind in INTERLEAVED or (leaf == "query_key_value" and kind is None):
+        if not heads:
+            raise UserError("its heads lie between each other, and no config.json says how many there are")
+        grouped = bool(config.get("new_decoder_architecture"))
+        single = bool(config.get("multi_query")) and not grouped
+        count = 1 if single else (groups or heads) if grouped else heads
+        shares, rest = divmod(heads, count)
+        if rest:
+            raise ValueError("groups of unequal size")
+        width = len(whole) // (count * (shares + 2))
+        by_group = whole.reshape(count, shares + 2, width, -1)
+        q, k, v = by_group[:, :-2], by_group[:, -2], by_group[:, -1]
+        return [part.reshape(-1, whole.shape[1]) for part in (q, k, v)], width
+    if groups and heads and groups != heads:
+        width = len(whole) // (heads + 2 * groups)
+        return np.split(whole, [heads * width, (heads + groups) * width]), width
+    return np.split(whole, 3), len(whole) // 3 // heads if heads else None
+
+
+def arrange(projection: Projection, tensors: list[np.ndarray], config: Mapping[str, Any] | None) -> Weight:
+    """The rows of Q, K and V in one order for every family.
+
+    Args:
+        tensors: those that the projection names, as they are stored.
+
+    Raises:
+        UserError: if they are no matrices of one width, or don't divide into heads as config.json says.
+    """
+    settings = of_module(config, projection.module)
+    match = LEAF.fullmatch(projection.names[0])
+    assert match is not None, "found by it"
+    where = ", ".join(projection.names)
+    if any(tensor.ndim != 2 or not tensor.size for tensor in tensors):
+        raise UserError(f"{where}: no matrix")
+    try:
+        parts, width = _parts(tensors, match["leaf"], settings)
+        rows = np.concatenate(parts)
+        if not all(len(part) for part in parts):
+            raise ValueError("nothing left for one of them")
+    except ValueError:
+        raise UserError(f"{where}: does not divide into Q, K and V as config.json says") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    sizes = [len(part) for part in parts]
+    by_head = bool(width) and not any(size % width for size in sizes if width)
+    each = width if by_head and width else math.gcd(*sizes)
+    q, k, v = (size // each for size in sizes)
+    return Weight(np.ascontiguousarray(rows), (q, k, v), by_head)

@@ -1,0 +1,206 @@
+"""Both looks at a model while it trains, every so many steps, as Parquet; the training is not touched.
+
+    watch = Watch(model, every=50, folder="watch", probe=tokens)
+    for batch in batches:
+        ...
+        watch.step()
+
+writes `watch/weights/step-000050.parquet` and `watch/attention/step-000050.parquet`, so that
+`pandas.read_parquet("watch/weights")` is the whole series. No random number is drawn, no gradient touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from goldilocks.core import arrays
+from goldilocks.core.cli import UserError
+from goldilocks.model5.model import Model5
+from goldilocks.models import parquet
+from goldilocks.models.attention import INSIDE, attention, block_of
+from goldilocks.models.projections import Projection, Weight, arrange, find
+from goldilocks.models.weights import TAIL_SIGMAS, Baseline
+from goldilocks.models.windows import LEAST, TOGETHER, describe_model, unwrapped
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVERY = 100
+TOLD = 3  # heads that a warning names
+
+
+@contextmanager
+def random_streams_kept() -> Iterator[None]:
+    """Give torch's random generators back as they were."""
+    cpu = torch.get_rng_state()
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpu = torch.cuda.get_rng_state() if used else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes, of those that train together."""
+    distributed = torch.distributed
+    if not distributed.is_available():
+        return True
+    return not distributed.is_initialized() or bool(distributed.get_rank() == 0)
+
+
+class Watch:
+    """Looks at a model before its first step, and then every so many.
+
+    Args:
+        model: of transformers, or a Model 5; may be wrapped by DistributedDataParallel or `torch.compile`.
+        every: steps between looks.
+        folder: where the tables go.
+        probe: the tokens (B, T) on which attention is looked at; by default the first it gets, up to 8 rows.
+        start: steps done before, of a training that goes on; what the first look found is then read from the folder.
+
+    Raises:
+        UserError: if the model has no projections of Q, K and V that are known here.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        every: int = EVERY,
+        folder: str | Path = "watch",
+        probe: Tensor | None = None,
+        start: int = 0,
+    ) -> None:
+        if every < 1:
+            raise UserError(f"every {every} steps: must be 1 or more")
+        self.model, self.every, self.folder = unwrapped(model), every, Path(folder)
+        self.probe, self.steps = probe, start
+        self.zones: dict[tuple[str, int], str] = {}
+        self.writes = is_first_process()
+        if not self.writes:
+            return
+        config: Any = getattr(self.model, "config", None)
+        self.config: dict[str, Any] | None = config.to_dict() if hasattr(config, "to_dict") else None
+        if isinstance(self.model, Model5):
+            self.config = {"num_attention_heads": self.model.shape.heads}
+        self.parameters = dict(self.model.named_parameters())
+        self.projections = find(self.parameters)
+        if not self.projections:
+            raise UserError(f"{describe_model(self.model)}: no projections of Q, K and V known here")
+        first = self._first(start)
+        self.baselines = [Baseline.of(weight, TAIL_SIGMAS) for weight in first]
+        if probe is None:
+            self._hook = self.model.register_forward_pre_hook(self._take_probe, with_kwargs=True)
+        if not start:
+            self.look(0)
+
+    def _weight(self, projection: Projection) -> Weight:
+        tensors = [self.parameters[name].detach().float().cpu().numpy() for name in projection.names]
+        return arrange(projection, tensors, self.config)
+
+    def _first(self, start: int) -> list[Weight]:
+        """What Q, K and V were at first: now, or of a training that goes on what is kept of its start."""
+        kept = self.folder / "first.safetensors"
+        weights = [self._weight(projection) for projection in self.projections]
+        if start and kept.is_file():
+            rows = arrays.read(kept)
+            return [
+                weight._replace(rows=rows.get(one.module, weight.rows))
+                for one, weight in zip(self.projections, weights, strict=True)
+            ]
+        found = [weight._replace(rows=weight.rows.copy()) for weight in weights]
+        arrays.write(kept, {one.module: weight.rows for one, weight in zip(self.projections, found, strict=True)})
+        return found
+
+    def _take_probe(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep the first tokens that the model gets."""
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if isinstance(ids, Tensor) and ids.ndim == 2 and ids.shape[1] >= LEAST and not ids.is_floating_point():
+            self.probe = ids[:TOGETHER].detach().cpu().clone()
+            self._hook.remove()
+
+    def step(self) -> None:
+        """Call this after each update."""
+        self.at(self.steps + 1)
+
+    def at(self, step: int) -> None:
+        """The model has had so many updates: look at it, if it is time to."""
+        self.steps = step
+        if self.writes and step % self.every == 0:
+            self.look(step)
+
+    def look(self, step: int) -> None:
+        """Write what Q, K and V, and on the probe attention, are now; say which heads left the zone."""
+        with random_streams_kept():
+            try:
+                self._write("weights", step, self.weights())
+                if self.probe is not None:
+                    heads = attention(self.model, None, self.probe)
+                    self._write("attention", step, heads.assign(step=step))
+                    self._tell(step, heads)
+            except OSError as error:  # a full disk ends no training
+                print(f"goldilocks: step {step}: {error}; not written", file=sys.stderr)
+
+    def weights(self) -> pd.DataFrame:
+        """The statistics of Q, K and V now."""
+        import pandas as pd
+
+        frames = [
+            baseline.frame(projection, self._weight(projection))
+            for projection, baseline in zip(self.projections, self.baselines, strict=True)
+        ]
+        return pd.concat(frames, ignore_index=True).assign(step=self.steps)
+
+    def _write(self, table: str, step: int, frame: pd.DataFrame) -> None:
+        parquet.write(self.folder / table / f"step-{step:06d}.parquet", table, frame, {"every": self.every})
+
+    def _tell(self, step: int, heads: pd.DataFrame) -> None:
+        """Name the heads that were in the zone at the last look and are not any more."""
+        now: dict[tuple[str, int], str] = dict(
+            zip(zip(heads["module"], heads["head"], strict=True), heads["zone"], strict=True)
+        )
+        left = [key for key, zone in now.items() if self.zones.get(key) == INSIDE != zone]
+        self.zones = now
+        if left:
+            named = ", ".join(f"block {block_of(key[0])} head {key[1]} {now[key]}" for key in left[:TOLD])
+            more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
+            print(f"goldilocks: step {step}: left the zone: {named}{more}", file=sys.stderr)
+
+
+@functools.cache
+def transformers_watch() -> type:
+    """The class `TransformersWatch`; transformers is imported when it is asked for."""
+    from transformers import TrainerCallback
+
+    class TransformersWatch(TrainerCallback):
+        """`Watch` as a callback of transformers' Trainer, with its arguments but for the model."""
+
+        def __init__(self, every: int = EVERY, folder: str | Path = "watch", probe: Tensor | None = None) -> None:
+            self.arguments = every, folder, probe
+            self.watch: Watch | None = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
+            if state.is_world_process_zero:
+                self.watch = Watch(model, *self.arguments, start=state.global_step)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            if self.watch:
+                self.watch.at(state.global_step)
+
+    return TransformersWatch
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TransformersWatch":
+        return transformers_watch()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

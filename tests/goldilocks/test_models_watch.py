@@ -1,0 +1,208 @@
+"""A model watched while it trains: what is written, and that the training does not notice."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from closure import ROOT
+from conftest import environment
+from test_model5 import stirred
+from test_models_attention import ids, tiny, with_tokenizer  # noqa: F401  a fixture
+
+import goldilocks as g
+from goldilocks.core.cli import UserError
+from goldilocks.model5.model import Model5, Shape
+from goldilocks.models import parquet
+from goldilocks.models import watch as watched
+
+
+def gpt2():
+    """A tiny model with dropout, whose training draws random numbers."""
+    return tiny("gpt2", {"resid_pdrop": 0.5, "attn_pdrop": 0.5}).train()
+
+
+def loss_of(model, tokens):
+    if isinstance(model, Model5):
+        return model.loss(tokens)
+    return model(input_ids=tokens).last_hidden_state.square().mean()
+
+
+def train(model, steps, watch=None):
+    """Some steps on random tokens; returns the model's last bits and the random generator's state."""
+    torch.manual_seed(5)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(steps):
+        loss_of(model, torch.randint(3, 40, (4, 9))).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if watch:
+            watch.step()
+    return [parameter.detach().clone() for parameter in model.parameters()], torch.get_rng_state()
+
+
+@pytest.mark.parametrize("make", [gpt2, stirred], ids=["transformers", "model 5"])
+def test_a_training_ends_in_the_same_bits_with_and_without(make, tmp_path):
+    alone, state = train(make(), 5)
+    model = make()
+    probe = None if make is gpt2 else torch.randint(3, 40, (4, 9))
+    parameters, after = train(model, 5, g.Watch(model, 2, tmp_path, probe))
+    assert all(torch.equal(a, b) for a, b in zip(alone, parameters, strict=True))
+    assert torch.equal(state, after)
+    assert model.training
+    assert pd.read_parquet(tmp_path / "weights")["step"].unique().tolist() == [0, 2, 4]
+    assert pd.read_parquet(tmp_path / "attention")["step"].unique().tolist() == ([2, 4] if probe is None else [0, 2, 4])
+
+
+def test_it_writes_what_the_checkpoints_would_tell(tmp_path):
+    model = gpt2()
+    model.save_pretrained(tmp_path / "checkpoint-0")
+    watch = g.Watch(model, 3, tmp_path / "watch", ids())
+    train(model, 3, watch)
+    model.save_pretrained(tmp_path / "checkpoint-3")
+    of_files = g.weights([tmp_path / "checkpoint-0", tmp_path / "checkpoint-3"]).drop(columns="checkpoint")
+    found = pd.read_parquet(tmp_path / "watch" / "weights")[list(of_files)]
+    pd.testing.assert_frame_equal(found, of_files, check_dtype=False)
+    heads = pd.read_parquet(tmp_path / "watch" / "attention").query("step == 3").drop(columns="step")
+    expected = g.attention(model, None, ids())
+    pd.testing.assert_frame_equal(heads.reset_index(drop=True), expected[list(heads)], check_dtype=False)
+
+
+def test_a_training_that_goes_on_is_compared_with_its_beginning(tmp_path):
+    model = gpt2()
+    train(model, 2, g.Watch(model, 2, tmp_path, ids()))
+    train(model, 2, g.Watch(model, 2, tmp_path, ids(), start=2))
+    frame = pd.read_parquet(tmp_path / "weights")
+    assert frame["step"].unique().tolist() == [0, 2, 4]
+    cosine = frame[(frame["part"] == "qkv")].groupby("step")["cosine_to_initial"].mean()
+    assert cosine[0] == pytest.approx(1)
+    assert 1 > cosine[2] > cosine[4]
+
+
+def test_a_head_that_leaves_the_zone_is_named(tmp_path, capsys):
+    model = stirred()
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.qkv.weight *= 3
+    watch = g.Watch(model, 1, tmp_path, torch.randint(3, 40, (4, 12)))
+    inside = [key for key, zone in watch.zones.items() if zone == "inside"]
+    assert inside, "or the test shows nothing"
+    assert capsys.readouterr().err == ""
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.qkv.weight[: model.shape.width].zero_()  # all keys alike
+            block.attn.qkv.bias[: model.shape.width].zero_()
+    watch.step()
+    told = capsys.readouterr().err
+    assert told.startswith("goldilocks: step 1: left the zone: block")
+    assert told.count(" flat") == min(len(inside), 3)
+    watch.step()
+    assert capsys.readouterr().err == "", "told once"
+
+
+def test_other_processes_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(watched, "is_first_process", lambda: False)
+    model = gpt2()
+    train(model, 2, g.Watch(model, 1, tmp_path / "watch", ids()))
+    assert not (tmp_path / "watch").exists()
+
+
+def test_a_full_disk_ends_no_training(tmp_path, monkeypatch, capsys):
+    model = gpt2()
+    watch = g.Watch(model, 1, tmp_path, ids())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parquet, "write", full)
+    train(model, 1, watch)
+    assert "step 1: [Errno 28] No space left on device; not written" in capsys.readouterr().err
+
+
+def test_what_can_not_be_watched_is_told_at_once(tmp_path):
+    with pytest.raises(UserError, match="no projections of Q, K and V"):
+        g.Watch(torch.nn.Linear(2, 2), 1, tmp_path)
+    with pytest.raises(UserError, match="every 0 steps"):
+        g.Watch(gpt2(), 0, tmp_path)
+
+
+def test_the_callback_looks_when_the_trainer_says_so(tmp_path):
+    model = gpt2()
+    callback = g.TransformersWatch(every=2, folder=tmp_path, probe=ids())
+    state = SimpleNamespace(global_step=0, is_world_process_zero=True)
+    callback.on_train_begin(None, state, None, model=model)
+    for step in (1, 2, 3):
+        state.global_step = step
+        callback.on_step_end(None, state, None, model=model)
+    assert pd.read_parquet(tmp_path / "weights")["step"].unique().tolist() == [0, 2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.command", "weights", "--from", tmp_path],
+        cwd=ROOT, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert "2 checkpoints, steps 0 … 2, one training; 2 modules of 4 heads" in done.stdout, done.stderr
+    other = g.TransformersWatch(folder=tmp_path / "other")
+    other.on_train_begin(None, SimpleNamespace(global_step=0, is_world_process_zero=False), None, model=model)
+    other.on_step_end(None, state, None, model=model)
+    assert not (tmp_path / "other").exists()
+
+
+def test_in_transformers_trainer(tmp_path):
+    pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
+    import transformers
+
+    model = transformers.GPT2LMHeadModel(gpt2().config)
+    rows = [{"input_ids": row, "labels": row} for row in ids(8)]
+    arguments = transformers.TrainingArguments(tmp_path / "run", max_steps=4, report_to=[], use_cpu=True)
+    callback = g.TransformersWatch(every=2, folder=tmp_path / "watch")
+    transformers.Trainer(model, arguments, train_dataset=rows, callbacks=[callback]).train()
+    assert pd.read_parquet(tmp_path / "watch" / "weights")["step"].unique().tolist() == [0, 2, 4]
+
+
+def test_the_script_of_the_documentation_runs(tmp_path, with_tokenizer):  # noqa: F811
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text("utf-8"), re.DOTALL)
+    shutil.copytree(with_tokenizer, tmp_path / "my-model")
+    shutil.copyfile(with_tokenizer / "text.txt", tmp_path / "my.txt")
+    here = environment() | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "spectral_norm" in done.stdout
+    assert (tmp_path / "watch" / "weights" / "step-000000.parquet").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_it_takes_at_most_3_percent_of_model_5s_time(tmp_path):
+    model = Model5(Shape(4096, 64, 128, 4, 6))
+    torch.nn.init.normal_(model.wte.weight, std=0.02)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+    watch = g.Watch(model, watched.EVERY, tmp_path, torch.randint(4096, (8, 64)))
+    seconds = {"train": [], "watch": []}
+    for _ in range(3):
+        start = time.process_time()
+        for _ in range(10):
+            model.loss(torch.randint(4096, (6, 65))).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        middle = time.process_time()
+        watch.look(watched.EVERY)
+        seconds["train"].append((middle - start) / 10)
+        seconds["watch"].append(time.process_time() - middle)
+    assert np.median(seconds["watch"]) <= 0.03 * watched.EVERY * np.median(seconds["train"])
+
+
+def test_the_package_alone_imports_no_large_library():
+    code = (
+        "import sys, goldilocks as g; large = {'torch', 'pandas', 'transformers', 'numpy', 'pyarrow'};"
+        "assert not large & set(sys.modules), large & set(sys.modules);"
+        "assert {'attention', 'weights', 'Watch', 'TransformersWatch'} <= set(dir(g));"
+        "g.attention, g.weights, g.Watch; assert 'transformers' not in sys.modules;"
+        "assert not hasattr(g, 'nothing')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,86 @@
+"""How do Q, K and V move over a training? Their statistics at each checkpoint, block by block and head by head.
+
+A checkpoint is named as for `goldilocks norms`: a folder or safetensors file, an address, a repository on the hub
+(owner/name@revision). Only the attention's projections are read. Checkpoints stand in the order of their steps, which
+are told by `trainer_state.json`, or by the name (checkpoint-500, @step1000); else in the order given.
+
+examples:
+  goldilocks weights my-run/checkpoint-* --out weights.parquet --figure std.svg
+  goldilocks weights --from watch/ --figure std.svg
+  goldilocks weights EleutherAI/pythia-70m@step{0,1000,143000}
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goldilocks.core import cli
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("q", "k", "v")
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """By which factor σ of Q, K and V grew, and what else is unlike at the end."""
+    whole = frame[frame["head"] == -1]
+    steps = sorted(whole["step"].unique())
+    last = whole[whole["step"] == steps[-1]]
+    modules = last["module"].nunique()
+    heads = frame.loc[frame["part"] == "q", "head"].max() + 1
+    by_head = f" of {heads} heads" if heads else ", heads unknown"
+    between = f"steps {steps[0]} … {steps[-1]}, one training" if len(steps) > 1 else f"step {steps[0]}"
+    lines = [f"{len(steps)} checkpoints, {between}; {modules} modules{by_head}"]
+    for part in PARTS:
+        of_part = last[last["part"] == part]
+        most = of_part.loc[of_part["growth"].idxmax()]
+        means = of_part.mean(numeric_only=True)
+        lines.append(
+            f"  {part.upper()}  σ {means['std']:.4g}, {means['growth']:.3g}-fold the first's "
+            f"(most: block {most['block']}, {most['growth']:.3g}-fold)  "
+            f"excess kurtosis {means['excess_kurtosis']:.3g}  "
+            f"spectral norm {means['spectral_norm']:.3g}  stable rank {means['stable_rank']:.3g}  "
+            f"cosine to the first {means['cosine_to_initial']:.3g}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "tools.weights")
+    parser.add_argument("checkpoint", nargs="*", help="[NAME=]WHERE")
+    parser.add_argument("--from", type=Path, dest="watched", metavar="FOLDER", help="of goldilocks.Watch, instead")
+    parser.add_argument("--out", type=Path, help="write the statistics to this Parquet file")
+    parser.add_argument("--figure", type=Path, metavar="SVG", help="draw σ by block over the steps")
+    arguments = parser.parse_args()
+    if bool(arguments.checkpoint) == bool(arguments.watched):
+        parser.error("name checkpoints, or a folder with --from")
+    if arguments.figure and arguments.figure.suffix != ".svg":
+        parser.error("--figure must be the name of an .svg file")
+    from goldilocks.checkpoints.client import Client
+    from goldilocks.checkpoints.ranges import Tally
+    from goldilocks.models import parquet
+    from goldilocks.models.weights import TAIL_SIGMAS, read_watched, weights
+
+    if arguments.out:
+        parquet.may_be_replaced(arguments.out)
+    tally = Tally()
+    if arguments.watched:
+        frame = read_watched(arguments.watched)
+    else:
+        frame = weights(arguments.checkpoint, client=Client(tally))
+        print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
+    if arguments.out:
+        parquet.write(arguments.out, "weights", frame, {"tail_sigmas": TAIL_SIGMAS})
+    if arguments.figure:
+        from goldilocks.plotting import series, style
+
+        with style.applied():
+            style.save(series.std_by_block(frame), arguments.figure, 150)
+    print(summary(frame))
+
+
+if __name__ == "__main__":
+    cli.run(main)
