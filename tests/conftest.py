@@ -153,6 +153,7 @@ def fresh_copy(folder: Path) -> Project:
     project.check("git", "init", "--quiet")
     project.check("git", "add", "--all")
     project.commit("as it is")
+    project.check("git", "repack", "-adq")  # one file is copied sooner than hundreds
     return project
 
 

@@ -37,7 +37,7 @@ from tools.scheduling import pipeline
 LOCKS = (dvc_files.LOCK, dvc_files.ABLATIONS_LOCK)
 TMP = Path(".dvc/tmp")
 RWLOCK = TMP / "rwlock"
-EMPTY = (b"{}", b'{"write": {}, "read": {}}', b'{"read": {}, "write": {}}')
+IDLE = re.compile(rb'\{(("read"|"write"): \{\}(, )?)*\}')  # what the register is while nobody reads or writes
 LAST_REPAIR = TMP / "repaired"  # an empty file, whose time says when
 PATIENCE = 10.0  # seconds; DVC holds its locks while it keeps records, not while a stage runs
 OUTPUTS = (files.DATA, Path("reports"))
@@ -69,7 +69,7 @@ def repair_register() -> bool:
     Returns:
         whether a process of DVC is at work.
     """
-    if not RWLOCK.is_file() or RWLOCK.read_bytes() in EMPTY:
+    if not RWLOCK.is_file() or IDLE.fullmatch(RWLOCK.read_bytes()):
         return False
     with processes.exclusive(TMP / "rwlock.lock", "DVC", PATIENCE):
         try:

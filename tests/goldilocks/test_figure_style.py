@@ -74,6 +74,7 @@ def test_figures_of_the_ablations_are_sound(conditions):
     assert not wrong(drawn)
 
 
+@pytest.mark.slow
 def test_figures_of_the_committed_ablations_are_sound(committed, monkeypatch):
     monkeypatch.chdir(committed)
     told = YAML(typ="safe").load(Path("params.yaml").read_text("utf-8"))

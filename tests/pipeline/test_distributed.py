@@ -48,6 +48,7 @@ def workers(project):
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(rebuilt):
     alone = tables.read(rebuilt.folder / LOSSES, "losses")
     rebuilt.configure("train.processes=2", "train.accumulate=2")

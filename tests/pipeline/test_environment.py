@@ -140,7 +140,11 @@ NO_NETWORK = f'exec "{sys.executable}" "$@"'
         (None, "no-such-python not found: install Python 3.11 or newer"),
         (OLD, "Python 3.10.14 is too old: Python 3.11 or newer is needed"),
         (NO_VENV, "has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)"),
-        (NO_NETWORK, "installing requirements.lock failed: check the connection to the package index"),
+        pytest.param(
+            NO_NETWORK,
+            "installing requirements.lock failed: check the connection to the package index",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["no python", "too old", "no venv", "no network"],
 )

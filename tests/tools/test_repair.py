@@ -67,7 +67,7 @@ def snapshot(folder):
     }
 
 
-@pytest.mark.parametrize("idle", ["{}", '{"write": {}, "read": {}}'])
+@pytest.mark.parametrize("idle", ["{}", '{"read": {}}', '{"write": {}}', '{"write": {}, "read": {}}'])
 def test_sound_files_are_left_byte_for_byte_and_nothing_is_printed(here, idle, capfd):
     repair.RWLOCK.write_text(idle)
     LOCK.write_bytes(WHOLE)

@@ -139,6 +139,7 @@ def ran(out: str) -> list[str]:
     return re.findall(r"^Running stage '(.+)':$", out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_path):
     plain = Toy(toy.copy(tmp_path / "plain").folder)
     plain.check("dvc", "repro")
@@ -163,6 +164,7 @@ def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_pa
     assert lock.read_text() == expected
 
 
+@pytest.mark.slow
 def test_trainings_come_first_and_what_they_do_not_wait_for_fills_up(toy):
     assert toy.rebuild(2)[0] == 0
     toy.append("work.py", "# another\n")
@@ -184,6 +186,7 @@ def test_lines_are_told_by_whom_and_dvc_is_brief(toy):
     assert len(out.splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_what_turns_out_the_same_makes_nothing_else_run(toy):
     assert toy.rebuild(2)[0] == 0
     (toy.folder / "text").write_text("abc two")
@@ -193,7 +196,7 @@ def test_what_turns_out_the_same_makes_nothing_else_run(toy):
     assert sorted(ran(toy.rebuild(2, "force")[1])) == ["apart", "end", "train@0", "train@1", "train@2", "words"]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_failure_is_named_others_are_recorded_and_nothing_else_begins(toy, jobs):
     toy.tell(failing="train0", train0=3.0, train1=6.0)
     code, out, err = toy.rebuild(jobs)
@@ -213,9 +216,14 @@ def test_a_failure_is_named_others_are_recorded_and_nothing_else_begins(toy, job
     assert toy.read("end") == "train0train1train2apart0"
 
 
-@pytest.mark.parametrize(("number", "end", "code"), [
-    (signal.SIGINT, os.killpg, 130), (signal.SIGINT, os.kill, 130), (signal.SIGTERM, os.kill, 143),
-], ids=["Ctrl-C", "interrupted alone", "terminated alone"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "end", "code"),
+    [
+        pytest.param(signal.SIGINT, os.killpg, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGINT, os.kill, 130, id="interrupted alone", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, os.kill, 143, id="terminated alone", marks=pytest.mark.slow),
+    ],
+)
 def test_asked_to_stop_it_lets_all_stop_and_waits_for_that(toy, number, end, code):
     toy.tell(seconds=60)
     process = toy.start(2)
@@ -268,6 +276,7 @@ def test_a_killed_dvc_is_told_and_what_it_ran_is_waited_for(toy):
     assert (code, ran(out)) == (0, ["train@0", "end"])
 
 
+@pytest.mark.slow
 def test_another_dvc_at_work_is_waited_for(toy):
     import fcntl
 
