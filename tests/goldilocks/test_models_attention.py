@@ -91,7 +91,12 @@ def probabilities(call):
     return np.concatenate([np.pad(p, [(0, 0)] * 3 + [(0, keys - p.shape[-1])]) for p in parts], 2)
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+QUICK = {"gpt2", "llama", "bert", "t5"}
+
+
+@pytest.mark.parametrize(
+    "model_type", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in ARCHITECTURES]
+)
 def test_probabilities_are_those_of_eager_attention_and_the_output_is_the_models_own(model_type, monkeypatch):
     model = tiny(model_type, ARCHITECTURES[model_type])
     tokens = ids()
@@ -129,6 +134,7 @@ def test_eager_attention_hides_by_its_mask_alone_and_sdpa_by_what_it_is_told():
         assert call.visible()[0, 0].tolist() == ([1, 2, 3] if causal else [3, 3, 3])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_square_of_the_length():
     mask = torch.ones(1, 1, 1, 3000, dtype=torch.bool)
     for call in (
@@ -140,6 +146,7 @@ def test_memory_does_not_grow_with_the_square_of_the_length():
         assert sum(rows.logits.shape[2] for rows in parts) == 3000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", WITHOUT)
 def test_a_model_without_such_attention_says_so_in_one_line(model_type):
     own, reason = WITHOUT[model_type]
@@ -336,6 +343,7 @@ def command(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
     import pandas as pd
 
@@ -352,6 +360,7 @@ def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
     assert "3 windows, 96 tokens" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -152,6 +152,7 @@ def test_the_callback_looks_when_the_trainer_says_so(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_in_transformers_trainer(tmp_path):
     pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
     import transformers
@@ -164,6 +165,7 @@ def test_in_transformers_trainer(tmp_path):
     assert pd.read_parquet(tmp_path / "watch" / "weights")["step"].unique().tolist() == [0, 2, 4]
 
 
+@pytest.mark.slow
 def test_the_script_of_the_documentation_runs(tmp_path, with_tokenizer):  # noqa: F811
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text("utf-8"), re.DOTALL)
     shutil.copytree(with_tokenizer, tmp_path / "my-model")

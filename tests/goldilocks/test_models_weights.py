@@ -96,7 +96,12 @@ def heads_made(model):
         yield seen, made
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+QUICK = {"gpt2", "llama", "bert"}
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in FAMILIES]
+)
 def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
     model = tiny(*FAMILIES[family])
     for name, parameter in model.named_parameters():
@@ -223,6 +228,7 @@ def test_only_the_projections_are_read(tmp_path):
     assert (with_more / "model.safetensors").stat().st_size > 4 * 10**6
 
 
+@pytest.mark.slow
 def test_of_a_server_only_their_bytes_are_asked_for(tmp_path):
     three = [[matrix.repeat(32, 1) for matrix in of_block] for of_block in drawn(blocks=3, rows=(256, 256, 256))]
     files = {}
@@ -267,6 +273,7 @@ def test_what_is_no_series_is_told_in_one_line(tmp_path):
             weights([neox])
 
 
+@pytest.mark.slow
 def test_the_command_draws_writes_and_counts(tmp_path):
     import pandas as pd
 
