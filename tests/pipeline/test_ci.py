@@ -23,10 +23,3 @@ def test_the_workflow_verifies_weekly_and_on_pull_requests():
     assert {"pull_request", "schedule", "push"} <= set(WORKFLOW["on"])
     assert WORKFLOW["on"]["schedule"][0]["cron"].split()[-1].isdigit()
     assert not any("continue-on-error" in step for step in STEPS)
-
-
-def test_the_environment_is_cached_by_what_it_is_made_from():
-    caches = [step["with"] for step in STEPS if step.get("uses", "").startswith("actions/cache@")]
-    assert [cache["path"] for cache in caches] == [".venv"] * len(WORKFLOW["jobs"])
-    for name in ("requirements*.lock", "pyproject.toml", "environment.sh", "python-version"):
-        assert all(name in cache["key"] for cache in caches)

@@ -83,14 +83,6 @@ def test_repro_applies_a_preset_and_values_and_refuses_bad_ones(rebuilt):
     assert "setting up" not in again.stdout
 
 
-def test_help_is_in_groups_and_fits_on_a_screen(spaced):
-    lines = make(spaced, "--no-print-directory", "help").stdout.splitlines()
-    assert [line for line in lines if line and not line.startswith(" ")][:4] == [
-        "Every day", "Does it hold?", "Working on it", "For example",
-    ]  # fmt: skip
-    assert max(map(len, lines)) <= 130
-
-
 def test_report_says_where_it_is_and_opens_it_where_there_is_a_browser(spaced, tmp_path):
     nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
     page = spaced.folder / "reports" / "index.html"

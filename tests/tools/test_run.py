@@ -24,14 +24,6 @@ def test_jobs_are_a_number():
             run.jobs(text)
 
 
-def test_jobs_of_make_reach_it_as_typed(project):
-    lend_environment(project)
-    done = make(project, "repro", "JOBS=$(touch pwned) `touch pwned`;touch pwned")
-    assert done.returncode != 0
-    assert "error: JOBS='$(touch pwned) `touch pwned`;touch pwned': must be how many" in done.stderr
-    assert not list(project.folder.rglob("pwned"))
-
-
 def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_started(rebuilt):
     assert rebuilt.tool("run").returncode == 0
     code = (
