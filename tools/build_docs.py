@@ -131,10 +131,11 @@ def updated(page: Path) -> str:
     """
     text = page.read_text("utf-8")
     for name in PAGES[page]:
-        found = re.search(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", text, re.DOTALL)
+        new = (MAKERS[name]().strip("\n") + "\n").replace("\\", r"\\")
+        marked = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+        text, found = re.subn(marked, rf"\g<1>{new}\g<2>", text, flags=re.DOTALL)
         if not found:
             raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
-        text = text[: found.end(1)] + MAKERS[name]().strip("\n") + "\n" + text[found.start(2) :]
     return text
 
 
