@@ -95,7 +95,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     panels = figure.subplots(1, 3, sharey=True)
     kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST}
     for y, size in enumerate(reversed(names)):
-        for name in OF_SIZES[size].keys() & conditions.keys():
+        for name in [name for name in OF_SIZES[size] if name in conditions]:
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
             for axes, quantity in zip(panels, ("initial_logit_std", "last_test_loss", "added_loss"), strict=True):
                 if quantity in found and not (quantity == "added_loss" and name == size):

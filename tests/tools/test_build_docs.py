@@ -97,7 +97,7 @@ def test_the_graph_holds_every_stage_and_the_right_edges():
 def test_what_it_links_to_exists(page):
     links = re.findall(r"\]\(([^)]+)\)", FENCED.sub("", page.read_text("utf-8")))
     for link in links:
-        if not link.startswith(("http", "../../actions/")):  # the latter is a page of GitHub's
+        if not link.startswith(("http", "../../actions/")):  # which is of GitHub
             path, _, anchor = link.partition("#")
             target = page.parent / path if path else page
             assert target.exists(), link
