@@ -131,11 +131,11 @@ def updated(page: Path) -> str:
     """
     text = page.read_text("utf-8")
     for name in PAGES[page]:
-        new = (MAKERS[name]().strip("\n") + "\n").replace("\\", r"\\")
-        marked = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
-        text, found = re.subn(marked, rf"\g<1>{new}\g<2>", text, flags=re.DOTALL)
-        if not found:
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        if not marked.search(text):
             raise cli.UserError(f"{page}: the marks <!-- {name} --> and <!-- end of {name} --> are missing")
+        new = (MAKERS[name]().strip("\n") + "\n").replace("\\", r"\\")
+        text = marked.sub(rf"\g<1>{new}\g<2>", text)
     return text
 
 
