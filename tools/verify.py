@@ -47,16 +47,17 @@ def cache_of(source: Path) -> Path:
 
 
 def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:
-    """Make one training of the ablations again, what all are made from, and the summary of those that are committed.
+    """Make one training of the ablations again, the stages that all need, and the summary of those that are committed.
 
     The commit's hash selects it, so that over time all are tried.
     """
     summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
-    trainings = [name for name in DvcLock(committed.folder / ABLATIONS_LOCK).stages if "@" in name]
+    recorded = DvcLock(committed.folder / ABLATIONS_LOCK).stages
+    trainings, shared = ([name for name in recorded if ("@" in name) is of_matrix] for of_matrix in (True, False))
     rebuilt.run("python", "-m", "stages.summarize_ablations")
     chosen = trainings[int(commit, 16) % len(trainings)]
     print(f"rebuilding of the ablations: {chosen}", file=sys.stderr, flush=True)
-    for stage in ("code", chosen):
+    for stage in (*shared, chosen):
         rebuilt.run("dvc", "repro", "--force", "--single-item", f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{stage}")
     compared, found = compare.of_lock(ABLATIONS_LOCK, *folders, cache)
     sides = [compare.in_clone(folder, summary) for folder in folders]
