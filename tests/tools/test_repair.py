@@ -246,8 +246,8 @@ def test_the_cache_is_where_dvc_is_configured_to_have_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert repair.pipeline.cache_folder() == tmp_path / ".dvc" / "cache"
     config = tmp_path / ".dvc" / "config.local"
-    config.write_text("[cache]\n    dir = ../../shared\n")
-    assert repair.pipeline.cache_folder() == tmp_path.parent / "shared"
+    config.write_text("[cache]\n    dir = ../../another-cache\n")
+    assert repair.pipeline.cache_folder() == tmp_path.parent / "another-cache"
     config.write_text("[cache\n")
     with pytest.raises(UserError, match=r"^DVC: "):
         repair.pipeline.cache_folder()
