@@ -71,14 +71,13 @@ def tidy(
 ) -> pd.DataFrame:
     """All quantities in one long table: quantity, scaling, seed, step, block, value; those of heads averaged."""
     limits = (zone.least_gradient, zone.least_discrimination)
-    inside = goldilocks_zone.contains(attention["relative_gradient"], attention["discrimination"], *limits)
-    below = attention["discrimination"] < zone.least_discrimination
+    side = goldilocks_zone.sides(attention["relative_gradient"], attention["discrimination"], *limits)
     by_block = (
         attention.assign(
             centred_alignment=attention["centred_cosine"] * np.sqrt(head_width),
-            inside_zone=inside.astype(float),
-            below_zone=below.astype(float),
-            above_zone=(~inside & ~below).astype(float),
+            inside_zone=(side == goldilocks_zone.INSIDE).astype(float),
+            below_zone=(side == goldilocks_zone.FLAT).astype(float),
+            above_zone=(side == goldilocks_zone.SATURATED).astype(float),
         )
         .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE]]
         .mean()

@@ -18,6 +18,7 @@ from goldilocks.core.cli import UserError
 from goldilocks.model5.attention_stats import exponentials, row_statistics, row_variance, shape_of_logits
 from goldilocks.models.calls import Call, Rows, evaluating, rows_of
 from goldilocks.models.windows import Text, batches, describe_model, read, token_windows, unwrapped, window_length
+from goldilocks.softmax import zone
 from goldilocks.softmax.statistics import even_jacobian
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 NEGLIGIBLE, LEAST_GRADIENT, LEAST_DISCRIMINATION = 1e-6, 0.5, 2.0  # params.yaml's
 CHUNK = 2**17  # logits whose statistics are computed at once
-INSIDE, SATURATED, FLAT = "inside", "saturated", "flat"
 BLOCK_IN_NAME = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
@@ -142,14 +142,6 @@ class HeadSums:
             }  # fmt: skip
 
 
-def zone(
-    gradient: np.ndarray, discrimination: np.ndarray, least_gradient: float, least_discrimination: float
-) -> np.ndarray:
-    """Where heads lie: flat if they tell keys apart too little, saturated if they only pass too little gradient."""
-    flat, saturated = discrimination < least_discrimination, gradient < least_gradient
-    return np.select([flat, saturated], [FLAT, SATURATED], INSIDE)
-
-
 def block_of(name: str) -> int:
     """The index of a module's block: the first number in its name, -1 without one."""
     match = BLOCK_IN_NAME.search(name)
@@ -202,9 +194,10 @@ def attention(
     parts = []
     for name in sorted(of_module, key=lambda name: order.get(name, 0)):
         columns = of_module[name].columns()
-        place = zone(columns["relative_gradient"], columns["discrimination"], least_gradient, least_discrimination)
         heads = np.arange(of_module[name].heads)
-        parts.append(pd.DataFrame({"module": name, "block": block_of(name), "head": heads} | columns | {"zone": place}))
+        part = pd.DataFrame({"module": name, "block": block_of(name), "head": heads} | columns)
+        limits = (least_gradient, least_discrimination)
+        parts.append(part.assign(zone=zone.sides(part["relative_gradient"], part["discrimination"], *limits)))
     frame = pd.concat(parts, ignore_index=True)
     frame.attrs = {
         "windows": count, "tokens": tokens, "negligible": negligible, "least_gradient": least_gradient,

@@ -17,6 +17,7 @@ from goldilocks.stats.intervals import Estimate
 
 KEY = ["dimension", "length", "correlation"]
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
+FLAT, SATURATED = "flat", "saturated"
 DIVISORS = {
     name: EXPONENTS[scaling]
     for name, scaling in (("unscaled", "unscaled"), ("by_root_d", "scaled"), ("by_d", "scaled_by_d"))
@@ -51,6 +52,14 @@ def contains(
 ) -> pd.Series:
     """Whether each lies in the zone."""
     return (relative_gradient >= least_gradient) & (discrimination >= least_discrimination)
+
+
+def sides(
+    relative_gradient: pd.Series, discrimination: pd.Series, least_gradient: float, least_discrimination: float
+) -> np.ndarray:
+    """Where each lies: inside; flat, below the zone, if it tells entries apart too little; or else saturated, above."""
+    inside = contains(relative_gradient, discrimination, least_gradient, least_discrimination)
+    return np.select([inside, discrimination < least_discrimination], [INSIDE, FLAT], SATURATED)
 
 
 def verdicts(cells: pd.DataFrame, least_gradient: float, least_discrimination: float) -> np.ndarray:

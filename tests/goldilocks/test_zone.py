@@ -215,3 +215,8 @@ def test_the_largest_growth_has_the_errors_of_both_dimensions():
 @pytest.mark.parametrize(("held", "found"), [("001", 64), ("011", 16), ("111", 4), ("101", 64), ("110", 0)])
 def test_from_which_dimension_on(held, found):
     assert zone._from_there_on(np.array([4, 16, 64]), np.array([c == "1" for c in held])) == found
+
+
+def test_a_zone_needs_both_and_flat_comes_first():
+    gradient, discrimination = pd.Series([0.6, 0.4, 0.6, 0.4]), pd.Series([3.0, 3.0, 1.5, 1.5])
+    assert zone.sides(gradient, discrimination, 0.5, 2.0).tolist() == ["inside", "saturated", "flat", "flat"]
