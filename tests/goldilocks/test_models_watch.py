@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from architectures import ids, tiny
 from closure import ROOT
 from conftest import environment
 from test_model5 import stirred
-from test_models_attention import ids, tiny, with_tokenizer  # noqa: F401  a fixture
+from test_models_attention import with_tokenizer  # noqa: F401  a fixture
 
 import goldilocks as g
 from goldilocks.core.cli import UserError

@@ -9,11 +9,11 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from architectures import EXPERTS, GROUPED, RELATIVE, SEQ2SEQ, tiny
 from closure import ROOT
 from conftest import environment
 from hub_server import PLAIN, serving
 from safetensors.numpy import save_file
-from test_models_attention import EXPERTS, GROUPED, RELATIVE, SEQ2SEQ, tiny
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.folders import LocalFolder

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+from closure import PACKAGES, ROOT, closure
+from ruamel.yaml import YAML
+
+from goldilocks.ablations import runs
+from goldilocks.ablations.condition import FOLDER, Condition
+from goldilocks.ablations.conditions import CONDITIONS
+from goldilocks.core import files
+from stages import code
+
+STAGES = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]
+
+
+def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(committed):
+    deps = STAGES["code"]["deps"]
+    needed = set.union(*(closure(f"stages.{stage}") for stage in ("ablate", "rate", "control")))
+    modules = {path for path in deps if path.endswith(".py")}
+    packages = {path for path in deps if path.startswith(PACKAGES)} - modules
+    assert modules <= needed | {str(code.OF_CONDITIONS)}
+    assert {path for path in needed if not path.startswith(tuple(f"{package}/" for package in packages))} <= modules
+    assert packages == {"goldilocks/core"}, "nothing is trained again for a package of which little is used"
+    assert "requirements.lock" in deps
+    assert str(code.OF_CONDITIONS) not in needed, "so that no run depends on a row that is not its own"
+    assert STAGES["code"]["outs"] == [{str(path): {"cache": False}} for path in (runs.CODE, FOLDER)]
+    noted = files.read_json(committed / runs.CODE)
+    assert needed | {"requirements.lock"} <= noted.keys() and str(code.OF_CONDITIONS) not in noted
+    assert noted == {path: files.sha256(committed / path) for path in noted}, "the committed code"
+
+
+def test_the_second_text_declares_what_it_depends_on():
+    stage = STAGES["second_text"]
+    of_project = {path for path in stage["deps"] if path.startswith(PACKAGES)}
+    needed = closure("stages.second_text")
+    assert {path for path in needed if not path.startswith(tuple(of_project))} == set()
+    assert [path for path in of_project if not any(Path(name).is_relative_to(path) for name in needed)] == []
+    assert {"data/checked", "data/inputs/tokenizer", "requirements.lock"} == set(stage["deps"]) - of_project
+    assert (stage["params"], stage["outs"]) == (["second_text", "tokens"], ["data/second_text"])
+
+
+def test_every_training_depends_on_the_code_the_data_and_its_own_condition():
+    data = ["data/checked", "data/second_text", "data/tokens"]
+    condition = "ablations/conditions/${item.condition}.json"
+    assert STAGES["rate"]["deps"] == [str(runs.CODE), condition, *data]
+    assert STAGES["ablate"]["deps"] == [str(runs.CODE), condition, f"{runs.RATES}/${{item.condition}}", *data]
+    assert STAGES["control"]["deps"] == [str(runs.CODE), "data/checked", "data/tokens"]
+    sections = {name: sorted(STAGES[name]["params"]) for name in ("rate", "ablate", "control")}
+    assert sections == {"rate": ["ablate", "run.root_seed"], "ablate": ["ablate", "run.root_seed"],
+                        "control": ["run.root_seed", "train"]}  # fmt: skip
+    outs = {name: STAGES[name]["outs"] for name in sections}
+    assert outs == {
+        "rate": [{f"{runs.RATES}/${{item.condition}}/${{item.rate}}.json": {"cache": False}}],
+        "ablate": [{f"{runs.RUNS}/${{item.condition}}/seed-${{item.seed}}.parquet": {"cache": False}}],
+        "control": [{f"{runs.CONTROL}/seed-${{item.seed}}.parquet": {"cache": False}}],
+    }
+
+
+def test_a_row_more_changes_no_other_condition_and_not_the_code(committed, tmp_path, monkeypatch):
+    """What runs depend on, before and after."""
+    noted = {}
+    for more in ({}, {"another": Condition("another one", {"tied": False})}):
+        monkeypatch.chdir(committed)
+        monkeypatch.setattr(code.conditions, "CONDITIONS", CONDITIONS | more)
+        monkeypatch.setattr(code.runs, "CODE", tmp_path / "code.json")
+        monkeypatch.setattr("goldilocks.ablations.condition.FOLDER", tmp_path / "conditions")
+        monkeypatch.setattr("sys.argv", ["code"])
+        code.main()
+        assert str(code.OF_CONDITIONS) not in json.loads(runs.CODE.read_bytes())
+        noted = noted or {path.name: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    after = {path.name: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert after.keys() - noted.keys() == {"another.json"}
+    assert {name: after[name] for name in noted} == noted
+    assert json.loads(after["another.json"]) == {"label": "another one", "variant": {"tied": False}}
