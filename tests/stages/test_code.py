@@ -10,7 +10,9 @@ from goldilocks.ablations.conditions import CONDITIONS
 from goldilocks.core import files
 from stages import code
 
-STAGES = YAML(typ="safe").load((ROOT / "ablations" / "dvc.yaml").read_text("utf-8"))["stages"]
+STAGES, MAIN = (
+    YAML(typ="safe").load((ROOT / path).read_text("utf-8"))["stages"] for path in ("ablations/dvc.yaml", "dvc.yaml")
+)
 
 
 def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(committed):
@@ -30,13 +32,20 @@ def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(
 
 
 def test_the_second_text_declares_what_it_depends_on():
-    stage = STAGES["second_text"]
+    stage = MAIN["second_text"]
     of_project = {path for path in stage["deps"] if path.startswith(PACKAGES)}
     needed = closure("stages.second_text")
     assert {path for path in needed if not path.startswith(tuple(of_project))} == set()
     assert [path for path in of_project if not any(Path(name).is_relative_to(path) for name in needed)] == []
     assert {"data/checked", "data/inputs/tokenizer", "requirements.lock"} == set(stage["deps"]) - of_project
     assert (stage["params"], stage["outs"]) == (["second_text", "tokens"], ["data/second_text"])
+
+
+def test_make_repro_makes_all_data_that_trainings_need_so_that_dvc_status_is_clean_without_them():
+    made = {
+        out if isinstance(out, str) else next(iter(out)) for stage in MAIN.values() for out in stage.get("outs", [])
+    }
+    assert {dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith("data/")} <= made
 
 
 def test_every_training_depends_on_the_code_the_data_and_its_own_condition():
