@@ -122,24 +122,24 @@ CHANGES = {
     "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs"} | TEXTS | MODEL5 | AFTER_TRAIN),
     "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs"} - TEXTS),
-    "a comment in families.py": (
-        comment("goldilocks/checkpoints/families.py"), {"check", "inputs", "layernorm"}
+    "a comment in families.py": (  # a package counts as a whole
+        comment("goldilocks/checkpoints/families.py"), {"check", "inputs", "layernorm", "second_text", "claims"}
     ),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm"} | CLAIMED),
     "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks"} | CLAIMED),
     "goldilocks/config/softmax.py": (comment("goldilocks/config/softmax.py"), {"check", "softmax"}),
     "goldilocks/stats/intervals.py": (
         comment("goldilocks/stats/intervals.py"),
-        {"sweep", "softmax", "goldilocks", "dynamics", "logits", "claims"},
+        {"sweep", "softmax", "goldilocks", "formats", "dynamics", "logits", "claims"},
     ),
     "goldilocks/model5/weight_stats.py": (comment("goldilocks/model5/weight_stats.py"), MODEL5),
     "tools/verification/compare.py": (comment("tools/verification/compare.py"), set()),
-    "goldilocks/plotting/style.py": (comment("goldilocks/plotting/style.py"), {"figures"}),
+    "goldilocks/plotting/style.py": (comment("goldilocks/plotting/style.py"), SHOWN),
     "the palette in goldilocks/plotting/palette.py": (
         lambda project: edit(project, "goldilocks/plotting/palette.py", "#0072B2", "#0072B3"), SHOWN
     ),
     "goldilocks/page/story.html.j2": (comment("goldilocks/page/story.html.j2", "<!-- x -->"), {"report"}),
-    "goldilocks/data_sources/hub.py": (comment("goldilocks/data_sources/hub.py"), {"inputs"}),
+    "goldilocks/data_sources/hub.py": (comment("goldilocks/data_sources/hub.py"), {"inputs", "second_text"}),
     "requirements.lock": (comment("requirements.lock"), EVERYTHING),
     "README.md": (comment("README.md"), set()),
     "tests": (comment("tests/conftest.py"), set()),
