@@ -31,6 +31,7 @@ GRID = {
 BASE = OWN
 NO_LAYERNORM = "no_layernorm"
 ARTICLES = "articles"
+ARTICLES_UNSCALED = "articles_unscaled"
 CHANGES = {
     "wide_embedding": Condition("start 0.2 in embedding and head", HEAD, {"embedding": WIDER}),
     "untied": Condition("head not tied", HEAD | {"tied": False}),
@@ -39,7 +40,7 @@ CHANGES = {
     "post_layernorm": Condition("LayerNorm after the sums", HEAD | {"post_norm": True}),
     "rmsnorm": Condition("RMSNorm", HEAD | {"norm": "rmsnorm"}),
     ARTICLES: Condition("the articles' head, 1/√d"),
-    "articles_unscaled": Condition("the articles' head, no scaling", {"attention_exponent": 0.0}),
+    ARTICLES_UNSCALED: Condition("the articles' head, no scaling", {"attention_exponent": 0.0}),
 }
 """Everything else made otherwise, one choice at a time."""
 
@@ -76,5 +77,9 @@ def of_size(size: str) -> dict[str, Condition]:
 OF_SIZES = {size: of_size(size) for size in SIZES}
 MAIN = GRID | CHANGES
 CONDITIONS = MAIN | {name: condition for group in OF_SIZES.values() for name, condition in group.items()}
-BASES = dict.fromkeys(MAIN, BASE) | {name: size for size, group in OF_SIZES.items() for name in group}
-"""The condition that each is compared with: of its own size and text."""
+BASES = (
+    dict.fromkeys(MAIN, BASE)
+    | {ARTICLES_UNSCALED: ARTICLES}
+    | {name: size for size, group in OF_SIZES.items() for name in group}
+)
+"""The condition that each is compared with: of its own head, size and text."""
