@@ -45,6 +45,15 @@ def changed(repo: Any, targets: Sequence[str], with_needs: bool = False) -> set[
     return set(repo.status(targets=list(targets), with_deps=with_needs))
 
 
+def changed_now(repo: Any, names: Sequence[str]) -> set[str]:
+    """Which of these stages are out of date now. Reads a `dvc.lock` once, where `changed` reads it for each name."""
+    from dvc.repo import lock_repo
+
+    with lock_repo(repo):
+        stages = {stage.addressing: stage for stage in repo.index.stages}
+        return {name for name in names if stages[name].status()}
+
+
 def graph(repo: Any, targets: Sequence[str]) -> Graph:
     """The stages among these and all that they need, each after what it needs and otherwise as they are declared."""
     from dvc.repo import lock_repo

@@ -172,7 +172,7 @@ def rebuild(targets: Sequence[str], limits: Limits, is_training: Callable[[str],
         if not stale and not force:
             return False
         graph = pipeline.graph(repo, targets)
-        schedule = Schedule(graph, graph if force else stale, lambda names: pipeline.changed(repo, names))
+        schedule = Schedule(graph, graph if force else stale, lambda names: pipeline.changed_now(repo, names))
         try:
             Runner(schedule, limits, is_training, force).run()
         finally:
