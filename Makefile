@@ -86,7 +86,7 @@ lint: ## check style, types and imports
 format: ## bring the sources into the project's format
 	@$(developing) && { ruff check --fix . ; ruff format . ; }
 
-docs: ## write the README's generated sections anew
+docs: ## write the README's generated sections and params.yaml's schema anew
 	@$(ready) && python -m tools.build_docs
 
 lock: ## resolve both lock files anew from pyproject.toml, keeping pins that still fit
