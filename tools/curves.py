@@ -59,10 +59,9 @@ def figure(found: Mapping[str, pd.DataFrame]) -> Figure:
     axes = drawn.subplots()
     colours = dict(zip(found, style.ordered_colours(len(found)), strict=True))
     for name, table in found.items():
-        for split, marker in (("train", ""), ("test", "o")):
-            of_split = table[table["split"] == split]
-            values = smoothed(of_split["loss"]) if split == "train" else of_split["loss"]
-            axes.plot(of_split["step"], values, color=colours[name], marker=marker, ms=3, lw=1)
+        train, test = (table[table["split"] == split] for split in ("train", "test"))
+        axes.plot(train["step"], smoothed(train["loss"]), color=colours[name], lw=1)
+        axes.plot(test["step"], test["loss"], "o", color=colours[name], ms=4)
     axes.set_xlabel("step (updates)")
     axes.set_ylabel("loss (nats/token)")
     style.key(axes, colours)
