@@ -148,8 +148,8 @@ def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
     """Alignment of queries with visible keys, q and k (B, H, T, d), in rows of at least half a window: (H,) float64.
 
     `centred_cosine` is the root mean square of their cosines after each row's mean is subtracted, which does not change
-    softmax. It is 1/√d for independent normal vectors. `own_cosine` is the mean cosine of a query and the key at its own
-    position.
+    softmax. It is 1/√d for independent normal vectors. `own_cosine` is the mean cosine of a query and the key at its
+    own position.
     """
     cosine = multiply(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT).tril().cpu().numpy()  # (B, H, T, T)
     length = cosine.shape[-1]

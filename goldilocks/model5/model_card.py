@@ -16,8 +16,8 @@ pipeline_tag: text-generation
 
 # Model 5, seed {seed}
 
-A small GPT-2 that was trained from scratch to study how numbers grow inside a Transformer. It was trained briefly, and the
-text it writes is of no use.
+A small GPT-2 that was trained from scratch, and briefly, to study how numbers grow inside a Transformer. The text it
+writes is of no use.
 
 | | |
 |---|---|
@@ -28,15 +28,15 @@ text it writes is of no use.
 | training | {settings.steps:,} updates of {settings.batch_size} windows, AdamW at {settings.learning_rate:g} |
 {losses}
 
-Losses are cross-entropies in nats/token, those of test on {settings.evaluation_windows} fixed windows. Unigrams and bigrams are
-models that count tokens, on the same windows.
+Losses are cross-entropies in nats/token, test losses on {settings.evaluation_windows} fixed windows. Unigram and bigram
+are models that count tokens, on the same windows.
 
 ## Use
 
     AutoModelForCausalLM.from_pretrained(FOLDER)
 
-For measurements of weights and attention, and for teaching. Model 5 divides its logits by √width; here the head is divided
-instead, so it is not tied to the embedding.
+For measurements of weights and attention, and for teaching. Model 5 divides its logits by √width; here the head is
+divided instead, so it is not tied to the embedding.
 
 ## Licence
 
