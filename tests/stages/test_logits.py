@@ -91,6 +91,8 @@ def test_what_another_scaling_costs_is_told_by_pairs_of_one_seed():
     found = logits.costs(tidied(), 7)
     assert set(found) == {"unscaled", "scaled_by_d"}
     assert found["unscaled"]["value"] == pytest.approx(0.6)
+    assert sum(found["unscaled"]["by_seed"].values()) / 2 == pytest.approx(0.6)
+    assert list(found["unscaled"]["by_seed"]) == ["seed_0", "seed_1"]
     assert found["unscaled"]["high"] - 0.6 == pytest.approx(12.706 * 0.1, rel=1e-3)
     assert found["scaled_by_d"]["value"] == pytest.approx(0.125)
 
