@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,16 @@ def test_block_0_may_lead_where_there_is_no_order_after_it():
     found = changed(np.ones((3, 4)), [[2.0, 1.1, 1.2, 1.3]] * 3)
     assert found["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(1)
     assert found["lead_of_block_0_in_growth"]["value"] == pytest.approx(0.7)
+
+
+def test_page_finds_a_trend_that_falls_with_depth():
+    falling = [[0.6, 0.4, 0.3, 0.2]] * 5
+    p = growth.falling_trend_p(np.array(falling))
+    assert p["page_p_of_growth"] == pytest.approx(math.factorial(4) ** -5), "one order of 24, in five seeds"
+    assert p["page_p_of_growth_after_block_0"] == pytest.approx(math.factorial(3) ** -5)
+    rising = growth.falling_trend_p(np.array(falling)[:, ::-1])
+    assert rising["page_p_of_growth"] == pytest.approx(1)
+    assert growth.falling_trend_p(np.array(falling)[:1]) == {}
 
 
 def test_growth_without_a_gradient_is_not_called_one():
@@ -129,7 +140,7 @@ def test_change_is_told_from_the_first_to_the_last_snapshot():
     assert found["change_of_quantile_ratio"]["value"] == 0
     assert (found["first_update_ratio"]["value"], found["last_update_ratio"]["value"]) == pytest.approx((0.05, 0.05))
     assert found["growth_of_std_by_part"] == pytest.approx({"q": 0.405, "k": 0, "v": 0.405})
-    assert all(entry["n"] == 2 for entry in found.values() if "n" in entry)
+    assert all(entry["n"] == 2 for entry in found.values() if isinstance(entry, dict) and "n" in entry)
     assert found["by_seed"]["final_cosine_to_initial"] == pytest.approx({"seed_0": 1.4, "seed_1": 1.41})
 
 
