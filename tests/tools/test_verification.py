@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import save
 from safetensors.torch import save as save_torch
 
 from goldilocks.core import arithmetic, checksums, files
@@ -88,22 +86,16 @@ FILES = {
     "JSON": ("a.json", b'{"a": 1, "b": {"c": [1.5, 2.5]}}', b'{"a": 1, "b": {"c": [1.5, 2.25]}}',
              ("b.c.1", "2.5", "2.25", "0.25")),
     "a word": ("a.json", b'{"verdict": "yes"}', b'{"verdict": "no"}', ("verdict", "yes", "no", "")),
-    "a name less": ("a.json", b'{"a": 1}', b'{"a": 1, "b": 2}', ("b", "–", "present", "")),
     "a name more": ("a.json", b'{"a": 1, "b": 2}', b'{"a": 1}', ("b", "present", "–", "")),
-    "CSV": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n3,5\n", ("y[1]", "4", "5", "1")),
     "fewer rows": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n", ("x: number of entries", "2", "1", "")),
     "a table": ("a.parquet", table(x=[math.nan, 1.0]), table(x=[math.nan, 1.125]), ("x[1]", "1.0", "1.125", "0.125")),
-    "a number that is missing": ("a.parquet", table(x=[1, math.nan]), table(x=[1, 2.0]), ("x[1]", "nan", "2.0", "nan")),
     "other bytes": ("a.parquet", table(x=[math.nan]), table(x=[math.nan]), ("the same values, stored otherwise",
                     "", "", "")),
     "bf16": ("a.safetensors", save_torch({"a": torch.tensor([1.5, 2.0], dtype=torch.bfloat16)}),
              save_torch({"a": torch.tensor([1.5, 1.0], dtype=torch.bfloat16)}), ("a[1]", "2.0", "1.0", "1")),
-    "tensors": ("a.safetensors", save({"b": np.ones(2, "f4"), "a": np.ones(1)}),
-                save({"b": np.array([1, 1.5], "f4"), "a": np.ones(1)}), ("b[1]", "1.0", "1.5", "0.5")),
     "a page": ("a.svg", b"<svg>\n" + 60 * b"x" + b"12</svg>", b"<svg>\n" + 60 * b"x" + b"13</svg>",
                ("lines[1]", 14 * "x" + "12</svg>", 14 * "x" + "13</svg>", "")),
     "damaged": ("a.json", b"{1", b"{2", ("bytes[1]", "49", "50", "1")),
-    "of no known kind": ("a.bin", b"\xff\x00", b"\xff\x01", ("bytes[1]", "0", "1", "1")),
 }  # fmt: skip
 
 
@@ -265,31 +257,22 @@ COMMITTED = {
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "value", "within"),
+    ("path", "name", "allowed", "refused"),
     [
-        ("sweep.json", "x.value", 1.00001, True),
-        ("sweep.json", "x.value", 1.00002, False),
-        ("dynamics.json", "x.value", 0.6, True),
-        ("dynamics.json", "x.value", 1.41, False),
-        ("logits.json", "x.low", 1.9, True),
-        ("logits.json", "x.high", 2.11, False),
-        ("dynamics.json", "growth_of_std_by_part.q", 0.48, True),
-        ("dynamics.json", "growth_of_std_by_part.q", 0.481, False),
-        ("train/seed-0.json", "last_test_loss", 6.18, True),
-        ("train/seed-0.json", "last_test_loss", 6.19, False),
-        ("layernorm.json", "model5.gamma.below", 0.12, True),
-        ("layernorm.json", "model5.gamma.below", 0.121, False),
-        ("layernorm.json", "model5.gamma.mean", 1.15, True),
-        ("layernorm.json", "model5.gamma.mean", 1.16, False),
-        ("headlines.json", "x.value", 0.9, True),
-        ("headlines.json", "x.value", 0.899, False),
-        ("claims.json", "family.stand_in_the_family", 14, True),
-        ("claims.json", "family.stand_in_the_family", 15, False),
-        ("claims.json", "family.stand_in_the_family", 12.0, False),
+        ("sweep.json", "x.value", 1.00001, 1.00002),
+        ("dynamics.json", "x.value", 0.6, 1.41),
+        ("logits.json", "x.low", 1.9, 1.91),
+        ("dynamics.json", "growth_of_std_by_part.q", 0.48, 0.481),
+        ("train/seed-0.json", "last_test_loss", 6.18, 6.19),
+        ("layernorm.json", "model5.gamma.below", 0.12, 0.121),
+        ("layernorm.json", "model5.gamma.mean", 1.15, 1.16),
+        ("headlines.json", "x.value", 0.9, 0.899),
+        ("claims.json", "family.stand_in_the_family", 14, 15),
     ],
 )
-def test_how_far_a_metric_may_lie_off(path, name, value, within):
-    assert (off(path, COMMITTED | {name: value}, COMMITTED) == []) is within
+def test_how_far_a_metric_may_lie_off(path, name, allowed, refused):
+    assert off(path, COMMITTED | {name: allowed}, COMMITTED) == []
+    assert off(path, COMMITTED | {name: refused}, COMMITTED) == [name]
 
 
 def test_parameters_and_machines_that_do_not_promise_the_same_bytes(monkeypatch):
