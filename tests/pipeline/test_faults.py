@@ -205,14 +205,15 @@ def test_a_folder_of_the_users_that_is_a_file(unswept, tmp_path, name):
 
 
 @pytest.mark.slow
-def test_an_output_with_other_bytes_and_its_old_size_and_time(unswept):
+def test_outputs_with_other_bytes_and_their_old_size_and_time(unswept):
     unswept.tool("repair")
     unswept.run("dvc", "status", "--quiet", "dvc.yaml")
-    output = unswept.folder / "data/matrices/experiment-1.safetensors"
-    before, contents = output.stat(), output.read_bytes()
-    output.unlink()  # it may be a link to the cache
-    output.write_bytes(contents[:-2] + bytes([contents[-2] ^ 1]) + contents[-1:])
-    os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for path in ("data/matrices/experiment-1.safetensors", "reports/metrics/softmax.json"):
+        output = unswept.folder / path
+        before, contents = output.stat(), output.read_bytes()
+        output.unlink()  # it may be a link to the cache
+        output.write_bytes(contents[:-2] + bytes([contents[-2] ^ 1]) + contents[-1:])
+        os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert_heals(unswept)
 
 

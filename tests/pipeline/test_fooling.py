@@ -179,7 +179,7 @@ def test_a_hash_edited_wherever_it_stands_is_found_by_the_rebuild(honest):
     fine, printed = verified(honest, "--stages", "sweep")
     assert not fine
     assert row(printed, "data/sweep.parquet")[:2] == ["sweep", "another hash; the committed data is not here"]
-    assert "1 difference in " in printed
+    assert "differences: 1 in " in printed
 
 
 def test_data_edited_with_its_hashes_and_every_cache_is_found_by_the_rebuild(honest):
@@ -194,7 +194,7 @@ def test_data_edited_with_its_hashes_and_every_cache_is_found_by_the_rebuild(hon
     fine, printed = verified(honest, "--stages", "matrices")
     assert not fine
     assert row(printed, "data/matrices: experiment-1.safetensors")[0] == "matrices"
-    assert "1 difference in " in printed
+    assert "differences: 1 in " in printed
 
 
 def test_a_dependency_that_is_not_declared_is_found_by_the_rebuild(honest):
