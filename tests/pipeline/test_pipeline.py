@@ -177,11 +177,6 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
     rebuilt.configure(f"inputs.source={source}")
     assert rebuilt.repro() == {"check", "inputs"} | TEXTS | MODEL5 | AFTER_TRAIN
     assert '"gpt2"' in rebuilt.read("reports/metrics/layernorm.json")
-    assert rebuilt.tool("archive_run", str(tmp_path / "kept"), "--took", "a while").returncode == 0
-    texts = [path for path in (tmp_path / "kept").rglob("*") if path.suffix in (".yaml", ".lock", ".json", ".html")]
-    assert len(texts) > 10
-    for path in texts:
-        assert str(source) not in path.read_text(), path
     with (source / "corpus.txt").open("a") as handle:
         handle.write("And they grew again.\n")
     assert rebuilt.repro() >= {"inputs", "tokens", "report"} | MODEL5
@@ -191,24 +186,19 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
     assert "nor an existing directory" in gone.stderr
 
 
-EXTREMES = {
-    "everything at its lower limit": [
-        "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
-        "sweep.trials=2", "softmax.trials=2", "goldilocks.widest=4", "goldilocks.exponents=3", "goldilocks.lengths=[3]",
-        "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
-        "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
-        "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.inference_windows=1",
-        "train.probe_windows=1",
-        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]",
-    ],
-    "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=1"],
-}  # fmt: skip
+LOWEST = [
+    "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
+    "sweep.trials=2", "softmax.trials=2", "goldilocks.widest=4", "goldilocks.exponents=3", "goldilocks.lengths=[3]",
+    "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
+    "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
+    "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.inference_windows=1",
+    "train.probe_windows=1", "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]",
+]  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("assignments", EXTREMES.values(), ids=EXTREMES)
-def test_what_is_accepted_runs_through_to_the_report(rebuilt, assignments):
-    rebuilt.configure(*assignments)
+def test_with_everything_at_its_lower_limit_it_runs_through_to_the_report(rebuilt):
+    rebuilt.configure(*LOWEST)
     assert "report" in rebuilt.repro()
     assert "W5" in rebuilt.read("reports/index.html")
     found = json.loads(rebuilt.read("reports/metrics/claims.json"))
@@ -238,6 +228,7 @@ def test_of_what_was_not_measured_there_is_no_headline():
     assert claims.headlines(known) == {"claims that reproduce": 3}
 
 
+@pytest.mark.slow
 def test_plots_are_complete_specifications(smoke):
     shown = json.loads(smoke.check("dvc", "plots", "show", "--json", "-o", "plots"))
     assert not shown.get("errors")

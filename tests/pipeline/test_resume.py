@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from conftest import Project, environment
@@ -166,29 +165,6 @@ def test_a_training_that_is_stopped_saves_and_says_so(longer, number, code):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "end"),
-    [
-        (signal.SIGKILL, os.kill),
-        (signal.SIGTERM, os.kill),
-        (signal.SIGTERM, os.killpg),
-    ],
-    ids=["killed alone", "terminated alone", "terminated with all its group"],
-)
-def test_training_saves_and_ends_with_its_dvc(longer, number, end):
-    longer.configure("train.steps=40001", "train.checkpoint_every=40000")
-    longer.check("python", "-m", "stages.check")
-    process = start(longer, "dvc", "repro", "-s", "train@0", stderr=subprocess.DEVNULL)
-    snapshots = until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
-    lock = snapshots[0].parents[2] / "seed-0.lock"
-    trainer = int(lock.read_text())
-    end(process.pid, number)
-    process.wait()
-    until(lambda: not Path(f"/proc/{trainer}").exists())
-    assert len(checkpoints(longer)) == 1, "it saved before it ended"
-
-
-@pytest.mark.slow
 def test_a_second_training_of_a_seed_waits_for_the_first(longer):
     longer.configure("train.steps=40001", "train.checkpoint_every=40000")
     first = train(longer)
@@ -253,24 +229,3 @@ def test_a_disk_too_small_is_told_before_training(longer, small_disk_at):
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: data/checkpoints: training needs ")
     assert "MB checkpoints, three at once at most, but only 0.2 MB are free" in line
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up_keeps_the_last_checkpoint(longer, uninterrupted, small_disk_at):
-    folder = longer.folder / "data" / "checkpoints"
-    small_disk_at(folder, "8m")
-    process = train(longer)
-    until(lambda: checkpoints(longer, "step-000040/DONE"), process)
-    with (folder / "filler").open("wb") as filler:
-        filler.write(bytes(7_200_000 - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())))
-    _, said = process.communicate()
-    assert process.returncode == 2
-    assert "error: data/checkpoints/seed-0-" in said
-    assert "No space left on device" in said
-    assert "Traceback" not in said
-    assert checkpoints(longer)
-    (folder / "filler").unlink()
-    done = longer.stage("train", "0")
-    assert "goes on from the checkpoint of step" in done.stderr
-    weights = "data/model5/seed-0/export/model.safetensors"
-    assert digest(longer)[weights] == uninterrupted[weights]

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_run_is_kept_or_refused_in_one_line(rebuilt, tmp_path):
     taken, kept = tmp_path / "taken", tmp_path / "kept"
     taken.mkdir()

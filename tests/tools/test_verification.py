@@ -212,17 +212,6 @@ def test_words_and_whole_numbers_must_be_equal():
     assert off("claims.json", {}, there) == off("claims.json", there, {}) == list(there)
 
 
-def test_without_a_rule_nothing_may_differ(committed, monkeypatch):
-    monkeypatch.setattr(approximate, "RULES", ())
-    for path, found in metrics(committed).items():
-        moved = {
-            name: by
-            for name, value in found.items()
-            if isinstance(value, float) and (by := value * (1 + 1e-9)) != value  # a subnormal number may not move
-        }
-        assert off(path, found | moved, found) == list(moved)
-
-
 def test_rules_are_few_have_reasons_and_all_are_needed(committed):
     used = {approximate.rule(path, name) for path, found in metrics(committed).items() for name in found}
     assert used == set(approximate.RULES)
