@@ -42,46 +42,18 @@ def points(d):
     return found
 
 
-def drawn(figure, dpi=100):
-    """A figure's SVG as Matplotlib writes it, and in fewer bytes."""
-    whole = io.StringIO()
-    figure.savefig(whole, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
-    return whole.getvalue(), compact.compact(whole.getvalue(), "A title", "What <is> drawn & how")
-
-
-def example():
-    figure = Figure(figsize=(4, 3))
-    axes = figure.subplots()
-    x = np.linspace(0, 7, 200)
-    axes.plot(x, np.sin(x), "o-", ms=3, label="sin(x) - wave")
-    axes.fill_between(x, np.cos(x), 2, alpha=0.3)
-    axes.set_title("Curves of −1 to 1 -- both")
-    axes.legend()
-    return figure
-
-
-def test_paths_lead_where_they_led():
+def test_paths_lead_where_they_led_and_rounding_does_not_add_up():
     d = "M 10.123456 20.5 \nL 30.987 20.5 \nL 30.987 5.25 \nQ 1 2 3.333333 4 \nC 0.5 0.25 7 8 -9.125 1e-05 \n"
     d += "z\nL 7.5 7 \nM 1 1 \nL 2 3 \n"
+    d += " ".join(f"L {0.123456 * i} {5.0 * (i % 2)}" for i in range(1000))
     short = compact.path(d, compact.UNITS, compact.UNITS)
     assert len(short) < len(d)
     before, after = points(d), points(short)
     assert [kind for kind, *_ in before] == [kind for kind, *_ in after]
     np.testing.assert_allclose([at for _, *at in after], [at for _, *at in before], atol=0.00501)
-
-
-def test_rounding_does_not_add_up():
-    x = np.cumsum(np.full(1000, 0.123456))
-    y = np.where(np.arange(1000) % 2, 0.0, 5.0)
-    d = "M 0 0 " + " ".join(f"L {a} {b}" for a, b in zip(x, y, strict=True))
-    (_, *last) = points(compact.path(d, compact.UNITS, compact.UNITS))[-1]
-    assert last == pytest.approx([x[-1], y[-1]], abs=0.00501)
-
-
-@pytest.mark.parametrize("d", ["M 1 2 A 3 4 0 0 1 5 6", "M 1 2 l 3 4", "M nan 1"])
-def test_path_data_of_others_are_refused(d):
-    with pytest.raises(ValueError, match="path data that is not Matplotlib's"):
-        compact.path(d, compact.UNITS, compact.UNITS)
+    for foreign in ("M 1 2 A 3 4 0 0 1 5 6", "M 1 2 l 3 4", "M nan 1"):
+        with pytest.raises(ValueError, match="path data that is not Matplotlib's"):
+            compact.path(foreign, compact.UNITS, compact.UNITS)
 
 
 def test_a_line_keeps_its_ends_and_corners_and_passes_near_all_else():
@@ -98,17 +70,25 @@ def test_a_line_keeps_its_ends_and_corners_and_passes_near_all_else():
     assert compact.straightened([(0.0, 0.0), (5.0, 0.01), (10.0, 0.0)]) == [(0.0, 0.0), (10.0, 0.0)]
 
 
-@pytest.mark.parametrize(("value", "digits", "written"), [(-0.004, 2, "0"), (100.0, 2, "100"), (-1.5, 2, "-1.5"),
-                                                          (370, 0, "370"), (-66, 0, "-66")])  # fmt: skip
-def test_numbers_have_no_digit_too_many(value, digits, written):
-    assert compact.number(value, digits) == written
-
-
-def test_texts_and_notes_stay_as_they_are_and_nothing_refers_to_nothing():
+@pytest.fixture(scope="module")
+def written():
+    """A figure's SVG as Matplotlib writes it, and in fewer bytes."""
+    figure, whole = Figure(figsize=(4, 3)), io.StringIO()
+    axes = figure.subplots()
+    x = np.linspace(0, 7, 200)
+    axes.plot(x, np.sin(x), "o-", ms=3, label="sin(x) - wave")
+    axes.fill_between(x, np.cos(x), 2, alpha=0.3)
+    axes.set_title("Curves of −1 to 1 -- both")
+    axes.legend()
     with style.applied():
-        whole, short = drawn(example())
+        figure.savefig(whole, format="svg", dpi=100, metadata={"Date": None, "Creator": None})
+    return whole.getvalue(), compact.compact(whole.getvalue(), "A title", "What <is> drawn & how")
+
+
+def test_texts_and_notes_stay_as_they_are_and_nothing_refers_to_nothing(written):
+    whole, short = written
     assert len(short) < 0.6 * len(whole)
-    notes = [re.findall(r"<!-- (.*?) -->", text) for text in (whole, short)]
+    notes = [re.findall(r"<!-- (.*?) -->", text) for text in written]
     assert notes[0] == notes[1]
     assert "Curves of −1 to 1 - - both" in notes[1]
     root = ElementTree.fromstring(short)
@@ -120,24 +100,27 @@ def test_texts_and_notes_stay_as_they_are_and_nothing_refers_to_nothing():
     assert "<style" not in short, "it would hold for the whole page that the figure is put in"
 
 
-def test_a_letter_keeps_its_shape():
-    with style.applied():
-        whole, short = drawn(example())
+def test_a_letter_keeps_its_shape(written):
     letter = r'<path id="{}13" d="([^"]*)"[^>]* transform="scale\(([0-9.]+)\)"'
-    found = [re.search(letter.format(name), text) for name, text in (("DejaVuSans-", whole), ("g", short))]
+    names = ("DejaVuSans-", "g")
+    found = [re.search(letter.format(name), text) for name, text in zip(names, written, strict=True)]
     before, after = ([(kind, *(float(one[2]) * c for c in at)) for kind, *at in points(one[1])] for one in found)
     assert [kind for kind, *_ in before] == [kind for kind, *_ in after]
     np.testing.assert_allclose([at for _, *at in after], [at for _, *at in before], atol=0.0626)  # of 100, its size
 
 
-def test_a_shared_style_is_said_once_but_for_opacity():
-    svg = '<svg xmlns="http://www.w3.org/2000/svg"><g id="a" clip-path="url(#b)">{}</g></svg>'
-    same = svg.format('<rect style="fill: #ff0000"/><rect style="fill: #ff0000"/>')
-    assert compact.compact(same, "", "").count("#ff0000") == 1
-    other = svg.format('<rect style="fill: #ff0000"/><rect style="fill: #00ff00"/>')
-    assert compact.compact(other, "", "").count('<rect style="fill:#') == 2
-    through = svg.format('<rect style="opacity: 0.5"/><rect style="opacity: 0.5"/>')
-    assert compact.compact(through, "", "").count('<rect style="opacity:0.5"') == 2
+@pytest.mark.parametrize(
+    ("styles", "written", "times"),
+    [
+        (("fill: #ff0000", "fill: #ff0000"), "#ff0000", 1),
+        (("fill: #ff0000", "fill: #00ff00"), '<rect style="fill:#', 2),
+        (("opacity: 0.5", "opacity: 0.5"), '<rect style="opacity:0.5"', 2),
+    ],
+)
+def test_a_shared_style_is_said_once_but_for_opacity(styles, written, times):
+    shapes = "".join(f'<rect style="{style}"/>' for style in styles)
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg"><g id="a" clip-path="url(#b)">{shapes}</g></svg>'
+    assert compact.compact(svg, "", "").count(written) == times
 
 
 def test_a_picture_looks_the_same_in_few_colours():
@@ -152,8 +135,3 @@ def test_a_picture_looks_the_same_in_few_colours():
     with Image.open(io.BytesIO(base64.b64decode(short.removeprefix(compact.PICTURE)))) as image:
         found = np.asarray(image.convert("RGBA")).astype(int)
     assert np.abs(found - pixels).max() <= 8
-
-
-def test_a_path_without_points_stays_without():
-    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><defs/><g>{}</g></svg>'
-    assert "<path" in compact.compact(svg.format('<path style="fill: none"/>'), "title", "description")

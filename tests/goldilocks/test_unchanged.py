@@ -72,17 +72,14 @@ def run_sweep(project, *edits):
     return running.communicate()[0], running.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
         (append("stages/sweep.py"), "stages/sweep.py"),
-        pytest.param(append("requirements.lock"), "requirements.lock", marks=pytest.mark.slow),
-        pytest.param(other_matrices, "data/matrices/experiment-1.safetensors", marks=pytest.mark.slow),
-        pytest.param(
-            replace("params.yaml", "trials: 20 # fresh draws of Q and K for each n", "trials: 21 #"),
-            "params.yaml: sweep",
-            marks=pytest.mark.slow,
-        ),
+        (append("requirements.lock"), "requirements.lock"),
+        (other_matrices, "data/matrices/experiment-1.safetensors"),
+        (replace("params.yaml", "trials: 20 # fresh", "trials: 21 # fresh"), "params.yaml: sweep"),
     ],
     ids=["code", "versions", "data", "parameters"],
 )
@@ -99,14 +96,10 @@ def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(before_swe
     assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 0
 
 
+@pytest.mark.slow
 def test_edits_of_anything_else_are_none_of_its_business(before_sweep):
-    printed, code = run_sweep(
-        before_sweep,
-        append("stages/softmax.py"),
-        append("goldilocks/core/.files.py.swp"),
-        append("params.yaml"),
-        replace("params.yaml", "steps: 21 #", "steps: 22 #"),
-    )
+    edits = [append(path) for path in ("stages/softmax.py", "goldilocks/core/.files.py.swp", "params.yaml")]
+    printed, code = run_sweep(before_sweep, *edits, replace("params.yaml", "steps: 21 #", "steps: 22 #"))
     assert code == 0, printed
     assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 0
 
@@ -130,7 +123,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(".dvcignore").write_text("*.tmp\n__pycache__\n")
     for path in ("code.py", "mine/a", "mine/b/c", "of/seed-5/weights", "of/seed-7/weights"):
-        append(path, "x")(tmp_path) if path == "code.py" else files.write_text(Path(path), "x")
+        files.write_text(Path(path), "x")
     write_params()
     YAML().dump({"stages": STAGES}, Path("dvc.yaml"))
     return unchanged.MadeFrom("made@0")
@@ -141,20 +134,16 @@ def write_params(seeds=(7, 5), source="mine", other=0):
 
 
 def same_size_same_time(path):
-    def edit():
-        before = path.stat()
-        files.write_text(path, "y")
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-    return edit
+    before = path.stat()
+    files.write_text(path, "y")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (lambda: None, []),
         (lambda: Path("code.py").write_text("longer"), ["code.py"]),
-        (same_size_same_time(Path("mine/a")), ["mine/a"]),
+        (lambda: same_size_same_time(Path("mine/a")), ["mine/a"]),
         (lambda: Path("mine/new").touch(), ["mine/new"]),
         (lambda: Path("mine/b/c").unlink(), ["mine/b/c"]),
         (lambda: Path("of/seed-5/weights").write_text("xy"), ["of/seed-5/weights"]),
@@ -169,8 +158,16 @@ def same_size_same_time(path):
         ),
     ],
 )
-def test_what_changed_is_told(made, edit, expected):
-    edit()
+def test_what_changed_is_told_and_the_result_refused(made, monkeypatch, capsys, edit, expected):
+    monkeypatch.setenv("DVC_STAGE", "made@0")
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    if expected:
+        with pytest.raises(SystemExit, match="2"):
+            cli.run(edit)
+        more = f" and {len(expected) - 1} more" if len(expected) > 1 else ""
+        assert capsys.readouterr().err.startswith(f"error: {expected[0]}{more}: changed while made@0 ran, ")
+    else:
+        cli.run(edit)
     assert made.changed() == expected
 
 
@@ -213,6 +210,7 @@ CHANGED = "import stages\nfrom pathlib import Path\np = Path('{path}')\np.write_
 TRAIN = "import sys\nsys.argv = ['', '0']\nfrom stages import train\ntrain.cli.run(train.main)"
 
 
+@pytest.mark.slow
 def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(rebuilt):
     path = "goldilocks/model5/export.py"
     done = rebuilt.run("python", "-c", CHANGED.format(path=path, more="\\n") + TRAIN)
@@ -225,17 +223,21 @@ def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(
 def test_an_ablation_is_refused_if_its_code_is_not_the_noted_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(unchanged, "_PROJECT", tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "ablations/dvc.yaml:ablate@scaled-0")
     module, versions = Path("goldilocks/module.py"), Path("requirements.lock")
+
+    def loaded():
+        monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
+
     for path in (module, versions):
         files.write_text(path, "as noted")
-    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
-    monkeypatch.setenv("DVC_STAGE", "ablations/dvc.yaml:ablate@scaled-0")
+    loaded()
     files.write_json(runs.CODE, {path.as_posix(): files.sha256(path) for path in (module, versions)})
     runs.refuse_other_code()
     files.write_text(module, "as noted")
     with pytest.raises(cli.UserError, match=r"^goldilocks/module.py: changed since ablations/code.json was made"):
         runs.refuse_other_code()
-    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
+    loaded()
     runs.refuse_other_code()
     files.write_text(versions, "other")
     with pytest.raises(cli.UserError, match=r"^requirements.lock: changed since"):
