@@ -187,20 +187,17 @@ def test_a_text_has_the_same_tokens_in_pieces(tokenizer, text, size):
     assert found.dtype == np.uint16
 
 
-def test_a_text_that_cant_be_cut_is_refused_before_the_memory_is(tokenizer, monkeypatch):
+def test_a_text_is_cut_into_pieces_and_one_that_cant_be_is_refused_before_the_memory_is(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokens, "PIECE", 2**12)
+    text = embedded.prose("numpy", ["linalg"])
+    assert "".join(tokens.pieces(text)) == text
+    assert max(map(len, tokens.pieces(text))) < 2**12 + 200
     monkeypatch.setattr(tokens, "PIECE", 10)
     monkeypatch.setattr(tokens, "LONGEST", 1000)
     for text in ("\0" * 1001, "a" * 1001, "a b" + " " * 1001):
         with pytest.raises(UserError, match="1,000 characters without the end of a word"):
             tokens.encoded(text, tokenizer)
     assert len(tokens.encoded("\0" * 1000, tokenizer)) == 1000
-
-
-def test_the_embedded_text_in_pieces_is_the_text(monkeypatch):
-    monkeypatch.setattr(tokens, "PIECE", 2**12)
-    text = embedded.prose("numpy", ["linalg"])
-    assert "".join(tokens.pieces(text)) == text
-    assert max(map(len, tokens.pieces(text))) < 2**12 + 200
 
 
 class Endless(httpx2.SyncByteStream):

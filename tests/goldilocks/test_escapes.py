@@ -3,7 +3,6 @@
 import html
 import json
 import re
-from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from closure import ROOT
+from markup import Page
 from safetensors.numpy import save_file
 from test_inputs import gpt2_tensors
 
@@ -82,32 +82,6 @@ def test_an_index_of_more_files_than_any_model_has_is_refused(tmp_path):
         extracted(tmp_path)
 
 
-class Page(HTMLParser):
-    """What a page consists of: its tags with their attributes' names, and its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.attributes = [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
-        self.attributes += [value for _, value in attrs if value]
-
-    def handle_comment(self, _):
-        self.tags.append(("a comment", ()))
-
-    def handle_decl(self, decl):
-        self.tags.append(("a declaration", (decl,)))
-
-    def handle_pi(self, _):
-        self.tags.append(("an instruction", ()))
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 def replaced(value, text):
     """A nested value with `text` for every string in it."""
     if isinstance(value, dict):
@@ -144,11 +118,10 @@ def test_the_page_has_no_element_but_its_own(smoke, monkeypatch):
     contents = report.contents(settings, run, Path("data/model5/seed-0"))
     contents |= {"packed": lambda _: "", "runtime": "", "script": ""}
     plain, found = (Page(report.render(**content(contents, text))) for text in ("x", INJECTED))
-    assert found.tags == plain.tags
-    assert not any(name.startswith("on") for _, names in found.tags for name in names)
-    shown = "".join(found.text)
-    assert shown.count(report.printable(INJECTED)) >= 200
-    assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", shown + "".join(found.attributes))
+    assert found.elements == plain.elements
+    assert not any(name.startswith("on") for _, *names in found.elements for name in names)
+    assert found.text.count(report.printable(INJECTED)) >= 200
+    assert not re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", found.text + "".join(found.attributes))
 
 
 NAMES = ["$\\frac{$", "a\\$b$ $x$", "</title><script>x</script>-->", "&lt;_%s{0}"]

@@ -107,12 +107,6 @@ def by_format():
     return pd.DataFrame([line for d in dimensions for line in stage.outcomes(stage.dot_products(5, 4, 2, d), d)])
 
 
-@pytest.mark.filterwarnings("error")
-def test_the_smallest_run_of_the_formats_can_be_drawn(by_format):
-    with style.applied():
-        formats.formats(by_format[by_format["dimension"] == 2], 7).canvas.draw()
-
-
 def test_a_panel_of_the_formats_has_a_line_for_each_format_and_softmax(by_format):
     with style.applied():
         axes = formats.formats(by_format, 7).axes

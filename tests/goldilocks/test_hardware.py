@@ -50,9 +50,9 @@ def test_check_refuses_a_gpu_that_is_not_there(bare, monkeypatch):
     assert "error: params.yaml: train.device = cuda: torch sees no GPU here" in done.stderr
 
 
-def test_every_thread_takes_denormal_numbers_for_zero_and_large_memory_is_kept_on_huge_pages():
-    code = """import resource, sys, stages, torch
-from goldilocks.model5 import hardware
+PREPARED = """import resource, sys, stages, torch
+from goldilocks.model5 import hardware, initialisation, training
+from goldilocks.model5.model import Model5, Shape
 hardware.flush_denormals()
 hardware.prepare(2)
 tiny = torch.full((2**22,), 1e-30) * 1e-9
@@ -62,10 +62,19 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10): torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 heap = open("/proc/self/smaps").read().partition("[heap]")[2] if sys.platform == "linux" else ""
-print(" hg" in heap.partition("VmFlags:")[2].partition("\\n")[0])"""
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    denormal, pages, huge = said.split()
-    assert denormal == "0"
+print(" hg" in heap.partition("VmFlags:")[2].partition("\\n")[0])
+model = Model5(Shape(16, 4, 8, 2, 1))
+initialisation.initialise(model, 0.02, 0)
+trainer = training.Trainer(training.Objective(model), 1e-3, 0.0)
+trainer.gradient(torch.zeros(2, 5, dtype=torch.int64))
+trainer.optimizer.step()
+print("torch._dynamo" in sys.modules)"""
+
+
+def test_denormal_numbers_are_zero_large_memory_stays_on_huge_pages_and_a_step_loads_no_compiler():
+    done = subprocess.run([sys.executable, "-c", PREPARED], cwd=ROOT, capture_output=True, text=True, check=True)
+    denormal, pages, huge, compiler = done.stdout.split()
+    assert (denormal, compiler) == ("0", "False")
     if platform.libc_ver()[0] == "glibc":
         assert int(pages) < 1000, "64 MB are 16,384, each time"
         assert huge == "True" or sys.platform != "linux"

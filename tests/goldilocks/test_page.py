@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file as save_torch
 
 from goldilocks.core import tables
-from goldilocks.page import vega
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 from goldilocks.page.charts.base import Control, Explorer
 
@@ -124,11 +123,3 @@ def test_norms_of_a_kept_run_stand_beside_those_surveyed():
     assert (frame["block"], frame["place"]) == (["0", "after"], ["attention input", "final"])
     assert frame["median"] == [2.0, 5.0]
     assert found["frames"][position(explored, model=0, kind=1)]["median"] == []
-
-
-def test_vegas_script_brings_itself_ends_nothing_and_is_the_same_each_time():
-    script = vega.runtime()
-    assert "</script" not in script
-    assert "window.vegaEmbed=" in script
-    assert script == vega.runtime()
-    assert "Vega 6" in vega.versions()

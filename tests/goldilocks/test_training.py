@@ -1,12 +1,9 @@
 """The training loop: what it computes, what it shows to its watcher, and how it goes on from a state."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
-from closure import ROOT
 from test_model5 import fresh, trainer, windows
 
 from goldilocks.core.cli import UserError
@@ -93,22 +90,6 @@ def test_updates_are_those_of_torchs_adamw_to_the_bit():
         optimizer.zero_grad()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a, b)
-
-
-def test_a_step_loads_no_compiler():
-    code = (
-        "import sys, torch\n"
-        "from goldilocks.model5 import hardware, initialisation, training\n"
-        "from goldilocks.model5.model import Model5, Shape\n"
-        "hardware.prepare(1)\n"
-        "model = Model5(Shape(16, 4, 8, 2, 1))\n"
-        "initialisation.initialise(model, 0.02, 0)\n"
-        "trainer = training.Trainer(training.Objective(model), 1e-3, 0.0)\n"
-        "trainer.gradient(torch.zeros(2, 5, dtype=torch.int64))\n"
-        "trainer.optimizer.step()\n"
-        "sys.exit('torch._dynamo' in sys.modules)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_a_loss_that_is_not_finite_stops_training():

@@ -219,45 +219,33 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
 
 
 # What each is trained with: width, d, blocks, steps, initial σ of Linear weights, windows in a batch, context length
-SIZE = {
-    "brief": (128, 32, 1, 501, 0.02, 6, 128),
-    "width_64": (64, 32, 1, 501, 0.02, 6, 128),
-    "width_64_kept": (64, 32, 1, 501, 0.02 * math.sqrt(128 / 64), 6, 128),
-    "width_256": (256, 32, 1, 501, 0.02, 6, 128),
-    "width_256_kept": (256, 32, 1, 501, 0.02 * math.sqrt(128 / 256), 6, 128),
-    "head_16": (128, 16, 1, 501, 0.02, 6, 128),
-    "head_64": (128, 64, 1, 501, 0.02, 6, 128),
-    "context_256": (128, 32, 1, 501, 0.02, 2, 256),
-    "second_text": (128, 32, 1, 501, 0.02, 6, 128),
-}
-EXPONENTS = {"": 0.5, "_unscaled": 0.0, "_by_d": 1.0}
-SHARED = ablate.Settings(**YAML(typ="safe").load(params_text())["ablate"])
-
-
-@pytest.mark.parametrize("size", OF_SIZES)
-def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp_path, monkeypatch, size):
+def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shared = ablate.Settings(**YAML(typ="safe").load(params_text())["ablate"])
     for text, vocabulary in (("tokens", 50), ("second_text", 60)):
         folder = Path("data") / text
         arrays.write(folder / "tokens.safetensors", {"train": np.full(9, vocabulary), "test": np.arange(4)})
         files.write_json(folder / "description.json", {"vocabulary": vocabulary, "context_length": 128})
-    for name, condition in OF_SIZES[size].items():
-        condition.write(name)
-        read = Condition.read(name)
-        own, tokens = read.changed(SHARED), runs.Tokens.of(read)
-        found = (own.width, own.width // own.heads, own.blocks, own.steps, own.linear_std, own.batch_size)
-        assert (*found, tokens.context_length) == pytest.approx(SIZE[size])
-        assert own.rates == SHARED.rates
-        assert tokens.vocabulary == tokens.train[0] == (60 if size == "second_text" else 50)
-        variant = {"head_scaled": False, "attention_exponent": EXPONENTS[name.removeprefix(size)]}
-        assert (read.variant, read.start) == (variant, {})
+    for size, group in OF_SIZES.items():
+        for name, condition in group.items():
+            condition.write(name)
+            own, tokens = condition.changed(shared), runs.Tokens.of(Condition.read(name))
+            exponent = {"": 0.5, "_unscaled": 0.0, "_by_d": 1.0}[name.removeprefix(size)]
+            assert condition.variant == {"head_scaled": False, "attention_exponent": exponent}
+            assert (own.blocks, own.steps, own.rates) == (1, 501, shared.rates)
+            width = {"width_64": 64, "width_256": 256}.get(size.removesuffix("_kept"), 128)
+            assert (own.width, own.width // own.heads) == (width, {"head_16": 16, "head_64": 64}.get(size, 32))
+            std = 0.02 * math.sqrt(128 / width) if size.endswith("_kept") else 0.02
+            assert own.linear_std == pytest.approx(std)
+            assert tokens.context_length == (256 if size == "context_256" else 128)
+            assert tokens.vocabulary == tokens.train[0] == (60 if size == "second_text" else 50)
 
 
-def test_each_condition_is_compared_with_the_one_of_its_size_and_text_with_1_over_root_d():
+def test_each_condition_is_compared_with_the_one_of_its_head_size_and_text_with_1_over_root_d():
     assert CONDITIONS.keys() == BASES.keys() == MAIN.keys() | {name for of in OF_SIZES.values() for name in of}
-    assert {BASES[name] for name in MAIN} == {BASE}
+    assert {BASES[name] for name in MAIN} == {BASE, ARTICLES}
     for name, base in BASES.items():
-        assert CONDITIONS[base].variant.get("attention_exponent") == 0.5
+        assert Variant(**CONDITIONS[base].variant).attention_exponent == 0.5
         assert CONDITIONS[name].settings == CONDITIONS[base].settings
     compared = YAML(typ="safe").load(params_text())["ablations"]["conditions"]
     assert {BASES[name] for name in compared} <= set(compared)

@@ -173,13 +173,6 @@ def test_the_map_shows_the_tables_values_and_edges_only_where_they_are_known():
     np.testing.assert_array_equal(panels[0].collections[0].get_array()[-1], at_one["relative_gradient"])
 
 
-def test_figures_of_the_smallest_map_are_drawn():
-    table, edges = mapped(settings(widest=4, exponents=3, lengths=[3], correlations=[0.0], trials=2))
-    with style.applied():
-        for figure in (drawing.heat_maps(table, edges, 4), drawing.zones(edges, 4, 0.5, 2.0)):
-            figure.draw_without_rendering()
-
-
 def test_cells_of_the_map_hold_their_own_scale_and_share_their_corners():
     x, y = drawing.corners(np.array([2, 4, 8]), np.array([1.0, 0.75, 0.5, 0.25, 0.0]))
     assert x.shape == y.shape == (6, 4)

@@ -1,48 +1,17 @@
 import json
 import re
-from html.parser import HTMLParser
 from urllib.parse import unquote
+
+from markup import Page
 
 from stages import report
 
 LARGEST = 3_000_000  # bytes
 
 
-class Page(HTMLParser):
-    """Collects tags and the addresses a page would load or link to."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.addresses, self.ids, self.scripts = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        self.addresses += [(tag, attributes[name]) for name in ("src", "href") if name in attributes]
-        self.ids += [attributes["id"]] if "id" in attributes else []
-        if tag == "img":
-            assert attributes["alt"]
-        if tag not in ("meta", "img", "br", "link", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
-
-
-def parsed(html):
-    page = Page()
-    page.feed(html)
-    assert page.open == []
-    assert len(set(page.ids)) == len(page.ids)
-    return page
-
-
 def test_the_page_is_well_formed_and_needs_nothing_else(smoke, committed):
     html = smoke.read("reports/index.html")
-    page = parsed(html)
+    page = Page(html)
     assert all(a.startswith("data:image/svg+xml,") for tag, a in page.addresses if tag == "img")
     inside = [a for tag, a in page.addresses if tag != "img" and a.startswith("#")]
     outside = {a for tag, a in page.addresses if tag != "img"} - set(inside)
@@ -53,6 +22,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(smoke, committed):
     assert str(smoke.folder) not in html
     assert "default-src 'none'" in html
     assert "unsafe-eval" not in html
+    assert "window.vegaEmbed=" in html
     assert (committed / "reports" / "index.html").stat().st_size <= LARGEST
 
 
@@ -70,7 +40,7 @@ def test_it_shows_inputs_claims_figures_parameters_and_versions(smoke):
 def test_every_figure_drawn_is_shown_once(smoke):
     html = smoke.read("reports/index.html")
     drawn = [*(smoke.folder / "reports" / "figures").iterdir(), *(smoke.folder / "reports/ablations").glob("*.svg")]
-    shown = [address for tag, address in parsed(html).addresses if tag == "img"]
+    shown = [address for tag, address in Page(html).addresses if tag == "img"]
     assert {unquote(address.removeprefix("data:image/svg+xml,")) for address in shown} == {
         path.read_text("utf-8") for path in drawn
     }
@@ -95,7 +65,7 @@ def test_what_is_shown_are_the_runs_own_numbers_and_of_models_what_can_be_said(r
     done = rebuilt.here("report", "data/model5/seed-0")
     assert done.returncode == 0, done.stderr
     html = rebuilt.read("reports/index.html")
-    parsed(html)
+    Page(html)
     assert "&lt;script&gt;alert(1)" in html
     assert re.search(r'<ol class="answer">(.*?)</ol>', html, re.DOTALL)[1].count("<li>") == 3
     assert "σ = 4.32" in html
