@@ -1,4 +1,5 @@
 import json
+import math
 from itertools import product
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_block_0_may_lead_where_there_is_no_order_after_it():
     found, _ = changed(np.ones((3, 4)), [[2.0, 1.1, 1.2, 1.3]] * 3)
     assert found["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(1)
     assert found["lead_of_block_0_in_growth"]["value"] == pytest.approx(0.7)
+
+
+def test_page_finds_a_trend_that_falls_with_depth():
+    falling = [[0.6, 0.4, 0.3, 0.2]] * 5
+    p = growth.falling_trend_p(np.array(falling))
+    assert p["page_p_of_growth"] == pytest.approx(math.factorial(4) ** -5), "one order of 24, in five seeds"
+    assert p["page_p_of_growth_after_block_0"] == pytest.approx(math.factorial(3) ** -5)
+    rising = growth.falling_trend_p(np.array(falling)[:, ::-1])
+    assert rising["page_p_of_growth"] == pytest.approx(1)
+    assert growth.falling_trend_p(np.array(falling)[:1]) == {}
 
 
 def test_growth_without_a_gradient_is_not_called_one():
@@ -117,7 +128,7 @@ def test_change_is_told_from_the_first_to_the_last_snapshot():
             merged = dict.fromkeys(growth.OF_MERGED, factor) | {"stable_rank": 30 / factor}
             weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
     found, by_seed = told(tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2)), 10)
-    values = {name: entry["value"] for name, entry in found.items() if "value" in entry}
+    values = {name: entry["value"] for name, entry in found.items() if isinstance(entry, dict) and "value" in entry}
     ranks = [30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)]
     assert values.items() >= {
         "growth_of_spectral_norm": pytest.approx(0.405), "change_of_stable_rank": pytest.approx(np.mean(ranks)),
@@ -127,7 +138,7 @@ def test_change_is_told_from_the_first_to_the_last_snapshot():
         "last_update_ratio": pytest.approx(0.05),
     }.items()  # fmt: skip
     assert found["growth_of_std_by_part"] == pytest.approx({"q": 0.405, "k": 0, "v": 0.405})
-    assert all(entry["n"] == 2 for entry in found.values() if "n" in entry)
+    assert all(entry["n"] == 2 for entry in found.values() if isinstance(entry, dict) and "n" in entry)
     assert by_seed["final_cosine_to_initial"] == pytest.approx({"seed_0": 1.4, "seed_1": 1.41})
 
 
