@@ -1,9 +1,19 @@
 """How verdicts are reached: by whole intervals, by several measures, behind gates, beside a control, in a family."""
 
-import functools
-
 import pytest
-from measured import GRADIENTS, INDEPENDENT, MARGINS, SPOILT, TEMPERATURE, entry_of, estimate, metrics, put, verdicts
+from measured import (
+    GRADIENTS,
+    INDEPENDENT,
+    MARGINS,
+    SPOILT,
+    TEMPERATURE,
+    entry_of,
+    estimate,
+    metrics,
+    place_of,
+    put,
+    verdicts,
+)
 
 from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, MetricTree, Outcome
 from goldilocks.claims.definitions import CLAIMS
@@ -127,8 +137,7 @@ def test_of_a_model_that_has_not_learned_to_attend_nothing_is_said_whatever_else
             assert entry["note"].startswith("not shown to have learned to attend: ")
             assert f"{value} [{value - half:.4g}, {value + half:.4g}] (interval from 0." in entry["note"]
             assert entry["value"] is entry["low"] is None
-    section, _, quantity = path.rpartition(".")
-    place = functools.reduce(dict.__getitem__, section.split("."), found)
+    place, quantity = place_of(found, path)
     del place[quantity]
     assert {name for name, verdict in verdicts(found).items() if verdict == NOT_MEASURED} == {*GATES[path]}
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from measured import MARGINS, SPOILT, entry_of, estimate, metrics, put, verdicts
+from measured import MARGINS, SPOILT, entry_of, estimate, metrics, place_of, put, verdicts
 
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
@@ -61,14 +61,6 @@ def test_what_is_not_there_is_not_measured_and_says_why(path):
     assert {entry["verdict"] for entry in missing} == {NOT_MEASURED}
     assert len(missing) == (2 if last == "largest_gradient_unscaled" else 1), "S8 asks for it too"
     assert all(entry["note"] and entry["value"] is None for entry in missing)
-
-
-def place_of(found, path):
-    """The mapping that a metric lies in, and its key there."""
-    *keys, last = path.split(".")
-    for key in keys:
-        found = found.setdefault(key, {})
-    return found, last
 
 
 @pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.remarks], ids=lambda claim: claim.id)
