@@ -37,7 +37,7 @@ def test_small_figures_are_sound(smoke, monkeypatch):
     assert not wrong(drawn)
 
 
-@pytest.mark.parametrize("few", [False, True], ids=["all", "three"])
+@pytest.mark.parametrize("few", [pytest.param(False, marks=pytest.mark.slow), True], ids=["all", "three"])
 def test_figures_of_the_ablations_are_sound(committed, monkeypatch, few):
     monkeypatch.chdir(committed)
     found = files.read_json(files.ABLATIONS / "metrics.json")

@@ -55,13 +55,10 @@ EVERYTHING = {
     ("steps", "every", "expected"),
     [
         (501, 50, [0, 1, 2, 4, 8, 16, 32, *range(50, 501, 50)]),
-        (21, 10, [0, 1, 2, 4, 8, 10, 20]),
         (20, 10, [0, 1, 2, 4, 8, 10]),
         (5, 1000, [0, 1, 2, 4]),
-        (4, 1000, [0, 1, 2]),
         (40, 32, [0, 1, 2, 4, 8, 16, 32]),
         (3, 1, [0, 1, 2]),
-        (1, 1, [0]),
         (1, 50, [0]),
     ],
 )
@@ -104,17 +101,6 @@ def test_rows_fill_the_declared_tables(tmp_path):
         path = tmp_path / table
         tables.write(path, table, columns(rows), {})
         assert len(tables.read(path, table)) == len(rows)
-
-
-def test_stable_rank_and_cosine_of_matrices_made_for_it():
-    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(WIDTH, WIDTH)))
-    one = np.outer(q[0], q[1])
-    made = {"b": np.concatenate([q, one, q * np.r_[2, np.ones(WIDTH - 1)][:, None]]).astype(np.float32)}
-    same, turned = (keyed(weight_stats.weight_rows(made, {"b": s * made["b"]}, HEADS, 0, TAIL)) for s in (1, -3))
-    ranks = [same[0, part, -1]["stable_rank"] for part in "qkv"]
-    assert ranks == pytest.approx([WIDTH, 1, (WIDTH + 3) / 4], rel=1e-5)
-    assert {row["cosine_to_initial"] for row in same.values()} == {1.0}
-    assert all(row["cosine_to_initial"] == pytest.approx(-1) for row in turned.values())
 
 
 def test_weights_that_are_zero_or_not_finite_have_rows_too():
