@@ -66,12 +66,18 @@ def everything():
     return pd.concat(parts, ignore_index=True)
 
 
-def told(found=None):
-    return summary.summary(everything() if found is None else found, RATES, THRESHOLDS)
+def told(found):
+    return summary.summary(found, RATES, THRESHOLDS)
 
 
-def test_what_is_told_of_a_condition():
-    found = told()["conditions"]["scaled"]
+@pytest.fixture(scope="module")
+def all_told():
+    return told(everything())
+
+
+def test_what_is_told_of_a_condition(all_told):
+    others = all_told["conditions"]
+    found = others["scaled"]
     values = {name: of["value"] for name, of in found.items() if isinstance(of, dict) and "value" in of}
     assert values == pytest.approx({
         "initial_attention_entropy": 0.9, "final_attention_entropy": 0.45, "initial_largest_logit": 3,
@@ -81,7 +87,6 @@ def test_what_is_told_of_a_condition():
         "final_share_in_zone": 1, "added_loss": 0,
     })  # fmt: skip
     assert (found["learning_rate"], found["diverged"], found["attends"]) == (1e-3, 0, True)
-    others = told()["conditions"]
     assert others["no_layernorm"]["drift"]["value"] == pytest.approx(1), "down counts as up does"
     zone = [others["scaled_wide_blocks"][f"{when}_share_in_zone"]["value"] for when in ("initial", "final")]
     assert zone == [1, 0.5], "a head lies in the zone by both of its thresholds"
@@ -108,10 +113,10 @@ def test_the_whole_interval_must_show_that_a_condition_attends():
     assert one["attends"] is False
 
 
-def test_differences_are_of_pairs_of_one_seed():
-    wide = told()["conditions"]["scaled_wide_blocks"]["added_loss"]
+def test_differences_are_of_pairs_of_one_seed(all_told):
+    wide = all_told["conditions"]["scaled_wide_blocks"]["added_loss"]
     assert (wide["value"], wide["low"], wide["high"], wide["n"]) == pytest.approx((1, 1, 1, 3)), "the seeds cancel"
-    found = told()["without_layernorm"]
+    found = all_told["without_layernorm"]
     assert found["drift"]["value"] == pytest.approx(1)
     assert found["imbalance"]["value"] == pytest.approx(1.05)
     assert found["gradient_jump"]["value"] == pytest.approx(0.3)
@@ -120,8 +125,8 @@ def test_differences_are_of_pairs_of_one_seed():
     assert found["share_in_zone"]["value"] == 0.5, "with LayerNorm less without"
 
 
-def test_a_run_that_diverged_counts_as_such_and_has_no_last_loss():
-    found = told()["conditions"]["untied"]
+def test_a_run_that_diverged_counts_as_such_and_has_no_last_loss(all_told):
+    found = all_told["conditions"]["untied"]
     assert found["diverged"] == 1
     assert found["last_test_loss"]["n"] == found["added_loss"]["n"] == found["cost_of_deletion"]["n"] == 2
     assert found["initial_attention_entropy"]["n"] == 3
