@@ -77,7 +77,7 @@ class Criterion(ABC):
 
     @abstractmethod
     def range(self, known: MetricTree) -> tuple[float, float]:
-        """Its ends."""
+        """The lowest and highest accepted value."""
 
     @abstractmethod
     def describe(self, known: MetricTree) -> str:

@@ -23,3 +23,9 @@ def test_the_workflow_verifies_weekly_and_on_pull_requests():
     assert {"pull_request", "schedule", "push"} <= set(WORKFLOW["on"])
     assert WORKFLOW["on"]["schedule"][0]["cron"].split()[-1].isdigit()
     assert not any("continue-on-error" in step for step in STEPS)
+
+
+def test_the_page_is_published_from_the_default_branch_after_verification():
+    pages = WORKFLOW["jobs"]["pages"]
+    assert set(pages["needs"]) == {"tests", "verify"}
+    assert "default_branch" in pages["if"] and "pull_request" in pages["if"]
