@@ -24,7 +24,7 @@ from goldilocks.ablations.conditions import (
     WITHOUT_ATTENTION,
 )
 from goldilocks.ablations.summary import chosen
-from goldilocks.plotting.palette import CHANGES, GREY, SCALINGS
+from goldilocks.plotting.palette import BLACK, CHANGES, GREY, SCALINGS
 from goldilocks.plotting.style import headline, key, label_edges, small_multiples
 from goldilocks.softmax.scalings import OWN_FIRST
 
@@ -111,7 +111,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     names = [size for size in SIZES if size in conditions]
     figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: GREY}
+    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: BLACK}
     for y, size in enumerate(reversed(names)):
         for name in [name for name in OF_SIZES[size] if name in conditions]:
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]

@@ -15,7 +15,7 @@ KINDS = {"gamma": INDIGO, "beta": WINE}
 FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
 LOSSES = {"train": GREY, "test": BLUE, "test_without_attention": RED}
 CHANGES = {
-    "wide_embedding": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "qk_norm": BLACK, "no_attention": GREY,
+    "wide_embedding": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "qk_norm": BLACK, "no_attention": WINE,
     "post_layernorm": SKY, "rmsnorm": ORANGE, "articles": BLACK, "articles_unscaled": RED,
 }  # fmt: skip
 """Of the ablations' single changes; those of one panel differ."""
@@ -26,7 +26,7 @@ PLACES = {
 ENDS = (ORANGE, BLUE)  # the first and the last step
 TOGETHER = (  # colours that occur in one figure, which must be easy to tell apart
     (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
-    tuple(LOSSES.values()), (SKY, ORANGE, PURPLE, BLACK, GREY, BLUE),
+    tuple(LOSSES.values()), (SKY, ORANGE, PURPLE, BLACK, WINE, BLUE),
     (SKY, ORANGE, BLACK, RED, BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
     (RED, GREY), (BLUE, GREY),
 )  # fmt: skip
