@@ -80,7 +80,7 @@ def labels(stacks: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Label]:
         chosen = parts[:1] if firsts[first] == 1 else parts
         text = " ".join(re.sub(r"_(?:model|tower)$", "", part).replace("_", " ") for part in chosen)
         found[stack] = Label(text, first)
-    texts = Counter(label.text for label in found.values())
+    texts = Counter(label.text for label in found.values() if label.text)
     return {
-        stack: label if texts[label.text] == 1 else Label(".".join(stack), label.part) for stack, label in found.items()
+        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part) for stack, label in found.items()
     }

@@ -338,8 +338,8 @@ def test_the_last_sentence_tells_what_is_unusual(tmp_path):
     told = read_of(tmp_path, blocks_of([1.0, 1.1, 1.2, 2.6, 1.2, 0.4, 1.0, 1.1], odd))
     assert "; 2 of 135 are negative; 1 of 135 are above 5; " in told
     assert told.endswith(
-        "far from their neighbours' median are block 3's attention input (2.6 beside 1.1), block 5's attention input "
-        "(0.4 beside 1.1), block 3's mlp input (2.6 beside 1.1) and 1 more"
+        "far from their neighbours' median are block 3's attention input (2.6 beside 1.2), block 5's attention input "
+        "(0.4 beside 1.2), block 3's mlp input (2.6 beside 1.2) and 1 more"
     )
 
 
