@@ -157,7 +157,8 @@ def in_block(path: Path, block: int, stack: Stack) -> str:
     if of_heads := _first(OF_HEADS, name):
         return of_heads
     if re.fullmatch(r"layer\.\d\.\w+", path.name):  # T5
-        return f"{ {'layer.0': ATTENTION, stack.last_of_t5: MLP}.get(path.name[:7], CROSS) } {INPUT}"
+        what = {"layer.0": ATTENTION, stack.last_of_t5: MLP}.get(path.name[:7], CROSS)
+        return f"{what} {INPUT}"
     if name.startswith("post_attention_"):
         what, side = stack.after_attention
     elif own := _first(OF_SUBLAYERS, name):
