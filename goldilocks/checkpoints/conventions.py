@@ -70,32 +70,35 @@ OWN_PLACES = {
 
 PRE_NORM_IF = ("do_layer_norm_before", "do_stable_layer_norm", "pre_norm")
 LAYER_TYPES = ("layer_types", "layers_block_type")
+GPT2 = "GPT-2"
 OF_GPT2 = {"ln_1", "ln_2", "ln_f"}
 
 
 class Storage(NamedTuple):
-    """How a checkpoint stores γ: a name for its kind, which γ it stores less 1, and why that is not known."""
+    """How a checkpoint stores γ: a name for its kind, which modules store it less 1, why that is not known, a note."""
 
     family: str
     less_1: Callable[[str], bool]
     unknown: str
+    note: str
 
 
 def of(config: Mapping[str, Any] | None, names: Collection[str]) -> Storage:
     """How γ is stored, by the `model_type`s in config.json; without any, only GPT-2's names of norms tell it."""
+    untold = "no config.json" if config is None else "no model_type in config.json"
     config = config or {}
-    kind = config.get("model_type")
+    kind = config.get("model_type", "")
     text = config.get("text_config", {}).get("model_type", kind)
-    text = kind if kind and text.startswith(kind) else text
-    if kind == "gpt2" or (kind is None and OF_GPT2.issuperset(names) and "ln_2" in names):
-        return Storage("GPT-2", lambda _: False, "")
+    text = kind if kind and text.startswith(kind) else text  # gemma3_text in gemma3
+    if kind == "gpt2":
+        return Storage(GPT2, lambda _: False, "", "")
+    if not text and OF_GPT2.issuperset(names) and "ln_2" in names:
+        return Storage(GPT2, lambda _: False, "", f"{untold}; read by its names, as {GPT2}")
     if text in LESS_1:
-        return Storage(str(kind), lambda module: not OTHER_PARTS.search(module), "")
-    known = text in AS_STORED
-    unknown = (
-        "" if known else "no config.json" if kind is None else f"config.json's model_type {text!r:.60} is in no list"
-    )
-    return Storage(str(kind or "unknown"), lambda _: False, unknown)
+        return Storage(kind, lambda module: not OTHER_PARTS.search(module), "", "")
+    unknown = "" if text in AS_STORED else f"config.json's model_type {text!r:.60} is in no list" if text else untold
+    note = f"{unknown}: places by names, and γ as stored; models like Gemma store it less 1" if unknown else ""
+    return Storage(kind or "unknown", lambda _: False, unknown, note)
 
 
 def own_place(config: Mapping[str, Any], parts: tuple[str, ...]) -> str:

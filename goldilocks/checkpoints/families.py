@@ -91,6 +91,9 @@ class Choice(NamedTuple):
     unknown: str
     """Why it is not known whether γ is stored less 1; empty if it is known."""
 
+    note: str
+    """What the user should know of this; empty if nothing."""
+
 
 def _first(patterns: Mapping[str, re.Pattern[str]], name: str) -> str:
     return next((found for found, pattern in patterns.items() if pattern.fullmatch(name)), "")
@@ -274,7 +277,7 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     ordered = {name: norm for name, (_, norm) in sorted(norms.items(), key=lambda item: item[1][0])}
     storage = conventions.of(config, {path.rest[-1] if path.block is None else path.name for path in paths.values()})
     less_1 = {name for name, norm in ordered.items() if norm.kind == GAMMA and storage.less_1(bare[name][0])}
-    return Choice(storage.family, ordered, less_1, storage.unknown)
+    return Choice(storage.family, ordered, less_1, storage.unknown, storage.note)
 
 
 def _of_a_norm(module: str) -> Path | None:

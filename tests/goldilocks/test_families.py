@@ -84,7 +84,8 @@ def test_a_family_by_its_names(tmp_path, family):
     for tensor in found.tensors:
         np.testing.assert_array_equal(tensor.values, expected[tensor.name][1], "γ as stored")
     if family == "GPT-2":
-        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", [])
+        by_names = ["no config.json; read by its names, as GPT-2"]
+        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", by_names)
     else:
         assert (found.family, found.unknown) == ("unknown", "no config.json")
         assert found.notes == [f"no config.json{AS_STORED}"]
@@ -168,7 +169,8 @@ def test_any_json_as_type_is_read_by_its_names(tmp_path, model_type):
         assert f"is in no list{AS_STORED}" in found.notes[0]
         assert len(found.notes[0]) < 200
     else:
-        assert (found.family, found.notes) == ("GPT-2", [])
+        by_names = ["no model_type in config.json; read by its names, as GPT-2"]
+        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", by_names)
 
 
 def test_what_looks_like_a_norm_is_listed_never_dropped(tmp_path):
