@@ -329,6 +329,7 @@ def test_the_last_sentence_sets_gamma_beside_gpt2s(tmp_path):
     assert read_of(tmp_path, blocks_of([0.5] * 4)) == between
     assert read_of(tmp_path, blocks_of([0.2] * 4)) == f"γ has a median of 0.2, below all of GPT-2's {sizes}{usual}"
     assert read_of(tmp_path, blocks_of([0.9] * 4)) == f"γ has a median of 0.9, above all of GPT-2's {sizes}{usual}"
+    assert read_of(tmp_path, blocks_of([0.4535] * 4)) == f"γ has a median of 0.45, as gpt2-medium has {sizes}{usual}"
     unknown = read_of(tmp_path, blocks_of([0.5] * 4), {"model_type": "new"})
     assert unknown == f"γ has a median of 0.5, as stored, so perhaps 1 too small to set beside GPT-2's {sizes}{usual}"
 
