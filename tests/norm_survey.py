@@ -1,6 +1,6 @@
 """Norms of tiny random models of transformers: what the models do with them, against what is read of their files.
 
-`python tests/norm_survey.py` measures all and writes the table in docs/norms.md anew.
+`python tests/norm_survey.py` measures all, or those that it is given, and writes their rows in docs/norms.md anew.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -340,15 +341,22 @@ def agrees(said: str, place: str) -> bool:
     return said == place or (said.endswith(f" {place}") and not said.endswith(f"and {place}"))
 
 
-def table() -> str:
-    """The table of all architectures."""
+def documented() -> dict[str, str]:
+    """The rows of the table in docs/norms.md, by architecture."""
+    rows = PAGE.read_text("utf-8").partition(MARKS[0])[2].partition(MARKS[1])[0].strip().splitlines()[2:]
+    return {row.split(" | ")[0].removeprefix("| "): row for row in rows}
+
+
+def write(rows: dict[str, str]) -> None:
+    """Write the table anew."""
     head = (
         "| architecture | norms found | γ is stored | places | confirmed | why not all |\n|---|---|---|---|---|---|\n"
     )
-    return head + "\n".join(measure(model_type).line(model_type) for model_type in ARCHITECTURES)
+    table = head + "\n".join(rows[model_type] for model_type in ARCHITECTURES if model_type in rows)
+    before, start, rest = PAGE.read_text("utf-8").partition(MARKS[0])
+    PAGE.write_text(f"{before}{start}\n{table}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", "utf-8")
 
 
 if __name__ == "__main__":
-    start, end = MARKS
-    before, _, rest = PAGE.read_text("utf-8").partition(start)
-    PAGE.write_text(f"{before}{start}\n{table()}\n{end}{rest.partition(end)[2]}", "utf-8")
+    for model_type in sys.argv[1:] or ARCHITECTURES:
+        write(documented() | {model_type: measure(model_type).line(model_type)})
