@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.families import GAMMA, KINDS, choose
+from goldilocks.checkpoints.families import KINDS, choose
 from goldilocks.checkpoints.load import load
 from goldilocks.checkpoints.ranges import Tally
 from goldilocks.models.projections import Projection
@@ -60,7 +60,7 @@ class Read:
             for name, norm in choice.norms.items()
             if "attention" in norm.place and norm.place.endswith("input")
         }
-        self.offset = choice.offset
+        self.stored_less_1 = choice.stored_less_1
 
     def of(self, projection: Projection) -> tuple[str, ...]:
         """The γ, and β if there is one, of the norm before a projection; empty where none is known."""
@@ -74,6 +74,6 @@ class Read:
         found = dict.fromkeys(COLUMNS, float("nan"))
         for name, stored in tensors.items():
             kind = KINDS[name.rpartition(".")[2]]
-            values = stored.astype(np.float64) + (self.offset if kind == GAMMA else 0.0)
+            values = stored.astype(np.float64) + (name in self.stored_less_1)
             found |= {f"{kind}_mean": float(values.mean()), f"{kind}_std": float(values.std())}
         return found
