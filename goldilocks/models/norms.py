@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.conventions import deciding
 from goldilocks.checkpoints.families import KINDS, choose
 from goldilocks.checkpoints.load import load
 from goldilocks.checkpoints.ranges import Tally
@@ -54,7 +55,7 @@ class Read:
     """
 
     def __init__(self, names: Iterable[str], config: Mapping[str, Any] | None) -> None:
-        choice = choose(names, config)
+        choice = choose(names, deciding(dict(config) if config else None))
         self.inputs = {
             name: norm
             for name, norm in choice.norms.items()
