@@ -143,6 +143,7 @@ def neox(folder, scale, noise=10**6):
     for i in range(BLOCKS):
         at = f"gpt_neox.layers.{i}"
         tensors |= {
+            f"{at}.attention.rope.weight": np.zeros((4 * WIDE, WIDE), np.float32),  # lies between
             f"{at}.attention.query_key_value.weight": generator.normal(0, scale, (3 * WIDE, WIDE)).astype(np.float32),
             f"{at}.input_layernorm.bias": np.full(WIDE, scale, np.float32),
             f"{at}.input_layernorm.weight": np.full(WIDE, 1 + scale, np.float32),
