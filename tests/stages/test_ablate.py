@@ -230,8 +230,10 @@ def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp
         for name, condition in group.items():
             condition.write(name)
             own, tokens = condition.changed(shared), runs.Tokens.of(Condition.read(name))
-            exponent = {"": 0.5, "_unscaled": 0.0, "_by_d": 1.0}[name.removeprefix(size)]
-            assert condition.variant == {"head_scaled": False, "attention_exponent": exponent}
+            exponents = {"": 0.5, "_unscaled": 0.0, "_by_d": 1.0}
+            asked = {kind: {"attention_exponent": exponent} for kind, exponent in exponents.items()}
+            asked |= {"_no_attention": {"attention": False}}
+            assert condition.variant == {"head_scaled": False} | asked[name.removeprefix(size)]
             assert (own.blocks, own.steps, own.rates) == (1, 501, shared.rates)
             width = {"width_64": 64, "width_256": 256}.get(size.removesuffix("_kept"), 128)
             assert (own.width, own.width // own.heads) == (width, {"head_16": 16, "head_64": 64}.get(size, 32))
