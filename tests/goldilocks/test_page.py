@@ -5,11 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 from goldilocks.core import tables
-from goldilocks.page import vega
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 from goldilocks.page.charts.base import Control, Explorer
 
@@ -46,15 +44,12 @@ def test_nothing_in_a_frame_can_end_its_script_and_nothing_is_no_number():
     assert frames(explored)["shared"] == {"x": ["</script><b>"], "y": [None]}
 
 
-def test_bytes_keep_numbers_to_a_half_percent_of_the_largest():
+def test_bytes_keep_numbers_to_a_half_percent_of_the_largest_and_few_words_are_digits():
     values = np.random.default_rng(0).uniform(0, 7.3, 1000)
     column = base.eight_bits(values)
     back = np.frombuffer(base64.b64decode(column["bytes"]), np.uint8) * column["unit"]
     assert np.abs(back - values).max() <= values.max() / 509
     assert base.eight_bits(np.zeros(3))["bytes"] == base64.b64encode(bytes(3)).decode()
-
-
-def test_few_words_are_digits_and_many_stay_words():
     column = base.words(["b", "a", "b"])
     assert [column["words"][int(digit)] for digit in column["digits"]] == ["b", "a", "b"]
     assert base.words([str(i) for i in range(11)]) == [str(i) for i in range(11)]
@@ -63,24 +58,18 @@ def test_few_words_are_digits_and_many_stay_words():
 def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension():
     explored = scaling.one_query(2020)
     found = frames(explored)["frames"]
-    dimensions = [int(value.replace(",", "")) for value in explored.controls[0].values]
-    assert dimensions[:4] == [2, 3, 4, 5]
-    assert dimensions[-1] == 4096
-    assert [frame["dimension"] for frame in found] == dimensions
+    dimensions = [frame["dimension"] for frame in found]
+    assert [int(value.replace(",", "")) for value in explored.controls[0].values] == dimensions
+    assert (dimensions[:4], dimensions[-1]) == ([2, 3, 4, 5], 4096)
     spread = [np.std(np.array(frame["product"]) / np.sqrt(frame["dimension"])) for frame in found[-20:]]
     assert 0.5 < np.mean(spread) < 1.5
     steps = np.diff([frame["product"] for frame in found[:2]], axis=0)
     assert (np.abs(steps) > 0).all()
-    assert base.packed(scaling.one_query(2020)) == base.packed(explored)
     assert base.packed(scaling.one_query(2021)) != base.packed(explored)
 
 
-@pytest.fixture(scope="module")
-def cells(smoke):
-    return tables.read(smoke.folder / "data/goldilocks.parquet", "goldilocks")
-
-
-def test_the_map_shows_the_tables_cells(cells):
+def test_the_map_shows_the_tables_cells(smoke):
+    cells = tables.read(smoke.folder / "data/goldilocks.parquet", "goldilocks")
     explored = scaling.zone_map(cells, {"least_gradient": 0.5, "least_discrimination": 2.0})
     found = frames(explored)
     n, rho = cells["length"].max(), cells["correlation"].max()
@@ -112,15 +101,14 @@ def test_histograms_by_head_add_up_to_the_tables(smoke):
     assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=1e-3)
 
 
-def test_snapshots_in_bf16_are_read(tmp_path):
+def test_snapshots_in_bf16_are_read_and_blocks_are_in_the_order_of_their_numbers(tmp_path):
     drawn = torch.randn(6, 2)
     save_torch({"blocks.0.attn.qkv.weight": drawn.bfloat16()}, tmp_path / "low.safetensors")
-    save_file({f"blocks.{i}.attn.qkv.weight": drawn.numpy() + i for i in (10, 2)}, tmp_path / "full.safetensors")
+    save_torch({f"blocks.{i}.attn.qkv.weight": drawn + i for i in (10, 2)}, tmp_path / "full.safetensors")
     (low,) = qkv.snapshot(tmp_path / "low.safetensors")
     np.testing.assert_array_equal(low, drawn.bfloat16().float().numpy())
-    assert [float(of[0, 0] - drawn[0, 0]) for of in qkv.snapshot(tmp_path / "full.safetensors")] == pytest.approx(
-        [2, 10]
-    )
+    offsets = [float(of_block[0, 0] - drawn[0, 0]) for of_block in qkv.snapshot(tmp_path / "full.safetensors")]
+    assert offsets == pytest.approx([2, 10], rel=1e-5)
 
 
 def test_norms_of_a_kept_run_stand_beside_those_surveyed():
@@ -134,13 +122,4 @@ def test_norms_of_a_kept_run_stand_beside_those_surveyed():
     frame = found["shared"] | found["frames"][position(explored, model=1, kind=0)]
     assert (frame["block"], frame["place"]) == (["0", "after"], ["attention input", "final"])
     assert frame["median"] == [2.0, 5.0]
-    empty = found["frames"][position(explored, model=0, kind=1)]
-    assert empty["median"] == []
-
-
-def test_vegas_script_brings_itself_ends_nothing_and_is_the_same_each_time():
-    script = vega.runtime()
-    assert "</script" not in script
-    assert "window.vegaEmbed=" in script
-    assert script == vega.runtime()
-    assert "Vega 6" in vega.versions()
+    assert found["frames"][position(explored, model=0, kind=1)]["median"] == []

@@ -29,6 +29,12 @@ def test_the_workflow_verifies_weekly_and_on_pull_requests():
     assert not any("continue-on-error" in step for step in STEPS)
 
 
+def test_the_page_is_published_from_the_default_branch_after_verification():
+    pages = WORKFLOW["jobs"]["pages"]
+    assert set(pages["needs"]) == {"tests", "verify"}
+    assert "default_branch" in pages["if"] and "pull_request" in pages["if"]
+
+
 def test_the_hooks_are_the_checks_of_make_lint_and_need_no_network():
     recipe = re.search(r"^lint:.*\n(.*)$", MAKEFILE, re.MULTILINE)[1]
     checks = [shlex.split(command.replace(" .", "")) for command in recipe.split(" && ")[1:]]

@@ -29,6 +29,7 @@ def copy(tmp_path, monkeypatch):
     for page in build_docs.PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text((ROOT / page).read_text("utf-8"), "utf-8")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
