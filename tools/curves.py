@@ -17,16 +17,20 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from goldilocks.core import cli, files
 from goldilocks.model5.finished import CHECKPOINTS
 from goldilocks.plotting import style
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PAGE = files.DATA / "curves.html"
 PERIOD = 5  # seconds
+WIDTH = 7.0  # inches
 TEMPLATE = """<!doctype html>
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="{period}">
@@ -55,8 +59,7 @@ def smoothed(values: pd.Series) -> pd.Series:
 
 def figure(found: Mapping[str, pd.DataFrame]) -> Figure:
     """Train losses as a mean over 20 steps, test losses with dots, one colour a training."""
-    drawn = Figure(figsize=(7, 4), layout="constrained")
-    axes = drawn.subplots()
+    drawn, ((axes,),) = style.small_multiples(1, WIDTH)
     colours = dict(zip(found, style.ordered_colours(len(found)), strict=True))
     for name, table in found.items():
         train, test = (table[table["split"] == split] for split in ("train", "test"))

@@ -118,6 +118,25 @@ def test_reference_figures_are_told_of_checkpoints_that_were_not_measured(tmp_pa
         assert "reference figure: " in entry["note"]
 
 
+def test_of_gamma_whose_convention_is_unknown_nothing_is_claimed(tmp_path):
+    rows = [
+        {"model": model, "revision": "", "family": "x", "block": 0, "place": "final", "kind": kind, "index": 0,
+         "value": np.float32(0.05), "stored": "F32"}
+        for model in ("gpt2", "mine") for kind in ("gamma", "beta")
+    ]  # fmt: skip
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    thresholds = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
+    made_with = {"layernorm": thresholds, "unknown_convention": {"gpt2": "no config.json", "mine": "no config.json"}}
+    claims.tables.write(tmp_path / "layernorm.parquet", "layernorm", columns, made_with)
+    found = claims.with_shares(metrics(), tmp_path / "layernorm.parquet")
+    for name in ("S10", "S12"):
+        entry = entry_of(name, found)
+        assert (entry["verdict"], entry["value"]) == (NOT_MEASURED, None)
+        assert entry["note"].startswith("γ as stored, since no config.json;")
+        assert "others: mine not measured here (γ as stored, since no config.json)" in entry["note"]
+    assert (entry_of("S11", found)["verdict"], entry_of("S11", found)["value"]) == (REPRODUCED, 1)
+
+
 def test_in_the_pipeline(smoke):
     counted = json.loads(smoke.read("reports/metrics/claims.json"))
     assert sum(counted["by_construction"].values()) == 6

@@ -66,7 +66,12 @@ def test_as_a_tool_it_prints_statistics_and_writes_every_value(tmp_path):
     frame = tables.read(tmp_path / "n.parquet", "layernorm")
     assert frame.groupby("model", observed=True).size().to_dict() == {"one": 80, "named": 48, "three": 48}
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["model", "one", "one", "named", "named", "three", "three"]
+    assert [line.split()[:1] for line in lines] == [
+        *[["model"], ["one"], ["named"], ["three"]] * 2, [], ["one:"], ["named:"], ["three:"],
+    ]  # fmt: skip
+    assert lines[0].split()[-4:] == ["in", "[0.2,", "0.4]", "<", "1"][-4:]
+    assert lines[4].split()[-3:] == ["|β|", "<", "0.1"]
+    assert "h.0.ln_1.weight" not in done.stdout
     assert "requests" in done.stderr.splitlines()[-1]
     assert "h.0.ln_1.weight" in run(tmp_path, *checkpoints, "--tensors").stdout
     assert "h.0.ln_1.weight" in run(tmp_path, checkpoints[0]).stdout
@@ -80,7 +85,7 @@ def test_json_for_machines(tmp_path):
     done = run(tmp_path, tmp_path / "m.safetensors", "--json")
     found = json.loads(done.stdout)
     (one,) = found["checkpoints"]
-    assert (one["model"], one["family"], one["unrecognised"]) == ("m", "GPT-2", ["x.norm"])
+    assert (one["model"], one["family"], one["unrecognised"]) == ("m", "GPT-2", {"x.norm": [3]})
     assert one["all"]["gamma"]["not_finite"] == 2
     assert len(one["tensors"]) == 6
     assert found["read"]["bytes"] > 100
@@ -123,7 +128,7 @@ def test_what_it_refuses_is_told_and_nothing_is_written(tmp_path):
         (pickled,): "a pickle, which can run any code",
         (several,): "holds a.safetensors, b.safetensors; name the file you mean",
         (damaged,): "not a sound safetensors file",
-        (foreign,): "no norm of any known family in it",
+        (foreign,): "no norm in it",
         (tmp_path / "x.gguf",): "neither a safetensors file",
         ("x" * 100_000,): "xxx",
     }.items():
@@ -143,7 +148,7 @@ def test_what_others_wrote_does_not_reach_the_terminal_as_it_is(tmp_path):
     save_file(gpt2_tensors(blocks=1) | {hostile: np.ones(3, np.float32)}, str(folder / "model.safetensors"))
     done = run(tmp_path, folder, "--out", tmp_path / "n.parquet")
     assert done.returncode == 0, done.stderr
-    assert r"unrecognised, not counted above: x\n\x1b[31m\r\u202e.norm" in done.stdout
+    assert r"unrecognised, not counted above: x\n\x1b[31m\r\u202e.norm [3]" in done.stdout
     assert set(tables.read(tmp_path / "n.parquet", "layernorm")["model"]) == {"x??[31m??.norm"}
     save_file({hostile: np.ones(3, np.float32)}, str(folder / "model.safetensors"))
     refused = run(tmp_path, folder)
@@ -233,6 +238,66 @@ def test_the_reference_figures_are_met_to_their_last_digit_or_not(tmp_path):
         assert len(gpt2.differences(found, "gpt2")) >= 9
 
 
+def blocks_of(medians, gamma=None):
+    """A GPT-2 with a block for each median of γ, 0 for β."""
+    tensors = gpt2_tensors(blocks=len(medians))
+    for name, values in tensors.items():
+        if name.endswith("weight") and "ln_" in name:
+            values[:] = medians[int(name.split(".")[1])] if name.startswith("h.") else 1
+        elif "ln_" in name:
+            values[:] = 0
+    return tensors | (gamma or {})
+
+
+def read_of(tmp_path, tensors, config=None):
+    save_file(tensors, tmp_path / "model.safetensors")
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    return summary.reading(survey(tmp_path))
+
+
+def test_the_last_sentence_sets_gamma_beside_gpt2s(tmp_path):
+    sizes = "(gpt2 0.30, gpt2-medium 0.45, gpt2-large 0.62, gpt2-xl 0.71)"
+    usual = "; none is negative, above 5 or far from its neighbours"
+    between = f"γ has a median of 0.5, between those of gpt2-medium and gpt2-large {sizes}{usual}"
+    assert read_of(tmp_path, blocks_of([0.5] * 4)) == between
+    assert read_of(tmp_path, blocks_of([0.2] * 4)) == f"γ has a median of 0.2, below all of GPT-2's {sizes}{usual}"
+    assert read_of(tmp_path, blocks_of([0.9] * 4)) == f"γ has a median of 0.9, above all of GPT-2's {sizes}{usual}"
+    unknown = read_of(tmp_path, blocks_of([0.5] * 4), {"model_type": "new"})
+    assert unknown == f"γ has a median of 0.5, as stored, so perhaps 1 too small to set beside GPT-2's {sizes}{usual}"
+
+
+def test_the_last_sentence_tells_what_is_unusual(tmp_path):
+    odd = {"ln_f.weight": np.array([-1, -0.5, 6, np.nan, 1, 1, 1, 1], np.float32)}
+    told = read_of(tmp_path, blocks_of([1.0, 1.1, 1.2, 2.6, 1.2, 0.4, 1.0, 1.1], odd))
+    assert "; 2 of 135 are negative; 1 of 135 are above 5; " in told
+    assert told.endswith(
+        "far from their neighbours' median are block 3's attention input (2.6 beside 1.1), block 5's attention input "
+        "(0.4 beside 1.1), block 3's mlp input (2.6 beside 1.1) and 1 more"
+    )
+
+
+def test_columns_that_mean_nothing_for_a_kind_are_left_out(tmp_path):
+    save_file(gpt2_tensors(), tmp_path / "m.safetensors")
+    (one,) = json.loads(run(tmp_path, tmp_path / "m.safetensors", "--json").stdout)["checkpoints"]
+    for found in (one["all"], {tensor["kind"]: tensor for tensor in one["tensors"]}):
+        assert {name for name in found["gamma"] if "share" in name} == {"share_in_range", "share_below_1"}
+        assert {name for name in found["beta"] if "share" in name} == {"share_near_zero"}
+
+
+def test_an_unknown_convention_is_told_in_every_output(tmp_path):
+    save_file(gpt2_tensors(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "new"}', "utf-8")
+    done = run(tmp_path, f"mine={tmp_path}", "--json", "--out", tmp_path / "n.parquet")
+    why = "config.json's model_type 'new' is in no list"
+    assert f"mine: {why}: places by names, and γ as stored" in done.stderr
+    assert json.loads(done.stdout)["checkpoints"][0]["unknown_convention"] == why
+    assert tables.parameters(tmp_path / "n.parquet")["unknown_convention"] == {"mine": why}
+    (tmp_path / "config.json").write_text('{"model_type": "gemma"}', "utf-8")
+    run(tmp_path, f"mine={tmp_path}", "--out", tmp_path / "n.parquet")
+    assert set(tables.parameters(tmp_path / "n.parquet")) == {"revisions"}
+
+
 def test_in_the_pipeline_it_surveys_model_5(smoke):
     metrics = json.loads(smoke.read("reports/metrics/layernorm.json"))
     assert set(metrics) == {"model5"}
@@ -265,6 +330,7 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path, monkeypatc
     told = {"five": 0, "gpt2": 0, "mine": 1, "other": 0}
     assert {model: each["unrecognised"] for model, each in metrics.items()} == told
     assert {model: each["gamma"]["not_finite"] for model, each in metrics.items()} == told
+    assert not any("unknown_convention" in each for each in metrics.values()), "by GPT-2's names"
     provenance = json.loads((folder / "provenance.json").read_text())["inputs"]
     origins = {entry["input"]: entry["origin"] for entry in provenance}
     assert origins["checkpoints/mine"] == "norms of a file of this machine"

@@ -97,6 +97,8 @@ def test_estimates_are_over_seeds_and_costs_of_pairs_of_one_seed():
     costs = logits.costs(tidied(), 7)
     assert costs.keys() == {"unscaled", "scaled_by_d"}
     assert costs["unscaled"]["value"] == pytest.approx(0.6)
+    assert sum(costs["unscaled"]["by_seed"].values()) / 2 == pytest.approx(0.6)
+    assert list(costs["unscaled"]["by_seed"]) == ["seed_0", "seed_1"]
     assert costs["unscaled"]["high"] - 0.6 == pytest.approx(12.706 * 0.1, rel=1e-3)
     assert costs["scaled_by_d"]["value"] == pytest.approx(0.125)
 
