@@ -45,6 +45,9 @@ class Variant(NamedTuple):
     attention_exponent: float = 0.5
     """Attention's logits are q·k / d^exponent, d being the width of a head: 0 is no scaling, 0.5 is 1/√d, 1 is 1/d."""
 
+    attention: bool = True
+    """Whether attention adds to the residual stream. If not, it is computed, multiplied by 0, and learns nothing."""
+
     norm: Literal["layernorm", "rmsnorm"] | None = "layernorm"
     """The normalisation, if any: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
 
@@ -83,6 +86,7 @@ class Attention(nn.Module):
         self.heads = shape.heads
         self.scale: float | None = (shape.width / shape.heads) ** -variant.attention_exponent
         """Of the logits; None: attention adds nothing."""
+        self.adds = variant.attention
         self.qkv = Linear(shape.width, 3 * shape.width)
         self.output = Linear(shape.width, shape.width)
         self.norms: list[nn.Module] = []  # of queries and of keys
@@ -102,7 +106,7 @@ class Attention(nn.Module):
         if self.scale is None:
             return qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
         y: Tensor = self.output(products.causal_attention(qkv, self.heads, self.scale))
-        return y
+        return y if self.adds else 0.0 * y
 
     def forward(self, x: Tensor) -> Tensor:
         return self.attend(self.project(x))
