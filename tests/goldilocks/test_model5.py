@@ -130,6 +130,9 @@ def test_deleting_attention_is_making_what_it_adds_zero_and_ends():
             assert torch.equal(model(batch[:, :-1]), without(batch[:, :-1]))
             assert torch.equal(model.loss(batch), without.loss(batch))
         assert torch.equal(model(batch[:, :-1]), usual)
+        never = fresh(attention=False)
+        never.load_state_dict(model.state_dict())
+        assert torch.equal(never(batch[:, :-1]), without(batch[:, :-1]))
         assert not torch.allclose(usual, without(batch[:, :-1]), atol=0.01)
 
 
