@@ -10,7 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from goldilocks.ablations.conditions import BASE, CONDITIONS, GRID, LABELS, MAIN, NO_LAYERNORM, OF_SIZES, SIZES, STARTS
+from goldilocks.ablations.conditions import (
+    ARTICLES,
+    ARTICLES_UNSCALED,
+    BASE,
+    CONDITIONS,
+    LABELS,
+    MAIN,
+    NO_LAYERNORM,
+    OF_SIZES,
+    SIZES,
+    STARTS,
+    WITHOUT_ATTENTION,
+)
 from goldilocks.ablations.summary import chosen
 from goldilocks.plotting.palette import CHANGES, GREY, SCALINGS
 from goldilocks.plotting.style import headline, key, label_edges, small_multiples
@@ -18,6 +30,12 @@ from goldilocks.softmax.scalings import OWN_FIRST
 
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
 LOSS = "test loss (nats/token)"
+OTHER_HEAD_OR_NORM = ("post_layernorm", "rmsnorm", ARTICLES, ARTICLES_UNSCALED)
+SINGLE = {
+    "one change": tuple(name for name in CHANGES if name not in OTHER_HEAD_OR_NORM),
+    "another head or norm": OTHER_HEAD_OR_NORM,
+}
+"""The panels of single changes."""
 
 
 def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
@@ -93,7 +111,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     names = [size for size in SIZES if size in conditions]
     figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST}
+    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: GREY}
     for y, size in enumerate(reversed(names)):
         for name in [name for name in OF_SIZES[size] if name in conditions]:
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
@@ -125,7 +143,8 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
         (words, [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions])
         for start, (words, _) in STARTS.items()
     ]
-    panels.append(("one change", [BASE, *(name for name in conditions if name not in GRID)]))
+    for title, of_panel in SINGLE.items():
+        panels.append((title, [BASE, *(name for name in conditions if name in of_panel)]))
     panels = [(title, names) for title, names in panels if names != [BASE]]
     figure, grid = small_multiples(len(panels), width, columns=2)
     for axes, (title, names) in zip(grid.flat, panels, strict=False):
@@ -146,7 +165,7 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
         figure,
         "Test loss over training, by start and scaling, and with one change",
         "A line for each seed, cut off where it breaks down. In each panel, in order of the last loss.",
-        "Panels for each start with a line for each scaling, and one with other changes.",
+        "Panels for each start with a line for each scaling, and two with other changes.",
     )
     return figure
 

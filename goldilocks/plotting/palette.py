@@ -15,16 +15,19 @@ KINDS = {"gamma": INDIGO, "beta": WINE}
 FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
 LOSSES = {"train": GREY, "test": BLUE, "test_without_attention": RED}
 CHANGES = {
-    "wide_embedding": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "qk_norm": BLACK, "post_layernorm": WINE,
-    "rmsnorm": INDIGO, "articles": BLACK, "articles_unscaled": RED,
+    "wide_embedding": SKY, "untied": ORANGE, "no_layernorm": PURPLE, "qk_norm": BLACK, "no_attention": GREY,
+    "post_layernorm": SKY, "rmsnorm": ORANGE, "articles": BLACK, "articles_unscaled": RED,
 }  # fmt: skip
+"""Of the ablations' single changes; those of one panel differ."""
+
 PLACES = {
     "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": SKY, "final": BLACK,
 }  # fmt: skip
 ENDS = (ORANGE, BLUE)  # the first and the last step
 TOGETHER = (  # colours that occur in one figure, which must be easy to tell apart
     (*SCALINGS.values(), BLACK), (*MATRICES.values(), RED), tuple(KINDS.values()), tuple(FORMATS.values()),
-    tuple(LOSSES.values()), (SKY, ORANGE, PURPLE, BLACK, BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
+    tuple(LOSSES.values()), (SKY, ORANGE, PURPLE, BLACK, GREY, BLUE),
+    (SKY, ORANGE, BLACK, RED, BLUE), tuple(PLACES.values()), (*ENDS, BLACK),
     (RED, GREY), (BLUE, GREY),
 )  # fmt: skip
 ORDERED = "viridis"

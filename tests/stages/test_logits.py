@@ -82,6 +82,16 @@ def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_wi
     assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
 
 
+def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
+    values = pd.DataFrame(
+        [("scaled", seed, step, share) for step, shares in ((0, (0.0, 0.2)), (4, (0.9, 0.7)), (9, (1.0, 0.5)))
+         for seed, share in enumerate(shares)] + [("unscaled", 0, 0, 1.0)],
+        columns=["scaling", "seed", "step", "value"],
+    ).assign(quantity="inside_zone")  # fmt: skip
+    found = logits.most_inside(values)
+    assert (found["step"], found["inside_zone"]["value"]) == (4, pytest.approx(0.8))
+
+
 def test_a_head_lies_in_the_zone_below_it_or_above_it():
     found = of_block(tidied(), scaling="scaled", seed=0, step=0)
     assert [[found[f"{where}_zone", b] for where in ("inside", "below", "above")] for b in (0, 1)] == [
