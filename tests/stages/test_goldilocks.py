@@ -328,7 +328,7 @@ def test_an_extreme_of_several_lengths_has_the_fewest_observations_behind_it():
 
 def test_the_ratio_of_jacobians_is_drawn_for_each_number_of_keys():
     table = goldilocks.table(goldilocks.monte_carlo(1, SMALL, 1), SMALL)
-    (axes,) = drawing.jacobians(table, 4, 7).axes
+    (axes,) = drawing.jacobians(table, 4, 1.2, 7).axes
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == table["length"].nunique()
     rows = table[(table["length"] == table["length"].min()) & (table["correlation"] == table["correlation"].min())]
