@@ -20,8 +20,8 @@ export GIVEN_JOBS := $(value JOBS)
 export GIVEN_BENCH := $(value BENCH)
 export GIVEN_VERIFY := $(value VERIFY)
 
-# DVC and verification need a history; a downloaded archive has none. What else git may have against it (a clone that is someone
-# else's, say), git says best itself.
+# DVC and verification need a history; a downloaded archive has none. Git's other errors, as about a clone that belongs to someone
+# else, stand as they are.
 recorded := { said=$$(LC_ALL=C git rev-parse --git-dir 2>&1 > /dev/null) || { printf '%s\n' "$$said" >&2; case "$$said" in \
 	*"not a git repository"*) echo "error: no git repository here (a downloaded archive?): git clone it, or make one: git init" \
 	"&& git add --all && git commit -m downloaded" >&2;; esac; exit 2; }; }
@@ -86,7 +86,7 @@ lint: ## check style, types and imports
 format: ## bring the sources into the project's format
 	@$(developing) && { ruff check --fix . ; ruff format . ; }
 
-docs: ## write the README's generated sections anew
+docs: ## write the README's generated sections and params.yaml's schema anew
 	@$(ready) && python -m tools.build_docs
 
 lock: ## resolve both lock files anew from pyproject.toml, keeping pins that still fit

@@ -64,8 +64,8 @@ HEADLINES = {
 
 def with_shares(metrics: dict[str, Any], layernorm: Path) -> dict[str, Any]:
     """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures."""
-    thresholds = tables.parameters(layernorm)["layernorm"]
-    found = shares(pd.read_parquet(layernorm), thresholds)
+    made_with = tables.parameters(layernorm)
+    found = shares(pd.read_parquet(layernorm), made_with["layernorm"], made_with.get("unknown_convention", {}))
     others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in found.items()}
     references = {
         share: {model: value for model, value in of.items() if model not in found[share]}

@@ -73,10 +73,14 @@ def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarr
     for name, step in (("first", 0), ("last", last)):
         ratio = growth.by_seed_and_block(values, "update_ratio", step)
         result[f"{name}_update_ratio"] = intervals.mean_interval(ratio.mean(1))
-    return {name: estimate.as_metrics() for name, estimate in result.items()} | {
-        "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
-        "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
-    }
+    return (
+        {name: estimate.as_metrics() for name, estimate in result.items()}
+        | growth.falling_trend_p(by_block)
+        | {
+            "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
+            "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
+        }
+    )
 
 
 def attention_metrics(losses: pd.DataFrame) -> dict[str, Any]:

@@ -78,6 +78,12 @@ def survey(arguments: Iterable[str], client: Client) -> list[Extraction]:
     return found
 
 
+def unknown_conventions(extractions: Iterable[Extraction]) -> dict[str, dict[str, str]]:
+    """For a table's metadata: why it is not known of a model whether it stores γ less 1. Empty if all is known."""
+    found = {one.model: one.unknown for one in extractions if one.unknown}
+    return {"unknown_convention": found} if found else {}
+
+
 def stage(arguments: list[str]) -> None:
     """Survey what `inputs` brought and what the arguments name; write the pipeline's table and metrics."""
     from goldilocks.core import tables
@@ -90,11 +96,14 @@ def stage(arguments: list[str]) -> None:
         for one in survey([*brought, *arguments], Client(Tally()))
     ]
     thresholds = (settings.gamma_from, settings.gamma_to, settings.beta_near_zero)
-    tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()})
-    files.write_metrics(
-        "layernorm",
-        {one.model: summary.by_kind(one, *thresholds) | {"unrecognised": len(one.unrecognised)} for one in found},
-    )
+    tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()} | unknown_conventions(found))
+    metrics: dict[str, Any] = {
+        one.model: summary.by_kind(one, *thresholds) | {"unrecognised": len(one.unrecognised)} for one in found
+    }
+    for one in found:
+        if one.unknown:
+            metrics[one.model]["unknown_convention"] = one.unknown
+    files.write_metrics("layernorm", metrics)
 
 
 def _path(text: str) -> Path:
@@ -149,14 +158,13 @@ def main() -> None:
     if arguments.out:
         from goldilocks.core import tables
 
-        tables.write(
-            arguments.out, "layernorm", columns(found), {"revisions": {one.model: one.revision for one in found}}
-        )
+        revisions = {"revisions": {one.model: one.revision for one in found}}
+        tables.write(arguments.out, "layernorm", columns(found), revisions | unknown_conventions(found))
     read = {"requests": tally.requests, "bytes": tally.bytes}
     if arguments.json:
         print(json.dumps({"checkpoints": files.rounded(told), "read": read}, indent=2, ensure_ascii=False))
     else:
-        print(summary.table(told, GAMMA_FROM, GAMMA_TO, arguments.tensors or len(told) == 1))
+        print(summary.table(told, *thresholds, arguments.tensors or len(told) == 1))
     print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
 
 

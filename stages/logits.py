@@ -111,7 +111,11 @@ def costs(values: pd.DataFrame, step: int) -> dict[str, Any]:
     chosen = values[(values["quantity"] == "loss") & (values["step"] == step)]
     losses = chosen.pivot(index="seed", columns="scaling", values="value")
     added = losses.sub(losses[scalings.OWN], axis=0).drop(columns=scalings.OWN)
-    return {str(scaling): intervals.mean_interval(rise).as_metrics() for scaling, rise in added.items()}
+    return {
+        str(scaling): intervals.mean_interval(rise).as_metrics()
+        | {"by_seed": {f"seed_{seed}": value for seed, value in rise.items()}}
+        for scaling, rise in added.items()
+    }
 
 
 def main() -> None:

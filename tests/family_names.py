@@ -163,7 +163,6 @@ CASES = {
     ),
 }  # fmt: skip
 OFFSETS = {"Gemma 1", "Gemma 2", "Gemma 3"}
-BY_CONFIG_ONLY = {"OPT-350M": "OPT", "Gemma 1": "Llama"}  # their names are another family's too
 
 # What members of BERT's family name in their own way, as transformers' models do.
 BERTS = {

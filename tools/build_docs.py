@@ -1,9 +1,9 @@
-"""Write the generated sections of README.md and docs/: findings, the pipeline's graph, the columns of tables.
+"""Write the generated sections of README.md and docs/ (findings, graph, tables), and the schema of params.yaml.
 
 A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`.
 
-Reads:  dvc.yaml, reports/metrics/ and reports/ablations/metrics.json
-Writes: the pages of PAGES; with --check nothing
+Reads:  dvc.yaml, params.yaml, reports/metrics/ and reports/ablations/metrics.json
+Writes: the pages of PAGES and params.schema.json; with --check nothing
 
 examples:
   python -m tools.build_docs            write them
@@ -22,6 +22,7 @@ from jinja2 import StrictUndefined, Template
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.core import cli, files, params, schemas
 from goldilocks.core.dvc_files import paths_overlap
+from tools import params_schema
 
 PAGES = {
     Path("README.md"): ("summary", "pipeline"),
@@ -31,6 +32,7 @@ PAGES = {
 }
 """Each page and its generated sections."""
 
+SCHEMA = Path("params.schema.json")
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
 TEMPLATES = Path(__file__).parent
@@ -144,10 +146,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a page is out of date")
     check = parser.parse_args().check
     made = {page: updated(page) for page in PAGES}
-    differing = [page for page, text in made.items() if text != page.read_text("utf-8")]
+    made[SCHEMA] = params_schema.schema(params.PARAMS.read_text("utf-8"))
+    differing = [page for page, text in made.items() if not page.is_file() or text != page.read_text("utf-8")]
     if check and differing:
         raise cli.UserError(
-            *(f"{page}: {' or '.join(PAGES[page])} is out of date; run make docs" for page in differing)
+            *(f"{page}: {' or '.join(PAGES.get(page, ['it']))} is out of date; run make docs" for page in differing)
         )
     for page in differing:
         files.write_text(page, made[page])

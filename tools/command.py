@@ -19,6 +19,7 @@ COMMANDS = {
     "weights": ("tools.weights", "how Q, K and V move over a training, by its checkpoints"),
     "attention": ("tools.attention", "whether each head of a model is in the Goldilocks zone, on a text"),
     "repro": ("tools.run", "rebuild what is out of date, as many stages at once as there are cores"),
+    "curves": ("tools.curves", "watch the losses of the trainings that run, in a page"),
     "configure": ("tools.configure", "apply a preset or single values to params.yaml"),
     "verify": ("tools.verify", "rebuild what is committed in a clone, and compare every byte"),
     "repair": ("tools.repair", "mend what a killed run left behind"),

@@ -9,18 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from goldilocks.checkpoints import header
+from goldilocks.checkpoints import conventions, header
 from goldilocks.checkpoints.client import RefusedError, concurrent_map, submit
-from goldilocks.checkpoints.families import FAMILIES, GAMMA, Choice, Norm, choose, like_norms
+from goldilocks.checkpoints.families import Choice, Norm, choose, like_norms
 from goldilocks.checkpoints.folders import INDEX, WHOLE_MODEL
 from goldilocks.checkpoints.ranges import MissingError, Source, Span, merged, refuse_lfs_pointer
 from goldilocks.checkpoints.resolve import PICKLES, Checkpoint, pickle_refused
 from goldilocks.checkpoints.shards import SAFETENSORS, missing_norms, number_of_blocks, read_index, shards_of
-from goldilocks.core.cli import UserError, plain
+from goldilocks.core.cli import UserError
 from goldilocks.softmax.floats import from_bf16_bits
 
 CONFIG = "config.json"
-DECIDING = {"model_type", *(key for family in FAMILIES for key in family.needs)}
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
 LONGEST = 2**20  # values of one norm; the widest models have some 2**15
 MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
@@ -47,7 +46,12 @@ class Extraction(NamedTuple):
     family: str
     config: dict[str, Any] | None
     tensors: list[Tensor]
-    unrecognised: list[str]
+    unrecognised: dict[str, tuple[int, ...]]
+    """The shapes of tensors that are named like a norm and not among these."""
+
+    unknown: str
+    """Why it is not known whether γ is stored less 1; empty if it is known, and γ is what the model multiplies with."""
+
     notes: list[str]
 
 
@@ -101,14 +105,6 @@ def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | No
     return found
 
 
-def deciding(config: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The values of config.json that the rules of `families` ask for."""
-    if config is None:
-        return None
-    found = {key: config.get(key) for key in sorted(DECIDING)}
-    return {key: plain(v) if isinstance(v, str) else v for key, v in found.items() if isinstance(v, str | bool)}
-
-
 def main_files(checkpoint: Checkpoint) -> list[str]:
     """The files to begin with: the model, the index of its shards, or shards without an index.
 
@@ -147,18 +143,13 @@ def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
     Raises:
         UserError: for the first, and how many more there are.
     """
-    problems, seen, total = [], dict[Norm, str](), 0
-    for name, norm in choice.norms.items():
+    problems, total = [], 0
+    for name in choice.norms:
         place = files[name].places[name]
         if place.dtype not in STORED:
             problems.append(f"{where}: {name} is stored as {place.dtype}; only {', '.join(STORED)} are read")
-        elif len(place.shape) != 1 or not place.shape[0]:
-            problems.append(f"{where}: {name} has the shape {list(place.shape)}, and a norm's parameters are a vector")
         elif place.shape[0] > LONGEST:
             problems.append(f"{where}: {name} has {place.shape[0]:,} values, more than the {LONGEST:,} of any norm")
-        if norm in seen:
-            problems.append(f"{where}: {seen[norm]} and {name} are the same parameter of {choice.family.name}")
-        seen[norm] = name
         total += place.stop - place.start
     if problems:
         raise UserError(problems[0] + (f" (and {len(problems) - 1} more such problems)" if problems[1:] else ""))
@@ -178,7 +169,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     first = main_files(checkpoint)
     listed, opened = open_first(checkpoint, first)
     whole_config = asked.result()
-    config = deciding(whole_config)
+    config = conventions.deciding(whole_config)
     choice = choose(listed, config)
     strange = like_norms(listed, choice.norms)
     named = {*choice.norms, *strange}
@@ -189,15 +180,21 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     for name, file in files.items():
         if name not in file.places:
             raise UserError(f"{file.source.name}: no {name} in it, where the index says it is")
-    unrecognised = [name for name in strange if len(files[name].places[name].shape) == 1]
+    shapes = {name: file.places[name].shape for name, file in files.items()}
+    matrices = {_module(name) for name in choice.norms if len(shapes[name]) != 1 or not shapes[name][0]}
+    if matrices:  # or without values
+        choice = choose([name for name in listed if _module(name) not in matrices], config)
+    unrecognised = {
+        name: shape
+        for name, shape in sorted(shapes.items())
+        if name not in choice.norms and (len(shape) == 1 or _module(name) in matrices)
+    }
+    shards = shards_of(first)
     if not choice.norms:
-        hint = (
-            f"; unrecognised: {', '.join(unrecognised[:3])}{' …' if unrecognised[3:] else ''}" if unrecognised else ""
-        )
-        shards = shards_of(first)
+        told = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
+        hint = f"; unrecognised: {', '.join(told[:3])}{' …' if told[3:] else ''}" if told else ""
         it = f"{len(first)} of its {shards.total} shards" if shards else "it"
-        known = choice.family.name if config else "any known family"
-        raise UserError(f"{folder.name}: no norm of {known} in {it}{hint}")
+        raise UserError(f"{folder.name}: no norm in {it}{hint}")
     _checked(choice, files, folder.name)
     contents = read_tensors(choice.norms, files)
     tensors = []
@@ -205,19 +202,25 @@ def extract(checkpoint: Checkpoint) -> Extraction:
         place = files[name].places[name]
         raw = np.frombuffer(contents[name], STORED[place.dtype])
         values = decode(raw, place.dtype)
-        if norm.kind == GAMMA and choice.offset:
-            values = values + np.float32(choice.offset)
+        if name in choice.stored_less_1:
+            values = values + np.float32(1)
         tensors.append(Tensor(name, norm, place.dtype, raw, values))
-    notes += choice.notes
-    if shards := shards_of(first):
-        outside = choice.family.others.values()
-        missing = missing_norms(choice.norms.values(), outside, number_of_blocks(whole_config))
+    if choice.unknown:
+        notes.append(f"{choice.unknown}: places by names, and γ as stored; models like Gemma store it less 1")
+    if shards:
+        missing = missing_norms(choice.norms.values(), number_of_blocks(whole_config))
         complete = len(first) == shards.total
         notes.append(
             f"{len(first)} of {shards.total} shards, and no index"
             + (f"; not in {'it' if len(first) == 1 else 'them'}: {missing}" if missing and not complete else "")
         )
-    return Extraction(checkpoint.name, folder.revision, choice.family.name, config, tensors, unrecognised, notes)
+    return Extraction(
+        checkpoint.name, folder.revision, choice.family, config, tensors, unrecognised, choice.unknown, notes
+    )
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def open_first(checkpoint: Checkpoint, first: list[str]) -> tuple[dict[str, str], dict[str, File]]:

@@ -1,37 +1,74 @@
-"""Which tensors are norms, by architecture, and where in the block each sits.
+"""Which tensors are norms, and where each sits, by their names.
 
-The table `FAMILIES` has every family's norms. A name is a prefix, then the family's path, then `weight` or `bias`
-(`gamma` or `beta` in old BERT files). The same name can mean another place in another family: Llama's
-`post_attention_layernorm` is the input of the MLP, Gemma 2's the output of attention. `model_type` in
-config.json decides; without it, the family that matches most names, with the fewest places left empty.
+A name is a path, then `weight` or `bias` (`gamma` or `beta` in old BERT files). The path's first number is the block;
+what stands before it tells stacks of blocks apart ("decoder", "vision"), what follows is the norm's name in the block.
+The same name can mean another place in another model: Llama's `post_attention_layernorm` is the input of the MLP,
+Gemma 2's the output of attention. The norms beside it tell them apart, and config.json, by `conventions`. One rule
+covers all models; a norm whose name tells no place keeps its name in place of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
+
+from goldilocks.checkpoints import conventions
+from goldilocks.checkpoints.paths import COMMON, TRANSPARENT, Path, labels, split, without_constants
 
 FINAL = -1  # in place of a block's index: after the last block
 BEFORE = -2  # before the first: norms of embeddings
 GAMMA, BETA = "gamma", "beta"
 KINDS = {"weight": GAMMA, "gamma": GAMMA, "bias": BETA, "beta": BETA}
 
-# Places in a block. "input": normalised before the sublayer reads it; "output": after it wrote.
-ATTENTION_IN, ATTENTION_OUT = "attention input", "attention output"
-MLP_IN, MLP_OUT = "mlp input", "mlp output"
-BOTH_IN = "attention and mlp input"  # one norm, two sublayers side by side
-QUERY, KEY = "query", "key"
+# Sublayers of a block. A norm is at the "input" of one, before it reads, or at its "output", after it wrote.
+ATTENTION, CROSS, MLP, MIXER = "attention", "cross-attention", "mlp", "mixer"  # a mixer mixes tokens, like Mamba
+INPUT, OUTPUT = "input", "output"
+QUERY, KEY, VALUE = "query", "key", "value"
 FINAL_NORM, EMBEDDING, RELATIVE, HEAD = "final", "embedding", "relative position embedding", "head"
+ORDER = (
+    f"{ATTENTION} {INPUT}", f"{ATTENTION} and", f"{MIXER} {INPUT}", QUERY, KEY, VALUE, f"{ATTENTION} {OUTPUT}",
+    f"{MIXER} {OUTPUT}", f"{CROSS} ", f"{MLP} ",
+)  # fmt: skip
+"""The order of places in a block, by how they begin."""
 
-WRAPPERS = r"(?:transformer|model|language_model)\."  # classes that hold a model add these to its names
-# torch.compile, DistributedDataParallel, Lightning, FSDP and activation checkpointing add these, at any depth.
-TRANSPARENT = re.compile(
-    r"(?<![^.])(?:_orig_mod|module|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
-INDEX = r"(?P<block>0|[1-9][0-9]{0,3})"
-LIKE_A_NORM = re.compile(r"norm|(?:^|[._])ln(?:[._0-9]|$)", re.IGNORECASE)
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE | re.VERBOSE)
+
+
+LIKE_A_NORM = _pattern(r"norm | (^|[._]) ln ([._0-9]|$)")
+NO_LAYERNORM = _pattern(r"conv_layers | batch_?norm | group_?norm | (^|_)bn\d*$")
+SUBLAYERS = {
+    CROSS: _pattern(r"cross | encoder_?att | enc_?dec"),
+    MIXER: _pattern(r"mamba | ^a_log$ | ^conv$ | mlstm | linear_att | rg_lru"),
+    ATTENTION: _pattern(r"att | ^sa_ | ^(q|k|v|qkv|query|key|value)_proj"),
+    MLP: _pattern(r"mlp | (^|_)ffn?(\d|_|$) | feed_?forward | intermediate | expert | moe | ^fc | channel"),
+}
+"""What a sublayer is, by a part of a name in it; the first that matches."""
+
+NORM = r"(layer_?|rms_?)?norm"
+OF_HEADS = {
+    QUERY: _pattern(rf"(q|query)_?{NORM} | norm_(q|query) | ln_q"),
+    KEY: _pattern(rf"(k|key)_?{NORM} | norm_(k|key) | ln_k"),
+    VALUE: _pattern(rf"(v|value)_?{NORM} | norm_v"),
+    "query, compressed": _pattern(rf"q_a_{NORM}"),
+    "key and value, compressed": _pattern(rf"kv_(a_)?{NORM}"),
+}
+OF_SUBLAYERS = {
+    ATTENTION: _pattern(rf"(input|temporal_pre|operator)_?{NORM} | {NORM}_?1 | ln_?1 | {NORM}_before | pre_{NORM}"),
+    CROSS: _pattern(rf"{NORM}15"),
+    MLP: _pattern(rf"{NORM}_?[23] | ln_?[23] | {NORM}_after | (final|full_layer|output)_?{NORM}"),
+}
+"""What a norm is by its own name; where none matches, `SUBLAYERS` tell it."""
+
+PLAIN = _pattern(rf"{NORM}|ln")
+TELLS_PRE_NORM = _pattern(r"^(pre|input)_ | _before$ | ^intermediate\.")
+OF_EMBEDDINGS = _pattern(rf"emb | patch | feature_projection | ^pre_ | ^({NORM}|ln)_pre$")
+OF_A_HEAD = _pattern(r"^cls$ | head | predict | pooler | classif | project | vocab")
+LAST_ONES = _pattern(rf"(final_|last_|post_|out_?|output_)?({NORM}|ln)(_?f|_out|_post|_final)?")
 
 
 class Norm(NamedTuple):
@@ -42,223 +79,204 @@ class Norm(NamedTuple):
     kind: str
 
 
-class Family:
-    """How one family of models names its norms.
+class Choice(NamedTuple):
+    """A checkpoint's norms by tensor name in model order, and how it stores γ."""
+
+    family: str
+    norms: dict[str, Norm]
+    stored_less_1: set[str]
+    """The γ to which the model adds 1 before it multiplies with them."""
+
+    unknown: str
+    """Why it is not known whether γ is stored less 1; empty if it is known."""
+
+
+def _first(patterns: Mapping[str, re.Pattern[str]], name: str) -> str:
+    return next((found for found, pattern in patterns.items() if pattern.fullmatch(name)), "")
+
+
+@lru_cache(4096)
+def sublayer(part: str) -> str:
+    """The sublayer that a part of a name tells of, empty if it tells of none."""
+    return next((found for found, pattern in SUBLAYERS.items() if pattern.search(part)), "")
+
+
+class Stack:
+    """What is known of a stack of blocks: the names of norms in them, which sublayers each has, pre-norm or post-norm.
 
     Args:
-        name: as people call it.
-        types: the `model_type`s of config.json that mean it.
-        needs: values that config.json must also have.
-        prefix: a pattern that may stand before every name, after any of `WRAPPERS`.
-        blocks: paths of a block's norms, with `N` for its index, and their places.
-        others: paths of norms outside the blocks, and their places.
-        offset: what the model adds to a stored γ before it multiplies with it.
+        norms: the names, of all blocks together.
+        sublayers: by block; empty where no tensor tells.
+        post: whether it normalises what a sublayer and the residual stream add up to.
     """
 
-    def __init__(
-        self,
-        name: str,
-        types: Iterable[str],
-        blocks: Mapping[str, str],
-        others: Mapping[str, str],
-        needs: Mapping[str, Any] | None = None,
-        prefix: str = "",
-        offset: float = 0.0,
-    ) -> None:
-        self.name, self.types, self.needs, self.offset = name, frozenset(types), needs or {}, offset
-        self.blocks, self.others, self.prefix = blocks, others, prefix
+    def __init__(self, norms: set[str], sublayers: Mapping[int, set[str]], post: bool) -> None:
+        self.norms, self.sublayers = norms, sublayers
+        self.side = OUTPUT if post or self._any(r"output\. | full_layer") else INPUT  # the latter as in BERT
+
+    def _any(self, pattern: str) -> bool:
+        return any(map(_pattern(pattern).match, self.norms))
 
     @cached_property
-    def _rules(self) -> list[tuple[re.Pattern[str], str]]:
-        """A pattern for each path, in the order declared, and its place."""
-        start, kinds = rf"(?:{WRAPPERS})*(?:{self.prefix})?", "|".join(KINDS)
-        return [
-            (re.compile(rf"{start}{re.escape(path).replace('N', INDEX, 1)}\.(?P<kind>{kinds})"), place)
-            for path, place in self.blocks.items()
-        ] + [
-            (re.compile(rf"{start}{re.escape(path)}\.(?P<kind>{kinds})"), place)
-            for path, place in self.others.items()
-        ]  # fmt: skip
+    def after_attention(self) -> tuple[str, str]:
+        """What `post_attention_…` means, by the other norms in a block."""
+        if self._any(r"(pre|post)_? (feed_?forward|ff|mlp)") and not self._any("post_self_att"):
+            return ATTENTION, OUTPUT
+        return CROSS if "final_layernorm" in self.norms else MLP, self.side
 
-    def find(self, names: Iterable[str]) -> dict[str, Norm]:
-        """The norms among tensor names, in model order."""
-        found = {}
-        for name in names:
-            bare = TRANSPARENT.sub("", name)
-            for rank, (pattern, place) in enumerate(self._rules):
-                if match := pattern.fullmatch(bare):
-                    index = match.groupdict().get("block")
-                    outside = BEFORE if place in (EMBEDDING, RELATIVE) else FINAL
-                    norm = Norm(outside if index is None else int(index), place, KINDS[match["kind"]])
-                    found[name] = (
-                        (place.startswith("decoder"), norm.block == FINAL, norm.block, rank, norm.kind != GAMMA),
-                        norm,
-                    )
-                    break
-        return {name: norm for name, (_, norm) in sorted(found.items(), key=lambda item: item[1][0])}
+    @cached_property
+    def only(self) -> str:
+        """The norm that all sublayers of a block share; empty if they have several."""
+        own = [each for each in self.norms if "." not in each]
+        nested = [each.split(".")[-2:] for each in self.norms if "." in each]
+        others = any(sublayer(where) in (ATTENTION, MLP) and not _first(OF_HEADS, name) for where, name in nested)
+        return own[0] if len(own) == 1 and not others else ""
 
-    def unused(self, norms: Iterable[Norm]) -> int:
-        """How many of this family's places none of the norms takes."""
-        return len({*self.blocks.values(), *self.others.values()} - {norm.place for norm in norms})
+    @cached_property
+    def last_of_t5(self) -> str:
+        return max(each for each in self.norms if each.startswith("layer."))[:7]
+
+    def reader(self, name: str, block: int) -> str:
+        """What reads the norm that a block begins with."""
+        kinds = self.sublayers.get(block, set())
+        mixer = f"{ATTENTION} and {MIXER}" if {ATTENTION, MIXER} <= kinds else MIXER if MIXER in kinds else ATTENTION
+        if name != self.only:
+            return mixer
+        if kinds == {MLP} and PLAIN.fullmatch(name):  # blocks with one sublayer each
+            return MLP
+        return mixer if kinds and MLP not in kinds else f"{mixer} and {MLP}"
 
 
-_LLAMA = {"layers.N.input_layernorm": ATTENTION_IN, "layers.N.post_attention_layernorm": MLP_IN}
-_QUERY_KEY = {"layers.N.self_attn.q_norm": QUERY, "layers.N.self_attn.k_norm": KEY}
-_GEMMA_2 = {
-    "layers.N.input_layernorm": ATTENTION_IN,
-    "layers.N.post_attention_layernorm": ATTENTION_OUT,
-    "layers.N.pre_feedforward_layernorm": MLP_IN,
-    "layers.N.post_feedforward_layernorm": MLP_OUT,
-}
-_FALCON = ["falcon", "RefinedWeb", "RefinedWebModel"]
-
-FAMILIES = (
-    Family(
-        "GPT-2", ["gpt2"],
-        blocks={"h.N.ln_1": ATTENTION_IN, "h.N.ln_2": MLP_IN},
-        others={"ln_f": FINAL_NORM},
-    ),
-    Family(
-        "GPT-J", ["gptj"],
-        blocks={"h.N.ln_1": BOTH_IN},
-        others={"ln_f": FINAL_NORM},
-    ),
-    Family(
-        "GPT-NeoX", ["gpt_neox"], prefix=r"gpt_neox\.",
-        blocks=_LLAMA,
-        others={"final_layer_norm": FINAL_NORM},
-    ),
-    Family(
-        "OPT-350M", ["opt"], needs={"do_layer_norm_before": False},
-        blocks={"decoder.layers.N.self_attn_layer_norm": ATTENTION_OUT, "decoder.layers.N.final_layer_norm": MLP_OUT},
-        others={},
-    ),
-    Family(
-        "OPT", ["opt"],
-        blocks={"decoder.layers.N.self_attn_layer_norm": ATTENTION_IN, "decoder.layers.N.final_layer_norm": MLP_IN},
-        others={"decoder.final_layer_norm": FINAL_NORM},
-    ),
-    Family(
-        "Bloom", ["bloom"],
-        blocks={"h.N.input_layernorm": ATTENTION_IN, "h.N.post_attention_layernorm": MLP_IN},
-        others={"word_embeddings_layernorm": EMBEDDING, "ln_f": FINAL_NORM},
-    ),
-    Family(
-        "BERT", ["bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "deberta", "deberta-v2"],
-        prefix=r"(?:bert|roberta|electra|mpnet|deberta)\.",
-        blocks={
-            "encoder.layer.N.attention.output.LayerNorm": ATTENTION_OUT,
-            "encoder.layer.N.attention.LayerNorm": ATTENTION_OUT,
-            "encoder.layer.N.output.LayerNorm": MLP_OUT,
-        },
-        others={
-            "embeddings.LayerNorm": EMBEDDING,
-            "encoder.LayerNorm": RELATIVE,  # DeBERTa
-            "cls.predictions.transform.LayerNorm": HEAD,
-            "lm_head.layer_norm": HEAD,  # RoBERTa, MPNet
-            "generator_predictions.LayerNorm": HEAD,  # ELECTRA
-            "lm_predictions.lm_head.LayerNorm": HEAD,  # DeBERTa
-        },
-    ),
-    Family(
-        "ALBERT", ["albert"], prefix=r"albert\.",  # its blocks share a group's parameters, so the index is the group's
-        blocks={
-            "encoder.albert_layer_groups.N.albert_layers.0.attention.LayerNorm": ATTENTION_OUT,
-            "encoder.albert_layer_groups.N.albert_layers.0.full_layer_layer_norm": MLP_OUT,
-        },
-        others={"embeddings.LayerNorm": EMBEDDING, "predictions.LayerNorm": HEAD},
-    ),
-    Family(
-        "DistilBERT", ["distilbert"], prefix=r"distilbert\.",
-        blocks={"transformer.layer.N.sa_layer_norm": ATTENTION_OUT, "transformer.layer.N.output_layer_norm": MLP_OUT},
-        others={"embeddings.LayerNorm": EMBEDDING, "vocab_layer_norm": HEAD},
-    ),
-    Family(
-        "Falcon", _FALCON,
-        blocks={"h.N.input_layernorm": BOTH_IN},
-        others={"ln_f": FINAL_NORM},
-    ),
-    Family(
-        "Falcon RW", _FALCON,
-        blocks={"h.N.input_layernorm": ATTENTION_IN, "h.N.post_attention_layernorm": MLP_IN},
-        others={"ln_f": FINAL_NORM},
-    ),
-    Family(
-        "Falcon 40B", _FALCON,
-        blocks={"h.N.ln_attn": ATTENTION_IN, "h.N.ln_mlp": MLP_IN},
-        others={"ln_f": FINAL_NORM},
-    ),
-    Family(
-        "Llama", ["llama", "mistral", "mixtral", "qwen2", "qwen2_moe"],
-        blocks=_LLAMA,
-        others={"norm": FINAL_NORM},
-    ),
-    Family(
-        "Qwen 3", ["qwen3", "qwen3_moe"],
-        blocks=_LLAMA | _QUERY_KEY,
-        others={"norm": FINAL_NORM},
-    ),
-    Family(
-        "Gemma 1", ["gemma"], offset=1.0,
-        blocks=_LLAMA,
-        others={"norm": FINAL_NORM},
-    ),
-    Family(
-        "Gemma 2", ["gemma2"], offset=1.0,
-        blocks=_GEMMA_2,
-        others={"norm": FINAL_NORM},
-    ),
-    Family(
-        "Gemma 3", ["gemma3", "gemma3_text"], offset=1.0,
-        blocks=_GEMMA_2 | _QUERY_KEY,
-        others={"norm": FINAL_NORM},
-    ),
-    Family(
-        "T5", ["t5", "mt5", "umt5"],
-        blocks={
-            "encoder.block.N.layer.0.layer_norm": f"encoder {ATTENTION_IN}",
-            "encoder.block.N.layer.1.layer_norm": f"encoder {MLP_IN}",
-            "decoder.block.N.layer.0.layer_norm": f"decoder {ATTENTION_IN}",
-            "decoder.block.N.layer.1.layer_norm": "decoder cross-attention input",
-            "decoder.block.N.layer.2.layer_norm": f"decoder {MLP_IN}",
-        },
-        others={
-            "encoder.final_layer_norm": f"encoder {FINAL_NORM}",
-            "decoder.final_layer_norm": f"decoder {FINAL_NORM}",
-        },
-    ),
-)  # fmt: skip
+def in_block(path: Path, block: int, stack: Stack) -> str:
+    """The place of a norm in a block, from its name there; the name itself if it tells none."""
+    words = [part for part in path.rest if not part.isdecimal()]
+    name, inside = words[-1], [part for part in words[:-1] if part not in COMMON]
+    mixes = any(sublayer(part) == MIXER for part in inside)
+    what, side = "", OUTPUT if "output" in inside or name.startswith("post_") else stack.side
+    if of_heads := _first(OF_HEADS, name):
+        return of_heads
+    if re.fullmatch(r"layer\.\d\.\w+", path.name):  # T5
+        return f"{ {'layer.0': ATTENTION, stack.last_of_t5: MLP}.get(path.name[:7], CROSS) } {INPUT}"
+    if name.startswith("post_attention_"):
+        what, side = stack.after_attention
+    elif own := _first(OF_SUBLAYERS, name):
+        what = own
+    elif PLAIN.fullmatch(name) and inside:
+        what = MLP if inside == ["output"] else sublayer(inside[0]) if inside[1:] in ([], ["output"]) else ""
+        what = "" if mixes else what
+    elif PLAIN.fullmatch(name) and name == stack.only:
+        what = ATTENTION if stack.sublayers.get(block) else ""
+    elif PLAIN.fullmatch(name):
+        what = ATTENTION if "final_layer_norm" in stack.norms else MLP
+    elif not inside or name.startswith(("pre_", "post_")):
+        what = sublayer(name)
+    if not what:
+        return path.name
+    if what == ATTENTION:
+        what = MIXER if mixes else stack.reader(path.name, block)
+    inner = ".".join(f"{path.rest[i - 1]}.{part}" for i, part in enumerate(path.rest) if i and part.isdecimal())
+    return f"{what} {side}" + (f" of {inner}" if inner else "")
 
 
-class Choice(NamedTuple):
-    """A family, what to add to its stored γ, the norms by tensor name in model order, and what to tell the user."""
+def outside(parts: tuple[str, ...], model_type: str) -> str:
+    """The place of a norm outside of blocks, from its name; the name itself if it tells none."""
+    for (of, name), place in conventions.OWN_PLACES.items():
+        if of in (model_type, parts[0]) and parts[-len(name) :] == name:
+            return place
+    for place, pattern in ((HEAD, OF_A_HEAD), (EMBEDDING, OF_EMBEDDINGS)):
+        if any(map(pattern.search, parts)):
+            return place
+    return FINAL_NORM if LAST_ONES.fullmatch(parts[-1]) else ".".join(parts)
 
-    family: Family
-    offset: float
-    norms: dict[str, Norm]
-    notes: list[str]
+
+def known_stacks(
+    paths: Collection[Path], names: Iterable[str], config: Mapping[str, Any]
+) -> dict[tuple[str, ...], Stack]:
+    """What is known of each stack of blocks that has norms.
+
+    Args:
+        names: of all tensors of the checkpoint.
+    """
+    norms = defaultdict[tuple[str, ...], set[str]](set)
+    for path in paths:
+        if path.block is not None:
+            norms[path.stack].add(path.name)
+    sublayers = {stack: defaultdict[int, set[str]](set) for stack in norms}
+    for name in names:
+        if (inner := split(name)) and inner.block is not None and inner.stack in norms:
+            parts = [part for part in inner.rest if not LIKE_A_NORM.search(part)]
+            told = {sublayer(part) for i, part in enumerate(parts) if part != "conv" or i == 0}
+            sublayers[inner.stack][inner.block] |= told - {""}
+    if len(norms) == 1:
+        (by_block,) = sublayers.values()
+        for block, kind in enumerate(conventions.layer_types(config)):
+            by_block[block] = {sublayer(kind)} - {""} | by_block[block] & {MLP}
+    ends = any(path.block is None and outside(path.rest, "") == FINAL_NORM for path in paths)
+    return {
+        stack: Stack(
+            within, sublayers[stack],
+            conventions.is_post_norm(config, ends or any(map(TELLS_PRE_NORM.search, within))),
+        )
+        for stack, within in norms.items()
+    }  # fmt: skip
+
+
+def places(paths: Mapping[str, Path], names: Iterable[str], config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The label of its stack and the place, by module; of two norms of one place the deeper one has its name there."""
+    known = known_stacks(paths.values(), names, config)
+    of_stacks, kind = labels(known), config.get("model_type", "")
+    by_part = {label.part: label.text for label in of_stacks.values() if label.part}
+    found, taken = {}, defaultdict[tuple[Any, ...], list[Path]](list)
+    for module, path in paths.items():
+        if path.block is None:
+            place = outside(path.rest, kind)
+            label = next((by_part[part] for part in path.rest if part in by_part and place != path.name), "")
+        else:
+            label, place = of_stacks[path.stack].text, in_block(path, path.block, known[path.stack])
+            place = EMBEDDING if path.stack and OF_EMBEDDINGS.search(path.stack[-1]) else place
+        found[module] = label, place
+        taken[label, path.block, place].append(path)
+    named = set()
+    for same in taken.values():
+        if len(same) > 1:
+            second = sorted(len(path.rest) for path in same)[1]
+            named |= {(path.stack, path.rest) for path in same if len(path.rest) >= second}
+    return {
+        module: (label, paths[module].name if (paths[module].stack, paths[module].rest) in named else place)
+        for module, (label, place) in found.items()
+    }
 
 
 def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
-    """The family of a checkpoint with these tensor names and this config.json (None: it has none)."""
-    names, notes = list(names), []
-    model_type = (config or {}).get("model_type")
-    of_type = [family for family in FAMILIES if isinstance(model_type, str) and model_type in family.types]
-    of_type = [
-        family for family in of_type if all((config or {}).get(key) == value for key, value in family.needs.items())
-    ]
-    candidates = of_type or [family for family in FAMILIES if not family.needs]
-    found = [(family, family.find(names)) for family in candidates]
-    family, norms = max(found, key=lambda item: (len(item[1]), -item[0].unused(item[1].values())))
-    offset = family.offset if of_type else 0.0
-    if norms and not of_type:
-        why = "no config.json" if config is None else f"config.json's model_type {model_type!r:.60} is in no rule"
-        notes.append(f"{why}; read by its names, as {family.name}")
-        if "norm" in family.others:
-            notes.append("γ as stored; Gemma 1-3 and others of this naming store it less 1, which config.json tells")
-    return Choice(family, offset, norms, notes)
+    """The norms among tensor names, with what config.json says that decides (None: there is none)."""
+    bare = {name: TRANSPARENT.sub("", name).rpartition(".") for name in sorted(names)}
+    batch = {module for module, _, kind in bare.values() if kind == "running_mean"}
+    modules = dict.fromkeys(module for module, _, kind in bare.values() if kind in KINDS and module not in batch)
+    paths = without_constants({module: path for module in modules if (path := _of_a_norm(module))})
+    known = places(paths, ("".join(each) for each in bare.values()), config or {})
+    norms = {}
+    for name, (module, _, kind) in bare.items():
+        if kind in KINDS and module in paths:
+            (label, place), block = known[module], paths[module].block
+            index = block if block is not None else BEFORE if place in (EMBEDDING, RELATIVE) else FINAL
+            rank = next((i for i, start in enumerate(ORDER) if place.startswith(start)), len(ORDER))
+            of_stack = (label.startswith("decoder"), label, index == FINAL, index)
+            norm = Norm(index, f"{label} {place}".strip(), KINDS[kind])
+            norms[name] = (*of_stack, paths[module].numbers, rank, place, module, norm.kind != GAMMA), norm
+    ordered = {name: norm for name, (_, norm) in sorted(norms.items(), key=lambda item: item[1][0])}
+    storage = conventions.of(config, {path.rest[-1] if path.block is None else path.name for path in paths.values()})
+    less_1 = {name for name, norm in ordered.items() if norm.kind == GAMMA and storage.less_1(bare[name][0])}
+    return Choice(storage.family, ordered, less_1, storage.unknown)
 
 
-def like_norms(names: Iterable[str], norms: Mapping[str, Norm]) -> list[str]:
+def _of_a_norm(module: str) -> Path | None:
+    """The path of a module that is named like a norm, and not like one of a convolution."""
+    path = split(module)
+    own = next((part for part in reversed(path.rest) if not part.isdecimal()), "") if path else ""
+    strange = path is None or any(map(NO_LAYERNORM.search, (own, *path.stack)))
+    return path if LIKE_A_NORM.search(own) and not strange else None
+
+
+def like_norms(names: Iterable[str], norms: Collection[str]) -> list[str]:
     """Names that look like a norm's and are not among `norms`."""
     return sorted(name for name in names if name not in norms and LIKE_A_NORM.search(name))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from goldilocks.checkpoints.families import EMBEDDING, FINAL_NORM, Norm
+from goldilocks.checkpoints.families import Norm
 from goldilocks.checkpoints.ranges import refuse_lfs_pointer
 from goldilocks.core.cli import UserError
 
@@ -80,11 +80,10 @@ def ranges_of(numbers: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def missing_norms(norms: Collection[Norm], outside: Iterable[str], depth: int | None) -> str:
+def missing_norms(norms: Collection[Norm], depth: int | None) -> str:
     """Which norms of a model are not among these, in words; empty if none is known to be missing.
 
     Args:
-        outside: the places of the family's norms outside the blocks.
         depth: how many blocks the model has, if that is known.
     """
     found = {(norm.block, norm.place, norm.kind) for norm in norms if norm.block >= 0}
@@ -98,10 +97,6 @@ def missing_norms(norms: Collection[Norm], outside: Iterable[str], depth: int | 
     told = [f"block{'s' if blocks[1:] else ''} {ranges_of(blocks)}"] if blocks else []
     if depth is None:
         told.append(f"any after block {last}" if found else "any block")
-    places = {norm.place for norm in norms}
-    told += [
-        f"the {place} norm"
-        for place in dict.fromkeys(outside)
-        if place not in places and (place == EMBEDDING or place.endswith(FINAL_NORM))
-    ]
+    if all(norm.block >= 0 for norm in norms):
+        told.append("any outside of blocks")
     return ", ".join(told)

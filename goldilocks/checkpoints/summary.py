@@ -9,12 +9,18 @@ import numpy as np
 
 from goldilocks.checkpoints.extract import Extraction
 from goldilocks.checkpoints.families import BETA, GAMMA
+from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.core.cli import plain
 
 SIGNS = {GAMMA: "γ", BETA: "β"}
 PERCENTS = (5, 25, 50, 75, 95)
 LISTED = 50  # names of unrecognised tensors; --json has all
-COLUMNS = ("n", "mean", "std", "min", "q05", "q25", "q50", "q75", "q95", "max", "share_in_range", "share_below_1")
+MOMENTS = ("n", "mean", "std", "min", "q05", "q25", "q50", "q75", "q95", "max")
+SHARES = {GAMMA: ("share_in_range", "share_below_1"), BETA: ("share_near_zero",)}
+"""The shares that mean something for γ, and for β."""
+
+LARGE = 5.0  # γ above this are unusual
+FAR = 2.0  # so many times its neighbours' γ, or so many times less, is far
 
 
 def statistics(values: np.ndarray, gamma_from: float, gamma_to: float, near_zero: float) -> dict[str, Any]:
@@ -51,6 +57,12 @@ def by_kind(extraction: Extraction, *thresholds: float) -> dict[str, dict[str, A
     return found
 
 
+def _meant(kind: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Statistics without the shares that mean nothing for this kind."""
+    other = {name for names in SHARES.values() for name in names} - {*SHARES[kind]}
+    return {name: value for name, value in found.items() if name not in other}
+
+
 def to_dict(extraction: Extraction, *thresholds: float) -> dict[str, Any]:
     """Everything about a checkpoint, for machines."""
     return {
@@ -58,14 +70,68 @@ def to_dict(extraction: Extraction, *thresholds: float) -> dict[str, Any]:
         "revision": extraction.revision,
         "family": extraction.family,
         "notes": extraction.notes,
+        "unknown_convention": extraction.unknown,
         "unrecognised": extraction.unrecognised,
-        "all": by_kind(extraction, *thresholds),
+        "all": {kind: _meant(kind, found) for kind, found in by_kind(extraction, *thresholds).items()},
         "tensors": [
             {"name": tensor.name, **tensor.norm._asdict(), "stored": tensor.stored}
-            | statistics(tensor.values, *thresholds)
+            | _meant(tensor.norm.kind, statistics(tensor.values, *thresholds))
             for tensor in extraction.tensors
         ],
+        "reading": reading(extraction),
     }
+
+
+def far_from_neighbours(extraction: Extraction) -> list[str]:
+    """Tensors of γ whose median is far from those at the same place in the nearest blocks, two on either side."""
+    by_place: dict[str, dict[int, float]] = {}
+    for tensor in extraction.tensors:
+        finite = tensor.values[np.isfinite(tensor.values)]
+        if tensor.norm.kind == GAMMA and tensor.norm.block >= 0 and finite.size:
+            by_place.setdefault(tensor.norm.place, {})[tensor.norm.block] = float(np.median(finite))
+    found = []
+    for place, medians in by_place.items():
+        blocks = sorted(medians)
+        for i, block in enumerate(blocks):
+            around = [medians[other] for other in blocks[max(i - 2, 0) : i + 3] if other != block]
+            expected = float(np.median(around)) if len(around) > 1 else 0.0
+            ratio = medians[block] / expected if expected else 1.0
+            if not 1 / FAR <= ratio <= FAR:
+                found.append(f"block {block}'s {place} ({medians[block]:.2g} beside {expected:.2g})")
+    return found
+
+
+def reading(extraction: Extraction) -> str:
+    """A sentence on a checkpoint's γ: how they lie beside GPT-2's, and what is unusual about them."""
+    parts = [tensor.values for tensor in extraction.tensors if tensor.norm.kind == GAMMA]
+    gamma = np.concatenate(parts) if parts else np.empty(0)
+    gamma = gamma[np.isfinite(gamma)]
+    if not gamma.size:
+        return "no γ to compare"
+    middle = float(np.median(gamma))
+    sizes = {name: of_gpt2("q50", GAMMA, name) for name in GPT2}
+    listed = ", ".join(f"{name} {value:.2f}" for name, value in sizes.items())
+    below = [name for name, value in sizes.items() if value <= middle]
+    between = (
+        f"below all of GPT-2's ({listed})" if not below
+        else f"above all of GPT-2's ({listed})" if len(below) == len(sizes)
+        else f"between those of {below[-1]} and {list(sizes)[len(below)]} ({listed})"
+    )  # fmt: skip
+    if extraction.unknown:
+        between = f"as stored, so perhaps 1 too small to set beside GPT-2's ({listed})"
+    odd = [
+        f"{count:,} of {gamma.size:,} {words}"
+        for count, words in (
+            (int((gamma < 0).sum()), "are negative"), (int((gamma > LARGE).sum()), f"are above {LARGE:g}"),
+        )
+        if count
+    ]  # fmt: skip
+    far = far_from_neighbours(extraction)
+    if far:
+        more = f" and {len(far) - 3} more" if far[3:] else ""
+        odd.append(f"far from their neighbours' median are {', '.join(far[:3])}{more}")
+    usual = f"none is negative, above {LARGE:g} or far from its neighbours"
+    return f"γ has a median of {middle:.2g}, {between}; {'; '.join(odd) or usual}"
 
 
 def _number(value: Any) -> str:
@@ -83,26 +149,40 @@ def _aligned(rows: Sequence[Sequence[str]], texts: int) -> Iterable[str]:
         yield "  ".join(cells).rstrip()
 
 
-def table(checkpoints: Sequence[dict[str, Any]], gamma_from: float, gamma_to: float, tensors: bool) -> str:
+def table(
+    checkpoints: Sequence[dict[str, Any]], gamma_from: float, gamma_to: float, near_zero: float, tensors: bool
+) -> str:
     """The result of `to_dict` as text: a line for all γ and all β of each checkpoint, on request for each tensor."""
-    heading = [f"in [{gamma_from:g}, {gamma_to:g}]" if name == "share_in_range" else name for name in COLUMNS]
-    heading[-1] = "< 1"
-    rows = [["model", "family", "", *heading]]
-    for found in checkpoints:
-        for kind, numbers in found["all"].items():
-            rows.append(
-                [found["model"], found["family"], SIGNS[kind], *(_number(numbers.get(name)) for name in COLUMNS)]
-            )
-    lines = list(_aligned(rows, 3))
-    for found in checkpoints if tensors else ():
-        rows = [["tensor", "place", "", *heading]]
-        for one in found["tensors"]:
-            place = one["place"] if one["block"] < 0 else f"{one['block']} {one['place']}"
-            rows.append([one["name"], place, SIGNS[one["kind"]], *(_number(one.get(name)) for name in COLUMNS)])
-        lines += ["", plain(f"{found['model']} {found['revision']}".strip()), *_aligned(rows, 3)]
-    for found in checkpoints:
-        if found["unrecognised"]:
-            more = len(found["unrecognised"]) - LISTED
-            unrecognised = ", ".join(found["unrecognised"][:LISTED]) + (f" and {more:,} more" if more > 0 else "")
-            lines += ["", plain(f"{found['model']}: unrecognised, not counted above: {unrecognised}")]
+    words = {
+        "share_in_range": f"in [{gamma_from:g}, {gamma_to:g}]",
+        "share_below_1": "< 1",
+        "share_near_zero": f"|β| < {near_zero:g}",
+    }
+
+    def lines_of(
+        kind: str, first: tuple[str, str], entries: Iterable[tuple[str, str, dict[str, Any]]]
+    ) -> Iterable[str]:
+        columns = (*MOMENTS, *SHARES[kind])
+        rows = [[*told, SIGNS[kind], *(_number(numbers.get(name)) for name in columns)] for *told, numbers in entries]
+        return _aligned([[*first, "", *(words.get(name, name) for name in columns)], *rows], 3) if rows else ()
+
+    lines: list[str] = []
+    for kind in SIGNS:
+        found = [(each["model"], each["family"], each["all"][kind]) for each in checkpoints if kind in each["all"]]
+        lines += lines_of(kind, ("model", "family"), found)
+    for one in checkpoints if tensors else ():
+        lines += ["", plain(f"{one['model']} {one['revision']}".strip())]
+        for kind in SIGNS:
+            found = [
+                (each["name"], each["place"] if each["block"] < 0 else f"{each['block']} {each['place']}", each)
+                for each in one["tensors"]
+                if each["kind"] == kind
+            ]
+            lines += lines_of(kind, ("tensor", "place"), found)
+    for one in checkpoints:
+        if one["unrecognised"]:
+            told = [f"{name} {list(shape)}" for name, shape in one["unrecognised"].items()]
+            more = f" and {len(told) - LISTED:,} more" if told[LISTED:] else ""
+            lines += ["", plain(f"{one['model']}: unrecognised, not counted above: {', '.join(told[:LISTED])}{more}")]
+    lines += ["", *(plain(f"{one['model']}: {one['reading']}.") for one in checkpoints)]
     return "\n".join(lines)

@@ -56,9 +56,19 @@ class MetricTree(NamedTuple):
         """The estimate at a dotted path; a plain number is one without sampling error, of 0 observations.
 
         Raises:
-            KeyError: if there is none.
+            KeyError: if there is none, or a text that says why.
         """
-        return as_estimate(self.at(path))
+        found = self.at(path)
+        if isinstance(found, str):  # why there is none
+            raise KeyError(path)
+        return as_estimate(found)
+
+    def get(self, path: str) -> Any:
+        """The metric at a dotted path, None if there is none."""
+        try:
+            return self.at(path)
+        except KeyError:
+            return None
 
 
 def as_estimate(found: Any) -> Estimate:
@@ -77,7 +87,7 @@ class Criterion(ABC):
 
     @abstractmethod
     def range(self, known: MetricTree) -> tuple[float, float]:
-        """Its ends."""
+        """The lowest and highest accepted value."""
 
     @abstractmethod
     def describe(self, known: MetricTree) -> str:

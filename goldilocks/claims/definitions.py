@@ -265,7 +265,10 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement(f"{BEYOND}.rank_correlation_of_spectral_growth_with_depth", Below(0.0),
                     "of the spectral norm's growth less that on shuffled tokens", measure="spectral norm"),
         absent=NO_CONTROL, least=3, gate=ATTENDS,
-        remarks=(Remark("without block 0", "dynamics.rank_correlation_of_growth_with_depth_after_block_0"),),
+        remarks=(Remark("without block 0", "dynamics.rank_correlation_of_growth_with_depth_after_block_0"),
+                 Remark("Page's test for a falling trend over the same seeds, without a control: p =",
+                        "dynamics.page_p_of_growth"),
+                 Remark("without block 0 p =", "dynamics.page_p_of_growth_after_block_0")),
         figure="std_by_block",
     ),
     _claim(

@@ -64,6 +64,21 @@ def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
     return found
 
 
+def falling_trend_p(growth: np.ndarray) -> dict[str, float]:
+    """One-sided p-values of Page's test that growth (seeds, blocks) falls with depth, with and without block 0.
+
+    The seeds are its replicates, the blocks its treatments: E. B. Page, Ordered hypotheses for multiple treatments
+    (Journal of the American Statistical Association, 1963). Empty with fewer than two seeds or three blocks.
+    """
+    from scipy.stats import page_trend_test  # it takes a second to load
+
+    return {
+        f"page_p_of_growth{suffix}": float(page_trend_test(growth[:, start:][:, ::-1]).pvalue)
+        for start, suffix in ((0, ""), (1, "_after_block_0"))
+        if len(growth) > 1 and growth.shape[1] - start > 2
+    }
+
+
 def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
     """Statistics by seed of the growth from step 0 to the last, each (seeds,): means over blocks, trends with depth.
 

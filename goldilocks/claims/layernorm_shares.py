@@ -20,13 +20,24 @@ def meets(value: np.ndarray, share: str, thresholds: Mapping[str, float]) -> np.
     return np.asarray(np.abs(value) < thresholds["beta_near_zero"])
 
 
-def shares(table: pd.DataFrame, thresholds: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """{share: {model: its value}} of the finite γ and β in a `layernorm` table, also of an earlier version."""
+def shares(
+    table: pd.DataFrame, thresholds: Mapping[str, float], unknown: Mapping[str, str] | None = None
+) -> dict[str, dict[str, float | str]]:
+    """{share: {model: its value}} of the finite γ and β in a `layernorm` table, also of an earlier version.
+
+    Args:
+        unknown: models of which it is not known whether they store γ less 1, and why; shares of their γ are this
+            reason in place of a value.
+    """
     finite = table[np.isfinite(table["value"])]
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float | str]] = {}
     for share in ("gamma_in_range", "gamma_below_1", "beta_near_zero"):
         of_kind = finite[finite["kind"] == share.split("_")[0]]
         counted = of_kind.assign(met=meets(of_kind["value"].to_numpy(np.float64), share, thresholds))
         means = counted.groupby("model", observed=True)["met"].mean()
-        found[share] = {str(model): float(mean) for model, mean in means.items()}
+        reasons = (unknown or {}) if share.startswith("gamma") else {}
+        found[share] = {
+            str(model): f"γ as stored, since {reasons[model]}" if model in reasons else float(mean)
+            for model, mean in means.items()
+        }
     return found

@@ -80,6 +80,11 @@ def format_estimate(e: Estimate) -> str:
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
+def format_found(found: Any) -> str:
+    """A metric as text; where it is a text, that is why there is no number."""
+    return f"{NOT_MEASURED} ({found})" if isinstance(found, str) else format_estimate(as_estimate(found))
+
+
 def spell_out(name: str) -> str:
     """The name of a metric as words in a sentence: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
     quantity, _, value = name.partition("_")
@@ -101,9 +106,7 @@ def format_remark(remark: Remark, known: MetricTree) -> str:
         return ""
     if not remark.every:
         return f"{remark.text} {format_estimate(as_estimate(found))}"
-    parts = [
-        f"{spell_out(name)} {format_estimate(as_estimate(found[name]))}" for name in sorted(found, key=natural_key)
-    ]
+    parts = [f"{spell_out(name)} {format_found(found[name])}" for name in sorted(found, key=natural_key)]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 
@@ -152,7 +155,8 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
             for each, estimate in zip(claim.requirements, estimates, strict=True)
         ]
     except KeyError:
-        note = "; ".join(filter(None, [claim.absent, *remarks]))
+        reasons = [found for each in claim.requirements if isinstance(found := known.get(each.path), str)]
+        note = "; ".join(filter(None, [*(reasons[:1] or [claim.absent]), *remarks]))
         return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
     own, *others = estimates
     if shut := [

@@ -8,7 +8,7 @@ from __future__ import annotations
 BLUE, ORANGE, GREEN, RED, SKY, TEAL, BLACK = (
     "#0072B2", "#B98300", "#009E73", "#D55E00", "#2E94D6", "#009AA2", "#000000",
 )  # fmt: skip
-INDIGO, WINE, BROWN, NAVY, FOREST = "#332288", "#882255", "#6B4A00", "#00305E", "#00553A"
+INDIGO, WINE, BROWN, NAVY, FOREST, ULTRAMARINE = "#332288", "#882255", "#6B4A00", "#00305E", "#00553A", "#4B00FF"
 GREY, PALE = "#767676", "#E4E4E4"
 
 SCALINGS = {"unscaled": RED, "scaled": BLUE, "scaled_by_d": GREEN}
@@ -17,7 +17,8 @@ KINDS = {"gamma": INDIGO, "beta": WINE}
 FORMATS = {"fp32": BLACK, "bf16": SKY, "fp16": ORANGE}
 LOSSES = {"train": GREY, "test": BLUE, "test_without_attention": RED}
 CHANGES = {
-    "wide_embedding": TEAL, "untied": ORANGE, "no_layernorm": INDIGO, "qk_norm": BROWN, "post_layernorm": GREEN,
+    "wide_embedding": TEAL, "untied": ORANGE, "no_layernorm": INDIGO, "qk_norm": BROWN, "no_attention": ULTRAMARINE,
+    "post_layernorm": GREEN,
     "rmsnorm": FOREST, "articles": BLACK, "articles_unscaled": NAVY,
 }  # fmt: skip
 PLACES = {

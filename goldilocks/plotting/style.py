@@ -239,7 +239,7 @@ def power_of_ten(value: float, _position: int = 0) -> str:
         return "" if value else "0"
     power = round(np.log10(abs(value)))
     plain = f"{abs(value):g}" if -2 <= power <= 2 else "10" + str(power).translate(RAISED)
-    return "−" * (value < 0) + plain
+    return f"−{plain}" if value < 0 else plain
 
 
 def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:

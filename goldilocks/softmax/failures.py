@@ -1,8 +1,8 @@
 """In which rows softmax fails in a number format, and how large their share is.
 
-Every operation is exact and rounded once. A failure looked at here shows in a row's smallest and two largest logits, so
-the others are forgotten, and there is time for so many rows that the share's interval tells on which side of a limit it
-lies. Each row has keys of its own: rows that share them fail together.
+Every operation is exact and rounded once. Each of these failures depends only on a row's smallest and two largest
+logits, so only those are kept. That leaves time for many rows, and so for a narrow interval of their share. Each row
+has its own keys, since rows that share keys fail together.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def with_interval(name: str) -> tuple[str, str, str]:
 
 
 def criteria(n: np.ndarray) -> tuple[tuple[str, str, np.ndarray], ...]:
-    """What thresholds are set for: a statistic, what it is a multiple of, and what an even softmax has."""
+    """The statistics with thresholds: name, the column it is computed from, and that column's value for uniform p."""
     return (
         ("relative_gradient", "gradient_norm", even_gradient(n)),
         ("relative_trace", "trace", even_trace(n)),
@@ -57,7 +57,7 @@ def contains(
 def sides(
     relative_gradient: pd.Series, discrimination: pd.Series, least_gradient: float, least_discrimination: float
 ) -> np.ndarray:
-    """Where each lies: inside; flat, below the zone, if it tells entries apart too little; or else saturated, above."""
+    """Where each lies: inside; flat (below the zone) if it discriminates too little; otherwise saturated (above)."""
     inside = contains(relative_gradient, discrimination, least_gradient, least_discrimination)
     return np.select([inside, discrimination < least_discrimination], [INSIDE, FLAT], SATURATED)
 
@@ -149,8 +149,8 @@ def extreme(estimates: list[dict[str, float | int]], lowest: bool) -> dict[str, 
 def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What holds at every length: of independent q and k, and from which dimension on 1/√d is outside if they align.
 
-    Where a threshold is crossed is told by two dimensions: the last on one side of it by its whole interval, and the
-    first from which on all are on the other. If that is twice the other, the map places it no better.
+    Two dimensions bracket where a threshold is crossed: the last that lies on one side of it with its whole interval,
+    and the first from which on all lie on the other. The map's dimensions double, so it places a crossing no better.
 
     Args:
         by_length: `metrics` by length and correlation.
@@ -184,13 +184,14 @@ def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
-    """What the map of one length and correlation says of the scales 1, 1/√d and 1/d, and of the zone.
+    """Metrics of the scales 1, 1/√d and 1/d, and of the zone, for one length and correlation of the map.
 
     Args:
         cells, zone: the rows of that length and correlation, dimensions growing.
 
     Returns:
-        Estimates are of the widest dimension but for the lowest ones and growth. A dimension that does not exist is 0.
+        Estimates are of the widest dimension but for the lowest ones and growth. A dimension of 0 means that there is
+        none.
     """
     found: dict[str, Any] = {"dimensions": len(zone)}
     dimensions = zone["dimension"].to_numpy()

@@ -1,0 +1,345 @@
+"""Norms of tiny random models of transformers: what the models do with them, against what is read of their files.
+
+`python tests/norm_survey.py` measures all and writes the table in docs/norms.md anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import transformers
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.conventions import AS_STORED, LESS_1
+from goldilocks.checkpoints.extract import decode, extract
+from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.resolve import resolve
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+PAGE = Path(__file__).parents[1] / "docs" / "norms.md"
+MARKS = "<!-- architectures -->", "<!-- end of architectures -->"
+LENGTH, LARGEST = 12, 20_000_000
+SIZES = (
+    dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "word_embed_proj_dim"), 32)
+    | dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "hidden_dim"), 64)
+    | dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "n_layer", "n_layers"), 2)
+    | dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads", "num_heads"), 4)
+    | dict.fromkeys(("n_head", "n_heads"), 4)
+    | dict.fromkeys(("max_position_embeddings", "n_positions", "max_source_positions", "max_target_positions"), 64)
+    | dict.fromkeys(("num_local_experts", "num_experts", "num_key_value_heads", "num_decoder_layers"), 2)
+    | {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 8, "d_kv": 8}
+    | {"num_experts_per_tok": 1, "moe_intermediate_size": 32, "image_size": 16, "patch_size": 4, "num_mel_bins": 8}
+    | {"ffn_dim": 64, "state_size": 4, "time_step_rank": 4, "attention_hidden_size": 32, "context_length": 64}
+)  # fmt: skip
+"""A tiny size, under every name that it has."""
+
+
+LATENT = {
+    "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
+    "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "num_key_value_heads": 4,
+}  # fmt: skip
+LINEAR = {"layer_types": ["linear_attention", "full_attention"]}
+HEADS_OF_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_expand": 2}
+OWN: dict[str, dict] = {
+    "gpt_neo": {"attention_types": [[["global"], 2]]}, "gptj": {"rotary_dim": 4}, "codegen": {"rotary_dim": 4},
+    "qwen3_next": LINEAR, "qwen3_5_text": LINEAR, "qwen3_5_moe_text": LINEAR,
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1}, "bamba": HEADS_OF_MAMBA | {"attn_layer_indices": [1]},
+    "deepseek_v2": LATENT, "deepseek_v3": LATENT, "minicpm3": LATENT, "longcat_flash": LATENT, "dots1": LATENT,
+    "xlnet": {"d_head": 8, "n_head": 4, "d_model": 32, "d_inner": 64, "n_layer": 2}, "mamba2": {"num_heads": 8},
+    "granitemoehybrid": HEADS_OF_MAMBA | {"layer_types": ["mamba", "attention"]},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]}, "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "gemma4_text": {"vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
+    "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64},
+    "prophetnet": {"num_encoder_layers": 2, "num_decoder_layers": 2},
+    "luke": {"entity_vocab_size": 16, "entity_emb_size": 16}, "segformer": {"image_size": 64},
+    "swin": {"depths": [1, 2], "num_heads": [2, 2], "embed_dim": 16, "image_size": 32, "window_size": 4},
+    "qwen2_vl": {"vision_config": {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32}},
+}  # fmt: skip
+"""What an architecture needs beside `SIZES`, or in place of them."""
+
+ARCHITECTURES = sorted((LESS_1 | AS_STORED) - {"RefinedWeb", "RefinedWebModel"})  # Falcon's old names
+REASONS = {
+    "data2vec-audio": "the norms of its convolutions are listed as unrecognised",
+    "git": "one norm has a number for a name, in a list of layers",
+    "mobilebert": "its affine layers do not normalise; the last one of a block writes to the bottleneck's sum",
+    "olmo_hybrid": "transformers saves an output of attention under the name of an input of the MLP",
+}
+"""Why an architecture is not whole."""
+
+
+def shrink(config: transformers.PretrainedConfig, own: dict) -> None:
+    """Make a configuration tiny, and those in it, but for what `own` says."""
+    for name, size in SIZES.items():
+        if name not in own and type(getattr(config, name, None)) is int:
+            with contextlib.suppress(Exception):  # one that follows from others
+                setattr(config, name, size)
+    for part in list(vars(config).values()):
+        if isinstance(part, transformers.PretrainedConfig):
+            shrink(part, own)
+
+
+def build(model_type: str) -> torch.nn.Module:
+    """A tiny random model of this architecture, its γ all different.
+
+    Raises:
+        Exception: whatever transformers has against it.
+    """
+    own, kind = OWN.get(model_type, {}), transformers.CONFIG_MAPPING[model_type]
+    try:
+        config = kind(**SIZES | own)
+        with torch.device("meta"):
+            size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
+        assert size < LARGEST
+    except Exception:  # transformers raises anything
+        config = kind(**own)
+        shrink(config, own)
+        with torch.device("meta"):
+            size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
+        assert size < LARGEST, f"{model_type}: {size:,} parameters"
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config).eval()
+    for _, module in norm_modules(model):
+        torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model
+
+
+def norm_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Modules that are called a norm and have a γ of their own that works along the last axis of (…, n)."""
+    for name, module in model.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is None or weight.dim() != 1 or not re.search("norm", type(module).__name__, re.IGNORECASE):
+            continue
+        if not re.search("batch|group|instance", type(module).__name__, re.IGNORECASE):
+            yield name, module
+
+
+@torch.no_grad()
+def added(module: torch.nn.Module) -> float:
+    """What a norm adds to its stored γ: with γ = 0 it gives that many x̂, with γ = 1 one more."""
+    weight, bias = module.weight, getattr(module, "bias", None)
+    stored = {parameter: parameter.clone() for parameter in (weight, bias) if parameter is not None}
+    n = weight.numel()
+    x = torch.randn(2, 4, n, generator=torch.Generator().manual_seed(0)).to(weight.dtype)
+    ways = (
+        lambda: module(x),
+        lambda: module(x, torch.ones_like(x)),
+        lambda: module(x.transpose(1, 2)),
+        lambda: module(x.view(2, 4, 4, -1)),
+    )  # gated; along the second axis; by head
+    found = []
+    for value in (0.0, 1.0):
+        for parameter in stored:
+            parameter.fill_(value if parameter is weight else 0.0)
+        for way in ways:
+            with contextlib.suppress(TypeError, AttributeError, RuntimeError, ValueError):
+                out = way()
+                break
+        found.append((out[0] if isinstance(out, tuple) else out).float())
+    for parameter, values in stored.items():
+        parameter.copy_(values)
+    unit = found[1] - found[0]
+    return round(float((found[0] * unit).sum() / (unit * unit).sum()), 3)
+
+
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_grouped_mm", "convolution", "linear")
+COPIES = ("clone", "_to_copy", "transpose", "constant_pad_nd", "slice", "index")
+
+
+class Tracer(TorchDispatchMode):
+    """For each norm: the module of the last matrix product before it, and what reads its output: products and sums."""
+
+    def __init__(self, model: torch.nn.Module, norms: Iterable[str]) -> None:
+        super().__init__()
+        self.stack, self.kept, self.last, self.written_by = [""], [], "", {}
+        self.before, self.products = {}, {name: set() for name in norms}
+        self.sums = dict.fromkeys(norms, False)
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(lambda *_, name=name: self._enter(name))
+            module.register_forward_hook(lambda _, __, out, name=name: self._leave(name, out))
+
+    def _enter(self, name):
+        self.stack.append(name)
+        self.before.setdefault(name, self.last)
+
+    def _leave(self, name, out):
+        self.stack.pop()
+        out = out[0] if isinstance(out, tuple) else out
+        if name in self.products and isinstance(out, torch.Tensor):
+            self.written_by[out.untyped_storage().data_ptr()] = name
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        op, where = func.overloadpacket.__name__, self.stack[-1]
+        tensors = [x for arg in args for x in (arg if isinstance(arg, list) else [arg]) if isinstance(x, torch.Tensor)]
+        self.kept.append((tensors, out))  # no storage may be used twice
+        readers = {self.written_by.get(x.untyped_storage().data_ptr()) for x in tensors} - {None, where}
+        for norm in readers:
+            if op in PRODUCTS:
+                self.products[norm].add(where)
+            elif op in ("add", "add_") and len(tensors) == 2:
+                self.sums[norm] = True
+            elif op in COPIES:
+                self.written_by.setdefault(out.untyped_storage().data_ptr(), norm)
+        if op in PRODUCTS:
+            self.last = where
+        return out
+
+
+def inputs(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Something for a model to read, by the name of its main input."""
+    config, draw = model.config, torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 60, (2, LENGTH), generator=draw)
+    vision = getattr(config, "vision_config", config)
+    size, frames = getattr(vision, "image_size", 16), getattr(vision, "num_frames", None)
+    size = size if isinstance(size, int) else size[0]
+    pixels = torch.randn(
+        2, *([frames] if frames else []), getattr(vision, "num_channels", 3), size, size, generator=draw
+    )
+    features = torch.randn(2, getattr(config, "num_mel_bins", 80), 128, generator=draw)
+    given = {
+        "input_ids": ids, "pixel_values": pixels, "pixel_values_videos": pixels, "input_features": features,
+        "input_values": torch.randn(2, 3200, generator=draw),
+    }  # fmt: skip
+    both = hasattr(config, "text_config") and hasattr(config, "vision_config")
+    wanted = (
+        {model.main_input_name}
+        | ({"input_ids", "pixel_values"} if both else set())
+        | ({"decoder_input_ids"} if getattr(config, "is_encoder_decoder", False) else set())
+    )
+    found = {name: given.get(name, ids) for name in wanted}
+    return found | ({"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {})
+
+
+def kind_of(module: str, block: str) -> str:
+    """Whether a module in a block attends, to what, or is its MLP or another mixer of tokens."""
+    inside = module.removeprefix(block)
+    for kind, pattern in (
+        ("mixer", r"mamba|linear_attn|rg_lru|mlstm"), ("cross-attention", "encoder_attn|EncDec|cross"),
+        ("attention", r"att|[qkv]_proj|query|key|value"), ("mlp", "(up|down)_proj|gate|experts"),
+        ("mixer", r"^conv|mixer|temporal"),
+    ):  # fmt: skip
+        if re.search(pattern, inside, re.IGNORECASE):
+            return kind
+    return "mlp"
+
+
+@torch.no_grad()
+def traced(model: torch.nn.Module, norms: Iterable[str]) -> dict[str, str]:
+    """The place of each norm in a block by what runs before it and what reads it; only of those where that tells it."""
+    tracer = Tracer(model, norms)
+    with tracer:
+        model(**inputs(model))
+    found = {}
+    for name in norms:
+        block = re.match(r".*?\.\d+\.|\d+\.", name)
+        own = name.rpartition(".")[2]
+        if not block or name not in tracer.before or re.search(r"^[qkv]_|(query|key)_|_a_|kv_|sub_norm|gate", own):
+            continue
+        readers = {kind_of(each, block[0]) for each in tracer.products[name] if each.startswith(block[0])}
+        types = getattr(model.config, "layer_types", None) or []
+        index = int(re.findall(r"\d+", block[0])[-1])
+        if types[index:] and types[index] == "linear_attention":  # under the name of attention
+            readers = {"mixer" if each == "attention" else each for each in readers}
+        if tracer.sums[name]:
+            before = tracer.before[name]
+            found[name] = f"{kind_of(before, block[0])} output" if before.startswith(block[0]) else ""
+        else:
+            found[name] = f"{' and '.join(sorted(readers))} input" if readers else ""
+    return {name: place for name, place in found.items() if place}
+
+
+class Row(NamedTuple):
+    """What was measured of an architecture."""
+
+    norms: int
+    """How many the model has."""
+
+    found: int
+    """How many of them the survey finds."""
+
+    adds: list[float]
+    """What they add to their stored γ."""
+
+    places: list[str]
+    """As the survey tells them."""
+
+    traced: int
+    """How many places the model's forward pass confirms or denies."""
+
+    wrong: list[str]
+    """Norms missing or too many, and what else the survey says of them that is not so."""
+
+    def line(self, model_type: str) -> str:
+        """The row of the table in docs/norms.md."""
+        gamma = {(0.0,): "as stored", (1.0,): "less 1"}.get(tuple(self.adds), "less 1, some as stored")
+        places = ", ".join(dict.fromkeys(re.sub(r" of \S+$", "", place) for place in self.places))
+        return (
+            f"| {model_type} | {self.found} of {self.norms} | {gamma} | {places} | {self.traced or '-'} "
+            f"| {REASONS.get(model_type, '')} |"
+        )
+
+
+@cache
+def measure(model_type: str) -> Row:
+    """Build an architecture, save it, survey the file, and compare with the model's own modules."""
+    model = build(model_type)
+    modules = dict(norm_modules(model))
+    adds = {name: added(module) for name, module in modules.items()}
+    names = {module.weight.detach().float().numpy().tobytes(): name for name, module in modules.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        survey = extract(resolve(folder, Client(Tally())))
+    gamma = [tensor for tensor in survey.tensors if tensor.norm.kind == "gamma"]
+    stored = {tensor.name: decode(tensor.raw, tensor.stored) for tensor in gamma}
+    found = {names.get(stored[tensor.name].tobytes(), ""): tensor for tensor in gamma}  # files have names of their own
+    try:
+        trace = traced(model, list(modules))
+    except Exception:  # transformers raises anything
+        trace = {}
+    trace = {name: place for name, place in trace.items() if name in found and " " in found[name].norm.place}
+    wrong = [f"{name}: missing" for name in modules.keys() - found.keys()]
+    wrong += [f"{found[name].name}: none of the model's" for name in found.keys() - modules.keys()]
+    for name in found.keys() & modules.keys():
+        if not np.allclose(found[name].values - stored[found[name].name], adds[name], atol=1e-6):
+            wrong.append(f"{name}: γ")
+        if name in trace and not agrees(found[name].norm.place, trace[name]):
+            wrong.append(f"{name}: {found[name].norm.place}, not {trace[name]}")
+    wrong += [survey.unknown] if survey.unknown else []
+    return Row(
+        len(modules), len(found.keys() & modules.keys()), sorted(set(adds.values())),
+        list(dict.fromkeys(tensor.norm.place for tensor in gamma)), len(trace), sorted(wrong),
+    )  # fmt: skip
+
+
+def agrees(said: str, place: str) -> bool:
+    """Whether a place, with the label of its stack and the number of an inner block, is that place."""
+    said = re.sub(r" of \S+$", "", said)
+    return said == place or (said.endswith(f" {place}") and not said.endswith(f"and {place}"))
+
+
+def table() -> str:
+    """The table of all architectures."""
+    head = (
+        "| architecture | norms found | γ is stored | places | confirmed | why not all |\n|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(measure(model_type).line(model_type) for model_type in ARCHITECTURES)
+
+
+if __name__ == "__main__":
+    start, end = MARKS
+    before, _, rest = PAGE.read_text("utf-8").partition(start)
+    PAGE.write_text(f"{before}{start}\n{table()}\n{end}{rest.partition(end)[2]}", "utf-8")
