@@ -259,19 +259,20 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
     taken = context.Value("i", 0)
     receiver, sender = context.Pipe(duplex=False)
 
-    def write_what_is_left(progress: Progress | None) -> None:
-        while True:
+    def write_what_is_left(progress: Progress | None = None) -> None:
+        begun = 0
+        while begun < len(names):
             with taken.get_lock():
                 at, taken.value = taken.value, taken.value + 1
-            if at >= len(names):
-                return
-            save(figures[names[at]](), folder / f"{names[at]}.svg", dpi)
+            if at < len(names):
+                save(figures[names[at]](), folder / f"{names[at]}.svg", dpi)
             if progress:
-                progress.add(1)
+                progress.add(min(at + 1, len(names)) - begun)
+            begun = at + 1
 
     def help_out() -> None:
         try:
-            write_what_is_left(None)
+            write_what_is_left()
         except OSError as error:
             sender.send(str(error))
             os._exit(1)
@@ -279,7 +280,7 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
     second = context.Process(target=help_out)
     second.start()
     try:
-        with Progress("figures", len(names) // 2, "figure") as progress:  # its own half, more or less
+        with Progress("figures", len(names), "figure") as progress:
             write_what_is_left(progress)
     finally:
         second.join()
