@@ -2,8 +2,9 @@
 
 With `import goldilocks as g`:
 
-- `g.attention(model, tokenizer, texts)`: every head, and whether it is in the Goldilocks zone
+- `g.norms("my-model")`: γ and β of every normalisation layer
 - `g.weights(["run/checkpoint-0", "run/checkpoint-500"])`: how Q, K and V move over a training
+- `g.attention(model, tokenizer, texts)`: every head, and whether it is in the Goldilocks zone
 - `g.Watch(model, every=50, folder="watch")`: both while it trains; `g.TransformersWatch` for transformers' Trainer
 """
 
@@ -14,6 +15,7 @@ _PUBLIC = {
     "TransformersWatch": "goldilocks.models.watch",
     "Watch": "goldilocks.models.watch",
     "attention": "goldilocks.models.attention",
+    "norms": "goldilocks.models.norms",
     "weights": "goldilocks.models.weights",
 }
 """What is offered here, and where it is; imported when it is asked for, and torch and pandas with it."""

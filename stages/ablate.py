@@ -1,16 +1,16 @@
-"""What becomes of a small Model 5 when one of its choices is made otherwise? (claims S8, S13-S15)
+"""Train a small Model 5 with one of its choices changed, and record it. (claims S8, S13-S15)
 
-The articles say what scaling, LayerNorm and a narrow start are good for, and train with all of them. Here the same
-code trains otherwise. Every condition has the same windows, and the same random numbers behind its initial weights, so
-that a seed's runs differ by their condition and its learning rate alone, and are compared as pairs. The rate is the one
-with which the condition did best with another seed, on another part of the test text (`stages/rate.py`). A run whose
-loss is no longer finite has diverged; what was noted until then stays.
+The articles say what scaling, LayerNorm and a narrow start are good for, and train with all of them. This stage trains
+the same code without one of them. All conditions share their windows and the random numbers behind their initial
+weights, so runs of one seed differ only in condition and learning rate, and are compared as pairs. The rate is the one
+that did best for the condition with another seed, on another part of the test text (`stages/rate.py`). A run whose
+loss is no longer finite has diverged; its records until then stay.
 
-At steps 0, 1, 2, 4, … and each `look_every` it notes the loss on fixed test windows, as it is and with attention
-deleted; by block the entropy and the largest logit of attention, the standard deviation of the QKV weights, the root
-mean square (RMS) of the activations that enter the block and of those that its attention sees, and the gradient norm of
-all its parameters; at the start and at the end, of each head, what decides whether it lies in the Goldilocks zone; and
-at the end, over all steps, what the gradient norms were like.
+At steps 0, 1, 2, 4, … and every `look_every` it records the loss on fixed test windows, with and without attention; by
+block, the entropy and the largest logit of attention, the standard deviation of the QKV weights, the root mean square
+(RMS) of the activations that enter the block and of attention's input, and the gradient norm of all parameters. At the
+start and at the end it records for each head what decides whether it lies in the Goldilocks zone; at the end, how the
+gradient norms varied over all steps.
 
 Reads:  data/tokens/ or data/second_text/, ablations/rates/<condition>/
 Writes: ablations/runs/<condition>/seed-<s>.parquet
@@ -61,10 +61,10 @@ def train_one(
 
 
 def best_rate(settings: Settings, folder: Path) -> float:
-    """The learning rate with which the trainings noted in a folder ended lowest.
+    """The learning rate of the training in a folder that ended with the lowest loss.
 
     Raises:
-        UserError: if one is missing, or none ended.
+        UserError: if a training is missing, or all diverged.
     """
     losses: dict[float, float] = {}
     for rate in settings.rates:

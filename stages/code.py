@@ -1,8 +1,8 @@
 """Record the code and the conditions of the ablations in a few small files on which every run depends.
 
-At each start DVC reads every dependency of every run; with these files a hundred runs take a third of the time. One
+At each start DVC reads every dependency of every run; with these files that takes a third of the time. One
 file holds the hashes of code and versions. Each condition has a file of its own, so that a new row in `conditions.py`
-runs only itself.
+leaves the others up to date.
 
 Reads:  what the stage `code` of ablations/dvc.yaml depends on
 Writes: ablations/code.json and ablations/conditions/<condition>.json, in git

@@ -1,7 +1,7 @@
-"""How do Model 5's QKV weights move where there is nothing to attend to? One seed. (claims W5-W8)
+"""Train Model 5 on shuffled text with one seed, and record how its QKV weights move. (claims W5-W8)
 
-It is trained as `stages/train.py` trains it, on the same text with its tokens shuffled: what they are is still to be
-learned, what comes after what is not. Movement that this control shows, too, is not of attention that learns.
+It is trained as in `stages/train.py`, on the same text with its tokens shuffled. Token frequencies can be learned from
+it, but no order. Weight movement that appears here, too, does not show that attention learns.
 
 Reads:  data/tokens/
 Writes: ablations/control/seed-<s>.parquet, the table `weights` of the first and the last snapshot

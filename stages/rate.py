@@ -1,7 +1,7 @@
-"""How low does a condition of the ablations end with one learning rate?
+"""Train one condition of the ablations at one learning rate, and record its test loss.
 
-It is trained with a seed of its own, and tested on another half of the test text than results are: what chooses a rate
-must not be what it is judged by.
+The seed and the half of the test text are other ones than those of results, so that rates are not chosen on the data
+that conditions are compared on.
 
 Reads:  data/tokens/ or data/second_text/
 Writes: ablations/rates/<condition>/<rate>.json
@@ -21,7 +21,7 @@ from goldilocks.core import cli, files, params
 
 
 def last_loss(settings: Settings, run: Run, condition: Condition, rate: float, tokens: Tokens, label: str) -> float:
-    """The test loss after training with a rate, ∞ if it diverged."""
+    """The test loss after training at a rate, ∞ if it diverged."""
     from goldilocks.model5 import training
 
     seed, size = settings.rates_seed, settings.batch_size

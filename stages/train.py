@@ -1,7 +1,7 @@
 """Train Model 5 once, for one seed, and record how its QKV weights move. (claims W1-W9)
 
-Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the loop
-and what it records. A training that was stopped goes on from its last checkpoint and ends with the same bytes.
+Source: the article on weight initialisation. `goldilocks/model5/` holds the model, its initialisation, the training
+loop and the recorder. A stopped training continues from its last checkpoint and ends with the same bytes.
 
 Reads:  data/tokens/, data/inputs/tokenizer/
 Writes: data/model5/seed-<s>/ with losses, initialisation, weights, histograms, updates, attention, inference and

@@ -1,5 +1,7 @@
 """Metrics of a run in which every claim reproduces, and what spoils each: for the tests of claims and verdicts."""
 
+import copy
+
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import judge_all
@@ -12,92 +14,60 @@ def estimate(value, half=0.0, n=5, **more):
     return {"value": value, "low": value - half, "high": value + half, "n": n} | more
 
 
+# what a run measures in which everything reproduces: path -> value and half-width of its interval, or a plain number
+MEASURED = {
+    "sweep.one_pair": {"dimension": 50, "sqrt_dimension": 7.07},
+    "sweep.all_pairs": {"sigma_Q": (1.0, 0.01), "sigma_K": (1.0, 0.01)},
+    "sweep.monte_carlo": {"sigma_QKt": (7.07, 0.02), "sigma_QKt_scaled": (1.0, 0.01), "slope": (0.5, 0.002),
+                          "largest_ratio_error": (0.01, 0.002)},
+    "sweep.single_draws": {"largest_ratio_error": 0.1},
+    "softmax.fresh_draws.unscaled": {"share_of_entries_holding_half": (0.02, 0.01),
+                                     "share_of_negligible_probabilities": (0.6, 0.01),
+                                     "effective_share_of_entries": (0.05, 0.01)},
+    "softmax.fresh_draws.scaled": {"effective_share_of_entries": (0.6, 0.01)},
+    "softmax.temperature": {"largest_difference_from_power": 1e-15, "reduced_chi_square": 1.01,
+                            "degrees_of_freedom": 2000, "reduced_chi_square_at_temperature_1": 500.0},
+    "goldilocks.thresholds": {"least_gradient": 0.5, "least_discrimination": 2.0},
+    "goldilocks.independent": {
+        "lowest_gradient_by_root_d": (0.9, 0.01), "lowest_discrimination_by_root_d": (4.0, 0.5),
+        "largest_discrimination_by_d": (1.1, 0.05),
+        **{f"largest_{name}_unscaled": (0.05, 0.01) for name in GRADIENTS},
+        **{f"largest_growth_of_{name}_unscaled": (0.9, 0.01) for name in GRADIENTS}},
+    "shares": {"gamma_in_range": {"gpt2": 0.76}, "gamma_below_1": {"gpt2": 0.9}, "beta_near_zero": {"gpt2": 0.98}},
+    "ablations.without_layernorm": dict.fromkeys(("gradient_jump", "drift", "imbalance", "share_in_zone"), (0.5, 0.1)),
+    "ablations.conditions.scaled": {"cost_of_deletion": (0.8, 0.1), "gain_on_unigrams": (1.0, 0.1)},
+    "ablations.conditions.no_layernorm": {"cost_of_deletion": (0.8, 0.1), "gain_on_unigrams": (1.0, 0.1)},
+    "ablations.control.beyond": {
+        "growth_of_std": (0.3, 0.1), "change_of_excess_kurtosis": (0.3, 0.1),
+        "rank_correlation_of_growth_with_depth": (-0.5, 0.1),
+        "rank_correlation_of_spectral_growth_with_depth": (-0.5, 0.1),
+        "lead_of_block_0_in_growth": (0.1, 0.01), "lead_of_block_0_in_spectral_growth": (0.1, 0.01)},
+    "dynamics": {
+        "cost_of_deleting_attention": (0.8, 0.1), "growth_of_std": (0.4, 0.1), "change_of_excess_kurtosis": (0.4, 0.1),
+        "change_of_tail_mass": (0.02, 0.01), "rank_correlation_of_growth_with_depth": (-0.8, 0.1),
+        "rank_correlation_of_spectral_growth_with_depth": (-0.8, 0.1), "lead_of_block_0_in_growth": (0.2, 0.1),
+        "lead_of_block_0_in_spectral_growth": (0.2, 0.03), "lowest_early_head_entropy": (0.95, 0.01)},
+}  # fmt: skip
+INITIAL = {"W1": 0.0, "W2": 0.02, "W3": 0.0442, "W4": 0.02, "W4_untied": 0.0217}
+
+
+def place_of(found, path):
+    """The mapping that a metric lies in, made if it is not there, and its key in it."""
+    *keys, last = path.split(".")
+    for key in keys:
+        found = found.setdefault(key, {})
+    return found, last
+
+
 def metrics():
     """Metrics of a run in which everything is measured and reproduces."""
-    return {
-        "sweep": {
-            "one_pair": {"dimension": 50, "sqrt_dimension": 7.07},
-            "all_pairs": {"sigma_Q": estimate(1.0, 0.01), "sigma_K": estimate(1.0, 0.01)},
-            "monte_carlo": {
-                "sigma_QKt": estimate(7.07, 0.02),
-                "sigma_QKt_scaled": estimate(1.0, 0.01),
-                "slope": estimate(0.5, 0.002),
-                "largest_ratio_error": estimate(0.01, 0.002),
-            },
-            "single_draws": {"largest_ratio_error": 0.1},
-        },
-        "softmax": {
-            "fresh_draws": {
-                "unscaled": {
-                    "share_of_entries_holding_half": estimate(0.02, 0.01),
-                    "share_of_negligible_probabilities": estimate(0.6, 0.01),
-                    "effective_share_of_entries": estimate(0.05, 0.01),
-                },
-                "scaled": {"effective_share_of_entries": estimate(0.6, 0.01)},
-            },
-            "temperature": {
-                "largest_difference_from_power": 1e-15,
-                "reduced_chi_square": 1.01,
-                "degrees_of_freedom": 2000,
-                "reduced_chi_square_at_temperature_1": 500.0,
-            },
-        },
-        "goldilocks": {
-            "thresholds": {"least_gradient": 0.5, "least_discrimination": 2.0},
-            "independent": {
-                "lowest_gradient_by_root_d": estimate(0.9, 0.01),
-                "lowest_discrimination_by_root_d": estimate(4.0, 0.5),
-                "largest_discrimination_by_d": estimate(1.1, 0.05),
-                **{f"largest_{name}_unscaled": estimate(0.05, 0.01) for name in GRADIENTS},
-                **{f"largest_growth_of_{name}_unscaled": estimate(0.9, 0.01) for name in GRADIENTS},
-            },
-        },
-        "shares": {
-            "gamma_in_range": {"gpt2": 0.76},
-            "gamma_below_1": {"gpt2": 0.9},
-            "beta_near_zero": {"gpt2": 0.98},
-        },
-        "ablations": {
-            "without_layernorm": {
-                "gradient_jump": estimate(0.5, 0.1),
-                "drift": estimate(0.5, 0.1),
-                "imbalance": estimate(0.5, 0.1),
-                "share_in_zone": estimate(0.5, 0.1),
-            },
-            "conditions": {
-                name: {"cost_of_deletion": estimate(0.8, 0.1), "gain_on_unigrams": estimate(1.0, 0.1)}
-                for name in ("scaled", "no_layernorm")
-            },
-            "control": {
-                "beyond": {
-                    "growth_of_std": estimate(0.3, 0.1),
-                    "change_of_excess_kurtosis": estimate(0.3, 0.1),
-                    "rank_correlation_of_growth_with_depth": estimate(-0.5, 0.1),
-                    "rank_correlation_of_spectral_growth_with_depth": estimate(-0.5, 0.1),
-                    "lead_of_block_0_in_growth": estimate(0.1, 0.01),
-                    "lead_of_block_0_in_spectral_growth": estimate(0.1, 0.01),
-                }
-            },
-        },
-        "dynamics": {
-            "initialisation": {
-                "W1": estimate(0.0, expected=0.0),
-                "W2": estimate(0.02, 1e-5, expected=0.02),
-                "W3": estimate(0.044, 1e-5, expected=0.0442),
-                "W4": estimate(0.02, 1e-5, expected=0.02),
-                "W4_untied": estimate(0.0217, 1e-5, expected=0.0217),
-            },
-            "cost_of_deleting_attention": estimate(0.8, 0.1),
-            "growth_of_std": estimate(0.4, 0.1),
-            "change_of_excess_kurtosis": estimate(0.4, 0.1),
-            "change_of_tail_mass": estimate(0.02, 0.01),
-            "rank_correlation_of_growth_with_depth": estimate(-0.8, 0.1),
-            "rank_correlation_of_spectral_growth_with_depth": estimate(-0.8, 0.1),
-            "lead_of_block_0_in_growth": estimate(0.2, 0.1),
-            "lead_of_block_0_in_spectral_growth": estimate(0.2, 0.03),
-            "lowest_early_head_entropy": estimate(0.95, 0.01),
-        },
-    }
+    found = {}
+    for path, measured in MEASURED.items():
+        place, last = place_of(found, path)
+        place[last] = {name: estimate(*of) if isinstance(of, tuple) else of for name, of in measured.items()}
+    checks = {name: estimate(value, 1e-5 if value else 0.0, expected=value) for name, value in INITIAL.items()}
+    found["dynamics"]["initialisation"] = checks
+    return copy.deepcopy(found)
 
 
 # claim -> where to put what so that it must fail, and so that nothing can be said; all else stays as it is
@@ -149,10 +119,8 @@ SPOILT = {
 
 
 def put(found, path, value, half=0.0):
-    *keys, last = path.split(".")
-    for key in keys:
-        found = found[key]
-    found[last] = found[last] | estimate(value, half) if isinstance(found[last], dict) else value
+    place, last = place_of(found, path)
+    place[last] = place[last] | estimate(value, half) if isinstance(place[last], dict) else value
 
 
 def verdicts(found):

@@ -47,10 +47,10 @@ def main() -> None:
     parser.add_argument("destination", type=Path, help="the folder to fill; what it held is replaced")
     parser.add_argument("--took", required=True, help="in words: how long the run took, and what happened on the way")
     arguments = parser.parse_args()
-    if not up_to_date():
-        raise cli.UserError("this run is not up to date: run make repro first; `dvc status` says what is missing")
     if arguments.destination.exists() and not (arguments.destination / "machine.json").is_file():
         raise cli.UserError(f"{arguments.destination}: exists and is no kept run; name another folder")
+    if not up_to_date():
+        raise cli.UserError("this run is not up to date: run make repro first; `dvc status` says what is missing")
     keep(arguments.destination, arguments.took)
 
 

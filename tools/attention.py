@@ -19,6 +19,8 @@ examples:
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,9 @@ from goldilocks.core import cli
 if TYPE_CHECKING:
     import pandas as pd
 
+ZONES = ("inside", "saturated", "flat", "unknown")
 WORST = 3
+LONGEST_REASON = 300  # characters
 WINDOWS = 16
 
 
@@ -46,10 +50,20 @@ def load(model: str) -> tuple[Any, Any]:
     chosen: dict[str, Any] = {"trust_remote_code": False} | ({"revision": revision} if at else {})
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **chosen)
-        return transformers.AutoModel.from_pretrained(where, use_safetensors=True, **chosen), tokenizer
+        found, told = transformers.AutoModel.from_pretrained(
+            where, use_safetensors=True, output_loading_info=True, **chosen
+        )
     except Exception as error:  # whatever transformers makes of what is there
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         raise cli.UserError(f"{model}: transformers can't load it: {reason}") from None
+    absent = sorted(told["missing_keys"])
+    if any(re.search(r"(^|\.)\d+\.", name) for name in absent):
+        raise cli.UserError(
+            f"{model}: {len(absent)} of its tensors are not in its files, such as {absent[0]}: they would be random"
+        )
+    if absent:
+        print(cli.plain(f"{model}: not in its files, so random: {', '.join(absent[:3])}"), file=sys.stderr)
+    return found, tokenizer
 
 
 def read_text(path: Path) -> str:
@@ -80,7 +94,7 @@ def summary(model: str, frame: pd.DataFrame) -> str:
     """How many heads lie where, and those that lie farthest out."""
     about = frame.attrs
     counts = frame["zone"].value_counts()
-    zones = ", ".join(f"{counts.get(zone, 0)} {zone}" for zone in ("inside", "saturated", "flat"))
+    zones = ", ".join(f"{counts.get(zone, 0)} {zone}" for zone in ZONES if zone in counts or zone != "unknown")
     lines = [
         f"{model}: {len(frame)} heads; {about['windows']} windows, {about['tokens']} tokens",
         f"  {zones}",

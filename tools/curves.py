@@ -17,16 +17,20 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from goldilocks.core import cli, files
 from goldilocks.model5.finished import CHECKPOINTS
 from goldilocks.plotting import style
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PAGE = files.DATA / "curves.html"
 PERIOD = 5  # seconds
+WIDTH = 7.0  # inches
 TEMPLATE = """<!doctype html>
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="{period}">
@@ -55,14 +59,12 @@ def smoothed(values: pd.Series) -> pd.Series:
 
 def figure(found: Mapping[str, pd.DataFrame]) -> Figure:
     """Train losses as a mean over 20 steps, test losses with dots, one colour a training."""
-    drawn = Figure(figsize=(7, 4), layout="constrained")
-    axes = drawn.subplots()
+    drawn, ((axes,),) = style.small_multiples(1, WIDTH)
     colours = dict(zip(found, style.ordered_colours(len(found)), strict=True))
     for name, table in found.items():
-        for split, marker in (("train", ""), ("test", "o")):
-            of_split = table[table["split"] == split]
-            values = smoothed(of_split["loss"]) if split == "train" else of_split["loss"]
-            axes.plot(of_split["step"], values, color=colours[name], marker=marker, ms=3, lw=1)
+        train, test = (table[table["split"] == split] for split in ("train", "test"))
+        axes.plot(train["step"], smoothed(train["loss"]), color=colours[name], lw=1)
+        axes.plot(test["step"], test["loss"], "o", color=colours[name], ms=4)
     axes.set_xlabel("step (updates)")
     axes.set_ylabel("loss (nats/token)")
     style.key(axes, colours)

@@ -1,8 +1,9 @@
 """How do Q, K and V move over a training? Their statistics at each checkpoint, block by block and head by head.
 
 A checkpoint is named as for `goldilocks norms`: a folder or safetensors file, an address, a repository on the hub
-(owner/name@revision). Only the attention's projections are read. Checkpoints stand in the order of their steps, which
-are told by `trainer_state.json`, or by the name (checkpoint-500, @step1000); else in the order given.
+(owner/name@revision). Only the attention's projections and the norms before them are read. Checkpoints stand in the
+order of their steps, which are told by `trainer_state.json`, or by the name (checkpoint-500, @step1000); else in the
+order given. What the articles claim of Q, K and V (W5-W8) is judged from the first to the last.
 
 examples:
   goldilocks weights my-run/checkpoint-* --out weights.parquet --figure std.svg
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PARTS = ("q", "k", "v")
 
 
-def summary(frame: pd.DataFrame) -> str:
+def summary(frame: pd.DataFrame) -> list[str]:
     """By which factor σ of Q, K and V grew, and what else is unlike at the end."""
     whole = frame[frame["head"] == -1]
     steps = sorted(whole["step"].unique())
@@ -33,11 +34,10 @@ def summary(frame: pd.DataFrame) -> str:
     heads = frame.loc[frame["part"] == "q", "head"].max() + 1
     by_head = f" of {heads} heads" if heads else ", heads unknown"
     between = f"steps {steps[0]} … {steps[-1]}, one training" if len(steps) > 1 else f"step {steps[0]}"
-    lines = [f"{len(steps)} checkpoints, {between}; {modules} modules{by_head}"]
+    lines = [f"{len(steps)} checkpoint{'s' * (len(steps) > 1)}, {between}; {modules} modules{by_head}"]
     for part in PARTS:
-        of_part = last[last["part"] == part]
-        most = of_part.loc[of_part["growth"].idxmax()]
-        means = of_part.mean(numeric_only=True)
+        of_part = last[last["part"] == part].sort_values("growth")
+        most, means = of_part.iloc[-1], of_part.mean(numeric_only=True)
         lines.append(
             f"  {part.upper()}  σ {means['std']:.4g}, {means['growth']:.3g}-fold the first's "
             f"(most: block {most['block']}, {most['growth']:.3g}-fold)  "
@@ -45,7 +45,35 @@ def summary(frame: pd.DataFrame) -> str:
             f"spectral norm {means['spectral_norm']:.3g}  stable rank {means['stable_rank']:.3g}  "
             f"cosine to the first {means['cosine_to_initial']:.3g}"
         )
-    return "\n".join(lines)
+    of_first = whole[whole["step"] == steps[0]]
+    if last["gamma_mean"].notna().any():
+        before, after = (of["gamma_mean"].mean() for of in (of_first, last))
+        lines.append(f"  γ of the norm before: mean {before:.4g} at first, {after:.4g} at last")
+    if bad := int(last["std"].isna().sum()):
+        lines.append(f"  not finite: {bad} of {len(last)} at step {steps[-1]}")
+    return lines
+
+
+def claims(frame: pd.DataFrame) -> list[str]:
+    """The articles' claims W5-W8 on this training."""
+    from goldilocks.models.claims import judged
+
+    entries = judged([frame])
+    if not entries:
+        return []
+    lines = ["the articles' claims, undecided with one training, since an interval needs several:"]
+    for entry in entries:
+        numbers = "" if entry["value"] is None else f"{entry['statistic']} {entry['value']:.3g}; "
+        lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
+        lines.append(f"      {numbers}{entry['note']}")
+    return lines
+
+
+def zones(heads: pd.DataFrame) -> str:
+    """How many heads lay in the zone at the first and the last look."""
+    inside = (heads["zone"] == "inside").groupby(heads["step"]).agg(["sum", "size"])
+    (first, a), (last, b) = (list(inside.iloc[[0, -1]].iterrows())[i] for i in (0, -1))
+    return f"heads in the zone: {a['sum']} of {a['size']} at step {first}, {b['sum']} of {b['size']} at step {last}"
 
 
 def main() -> None:
@@ -67,8 +95,11 @@ def main() -> None:
     if arguments.out:
         parquet.may_be_replaced(arguments.out)
     tally = Tally()
+    told = []
     if arguments.watched:
         frame = read_watched(arguments.watched)
+        if (arguments.watched / "attention").is_dir():
+            told.append(zones(read_watched(arguments.watched, "attention")))
     else:
         frame = weights(arguments.checkpoint, client=Client(tally))
         print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
@@ -79,7 +110,7 @@ def main() -> None:
 
         with style.applied():
             style.save(series.std_by_block(frame), arguments.figure, 150)
-    print(summary(frame))
+    print("\n".join([*summary(frame), *told, *claims(frame)]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A condition of the ablations, as its run reads it: each from a file of its own, so that a new one runs no other."""
+"""A condition of the ablations. Each has a file of its own, so that a new condition does not run the others again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from goldilocks.core import cli, files, params
 
 FOLDER = Path("ablations/conditions")
 OF_TEXT = ("context_length", "text")
-"""What a condition may ask of its text: a context length, or `second_text` in place of the first."""
+"""What a condition may change about its text: the context length, or the second text instead of the default."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -21,13 +21,13 @@ class Condition(NamedTuple):
 
     label: str
     variant: Mapping[str, Any] = NOTHING
-    """Fields of its `Variant`."""
+    """Changed fields of its `Variant`."""
 
     start: Mapping[str, float] = NOTHING
-    """Factors on the usual initial weights, by what they are of: `blocks`, `qk` or `embedding`."""
+    """Factors that multiply initial weights, by part: `blocks`, `qk` or `embedding`."""
 
     settings: Mapping[str, Any] = NOTHING
-    """Entries of the section `ablate`, and those of `OF_TEXT`."""
+    """Changed entries of the section `ablate`, and those of `OF_TEXT`."""
 
     def changed(self, settings: Settings) -> Settings:
         """The settings with which this condition is trained.
@@ -42,12 +42,12 @@ class Condition(NamedTuple):
         return Settings.model_validate(together)
 
     def write(self, name: str) -> None:
-        """Let runs find it under a name."""
+        """Save it under a name, for runs to read."""
         files.write_json(FOLDER / f"{name}.json", {key: value for key, value in self._asdict().items() if value})
 
     @classmethod
     def read(cls, name: str) -> Condition:
-        """The one written under a name.
+        """The condition saved under a name.
 
         Raises:
             UserError: if there is none.

@@ -28,8 +28,13 @@ GRID = {
 }
 """Every scaling of attention's logits with every width of the start."""
 
+NARROW = {f"{scaling}{start}": scaling for scaling in SCALINGS for start in STARTS if start}
+"""The condition with the same scaling and the usual start, for each wide start."""
+
 BASE = OWN
 NO_LAYERNORM = "no_layernorm"
+NO_ATTENTION = "no_attention"
+WITHOUT_ATTENTION: tuple[str, dict[str, Any]] = ("no attention", {"attention": False})
 ARTICLES = "articles"
 ARTICLES_UNSCALED = "articles_unscaled"
 CHANGES = {
@@ -37,6 +42,7 @@ CHANGES = {
     "untied": Condition("head not tied", HEAD | {"tied": False}),
     NO_LAYERNORM: Condition("no LayerNorm", HEAD | {"norm": None}),
     "qk_norm": Condition("QK-norm", HEAD | {"qk_norm": True}),
+    NO_ATTENTION: Condition(WITHOUT_ATTENTION[0], HEAD | WITHOUT_ATTENTION[1]),
     "post_layernorm": Condition("LayerNorm after the sums", HEAD | {"post_norm": True}),
     "rmsnorm": Condition("RMSNorm", HEAD | {"norm": "rmsnorm"}),
     ARTICLES: Condition("the articles' head, 1/√d"),
@@ -59,18 +65,25 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "second_text": ("second text", {"text": "second_text"}),
 }
 """Other sizes and texts. Initial weights are N(0, σ²): σ is 0.02, or what makes σ√width that of width 128."""
-COMPARED = {"brief": ("unscaled", "by_d"), "context_256": ("unscaled",), "second_text": ("unscaled",)}
-"""Which scalings a size is trained with beside 1/√d: where nothing else is said 1/d, as µP has it."""
+COMPARED = {
+    "brief": ("unscaled", "by_d", NO_ATTENTION),
+    "context_256": ("unscaled", NO_ATTENTION),
+    "second_text": ("unscaled", NO_ATTENTION),
+}
+"""What a size is trained with beside 1/√d: where nothing else is said 1/d, as µP has it."""
 
 
 def of_size(size: str) -> dict[str, Condition]:
     """The conditions of a size or text, the first of them with 1/√d."""
     label, settings = SIZES[size]
-    scalings = {"unscaled": SCALINGS["unscaled"], "by_d": SCALINGS["scaled_by_d"]}
-    asked = {size: SCALINGS[BASE]} | {f"{size}_{each}": scalings[each] for each in COMPARED.get(size, ("by_d",))}
+    known = {
+        own: (SCALINGS[scaling][0], {"attention_exponent": SCALINGS[scaling][1]})
+        for own, scaling in (("", BASE), ("unscaled", "unscaled"), ("by_d", "scaled_by_d"))
+    } | {NO_ATTENTION: WITHOUT_ATTENTION}
+    asked = {size: known[""]} | {f"{size}_{each}": known[each] for each in COMPARED.get(size, ("by_d",))}
     return {
-        name: Condition(f"{label}, {words}", HEAD | {"attention_exponent": exponent}, settings=BRIEF | settings)
-        for name, (words, exponent) in asked.items()
+        name: Condition(f"{label}, {words}", HEAD | variant, settings=BRIEF | settings)
+        for name, (words, variant) in asked.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of one run of an ablation."""
+"""Record one run of an ablation."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Watch:
     """Records a training for the `ablation` table.
 
     Args:
-        windows: the fixed test windows (N, T + 1), of which the first `probes` show activations and attention.
-        at_once: how many windows a test loss takes at a time.
-        steps: at which steps to record, in order.
-        references: losses of other models on the fixed test windows.
+        windows: the fixed test windows (N, T + 1); activations and attention are measured on the first `probes`.
+        at_once: number of windows in a batch of a test loss.
+        steps: the steps to record at, in order.
+        references: losses of the n-gram baselines on the fixed test windows.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Watch:
         self._note("largest_logit", step, largest)
 
     def after(self, step: int) -> None:
-        """Record the gradients of the update just made.
+        """Record the gradient norms of the update just made.
 
         Raises:
             DivergedError: if they are not finite.
@@ -114,13 +114,14 @@ class Watch:
             self._note("train_loss", step, {WHOLE_MODEL: loss})
 
     def diverged(self, step: int) -> None:
-        """Note that there is no finite loss at a step."""
+        """Record that the loss at a step is not finite."""
         self._note("diverged", step, {WHOLE_MODEL: 1.0})
 
     def summarise_gradients(self) -> None:
-        """Note, by block, what the logarithms of the gradient norms were like over all steps.
+        """Record, by block, statistics of the log gradient norms over all steps.
 
-        Their mean, their standard deviation, and that of their change from one step to the next, which knows no trend.
+        They are the mean, the standard deviation, and the standard deviation of step-to-step differences, which a trend
+        does not raise.
         """
         if len(self.gradients) < 3:
             return

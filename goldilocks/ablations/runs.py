@@ -1,4 +1,4 @@
-"""What all trainings of the ablations share: the text, the code, the model, and the batches."""
+"""What all trainings of the ablations share: text, code check, model and batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATES, RUNS, CONTROL = FOLDER / "rates", FOLDER / "runs", FOLDER / "control"
 
 
 class Tokens(NamedTuple):
-    """The text as token ids, (n,) each, and what of it a model must know."""
+    """The text as token ids, (n,) each, and what a model must know about it."""
 
     train: np.ndarray
     test: np.ndarray
@@ -46,11 +46,11 @@ class Tokens(NamedTuple):
         return found._replace(context_length=condition.settings.get("context_length", found.context_length))
 
     def for_rates(self) -> Tokens:
-        """With the half of the test text that learning rates are chosen on."""
+        """The same text, with the half of the test part on which learning rates are chosen."""
         return self._replace(test=self.test[self.test.size // 2 :])
 
     def for_results(self) -> Tokens:
-        """With the other half, that conditions are compared on."""
+        """The same text, with the other half, on which conditions are compared."""
         return self._replace(test=self.test[: self.test.size // 2])
 
     def windows(self, root_seed: int, number: int) -> Tensor:
@@ -60,7 +60,7 @@ class Tokens(NamedTuple):
         return training.batch(self.test, number, self.context_length, rng.generator(root_seed, "train/evaluation"))
 
     def batches(self, root_seed: int, seed: int, size: int) -> Callable[[int], Tensor]:
-        """What gives the windows (size, T + 1) of a step; the same ones to every training with this seed."""
+        """A function from a step to its windows (size, T + 1), which are the same in every training with this seed."""
         from goldilocks.model5 import training
 
         return lambda step: training.batch(
@@ -69,7 +69,7 @@ class Tokens(NamedTuple):
 
 
 def untrained(sizes: Sizes, condition: Condition, root_seed: int, seed: int, tokens: Tokens) -> Model5:
-    """A Model 5 in some condition, whose initial weights have the same random numbers behind them as every other's."""
+    """An untrained Model 5 in some condition. All conditions share the random numbers behind their initial weights."""
     from goldilocks.model5 import initialisation, training
     from goldilocks.model5.model import Model5, Shape, Variant
 
@@ -81,7 +81,7 @@ def untrained(sizes: Sizes, condition: Condition, root_seed: int, seed: int, tok
 
 
 def trainer(model: Model5, learning_rate: float, sizes: Sizes) -> tuple[Objective, Trainer]:
-    """A model's objective, and what makes updates of it."""
+    """A model's objective and its trainer."""
     from goldilocks.model5 import training
 
     objective = training.Objective(model)
@@ -89,7 +89,7 @@ def trainer(model: Model5, learning_rate: float, sizes: Sizes) -> tuple[Objectiv
 
 
 def prepare() -> None:
-    """Let this process compute as every training does; started by DVC, see that its code is what DVC knows."""
+    """Prepare this process to compute as every training does, and check its code if DVC started it."""
     if "DVC_STAGE" in os.environ:
         processes.end_with_owner()
         refuse_other_code()
@@ -100,10 +100,10 @@ def prepare() -> None:
 
 
 def refuse_other_code() -> None:
-    """See that a run's code is what `ablations/code.json` notes: as to code, DVC knows only that file.
+    """Check that a run's code is what `ablations/code.json` records, the only dependency on code that DVC knows.
 
     Raises:
-        UserError: if it is not, or changed since it was loaded.
+        UserError: if it differs, or changed since it was loaded.
     """
     if "DVC_STAGE" not in os.environ:
         return

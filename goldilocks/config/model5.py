@@ -34,7 +34,7 @@ class Model5(Section):
     """Fixed windows of the test text behind each test loss."""
 
     probe_windows: int = Field(ge=1, le=65_536)
-    """How many of them attention and activations are looked at on."""
+    """Number of these windows on which attention and activations are measured."""
 
     @field_validator("heads")
     @classmethod

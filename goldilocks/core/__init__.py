@@ -1,1 +1,1 @@
-"""What the stages share; nothing in here knows about any one stage."""
+"""What all stages share; nothing here knows a single stage."""

@@ -1,11 +1,11 @@
-"""Pins what the numerical libraries compute with, so that results have the same bytes on any x86-64 processor.
+"""Pin the code paths of the numerical libraries, so that results have the same bytes on any x86-64 processor.
 
 By default each library picks the fastest code for the processor and shares sums among its cores; both decide the last
 digits. `pin` is called before any of the libraries is loaded (`stages/__init__.py` does it) and makes them
 
-* compute with AVX2 and FMA, which every x86-64 processor since about 2015 has, whatever else it has,
+* compute with AVX2 and FMA only, which every x86-64 processor since about 2015 has,
 * on one thread each: processes, and parts of fixed size, share the work,
-* with MKL's results of the kind that no processor and no vendor changes (slow: see `goldilocks/model5/products.py`).
+* with MKL's mode that is independent of processor and vendor (slow: see `goldilocks/model5/products.py`).
 
 `native` arithmetic takes the pins back, for trainings that are too large for one core, or on a GPU.
 """
@@ -38,7 +38,7 @@ TORCH_PARTS = ("GCC 13.3", "Math Kernel Library Version 2024.2", "MKL-DNN v3.12.
 
 
 def processor_flags() -> set[str]:
-    """What the processor can do, in the words of Linux; empty elsewhere."""
+    """The processor's flags as Linux names them; empty on other systems."""
     if CPUINFO.is_file():
         for line in CPUINFO.read_text("utf-8").splitlines():
             name, _, value = line.partition(":")
@@ -67,7 +67,7 @@ def pin() -> None:
 
 
 def restart_native() -> None:
-    """Go on as a process in native arithmetic: this one, started anew with the same command, without the pins."""
+    """Restart this process with the same command in native arithmetic, without the pins."""
     if is_native():
         return
     unpinned = {name: value for name, value in os.environ.items() if name not in THREADS | INSTRUCTIONS}
@@ -79,7 +79,7 @@ def restart_native() -> None:
 
 
 def unpromised() -> list[str]:
-    """Why this machine may compute other bytes than those committed, a line for each reason; empty if it may not."""
+    """Reasons why this machine may not compute the committed bytes, one line each; empty if there are none."""
     import importlib.metadata  # takes 0.05 s
 
     found = []

@@ -16,7 +16,7 @@ LARGEST = 2**25  # bytes of either file; those of the largest vocabularies in us
 
 
 def _parsed(ids: Any, merges: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The vocabulary and the merges; ValueError unless it is complete and each of them joins two tokens to a third."""
+    """The vocabulary and the merges; ValueError if ids are missing or a merge does not join two tokens to a third."""
     if not isinstance(ids, dict) or any(type(i) is not int for i in ids.values()):
         raise ValueError("the vocabulary is not a mapping from tokens to ids")
     if sorted(ids.values()) != list(range(len(ids))):
@@ -35,11 +35,11 @@ def _parsed(ids: Any, merges: str) -> tuple[dict[str, int], list[tuple[str, str]
 
 
 def load(folder: Path) -> Tokenizer:
-    """The tokenizer in `folder`: text to ids without special tokens; ids to text loses nothing.
+    """The tokenizer in `folder`: text to ids without special tokens, and ids to text without loss.
 
     Raises:
         UserError: if a file is missing, too large or damaged, the ids are not 0 … n-1, a byte has no token, or a merge
-            is none.
+            does not join two tokens.
     """
     vocab, merges = folder / VOCAB, folder / MERGES
     for path in (vocab, merges):

@@ -1,4 +1,4 @@
-"""Folders of committed results that others are built on: each has the hash of its files in it, so that damage is seen.
+"""Checksums of committed result folders that other results are built on, so that damage is detected.
 
 The file of hashes is what `sha256sum` writes: `cd reports/paper && sha256sum --check SHA256SUMS` does the same.
 """
@@ -13,7 +13,7 @@ SUMS = "SHA256SUMS"
 
 
 def found(folder: Path) -> dict[str, str]:
-    """The hash of every file in a folder but hidden ones and the file of hashes, by name."""
+    """The hash of every file in a folder by name, except hidden files and the file of hashes."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {
         name: files.sha256(folder / name) for path in paths if (name := path.relative_to(folder).as_posix()) != SUMS
@@ -21,12 +21,12 @@ def found(folder: Path) -> dict[str, str]:
 
 
 def seal(folder: Path) -> None:
-    """Write down what a folder holds."""
+    """Write the file of hashes of a folder."""
     files.write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in found(folder).items()))
 
 
 def problems(folder: Path) -> list[str]:
-    """A line for each file of a sealed folder that is not as it was."""
+    """A line for each file of a folder that differs from its recorded hash."""
     sums = folder / SUMS
     if not sums.is_file():
         return [f"{sums}: no such file; `git checkout {folder}` brings it back"]

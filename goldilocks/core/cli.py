@@ -18,7 +18,7 @@ COMMAND = "goldilocks"
 
 
 class UserError(Exception):
-    """A problem that the user can solve: printed as one line for each part of it, without a traceback.
+    """A problem that the user can solve; printed as one line for each part of it, without a traceback.
 
     Args:
         problems: the lines; each says what is wrong, where, and what to do.
@@ -35,7 +35,7 @@ def plain(text: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """An address as messages and tables show it: without password, and without what follows ? or #."""
+    """An address as messages and tables show it: without password, query and fragment."""
     return re.sub("(?<=//)[^/]*@", "", re.split("[?#]", url)[0])
 
 
@@ -91,12 +91,12 @@ def run_unchanged(main: Callable[[], None]) -> None:
 def run(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into exit codes.
 
-    Exit codes: 0 done; 2 the user can mend it (one line each on stderr); 130 interrupted; 141 output closed;
+    Exit codes: 0 done; 2 the user can solve it (one line each on stderr); 130 interrupted; 141 output closed;
     143 terminated; anything else is a defect and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _terminated)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # in a terminal that knows no γ
+        sys.stdout.reconfigure(errors="backslashreplace")  # in a terminal that can't print γ
     try:
         run_unchanged(main)
     except UserError as error:
@@ -104,7 +104,7 @@ def run(main: Callable[[], None]) -> None:
             _print_error(problem)
         sys.exit(EXIT_USER_ERROR)
     except BrokenPipeError:
-        os._exit(128 + signal.SIGPIPE)  # whoever read our output has gone
+        os._exit(128 + signal.SIGPIPE)  # the reader of our output has gone
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise

@@ -1,4 +1,4 @@
-"""What DVC records: the entries of a `dvc.lock`, and the hashes of files and folders."""
+"""The entries of a `dvc.lock`, and DVC's hashes of files and folders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blocks(text: str) -> dict[str, str]:
 
 
 def keep_only(lock: Path, names: Iterable[str]) -> None:
-    """Let a `dvc.lock` record only these stages, in this order."""
+    """Reduce a `dvc.lock` to these stages, in this order."""
     text = lock.read_text("utf-8") if lock.is_file() else ""
     found = blocks(text)
     kept = [found[name] for name in names if name in found]
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
 
 class DvcLock:
-    """The stages of a `dvc.lock`, whatever its form, in their order.
+    """The stages of a `dvc.lock`, however it is formatted, in their order.
 
     Raises:
         UserError: if the file can't be read as one.
@@ -81,5 +81,5 @@ class DvcLock:
 
 
 def paths_overlap(path: str, other: str) -> bool:
-    """Whether two paths are one, or one lies in the other."""
+    """Whether two paths are the same, or one lies in the other."""
     return Path(path).is_relative_to(other) or Path(other).is_relative_to(path)

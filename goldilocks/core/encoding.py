@@ -1,4 +1,4 @@
-"""A text as token ids, cut into a part for training and one for testing.
+"""A text as token ids, split into a training part and a test part.
 
 Token ids are stored in the smallest unsigned type that holds the vocabulary.
 """
@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from goldilocks.core import arrays, cli, files
 
 PIECE = 2**20  # characters encoded at once: the tokenizer takes 200 bytes of memory for each
-LONGEST = 2**24  # characters that may follow each other without a place to cut
-CUT = re.compile(r"(?<=\S)[ \n]")  # no token of GPT-2's reaches from what is not blank into what is
+LONGEST = 2**24  # longest run of characters without a place to cut
+CUT = re.compile(r"(?<=\S)[ \n]")  # no token of GPT-2 spans from a non-blank character to a blank one
 
 
 def smallest_unsigned(vocabulary: int) -> np.dtype:
@@ -25,7 +25,7 @@ def smallest_unsigned(vocabulary: int) -> np.dtype:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text in pieces whose tokens, one after another, are those of the whole text.
+    """The text in pieces whose tokens, concatenated, are those of the whole text.
 
     Raises:
         UserError: if there is no place to cut it.
@@ -67,7 +67,7 @@ def split(ids: np.ndarray, train_share: float, context_length: int) -> tuple[np.
 
 
 def write(folder: Path, train: np.ndarray, test: np.ndarray, context_length: int, vocabulary: int) -> None:
-    """Write both parts, and what a model must know of them, to a folder, all at once."""
+    """Write both parts and their description to a folder, atomically."""
     with files.atomic_directory(folder) as made:
         arrays.write(made / "tokens.safetensors", {"train": train, "test": test})
         files.write_json(made / "description.json", {"context_length": context_length, "vocabulary": vocabulary})

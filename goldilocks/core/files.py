@@ -1,8 +1,8 @@
 """Files that are complete or do not exist, and that have the same bytes for the same content.
 
 Everything is written beside its place under a name that git and DVC ignore (`.NAME.tmp`), flushed to disk and
-renamed, so a crash leaves the old file or the new one; of a folder the old one, none, or the new one, but never a
-part. A run that was killed leaves `.tmp` files at worst; the next run of the same stage replaces them.
+renamed. So a crash leaves the old file or the new one, and of a folder the old one, none, or the new one, but never a
+part. A killed run leaves `.tmp` files at worst; the next run of the same stage replaces them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DATA = Path("data")
 MODEL5 = DATA / "model5"  # a folder for each seed
 METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")
-ABLATIONS = Path("reports/ablations")  # what `make ablations` found last
+ABLATIONS = Path("reports/ablations")  # the last results of `make ablations`
 KEPT = Path("reports/paper")  # a run at the articles' own size, see tools/archive_run.py
 SIGNIFICANT_DIGITS = 6
 
@@ -32,7 +32,7 @@ def _temporary(path: Path) -> Path:
 
 
 def fsync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,7 +49,7 @@ def remove(path: Path) -> None:
 
 
 def _give_up(temporary: Path, path: Path, error: BaseException) -> None:
-    """Leave nothing behind, and let an error that names no file (a full disk) say which one it was."""
+    """Remove the temporary file, and name the file in an error that names none (a full disk)."""
     remove(temporary)
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = str(path)
@@ -57,7 +57,7 @@ def _give_up(temporary: Path, path: Path, error: BaseException) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; it takes the place of `path` only if the block succeeds."""
+    """Yield a temporary path to write to; it replaces `path` only if the block succeeds."""
     temporary = _temporary(path)
     remove(temporary)
     try:
@@ -72,7 +72,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a fresh temporary folder to fill; it takes the place of `path` only if the block succeeds."""
+    """Yield a fresh temporary folder to fill; it replaces `path` only if the block succeeds."""
     temporary = _temporary(path)
     remove(temporary)
     temporary.mkdir()
@@ -95,7 +95,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def link_all(paths: Iterable[Path], folder: Path) -> None:
-    """Put files into `folder` under their names, without a second copy on the disk where the file system allows it."""
+    """Link files into `folder` under their names; copy them where the file system can't link."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         try:
@@ -127,7 +127,7 @@ def significant(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
     """`value` rounded to significant digits (0 stays 0).
 
     Raises:
-        ValueError: if it is not finite: a metric that is not a number is no metric.
+        ValueError: if it is not finite; metrics are finite numbers.
     """
     if not math.isfinite(value):
         raise ValueError(f"a metric must be finite, got {value}")

@@ -64,7 +64,7 @@ def parse(text: str) -> Any:
     """The plain values of a YAML text, read by the parser that DVC uses.
 
     Raises:
-        YAMLError: if it is not YAML, repeats a key, nests too deep, or nests aliases: a kilobyte of those can stand for
+        YAMLError: if it is not YAML, repeats a key, nests too deep, or nests aliases, of which a kilobyte can stand for
             gigabytes.
     """
     try:
@@ -116,7 +116,7 @@ def read(path: Path = PARAMS, largest: int = LARGEST) -> dict[str, Any]:
 
 
 def problems(model: type[Section], contents: Any, where: str = "", file: Path = PARAMS) -> list[str]:
-    """What is wrong with `contents` as a `model`: one line for each problem, empty if nothing."""
+    """Problems of `contents` as a `model`, one line each; empty if there are none."""
     try:
         model.model_validate(contents)
     except ValidationError as error:
@@ -125,7 +125,7 @@ def problems(model: type[Section], contents: Any, where: str = "", file: Path = 
 
 
 def load(section: str, settings: type[SectionT], run: type[RunT], path: Path = PARAMS) -> tuple[SectionT, RunT]:
-    """The typed settings of one stage and its part of `run:`; nothing else of the file is looked at.
+    """The typed settings of one stage and its part of `run:`; the rest of the file is ignored.
 
     Raises:
         UserError: one line for each problem: the key's path, the value given and what is allowed.

@@ -1,4 +1,4 @@
-"""Long computations end with the process that started them, exclude a second one, and stop in order on a signal."""
+"""Let long computations end with their parent process, exclude each other by a lock, and stop cleanly on a signal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import psutil
 from goldilocks.core.cli import UserError
 
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
-GRACE = 60.0  # seconds to stop in good order
-IMPATIENCE = 1.0  # seconds after a Ctrl-C from which another one is a person's
+GRACE = 60.0  # seconds to stop cleanly
+IMPATIENCE = 1.0  # seconds after a Ctrl-C after which another one comes from a person
 
 
 def _owner() -> psutil.Process | None:
-    """The nearest ancestor that is not a shell: who started this process through one."""
+    """The nearest ancestor that is not a shell."""
     for ancestor in psutil.Process().parents():
         try:
             if ancestor.name() not in SHELLS:
@@ -33,7 +33,7 @@ def _owner() -> psutil.Process | None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process still runs; one that has ended and that its parent has not noticed yet does not."""
+    """Whether a process still runs; a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -41,16 +41,16 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def end_with_owner() -> None:
-    """Terminate this process as soon as the one that started it has ended, even by SIGKILL.
+    """Terminate this process as soon as its parent has ended, even by SIGKILL.
 
-    For work that DVC or torchrun starts. What a person starts by hand may outlive the shell.
+    For work that DVC or torchrun starts. A process that a person starts by hand may outlive the shell.
     """
     owner = _owner()
 
     def watch() -> None:
         while owner is not None and is_alive(owner):
             time.sleep(0.2)
-        with suppress(OSError):  # who would read it may have gone, too
+        with suppress(OSError):  # its reader may have gone, too
             print("whoever started this training has gone: stopping", file=sys.stderr)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
@@ -61,7 +61,7 @@ def end_with_owner() -> None:
 
 @contextmanager
 def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
-    """Hold the lock file `path`, which the system frees if this process dies; wait a while for another to let go.
+    """Hold the lock file `path`, which the system frees if this process dies; wait a while for another process's lock.
 
     Raises:
         UserError: if another process still holds it after `patience` seconds.
@@ -86,16 +86,16 @@ def exclusive(path: Path, what: str, patience: float = GRACE) -> Iterator[None]:
                     announced = True
                 time.sleep(0.1)
         handle.truncate(0)
-        with suppress(OSError):  # a full disk: the number is only for people
+        with suppress(OSError):  # a full disk; the number is only information
             os.write(handle.fileno(), f"{os.getpid()}\n".encode())
         yield
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT, so that the work can stop at the next good moment.
+    """Notes SIGTERM and SIGINT, so that the work can stop at the next safe point.
 
-    A process may get the signal for its group twice, directly and from its parent. So only a second Ctrl-C that comes
-    later, from a person who does not want to wait, stops the process at once.
+    A process may get its group's signal twice, directly and from its parent. So only a later second Ctrl-C, from a
+    person who does not want to wait, stops the process at once.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Take the signals over while the block runs."""
+        """Handle the signals while the block runs."""
         before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self

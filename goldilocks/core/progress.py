@@ -1,4 +1,4 @@
-"""How far a long computation has come, and how long it still takes."""
+"""Progress of a long computation, and the time left."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-QUIET = 2.0  # seconds in which nothing is shown
+QUIET = 2.0  # seconds before anything is shown
 EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 class Progress:
     """A bar on a terminal, else a line every ten seconds or so, on stderr.
 
-    The time left is work left over the mean rate so far; so `total` should be what takes the time, not what is counted.
+    The time left is the work left over the mean rate so far, so `total` should measure work, not items.
     Any thread may add to it.
 
     Args:
         label: what is computed.
-        total: all of the work, in `unit`.
-        done: work that an earlier run did.
+        total: the whole work, in `unit`.
+        done: work of an earlier run.
     """
 
     def __init__(self, label: str, total: float, unit: str, done: float = 0) -> None:
@@ -43,7 +43,7 @@ class Progress:
         self._bar.close()
 
     def add(self, work: float, note: str = "") -> None:
-        """So much more work is done; `note` is shown beside it."""
+        """Add finished work; `note` is shown beside it."""
         with self._lock:
             self._done += work
             if not self._bar.disable:

@@ -1,4 +1,4 @@
-"""Named random streams: every draw of the project comes from one, and none depends on another.
+"""Named random streams. Every draw of the project comes from one, and no stream depends on another.
 
 A stream is named by its purpose and by indices (a dimension, a trial, a step), and seeded by NumPy's `SeedSequence`
 from the root seed and that name. Adding a dimension, a trial or a stage therefore changes no other draw.
@@ -19,7 +19,7 @@ def sequence(root_seed: int, purpose: str, *index: int) -> np.random.SeedSequenc
 
 
 def generator(root_seed: int, purpose: str, *index: int) -> np.random.Generator:
-    """A NumPy generator on that stream. SFC64 is NumPy's fastest bit generator, named so that it stays."""
+    """A NumPy generator on that stream. SFC64 is NumPy's fastest bit generator; naming it fixes the choice."""
     return np.random.Generator(np.random.SFC64(sequence(root_seed, purpose, *index)))
 
 

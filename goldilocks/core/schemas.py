@@ -1,7 +1,7 @@
 """Every table of the project: its columns, types, units and meaning.
 
-What is declared here is checked when a table is written and read (`tables.py`), stands in its file's metadata, and is
-the README's section on data.
+These declarations are checked when a table is written and read (`tables.py`), stand in its file's metadata, and make
+docs/tables.md.
 """
 
 from __future__ import annotations
@@ -319,7 +319,7 @@ def schema(table: str) -> pa.Schema:
 
 
 def markdown() -> str:
-    """The tables' documentation: the README's data section holds exactly this."""
+    """The tables' documentation, a section of docs/tables.md."""
     lines: list[str] = []
     for table, (meaning, columns) in TABLES.items():
         lines += [f"**`{table}`**: {meaning}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]

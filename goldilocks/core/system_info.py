@@ -1,4 +1,4 @@
-"""What is known of this machine without torch."""
+"""Facts about this machine that need no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def processor() -> str:
 
 
 def load() -> float:
-    """Mean number of processes that wanted to run over the last minute."""
+    """The load average of the last minute."""
     return os.getloadavg()[0]
 
 

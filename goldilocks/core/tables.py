@@ -1,4 +1,4 @@
-"""Tables are written and read here, and checked against their declaration in `schemas.py`.
+"""Write and read tables, checked against their declaration in `schemas.py`.
 
 A table is tidy Parquet (one observation a row), zstd-compressed, its strings dictionary-encoded. Units and meaning
 stand in the field metadata, the parameters that made it in the file metadata under `parameters`.
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Runs(NamedTuple):
-    """A column of text as runs: each of `texts` stands as often as `lengths` says."""
+    """A column of text as runs: `texts[i]` is repeated `lengths[i]` times."""
 
     texts: Sequence[str]
     lengths: Sequence[int]
 
 
 def _array(values: Any) -> pa.Array:
-    """An Arrow array of a list, a NumPy array or runs; the latter two without pandas, which Arrow would import."""
+    """An Arrow array from a list, a NumPy array or runs; the latter two without importing pandas."""
     if isinstance(values, Runs):
         codes = {text: code for code, text in enumerate(dict.fromkeys(values.texts))}
         column = np.repeat(np.array([codes[text] for text in values.texts], np.int32), values.lengths)
@@ -55,7 +55,7 @@ def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mappin
     """Write a table's columns (arrays, lists or runs of one length) as Parquet.
 
     Args:
-        parameters: what determined it, stored in the file's metadata.
+        parameters: the parameters that determined it, stored in the file's metadata.
 
     Raises:
         ValueError: if columns are missing or not declared.
@@ -69,7 +69,7 @@ def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mappin
     contents = pa.Table.from_arrays(arrays, schema=declared.with_metadata(metadata))
     contents.validate(full=True)
     texts = [field.name for field in declared if field.type == NAME]
-    with files.atomic_file(path) as temporary, temporary.open("wb") as handle:  # of a path, Arrow would make an address
+    with files.atomic_file(path) as temporary, temporary.open("wb") as handle:  # a path would become an address
         pq.write_table(contents, handle, compression="zstd", use_dictionary=texts)
 
 

@@ -1,7 +1,7 @@
 """Refuse the result of a stage if its dependencies or parameters change while it runs.
 
 DVC hashes the dependencies and the parameters of a stage after its command. An edit during the run would therefore be
-recorded as what the result was made from, and nothing would ever run the stage again. So a stage that DVC runs
+recorded as the source of the result, and nothing would run the stage again. So a stage that DVC runs
 compares its dependencies at the end with what they were at the start, and refuses its own result if they differ. DVC
 then records nothing, and the next `repro` runs the stage again.
 
@@ -27,7 +27,7 @@ Marks = dict[str, tuple[int, int, int]]
 
 
 def _below(path: Path) -> Iterator[Path]:
-    """A file, or each file below a folder, but for the compiled modules that Python itself writes."""
+    """A file, or each file below a folder, without the compiled modules that Python writes."""
     if not path.is_dir():
         yield path
     for folder, folders, names in os.walk(path):
@@ -55,7 +55,7 @@ def _within(path: str, folders: Iterable[str]) -> bool:
 
 
 def differing(before: Marks, now: Marks) -> list[str]:
-    """The files that changed, appeared or went, but for those that DVC ignores."""
+    """The files that changed, appeared or disappeared, without those that DVC ignores."""
     found = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
     if not found:
         return []
@@ -67,7 +67,7 @@ def differing(before: Marks, now: Marks) -> list[str]:
 
 
 def changed_code(paths: Iterable[str]) -> list[str]:
-    """Which of these files, as far as they lie in the folders of code, changed since this process loaded the code."""
+    """Those of these files that are code and changed since this process loaded it."""
     paths = [path for path in paths if _within(path, CODE)]
     return differing({path: mark for path, mark in _LOADED.items() if _within(path, paths)}, marks(paths, _PROJECT))
 
@@ -104,10 +104,10 @@ def definition(stage: str) -> dict[str, Any]:
 
 
 def item(matrix: dict[str, Any], instance: str, params: Any) -> dict[str, Any]:
-    """The values of a matrix that DVC joined with `-` into the name of an instance; none if there is no such instance.
+    """The matrix values that DVC joined with `-` into an instance's name; none if there is no such instance.
 
     Args:
-        matrix: as `dvc.yaml` has it: lists, or `${names}` of parameters that are lists.
+        matrix: as in `dvc.yaml`: lists, or `${names}` of parameters that are lists.
         params: the contents of `params.yaml`.
     """
     choices = [entry(params, values[2:-1]) if isinstance(values, str) else values for values in matrix.values()]
@@ -140,7 +140,7 @@ class MadeFrom:
         self.before |= {path: mark for path, mark in _LOADED.items() if _within(path, self.paths)}
 
     def _resolved(self, paths: list[str], matrix: dict[str, Any]) -> Iterator[str]:
-        """Paths with the values of the parameters and matrix items that they name."""
+        """Paths with the parameters and matrix items that they name filled in."""
         values: dict[str, Any] = {}
         if any("$" in path for path in paths):
             values = _parsed(self.params)
@@ -156,14 +156,14 @@ class MadeFrom:
         return [f"{PARAMS}: {key}" for key in self.keys if entry(before, key) != entry(after, key)]
 
     def changed(self) -> list[str]:
-        """The dependencies and parameters that are no longer what they were."""
+        """The dependencies and parameters that have changed."""
         return differing(self.before, marks(self.paths)) + self._changed_params()
 
 
 def begun() -> MadeFrom | None:
     """The dependencies of the stage that DVC started this process for; None in any other process.
 
-    The workers of a training check nothing, since the process that started them does.
+    The workers of a training check nothing, since their parent process does.
     """
     stage = os.environ.get("DVC_STAGE")
     return MadeFrom(stage) if stage and "TORCHELASTIC_RUN_ID" not in os.environ else None

@@ -1,7 +1,7 @@
 """AdamW (Loshchilov & Hutter 2019) by torch's own kernel, without `torch.optim.Optimizer`.
 
-An `Optimizer` loads torch's compiler, only to say that it must not be compiled. That takes 2 s: as long as 20 steps of
-a small Model 5.
+An `Optimizer` loads torch's compiler only to exclude itself from compilation. That takes 2 s, the time of 20 steps of a
+small Model 5.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class AdamW:
     """Updates parameters from their gradients, at a constant learning rate.
 
     Args:
-        parameters: each once.
+        parameters: the parameters, each listed once.
 
     Attributes:
-        means: moving averages of each parameter's gradient, in its shape.
-        squares: those of its square.
-        steps: how many updates each has had, ().
+        means: the moving average of each parameter's gradient, in the parameter's shape.
+        squares: the moving average of the squared gradient.
+        steps: the number of updates of each parameter, ().
     """
 
     def __init__(self, parameters: Iterable[Tensor], learning_rate: float, weight_decay: float) -> None:
@@ -56,6 +56,6 @@ class AdamW:
         )
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for parameter in self.parameters:
             parameter.grad = None

@@ -1,7 +1,7 @@
 """What softmax does inside Model 5, by head, on a fixed probe batch. (claims S5, S6, W9)
 
-Everything here looks at the model and changes nothing: no gradient, no random number. Beside the scaling that the model
-was trained with, it is run with others: what softmax then does, and what that costs.
+Everything here reads the model and changes nothing: no gradient, no random number. The model also runs with scalings
+that it was not trained with, to measure what softmax then does and what that costs.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ EDGES = np.linspace(-6, 6, 121)  # of the histogram of logits, in standard devia
 
 
 def exponentials(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Softmax of logits (…, R, K) float32, -∞ where hidden: probabilities but for their total, it, and the entropy.
+    """Unnormalised softmax of logits (…, R, K) float32, -∞ where hidden: exponentials, their row sums, and the entropy.
 
-    The largest entry of a row is 1, so the total is at least that. Entropy is in nats. Each exponential is a float32,
-    what is made of them float64: near a one-hot p, ‖J‖ is a small difference.
+    The largest entry of a row is 1, so its sum is at least 1. Entropy is in nats. The exponentials are float32, and all
+    that is computed from them is float64, since ‖J‖ is a small difference near a one-hot p.
     """
     rows = logits - logits.max(-1, keepdims=True)
-    np.maximum(rows, LEAST, out=rows)  # hidden entries too: they add nothing
-    p = np.exp(rows)  # but for its total
+    np.maximum(rows, LEAST, out=rows)  # hidden entries, too: they contribute nothing
+    p = np.exp(rows)  # unnormalised
     total = p.sum(-1, dtype=np.float64)
     rows *= p
     return p, total, entropy_from_sums(total, rows.sum(-1) / total)  # -Σ p log p with log p = row - log total
@@ -50,7 +50,7 @@ def exponentials(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def row_statistics(
     q: np.ndarray, total: np.ndarray, entropy: np.ndarray, seen: np.ndarray, negligible: float = NEGLIGIBLE
 ) -> dict[str, np.ndarray]:
-    """What softmax does in rows, from what `exponentials` returned and how many entries each row sees: each (…, R).
+    """Statistics of softmax rows, from the result of `exponentials` and the number of visible entries: each (…, R).
 
     The relative gradient is the mean norm of p - e_t, t drawn from p, over an even row's √(1 - 1/n); the discrimination
     is n times the largest probability.
@@ -71,11 +71,11 @@ def row_statistics(
 
 
 def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
-    """What softmax does with causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
+    """Statistics of the softmax of causal logits (M, T, T) float32, -∞ where hidden: each value is (M,) float64.
 
     The first row sees one token and is left out. Entropy is a share of its maximum, log(visible tokens). The values of
-    `row_statistics` are means over the rows that see at least half of the window: "few of the entries" means nothing
-    where there are two.
+    `row_statistics` are means over the rows that see at least half of the window, since "few of the entries" means
+    nothing for a row of two.
     """
     length = logits.shape[-1]
     p, total, entropy = exponentials(logits[:, 1:])  # of (M, T - 1) rows
@@ -89,7 +89,7 @@ def matrix_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def matrix_moments(logits: np.ndarray) -> dict[str, np.ndarray]:
-    """Power means of the visible ones of causal logits (M, T, T) float32, and their extreme: each value is (M,)."""
+    """Power means of the visible causal logits (M, T, T) float32, and the largest |logit|: each value is (M,)."""
     length = logits.shape[-1]
     shown = np.where(np.tri(length, dtype=bool), logits, np.float32(0)).reshape(len(logits), -1)
     wide = shown.astype(np.float64)
@@ -111,7 +111,7 @@ def by_head(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: n
 
 
 def shape_of_logits(a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, a4: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean, σ, skewness and excess kurtosis of logits whose powers have these means."""
+    """Mean, σ, skewness and excess kurtosis from the means of powers."""
     m2 = np.maximum(a2 - a1**2, 0.0)
     m3 = a3 - 3 * a1 * a2 + 2 * a1**3
     m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
@@ -124,10 +124,10 @@ def shape_of_logits(a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, a4: np.ndarr
 
 
 def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
-    """What softmax does with causal logits (B, H, T, T) float32, -∞ where hidden, by head: each value is (H,) float64.
+    """Statistics by head of causal logits (B, H, T, T) float32, -∞ where hidden, and their softmax: each (H,) float64.
 
-    Means over the batch, but for the largest logit; σ, skewness and excess kurtosis of the logits are of all of a
-    head's. A constant has no shape: both are 0.
+    They are means over the batch, except the largest logit. σ, skewness and excess kurtosis are over all logits of a
+    head. Skewness and excess kurtosis of a constant are 0.
     """
     found = by_head(matrix_statistics, logits)
     of_logits = by_head(matrix_moments, logits)
@@ -139,16 +139,17 @@ def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def row_variance(rows: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """The variance of each row (…, R, K) float64, 0 where hidden, about its mean over the visible: (…, R)."""
+    """The variance of each row's visible entries, (…, R, K) float64 with 0 where hidden, to (…, R)."""
     variance: np.ndarray = (np.vecdot(rows, rows) - rows.sum(-1) ** 2 / visible) / (visible - 1)
     return variance
 
 
 def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
-    """How queries and the keys they see align, q and k (B, H, T, d), in rows of at least half a window: (H,) float64.
+    """Alignment of queries with visible keys, q and k (B, H, T, d), in rows of at least half a window: (H,) float64.
 
-    `centred_cosine` is the root mean square of their cosines less the row's mean, by which softmax does not change:
-    1/√d for independent normal vectors. `own_cosine` is the mean cosine of a query and the key at its own position.
+    `centred_cosine` is the root mean square of their cosines after each row's mean is subtracted, which does not change
+    softmax. It is 1/√d for independent normal vectors. `own_cosine` is the mean cosine of a query and the key at its
+    own position.
     """
     cosine = multiply(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT).tril().cpu().numpy()  # (B, H, T, T)
     length = cosine.shape[-1]
@@ -161,7 +162,7 @@ def cosines(q: Tensor, k: Tensor) -> dict[str, np.ndarray]:
 
 
 def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step: int, block: int) -> list[Row]:
-    """Histogram of a block's visible logits (B, H, T, T), each less its head's mean and in its head's σ."""
+    """Histogram of a block's visible logits (B, H, T, T), standardised by head."""
     visible = np.tri(logits.shape[-1], dtype=bool)
     counts = np.zeros(EDGES.size + 1, dtype=np.int64)
     for head, (mean, std) in enumerate(zip(found["logit_mean"], found["logit_std"], strict=True)):
@@ -175,11 +176,11 @@ def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step:
 
 @torch.no_grad()
 def record_attention(model: Model5, step: int, windows: Tensor, scaling: str) -> dict[str, list[Row]]:
-    """Rows of the tables `attention` and, of the model's own scaling only, `logit_histograms`.
+    """Rows of the table `attention`, and of `logit_histograms` for the model's own scaling.
 
     Args:
         windows: of tokens, (B, T + 1).
-        scaling: the name of what logits are divided by meanwhile.
+        scaling: the name of the scaling that the model runs with meanwhile.
     """
     rows: dict[str, list[Row]] = {"attention": [], "logit_histograms": []}
     with model.attention_exponent(SCALINGS[scaling]):

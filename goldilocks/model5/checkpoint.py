@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, and never used for another training than their own.
+"""Checkpoints: complete or absent, and used only for the training that wrote them.
 
     data/checkpoints/seed-0-<key>/       the key is a hash of everything that determines the result
         step-000050/                     complete once it holds DONE
@@ -9,7 +9,7 @@
         qkv/step-000000.safetensors      the snapshots so far; manifests hold their checksums
         outputs.json                     after training: hashes of the outputs, as dvc.lock will record them
 
-The last two checkpoints are kept, and all of it is removed once DVC has recorded the outputs (`finished.py`).
+The last two checkpoints are kept. The whole folder is removed once DVC has recorded the outputs (`finished.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STATE, PROGRESS, MANIFEST, DONE = "state.safetensors", "progress.json", "manifes
 
 
 class DamagedError(Exception):
-    """A checkpoint that is not what its manifest says."""
+    """A checkpoint that differs from its manifest."""
 
 
 class Progress(NamedTuple):
@@ -48,12 +48,12 @@ class Progress(NamedTuple):
     contents: dict[str, Any]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state's tensors, read when they are used."""
+        """The state's tensors, each read when it is used."""
         return load_file(self.folder / STATE)
 
 
 def key(made_by: Mapping[str, Any]) -> str:
-    """A name for everything that determines a result."""
+    """A short hash of everything that determines a result."""
     text = json.dumps({"format": FORMAT} | dict(made_by), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -78,10 +78,10 @@ class Checkpoints:
         return [path for path in found if int(path.stem.removeprefix("step-")) < step]
 
     def newest(self) -> Progress | None:
-        """The newest sound checkpoint. A damaged one is reported and removed, and the one before it is used.
+        """The newest undamaged checkpoint. A damaged one is reported and removed, and the one before it is used.
 
         Raises:
-            OSError: if one can't be read; it may be as good as ever, so it stays.
+            OSError: if one can't be read; it may be undamaged, so it stays.
         """
         for path in [*self.folder.glob(".step-*.tmp"), *self.folder.glob("step-*")]:
             if not (path / DONE).is_file():
@@ -119,7 +119,7 @@ class Checkpoints:
         """Write the checkpoint of the state after `step` updates, and remove all but the last two.
 
         Raises:
-            UserError: if it can't be written; the ones before stay.
+            UserError: if it can't be written; earlier ones stay.
         """
         folder = self._path(step)
         temporary = folder.with_name(f".{folder.name}.tmp")

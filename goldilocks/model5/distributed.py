@@ -3,8 +3,8 @@
 `torchrun -m stages.train 0` starts them, on one machine or several; `train.processes` does the same from inside the
 stage. The global batch is the same for any number of processes: each takes its share of the rows. Rank 0 alone writes.
 
-When torchrun restarts its workers, it must not hand them the addresses of the old ones: in torch 2.13 it does, unless
-TORCH_DISABLE_SHARE_RDZV_TCP_STORE is set to 1.
+In torch 2.13 torchrun hands restarted workers the addresses of the old ones, unless TORCH_DISABLE_SHARE_RDZV_TCP_STORE
+is 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class World(NamedTuple):
         return windows.tensor_split(self.size)[self.rank]
 
     def any(self, here: bool, where: torch.device) -> bool:
-        """Whether it is true in any process."""
+        """Whether it is true in at least one process."""
         if self.size == 1:
             return here
         flag = torch.tensor(int(here), device=where)
@@ -56,7 +56,7 @@ class World(NamedTuple):
         return float(value)
 
     def broadcast(self, tensor: Tensor) -> None:
-        """Overwrite a tensor with rank 0's."""
+        """Overwrite a tensor with that of rank 0."""
         if self.size > 1:
             dist.broadcast(tensor, 0)
 
@@ -110,7 +110,7 @@ def process_group(world: World, where: torch.device) -> Iterator[None]:
 
 
 def world() -> World:
-    """What torchrun set for this process; a world of one if torchrun did not start it."""
+    """The world that torchrun set for this process; one process if torchrun did not start it."""
     if not started_by_torchrun():
         return World()
     return World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
@@ -141,10 +141,10 @@ def launch(processes: int, arguments: list[str]) -> None:
 
 
 def check_size(world: World, processes: int) -> None:
-    """Refuse another number of processes than `train.processes` says: the record would be wrong.
+    """Refuse a number of processes other than `train.processes`, since the record would be wrong.
 
     Raises:
-        UserError: with both.
+        UserError: if they differ, naming both.
     """
     if world.size != processes:
         raise UserError(

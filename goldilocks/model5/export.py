@@ -1,7 +1,7 @@
 """Model 5 as a GPT-2 checkpoint that `transformers.AutoModelForCausalLM.from_pretrained` loads.
 
-GPT-2 has no division of the logits by √width, so the exported head is the token embedding divided by it, and the two
-are declared untied; every LayerNorm parameter goes out as it is. GPT-2's projections are stored transposed (`Conv1D`).
+GPT-2 does not divide its logits by √width, so the exported head is the token embedding divided by √width, and the two
+are declared untied. LayerNorm parameters are exported unchanged. GPT-2 stores projections transposed (`Conv1D`).
 """
 
 from __future__ import annotations

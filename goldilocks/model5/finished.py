@@ -1,4 +1,4 @@
-"""Removes the checkpoints of trainings that DVC has recorded; those of all others stay.
+"""Remove the checkpoints of trainings that DVC has recorded, and no others.
 
 When a training ends, DVC has yet to store its outputs and to write `dvc.lock`. A kill in between must not cost the
 training, so its last checkpoint stays until both are done.
@@ -16,12 +16,12 @@ OUTPUTS = "outputs.json"
 
 
 def record_outputs(training: Path, outputs: Iterable[Path]) -> None:
-    """Write down in a training's folder which outputs were made from it."""
+    """Record the hashes of a training's outputs in its folder of checkpoints."""
     files.write_json(training / OUTPUTS, {path.as_posix(): dvc_files.md5(path) for path in outputs})
 
 
 def _noted(path: Path) -> set[str]:
-    """The hashes that `record_outputs` wrote down; none if they can't be read."""
+    """The hashes that `record_outputs` wrote; none if they can't be read."""
     try:
         return set(files.read_json(path).values())
     except (ValueError, AttributeError, TypeError):
@@ -38,7 +38,7 @@ def _in_cache(hashes: Iterable[str]) -> bool:
 
 
 def prune() -> list[Path]:
-    """Remove the checkpoints of every training whose outputs `dvc.lock` records and DVC's cache holds."""
+    """Remove the checkpoints of every training whose outputs are in `dvc.lock` and in DVC's cache."""
     noted = {path.parent: hashes for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}") if (hashes := _noted(path))}
     if not noted or not dvc_files.LOCK.is_file():
         return []

@@ -1,4 +1,4 @@
-"""What the machine can do: which device trains, and whether it computes in bfloat16."""
+"""The training device, and what it can do: deterministic computation, memory, bfloat16."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def device(wanted: str, local_rank: int = 0) -> torch.device:
 
 
 def flush_denormals() -> None:
-    """Let numbers below 1.2e-38 count as 0, in this thread and in all that start later; so call it first.
+    """Flush denormal numbers (below 1.2e-38) to 0, in this thread and in all that start later; so call it first.
 
-    Gradients become so small as training goes on, and processors compute with such numbers so slowly that a step at the
-    articles' size came to take 1.6 times its time.
+    As training goes on, gradients become that small, and processors compute with denormals slowly: a step at the
+    articles' size took 1.6 times as long.
     """
     torch.set_flush_denormal(True)
 
 
 def prepare(threads: int) -> None:
-    """Let torch compute with this many threads, and deterministically."""
+    """Let torch compute deterministically, with this many threads."""
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads torch's compiler, for 2 s
-    # Nothing here reads memory before it is written; filling it all with NaN first would cost a tenth of the time.
+    # Nothing here reads memory before writing it; filling it with NaN first would cost a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_memory()
 
 
 def check_build() -> None:
-    """Say so if torch is not the build, or not pinned as the one, that the committed results were made with."""
+    """Warn if torch's build or pins differ from those that the committed results were made with."""
     if arithmetic.is_native():
         return
     shown = torch.__config__.show()
@@ -78,11 +78,11 @@ def check_build() -> None:
 
 
 def keep_memory() -> None:
-    """Let glibc's allocator keep what is freed, for the next step needs as much; elsewhere do nothing.
+    """Let glibc's allocator keep freed memory, since the next step needs as much; do nothing on other systems.
 
-    By default each large tensor is mapped from the system and given back, and at the articles' size a quarter of the
-    time of a step goes into mapping the same pages anew. The first part of the heap gets huge pages, which a small
-    model's step is a twentieth faster with.
+    By default each large tensor is mapped from the system and given back, and at the articles' size a quarter of a
+    step goes into mapping the same pages again. The first part of the heap gets huge pages, which make a small model's
+    step a twentieth faster.
     """
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
         return
@@ -135,7 +135,7 @@ def product_rate(kind: torch.dtype, size: int, repeats: int = 5) -> float:
 
 
 def capability(where: torch.device) -> dict[str, Any]:
-    """What the digits of a result may depend on: which instructions, or which GPU."""
+    """The instructions or the GPU that the last digits of a result may depend on."""
     if where.type == "cuda":
         properties = torch.cuda.get_device_properties(where)
         return {"gpu": properties.name, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Model 5's initial weights, and what must be true of them. (claims W1-W4)
+"""Model 5's initial weights, and checks of them. (claims W1-W4)
 
 `model.apply(fn)` visits the token embedding first and the head, which is the same tensor, last. So the head's N(0, std)
 overwrites the embedding's Xavier values: only the position embedding keeps Xavier's √(2/(T + D))
@@ -25,8 +25,8 @@ def initialise(model: Model5, linear_std: float, seed: int, factors: Mapping[str
     """Linear weights N(0, linear_std²), Linear biases 0, embeddings Xavier-normal; LayerNorms stay 1 and 0.
 
     Args:
-        factors: that multiply the weights of some parts afterwards: `blocks`, `qk` (in them, the rows that make queries
-            and keys), or `embedding`, of tokens.
+        factors: multipliers of the weights of some parts, applied afterwards: `blocks`, `qk` (the rows of their QKV
+            weights that make queries and keys), or `embedding` (of tokens).
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -51,7 +51,7 @@ def initialise(model: Model5, linear_std: float, seed: int, factors: Mapping[str
 
 
 class Check(NamedTuple):
-    """A measured quantity beside the exact value the initialisation promises; tolerance is four standard errors."""
+    """A measured quantity beside its exact value under the initialisation; the tolerance is four standard errors."""
 
     claim: str
     quantity: str
@@ -67,7 +67,7 @@ def _std_check(claim: str, quantity: str, weight: Tensor, expected: float) -> Ch
 
 
 def checks(model: Model5, linear_std: float, seed: int) -> Iterator[Check]:
-    """What the article checks after initialisation, for every tensor of the kind, and an embedding that is not tied.
+    """The article's checks after initialisation, for every tensor of the kind and for an untied embedding.
 
     The standard error of a standard deviation over n normal values is σ/√(2n).
     """

@@ -1,7 +1,7 @@
-"""Cross-entropy of a linear head without its logits, which at the articles' size are 823 MB, twice with softmax.
+"""Cross-entropy of a linear head without storing all logits: 823 MB at the articles' size, twice that with softmax.
 
-The loss is the last thing computed forwards, so its gradient can be formed right there, for some rows at a time; what
-is kept for the backward pass is as large as the head and its input. The gradient of the logits z of a row with target
+The loss is the last step of the forward pass, so its gradient can be computed there, some rows at a time. What is kept
+for the backward pass is as large as the head and its input. The gradient of the logits z of a row with target
 t is softmax(z) - onehot(t) (Bridle 1990).
 """
 

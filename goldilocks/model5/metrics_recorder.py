@@ -1,4 +1,4 @@
-"""Collects the rows of the tables while Model 5 trains; a checkpoint can hold and restore them."""
+"""Collect the rows of the tables and write snapshots while Model 5 trains; checkpoints hold and restore the rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recorder:
     Args:
         windows: the fixed test windows (N, T + 1).
         inference: windows for the loss with other scalings of attention's logits, at the last snapshot.
-        references: losses of other models on the fixed test windows.
+        references: losses of the n-gram baselines on the fixed test windows.
         folder: where the snapshots of the QKV weights go.
     """
 
@@ -45,12 +45,12 @@ class Recorder:
         self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
         self.steps = set(weight_stats.snapshot_steps(settings.steps, settings.snapshot_every))
         self.initial = weight_stats.qkv_weights(objective.model)
-        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # a snapshot whose update comes next
+        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # the snapshot whose update comes next
         names = ("losses", "weights", "histograms", "updates", "attention", "inference", "logit_histograms")
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
 
     def before(self, step: int) -> None:
-        """Record the model after `step` updates, where one of the tables has that step."""
+        """Record the model after `step` updates, if a table has that step."""
         settings, model = self.settings, self.objective.model
         if step % settings.evaluate_every == 0:
             found = {"test": self._loss(self.windows)}
@@ -84,7 +84,7 @@ class Recorder:
             temporary.write_bytes(save(tensors))
 
     def after(self, step: int) -> None:
-        """Look at the update just made, if the weights before it were a snapshot; gradients are still there."""
+        """Record the update just made, if the weights before it were a snapshot; the gradients are still there."""
         if self.watched is None:
             return
         _, before = self.watched
@@ -103,11 +103,11 @@ class Recorder:
         return float([row["loss"] for row in self.rows["losses"] if row["split"] == split][which])
 
     def columns(self) -> dict[str, dict[str, list[Any]]]:
-        """Every table as the columns it is written from."""
+        """Every table as columns."""
         return {table: columns(rows) for table, rows in self.rows.items()}
 
     def restore(self, tables: dict[str, dict[str, list[Any]]]) -> None:
-        """Take over what `columns` gave."""
+        """Restore the rows from the result of `columns`."""
         for table, found in tables.items():
             self.rows[table] = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 

@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """How many a model of these sizes has; the head is the token embedding, and counts once."""
+        """Number of parameters; the head is the token embedding and counts once."""
         d = self.width
         return (self.vocabulary + self.context_length + 2) * d + self.blocks * (12 * d**2 + 13 * d)
 
@@ -43,16 +43,19 @@ class Variant(NamedTuple):
     """The choices that can be changed in a Model 5; the defaults are the articles' model."""
 
     attention_exponent: float = 0.5
-    """Logits are q·k / d^this, d being the width of a head: 1/√d, or with 0 unscaled, with 1 divided by d."""
+    """Attention's logits are q·k / d^exponent, d being the width of a head: 0 is no scaling, 0.5 is 1/√d, 1 is 1/d."""
+
+    attention: bool = True
+    """Whether attention adds to the residual stream. If not, it is computed, multiplied by 0, and learns nothing."""
 
     norm: Literal["layernorm", "rmsnorm"] | None = "layernorm"
-    """What normalises, if anything: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
+    """The normalisation, if any: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
 
     post_norm: bool = False
-    """Whether it normalises after residual sums (Vaswani et al. 2017), or before attention and MLP and at the end."""
+    """Whether to normalise after residual sums (Vaswani et al. 2017), not before attention and MLP and at the end."""
 
     qk_norm: bool = False
-    """Whether it also normalises each query and key, over a head's width (Henry et al. 2020)."""
+    """Whether to normalise each query and key, too, over a head's width (Henry et al. 2020)."""
 
     tied: bool = True
     """Whether the head is the token embedding."""
@@ -62,7 +65,7 @@ class Variant(NamedTuple):
 
 
 class Linear(nn.Linear):
-    """x Wᵀ + b, by the products of the arithmetic in use."""
+    """x Wᵀ + b, with the matrix products of the arithmetic in use."""
 
     def forward(self, x: Tensor) -> Tensor:
         return products.linear(x, self.weight, self.bias)
@@ -83,6 +86,7 @@ class Attention(nn.Module):
         self.heads = shape.heads
         self.scale: float | None = (shape.width / shape.heads) ** -variant.attention_exponent
         """Of the logits; None: attention adds nothing."""
+        self.adds = variant.attention
         self.qkv = Linear(shape.width, 3 * shape.width)
         self.output = Linear(shape.width, shape.width)
         self.norms: list[nn.Module] = []  # of queries and of keys
@@ -102,7 +106,7 @@ class Attention(nn.Module):
         if self.scale is None:
             return qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
         y: Tensor = self.output(products.causal_attention(qkv, self.heads, self.scale))
-        return y
+        return y if self.adds else 0.0 * y
 
     def forward(self, x: Tensor) -> Tensor:
         return self.attend(self.project(x))
@@ -138,7 +142,7 @@ class Block(nn.Module):
         self.post_norm = variant.post_norm
 
     def attention_input(self, x: Tensor) -> Tensor:
-        """What attention sees of a block's input (B, T, D)."""
+        """The input of attention, from the block's input (B, T, D)."""
         seen: Tensor = x if self.post_norm else self.ln_1(x)
         return seen
 
@@ -178,7 +182,7 @@ class Model5(nn.Module):
         return x
 
     def states(self, tokens: Tensor) -> Tensor:
-        """Token ids (B, T), T at most the context length, to what the head sees (B, T, D)."""
+        """Token ids (B, T), T at most the context length, to the head's input (B, T, D)."""
         x = self.embed(tokens)
         for block in self.blocks:
             x = block(x)
@@ -186,7 +190,7 @@ class Model5(nn.Module):
         return normalised
 
     def logits(self, states: Tensor) -> Tensor:
-        """What the head makes of states (…, D): (…, V).
+        """The head's logits of hidden states (…, D): (…, V).
 
         The division by √width is done on the smaller side of the product: (x/√D)Wᵀ = (xWᵀ)/√D.
         """
@@ -202,12 +206,12 @@ class Model5(nn.Module):
         return self.loss_of(self.states(windows[:, :-1]), windows[:, 1:])
 
     def loss_of(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of predicting targets (B, T) from what the head sees (B, T, D)."""
+        """Mean cross-entropy in nats of predicting targets (B, T) from the head's input (B, T, D)."""
         return linear_cross_entropy(states.flatten(0, 1), self.head.weight, targets.flatten(), self.head_scale)
 
     @contextmanager
     def attention_exponent(self, exponent: float | None) -> Iterator[None]:
-        """Within the context, divide attention's logits by d^exponent, d being a head's width; None deletes it."""
+        """Within the context, divide attention's logits by d^exponent, d a head's width; None deletes attention."""
         own = [block.attn.scale for block in self.blocks]
         for block in self.blocks:
             block.attn.scale = None if exponent is None else (self.shape.width / self.shape.heads) ** -exponent

@@ -1,14 +1,14 @@
-"""What a model must beat to have learned more than counts: the losses of unigrams and bigrams on the same windows."""
+"""The losses of unigram and bigram models on the same windows, which a model that has learned more must beat."""
 
 from __future__ import annotations
 
 import numpy as np
 
-ADDED = 0.5  # to each token's count
+ADDED = 0.5  # added to each token's count
 
 
 def losses(train: np.ndarray, windows: np.ndarray, vocabulary: int) -> dict[str, float]:
-    """Mean cross-entropy in nats/token of predicting each token of windows but the first of each.
+    """Mean cross-entropy in nats/token over all tokens of the windows except the first of each.
 
     The unigram model adds one half to each count. The bigram model adds to the counts c(hw) of a
     token w after h as many counts, shared out as the unigram model says, as h has different followers (Witten & Bell

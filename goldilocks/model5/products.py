@@ -1,8 +1,8 @@
-"""Matrix products of Model 5, with the same bits on any x86-64 processor, or by torch.
+"""The matrix products of Model 5: with the same bits on any x86-64 processor, or by torch.
 
-torch's own products are MKL's, whose digits depend on the processor and its vendor, or which take three times as long.
-So in portable arithmetic NumPy's OpenBLAS computes them, pinned by `arithmetic.py`, on the tensors' own memory. In
-native arithmetic, on a GPU, and in bfloat16, torch computes them.
+torch uses MKL, whose last digits depend on the processor and its vendor, unless in a mode that takes three times as
+long. So in portable arithmetic NumPy's OpenBLAS, pinned by `arithmetic.py`, works on the tensors' own memory. In native
+arithmetic, on a GPU, and in bfloat16, torch computes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PORTABLE = not arithmetic.is_native()
 def multiply(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a @ b without gradient, into `out` if it is given: (…, M, K) and (…, K, N), with equal …, to (…, M, N).
 
-    In portable arithmetic of float32 on the CPU.
+    Only for portable arithmetic in float32 on the CPU.
     """
     if not PORTABLE:
         return torch.matmul(a, b, out=out)
@@ -98,12 +98,12 @@ def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hidden(length: int) -> Tensor:
-    """What is added to the logits of a window (T, T): -∞ where a token may not look, 0 elsewhere."""
+    """The causal mask (T, T), which is added to the logits: -∞ where a token may not look, 0 elsewhere."""
     return torch.full((length, length), -math.inf).triu_(1)
 
 
 def causal_attention(qkv: Tensor, heads: int, scale: float) -> Tensor:
-    """softmax(scale · QKᵀ) V, each token looking at itself and what is before it: (B, T, 3 · D) to (B, T, D)."""
+    """Causal attention softmax(scale · QKᵀ) V: (B, T, 3 · D) to (B, T, D)."""
     if not PORTABLE:
         q, k, v = split_heads(qkv, heads)
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(1, 2).flatten(2)

@@ -1,18 +1,18 @@
-"""The largest singular value of a matrix from its Gram matrix, the same digits every time."""
+"""The largest singular value of a matrix from its Gram matrix, with the same digits every time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-DENSE = 100  # Gram matrices up to this size are solved whole
+DENSE = 100  # all eigenvalues are computed of Gram matrices up to this size
 STEPS_BETWEEN_CHECKS = 8
-TOLERANCE = 1e-4  # of the residual; the eigenvalue's error is of its square
+TOLERANCE = 1e-4  # of the residual; the eigenvalue's error is of the order of its square
 
 
 def spectral_norm(gram: np.ndarray) -> float:
     """‖W‖₂ of a W with this Gram matrix, WᵀW or WWᵀ, (n, n) float64; NaN if an entry is not finite.
 
-    The square root of the largest eigenvalue, to a relative 1e-6: of all eigenvalues if there are few, else by Lanczos.
+    The square root of the largest eigenvalue, to a relative 1e-6, by Lanczos if the matrix is large.
     """
     if not np.isfinite(gram).all():
         return float("nan")
@@ -21,7 +21,7 @@ def spectral_norm(gram: np.ndarray) -> float:
 
 
 def largest_eigenvalue(matrix: np.ndarray) -> float:
-    """Of a symmetric, positive semidefinite (n, n) float64 matrix, by Lanczos with full reorthogonalisation.
+    """The largest eigenvalue of a symmetric, positive semidefinite (n, n) float64 matrix, by Lanczos' method.
 
     The start vector is fixed and patternless. Iteration ends when the residual of the largest Ritz pair, βₖ|sₖ|, is
     small beside its value (Parlett 1980, The Symmetric Eigenvalue Problem, section 13.2), or the space is exhausted.
@@ -37,7 +37,7 @@ def largest_eigenvalue(matrix: np.ndarray) -> float:
         known = basis[: k + 1]
         vector = matrix @ vector
         diagonal[k] = known[k] @ vector
-        for _ in range(2):  # once leaves rounding errors that a second pass takes away
+        for _ in range(2):  # a second pass removes the rounding errors of the first
             vector = vector - (known @ vector) @ known
         beside[k] = np.sqrt(vector @ vector)
         last = k + 1 == n or beside[k] <= np.finfo(float).eps * diagonal[: k + 1].max()

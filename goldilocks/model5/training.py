@@ -1,7 +1,7 @@
-"""The training loop of Model 5. What it measures goes to the caller's tables.
+"""The training loop of Model 5, which calls a watcher at every step.
 
-A measurement at step s is of the weights after s updates: step 0 is the untouched model, and batch s is the one that
-the update s + 1 is made from. Which windows a batch holds is a pure function of (root seed, seed, step).
+A measurement at step s is of the weights after s updates: step 0 is the untrained model. Batch s makes update s + 1.
+The windows of a batch are a pure function of (root seed, seed, step).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from goldilocks.model5.model import Model5
 
 
 class DivergedError(UserError):
-    """Something is no longer finite.
+    """A value is no longer finite.
 
     Args:
         problem: what, and where.
@@ -47,7 +47,7 @@ def batch_stream(root_seed: int, seed: int, step: int) -> np.random.Generator:
 
 
 class Objective(nn.Module):
-    """The loss of a model, in a precision: windows (B, T + 1) to a scalar."""
+    """The loss of a model, computed in a given precision: windows (B, T + 1) to a scalar."""
 
     def __init__(self, model: Model5, precision: str = "fp32") -> None:
         super().__init__()
@@ -67,10 +67,10 @@ def mean_loss(objective: Objective, windows: Tensor, size: int) -> float:
 
 
 class Trainer:
-    """Makes updates of a model with AdamW (Loshchilov & Hutter 2019), without schedule, over every parameter.
+    """Trains all parameters of a model with AdamW (Loshchilov & Hutter 2019) at a constant rate.
 
     Args:
-        accumulate: parts that a batch is taken in, one after another.
+        accumulate: number of parts that each batch is split into, which are computed one after another.
         compiled: whether torch.compile makes the objective faster first.
     """
 
@@ -106,7 +106,7 @@ class Trainer:
         return self.world.mean(total)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters, AdamW's moments and the state of every process's random generators, under names, not copies.
+        """Parameters, AdamW's moments and the state of every process's random generators, by name, not copied.
 
         Every process must call it; only rank 0's result is complete.
         """
@@ -114,7 +114,7 @@ class Trainer:
         return self._tensors() | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
 
     def _tensors(self) -> dict[str, Tensor]:
-        """The parameters and AdamW's moments by name, not copies."""
+        """The parameters and AdamW's moments by name, not copied."""
         names = [name for name, _ in self.model.named_parameters()]
         found = {"parameter": self.optimizer.parameters, "mean": self.optimizer.means, "square": self.optimizer.squares}
         return {
@@ -124,7 +124,7 @@ class Trainer:
         }
 
     def _generator(self) -> Tensor:
-        """The state of torch's own generators. Nothing draws from them yet; dropout, say, would."""
+        """The state of torch's own generators. Nothing draws from them now; dropout would."""
         where = self.model.wte.weight.device
         states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state()] if where.type == "cuda" else [])
         return torch.cat(states).to(where)
@@ -163,7 +163,7 @@ class Watcher(Protocol):
         """Called after `step` updates, before the next gradient."""
 
     def after(self, step: int) -> None:
-        """Called after that gradient's update, while the gradient is still there."""
+        """Called after the update with that gradient, which is still there."""
 
 
 def train(
@@ -198,7 +198,7 @@ def train(
 
 
 def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, label: str) -> Iterator[float]:
-    """Yield the losses, and show loss and tokens/s."""
+    """Yield the losses, and show the loss and tokens/s on the way."""
     start = time.monotonic()
     with Progress(label, steps, "step", first) as progress:
         for step, loss in enumerate(losses, first):
@@ -222,7 +222,7 @@ def sample(model: Model5, prompt: list[int], length: int, stream: np.random.Gene
             raise DivergedError("the model's logits are not finite")
         cumulative = logits.double().softmax(-1).numpy().cumsum()
         drawn = cumulative.searchsorted(stream.random() * cumulative[-1], "right")
-        ids.append(min(int(drawn), cumulative.size - 1))  # the product may round up to the whole
+        ids.append(min(int(drawn), cumulative.size - 1))  # the product may round up to the total
     return ids
 
 

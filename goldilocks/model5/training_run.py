@@ -23,14 +23,16 @@ from goldilocks.model5.distributed import World
 from goldilocks.model5.finished import CHECKPOINTS
 from goldilocks.model5.metrics_recorder import SNAPSHOT_TYPES, Recorder, columns
 from goldilocks.model5.model import Model5, Shape
+from goldilocks.model5.model_card import model_card
 
 TOKENS = files.DATA / "tokens"
 TOKENIZER = files.DATA / "inputs" / "tokenizer"
 DATA = TOKENS.as_posix(), TOKENIZER.as_posix()
+ENDS = (("first", 0), ("last", -1))
 
 
 def determining(settings: Settings) -> dict[str, Any]:
-    """The settings that results depend on; how many processes share the work is not among them."""
+    """The settings that results depend on; the number of processes that share the work is not among them."""
     return settings.model_dump(exclude={"checkpoint_every", "processes"})
 
 
@@ -41,7 +43,7 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device, befor
         before: the marks of the data files before they were read.
 
     Raises:
-        UserError: if code or data changed since they were read: checkpoints would pass for those of what is there now.
+        UserError: if code or data changed since they were read; checkpoints would pass for those of the changed files.
     """
     code = unchanged.sources("train")
     data = [path for folder in (TOKENS, TOKENIZER) for path in folder.iterdir()]
@@ -62,7 +64,7 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device, befor
 
 
 def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
-    """How many bytes a training writes, by kind."""
+    """The bytes that a training writes, by kind."""
     qkv = snapshots * shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
     export = 4 * (shape.parameters + shape.vocabulary * shape.width)
     return {
@@ -82,7 +84,7 @@ class TrainingRun:
     """
 
     def __init__(self, settings: Settings, run: Run, seed: int, world: World, where: torch.device) -> None:
-        hardware.prepare(max(1, settings.threads // world.local_size))  # the threads of a machine are shared
+        hardware.prepare(max(1, settings.threads // world.local_size))  # the machine's threads, shared
         self.settings, self.run, self.seed, self.world, self.where = settings, run, seed, world, where
         self.layout = {"processes": world.size, "threads": torch.get_num_threads()}
         self.label = f"train seed {seed}"
@@ -157,7 +159,7 @@ class TrainingRun:
         return int(step)
 
     def announce(self) -> None:
-        """Print what the training is about to write.
+        """Print how much the training will write.
 
         Raises:
             UserError: if the disk has no room for it.
@@ -216,3 +218,7 @@ class TrainingRun:
         files.write_json(folder / "samples.json", self.samples)
         files.link_all(self.checkpoints.snapshots_before(self.settings.steps), folder / "qkv")
         export.export(self.model, TOKENIZER, folder / "export")
+        sizes = {part: len(ids) for part, ids in self.tokens.items()}
+        losses = {f"{when} {split}": self.recorder.loss(split, at) for split in ("train", "test") for when, at in ENDS}
+        card = model_card(self.seed, self.shape, self.settings, sizes, losses | self.recorder.references)
+        files.write_text(folder / "export" / "README.md", card)

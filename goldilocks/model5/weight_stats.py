@@ -1,9 +1,9 @@
-"""What is recorded of Model 5's QKV weights on the way, by block, by part and by head. (claims W5-W8)
+"""Statistics of QKV weights and their updates, by block, by part and by head. (claims W5-W8)
 
 Everything here is a pure function of the weights, in NumPy: no random number. A QKV weight has the rows of Q, then K,
 then V; in each part, head h has the rows h · D/H … (h + 1) · D/H. So with N = 3 · H, (3 · D, D) reshapes to
-(N, D/H, D): the heads of Q, of K and of V. Statistics are given for these N, then for Q, K and V, then for the merged
-matrix: N + 4 values. Where heads share keys and values, as in others' models, K and V have fewer: `Heads` then has the
+(N, D/H, D): the heads of Q, of K and of V. Statistics are given for these N heads, then for Q, K and V, then for the
+fused matrix: N + 4 values. In models whose heads share keys and values, K and V have fewer heads: `Heads` has the
 number of each, and N is their sum.
 """
 
@@ -30,7 +30,7 @@ Heads = int | tuple[int, int, int]  # of Q, K and V each, or of Q, of K and of V
 
 
 def snapshot_steps(steps: int, every: int) -> list[int]:
-    """Which of the steps 0 … steps - 1 get a snapshot: multiples of `every`, and before the first, 1, 2, 4, 8, ….
+    """The steps among 0 … steps - 1 that get a snapshot: multiples of `every`, and before the first 1, 2, 4, 8, ….
 
     The weights move fastest at the start.
     """
@@ -47,13 +47,13 @@ def qkv_weights(model: Model5) -> dict[str, np.ndarray]:
 
 
 def qkv_gradients(model: Model5) -> dict[str, np.ndarray]:
-    """The gradient of every block's QKV weight, under the weight's name; not a copy."""
+    """The gradient of every block's QKV weight, by the weight's name; not a copy."""
     gradients = {f"blocks.{i}.attn.qkv.weight": block.attn.qkv.weight.grad for i, block in enumerate(model.blocks)}
     return {name: gradient.cpu().numpy() for name, gradient in gradients.items() if gradient is not None}
 
 
 def counts(heads: Heads) -> tuple[int, int, int]:
-    """How many heads Q, K and V have."""
+    """The number of heads of Q, of K and of V."""
     return (heads, heads, heads) if isinstance(heads, int) else heads
 
 
@@ -85,7 +85,8 @@ def squares(by_head: np.ndarray, heads: Heads) -> np.ndarray:
 def moments(by_head: np.ndarray, heads: Heads) -> dict[str, np.ndarray]:
     """Mean, σ and excess kurtosis m₄/m₂² - 3 of (N, n) float64 by head, part and of all.
 
-    Power sums add up over heads; taken about the mean of all, they lose no digits. A constant has excess kurtosis 0.
+    Power sums add up over heads; taken about the mean over all heads, they lose no digits. A constant has excess
+    kurtosis 0.
     """
     centre = by_head.mean()
     x = by_head - centre
@@ -122,7 +123,7 @@ def order_statistics(by_head: np.ndarray, heads: Heads, tail: float) -> dict[str
 
 
 def spectral_norms(by_head: np.ndarray, heads: Heads) -> np.ndarray:
-    """‖W‖₂ of each head's (D/H, D) matrix, of Q, K and V, and of the merged matrix, from (N, D/H, D) float64."""
+    """‖W‖₂ of each head's (D/H, D) matrix, of Q, K and V, and of the fused matrix, from (N, D/H, D) float64."""
     width = by_head.shape[-1]
     parts = [part.reshape(-1, width) for part in by_part(by_head, heads)]
     grams = [part.T @ part for part in parts]
@@ -131,7 +132,7 @@ def spectral_norms(by_head: np.ndarray, heads: Heads) -> np.ndarray:
 
 
 def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: Heads, tail: float) -> dict[str, np.ndarray]:
-    """Everything the `weights` table says of one block's (3 · D, D) weight: each value is (N + 4,).
+    """The `weights` table's statistics of one block's (3 · D, D) weight: each value is (N + 4,).
 
     The stable rank ‖W‖_F²/‖W‖₂² is the number of directions that carry the matrix (Rudelson & Vershynin 2007); the
     cosine is that of W and the initial W as vectors.

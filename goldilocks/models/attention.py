@@ -15,17 +15,18 @@ import numpy as np
 from torch import nn
 
 from goldilocks.core.cli import UserError
-from goldilocks.model5.attention_stats import exponentials, row_statistics, row_variance, shape_of_logits
+from goldilocks.model5.attention_stats import row_variance, shape_of_logits
 from goldilocks.models.calls import Call, Rows, evaluating, rows_of
+from goldilocks.models.rows import SoftmaxRows
 from goldilocks.models.windows import Text, batches, describe_model, read, token_windows, unwrapped, window_length
 from goldilocks.softmax import zone
-from goldilocks.softmax.statistics import even_jacobian
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NEGLIGIBLE, LEAST_GRADIENT, LEAST_DISCRIMINATION = 1e-6, 0.5, 2.0  # params.yaml's
 CHUNK = 2**17  # logits whose statistics are computed at once
+UNKNOWN = "unknown"  # where a head lies whose logits are not finite, or that has no two keys to choose from
 BLOCK_IN_NAME = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
@@ -56,9 +57,11 @@ class HeadSums:
         for rows in rows_of(call):
             if self.centre is None:
                 keys = rows.logits[..., : rows.cosines.shape[-1]]
-                self.centre = keys.mean((0, 2, 3), np.float64, where=keys > -np.inf)
+                finite = np.isfinite(keys)
+                self.centre = keys.sum((0, 2, 3), np.float64, where=finite) / np.maximum(finite.sum((0, 2, 3)), 1)
             stop = rows.start + rows.logits.shape[2]
-            self._add_rows(rows, seen[..., rows.start : stop], least, call)
+            with np.errstate(invalid="ignore", over="ignore"):  # logits that are not finite
+                self._add_rows(rows, seen[..., rows.start : stop], least, call)
 
     def _add_rows(self, rows: Rows, seen: np.ndarray, least: np.ndarray, call: Call) -> None:
         of_rows = seen.shape
@@ -92,17 +95,13 @@ class HeadSums:
 
     def _softmax(self, logits: np.ndarray, heads: np.ndarray, seen: np.ndarray, late: np.ndarray) -> None:
         choosing = seen >= 2
-        p, total, entropy = exponentials(logits[choosing])
+        rows = SoftmaxRows.of(logits[choosing])
         heads, seen, late = heads[choosing], seen[choosing], late[choosing]
-        self._add("rows", np.ones(len(p)), heads)
-        self._add("normalised_entropy", entropy / np.log(seen), heads)
-        self._add("largest_probability", 1 / total, heads)
-        found = row_statistics(p[late], total[late], entropy[late], seen[late], self.negligible)
-        found["effective_keys"] = found["effective_share"] * seen[late]
-        found["relative_jacobian"] = found["jacobian_norm"] / even_jacobian(seen[late])
-        found["keys"] = seen[late]
+        self._add("rows", np.ones(len(heads)), heads)
+        self._add("normalised_entropy", rows.entropy / np.log(seen), heads)
+        self._add("largest_probability", 1 / rows.total, heads)
         self._add("late", np.ones(late.sum()), heads[late])
-        for name, values in found.items():
+        for name, values in rows.chosen(late).statistics(seen[late], self.negligible).items():
             self._add(name, values, heads[late])
 
     def _cosines(
@@ -196,8 +195,8 @@ def attention(
         columns = of_module[name].columns()
         heads = np.arange(of_module[name].heads)
         part = pd.DataFrame({"module": name, "block": block_of(name), "head": heads} | columns)
-        limits = (least_gradient, least_discrimination)
-        parts.append(part.assign(zone=zone.sides(part["relative_gradient"], part["discrimination"], *limits)))
+        sides = zone.sides(part["relative_gradient"], part["discrimination"], least_gradient, least_discrimination)
+        parts.append(part.assign(zone=np.where(part["relative_gradient"].isna(), UNKNOWN, sides)))
     frame = pd.concat(parts, ignore_index=True)
     frame.attrs = {
         "windows": count, "tokens": tokens, "negligible": negligible, "least_gradient": least_gradient,

@@ -36,8 +36,20 @@ OWN = (
         "standard deviation of logits about their row's mean, RMS over rows",
     ),
     Column("centred_alignment", pa.float64(), "1", "centred_cosine times √d; 1 if q and k are independent"),
-    Column("zone", pa.string(), "1", "`inside` the Goldilocks zone, `saturated` (too little gradient) or `flat`"),
+    Column(
+        "zone",
+        pa.string(),
+        "1",
+        "`inside` the Goldilocks zone, `saturated` (too little gradient), `flat`, or `unknown`",
+    ),
     Column("growth", pa.float64(), "1", "std over that of the first checkpoint"),
+    *(
+        Column(
+            f"{kind}_{what}", pa.float64(), "1", f"{words} of the {kind} of the norm before; not a number without one"
+        )
+        for kind in ("gamma", "beta")
+        for what, words in (("mean", "mean"), ("std", "standard deviation"))
+    ),
 )
 """Columns that the pipeline's tables don't have."""
 

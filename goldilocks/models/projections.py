@@ -2,7 +2,7 @@
 
 The families differ in three ways: Q, K and V are one tensor or three; one tensor has the rows of all Q, then K, then V,
 or head after head its q, k and v, or group after group; and GPT-2 stores it transposed. Where one name means two of
-these, config.json decides.
+these, config.json decides. Some models gate attention's output: there each head's rows of Q are followed by its gate's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ SEPARATE = (
 FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj_weight")
 LEAVES = "|".join([*FUSED, *(name for names in SEPARATE for name in names)])
 LEAF = re.compile(rf"(?:(?P<module>.*)\.)?(?P<leaf>{LEAVES})(?:\.weight)?")
-INTERLEAVED = ("gpt_neox", "gpt_neox_japanese", "bloom", "falcon", "RefinedWeb", "RefinedWebModel", "gpt_bigcode")
+INTERLEAVED = (
+    "gpt_neox", "gpt_neox_japanese", "bloom", "falcon", "RefinedWeb", "RefinedWebModel", "gpt_bigcode", "minimax",
+    "persimmon",
+)  # fmt: skip
+CODEGEN_PARTS = 4  # in which its rows lie, each of the q, then the v, then the k of a quarter of the heads
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads")
-GROUPS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
+GROUPS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads")
 BLOCK = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
@@ -76,8 +80,8 @@ def _number(config: Mapping[str, Any], keys: Iterable[str]) -> int | None:
 def of_module(config: Mapping[str, Any] | None, module: str) -> Mapping[str, Any]:
     """What config.json says of a module: of a model's text part, and of its encoder or decoder."""
     config = config or {}
-    text = config.get("text_config")
-    config = {**config, **text} if isinstance(text, dict) else config
+    for part in ("text_config", "attn_config"):
+        config = {**config, **own} if isinstance(own := config.get(part), dict) else config
     side = "decoder" if "decoder" in module.split(".") else "encoder"
     own = config.get(f"{side}_attention_heads")
     return {**config, "num_attention_heads": own} if type(own) is int else config
@@ -87,9 +91,16 @@ def _parts(tensors: list[np.ndarray], leaf: str, config: Mapping[str, Any]) -> t
     """The rows of Q, of K and of V, and the width of a head, if that is known."""
     heads, width = _number(config, HEADS), _number(config, ("head_dim", "d_kv", "kv_channels"))
     if len(tensors) == 3:
-        return tensors, width or (len(tensors[0]) // heads if heads else None)
+        q, k, v = tensors
+        if heads and width and len(q) == 2 * heads * width:
+            q = q.reshape(heads, 2, width, -1)[:, 0].reshape(heads * width, -1)
+        return [q, k, v], width or (len(q) // heads if heads else None)
     (whole,) = tensors
     kind = config.get("model_type")
+    if kind == "codegen":
+        quarters = whole.reshape(CODEGEN_PARTS, 3, len(whole) // 3 // CODEGEN_PARTS, -1)
+        q, v, k = (quarters[:, i].reshape(-1, whole.shape[1]) for i in range(3))
+        return [q, k, v], len(q) // heads if heads else None
     if leaf == "c_attn" and kind != "gpt_bigcode":  # Conv1D
         whole = whole.T
     groups = _number(config, GROUPS)

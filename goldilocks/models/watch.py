@@ -6,7 +6,8 @@
         watch.step()
 
 writes `watch/weights/step-000050.parquet` and `watch/attention/step-000050.parquet`, so that
-`pandas.read_parquet("watch/weights")` is the whole series. No random number is drawn, no gradient touched.
+`pandas.read_parquet("watch/weights")` is the whole series. No random number is drawn, no gradient touched, and no
+failure of a look ends the training.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,7 @@ from goldilocks.core.cli import UserError
 from goldilocks.model5.model import Model5
 from goldilocks.models import parquet
 from goldilocks.models.attention import attention, block_of
+from goldilocks.models.norms import Read
 from goldilocks.models.projections import Projection, Weight, arrange, find
 from goldilocks.models.weights import TAIL_SIGMAS, Baseline
 from goldilocks.models.windows import LEAST, TOGETHER, describe_model, unwrapped
@@ -71,7 +74,8 @@ class Watch:
         start: steps done before, of a training that goes on; what the first look found is then read from the folder.
 
     Raises:
-        UserError: if the model has no projections of Q, K and V that are known here.
+        UserError: if the model has no projections of Q, K and V that are known here, its attention can't be looked at
+            on the given probe, or the folder holds another training's tables.
     """
 
     def __init__(
@@ -95,33 +99,51 @@ class Watch:
         if isinstance(self.model, Model5):
             self.config = {"num_attention_heads": self.model.shape.heads}
         self.parameters = dict(self.model.named_parameters())
-        self.projections = find(self.parameters)
+        self.projections, self.norms = find(self.parameters), Read(self.parameters, self.config)
         if not self.projections:
             raise UserError(f"{describe_model(self.model)}: no projections of Q, K and V known here")
-        first = self._first(start)
-        self.baselines = [Baseline.of(weight, TAIL_SIGMAS) for weight in first]
+        now = [self._weight(projection) for projection in self.projections]
+        if probe is not None:
+            with random_streams_kept():
+                attention(self.model, None, probe)  # fails now, or never
+        self._begin(start)
+        self.baselines = [Baseline.of(weight, TAIL_SIGMAS) for weight in self._first(now, start)]
         if probe is None:
             self._hook = self.model.register_forward_pre_hook(self._take_probe, with_kwargs=True)
         if not start:
             self.look(0)
 
-    def _weight(self, projection: Projection) -> Weight:
-        tensors = [self.parameters[name].detach().float().cpu().numpy() for name in projection.names]
-        return arrange(projection, tensors, self.config)
+    def _values(self, name: str) -> np.ndarray:
+        found: np.ndarray = self.parameters[name].detach().float().cpu().numpy()
+        return found
 
-    def _first(self, start: int) -> list[Weight]:
+    def _weight(self, projection: Projection) -> Weight:
+        return arrange(projection, [self._values(name) for name in projection.names], self.config)
+
+    def _begin(self, start: int) -> None:
+        """Refuse to mix two trainings' tables; of a training that goes on, drop what came after its start."""
+        for file in sorted(self.folder.glob("*/step-*.parquet")):
+            if not start:
+                raise UserError(
+                    f"{self.folder}: holds a training's tables; name another folder, or say with start= after how many "
+                    "steps it goes on"
+                )
+            if int(file.stem.removeprefix("step-")) > start:
+                file.unlink()
+
+    def _first(self, now: list[Weight], start: int) -> list[Weight]:
         """What Q, K and V were at first: now, or of a training that goes on what is kept of its start."""
         kept = self.folder / "first.safetensors"
-        weights = [self._weight(projection) for projection in self.projections]
-        if start and kept.is_file():
-            rows = arrays.read(kept)
-            return [
-                weight._replace(rows=rows.get(one.module, weight.rows))
-                for one, weight in zip(self.projections, weights, strict=True)
-            ]
-        found = [weight._replace(rows=weight.rows.copy()) for weight in weights]
-        arrays.write(kept, {one.module: weight.rows for one, weight in zip(self.projections, found, strict=True)})
-        return found
+        if not (start and kept.is_file()):
+            found = [weight._replace(rows=weight.rows.copy()) for weight in now]
+            arrays.write(kept, {one.module: weight.rows for one, weight in zip(self.projections, found, strict=True)})
+            return found
+        rows = arrays.read(kept)
+        if {one.module: weight.rows.shape for one, weight in zip(self.projections, now, strict=True)} != {
+            module: of.shape for module, of in rows.items()
+        }:
+            raise UserError(f"{kept}: of another model; name another folder")
+        return [weight._replace(rows=rows[one.module]) for one, weight in zip(self.projections, now, strict=True)]
 
     def _take_probe(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the first tokens that the model gets."""
@@ -151,15 +173,24 @@ class Watch:
                     self._tell(step, heads)
             except OSError as error:  # a full disk ends no training
                 print(f"goldilocks: step {step}: {error}; not written", file=sys.stderr)
+            except (
+                UserError,
+                RuntimeError,
+                TypeError,
+                ValueError,
+            ) as error:  # a model that can't read the tokens it got
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                print(f"goldilocks: step {step}: attention is not looked at any more: {reason}", file=sys.stderr)
+                self.probe = None
 
     def weights(self) -> pd.DataFrame:
         """The statistics of Q, K and V now."""
         import pandas as pd
 
-        frames = [
-            baseline.frame(projection, self._weight(projection))
-            for projection, baseline in zip(self.projections, self.baselines, strict=True)
-        ]
+        frames = []
+        for projection, baseline in zip(self.projections, self.baselines, strict=True):
+            norm = self.norms.columns({name: self._values(name) for name in self.norms.of(projection)})
+            frames.append(baseline.frame(projection, self._weight(projection)).assign(**norm))
         return pd.concat(frames, ignore_index=True).assign(step=self.steps)
 
     def _write(self, table: str, step: int, frame: pd.DataFrame) -> None:

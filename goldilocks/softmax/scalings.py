@@ -6,15 +6,15 @@ EXPONENTS = {"unscaled": 0.0, "scaled": 0.5, "scaled_by_d": 1.0}
 """The logits are q·k / d^exponent."""
 
 FACTORS = {"unscaled": "1", "scaled": "1/√d", "scaled_by_d": "1/d"}
-"""What the dot products are multiplied with, as it is written."""
+"""The factor of the dot products, as text."""
 
 OWN = "scaled"
-"""The one that Model 5 is trained with."""
+"""The scaling that Model 5 is trained with."""
 
 OWN_FIRST = tuple(dict.fromkeys((OWN, *EXPONENTS)))
 
 
 def factor(scaling: str, d: int) -> float:
-    """What the dot products of vectors of dimension d are multiplied with, 1/d^exponent."""
+    """The factor 1/d^exponent of the dot products of vectors of dimension d."""
     factor: float = 1 / float(d) ** EXPONENTS[scaling]
     return factor

@@ -1,14 +1,14 @@
-"""What is said of a row of softmax: how it spreads over its entries, and which gradient it passes on.
+"""Statistics of a softmax row: its spread over the entries, and the gradient it passes on.
 
 Functions take probabilities `p` or log-probabilities `log_p` along the last axis, (..., n) to (...,). Those that take
-sums over a row (Σp², Σp³, …) are for callers that compute these in a way of their own, and take any shape.
+sums over a row (Σp², Σp³, …) are for callers that compute these sums in their own way, and take any shape.
 
-Three measures tell of the gradient. The Jacobian J = diag(p) - ppᵀ has the Frobenius norm ‖J‖² = Σp² - 2Σp³ + (Σp²)²:
-attention passes the gradient g by the probabilities on as Jg, and for g of independent N(0, 1) entries E‖Jg‖² =
-E gᵀJᵀJg = tr JᵀJ = ‖J‖², so ‖J‖ is the root mean square of what it passes on. The trace of J is Σp(1 - p) = 1 - Σp²,
-n times the mean derivative of a probability by its own logit. The gradient of -ln p_t by the logits, which a loss
-passes on, is p - e_t, with ‖p - e_t‖² = 1 - 2p_t + Σp²; its norm is averaged over t drawn from p. Close to a one-hot p,
-cancellation leaves both norms an absolute accuracy of about 1e-8.
+There are three measures of the gradient. The Jacobian J = diag(p) - ppᵀ has the Frobenius norm
+‖J‖² = Σp² - 2Σp³ + (Σp²)². Attention passes the gradient g by the probabilities on as Jg, and for g of independent
+N(0, 1) entries E‖Jg‖² = E gᵀJᵀJg = tr JᵀJ = ‖J‖², so ‖J‖ is the root mean square of what it passes on. The trace of J
+is Σp(1 - p) = 1 - Σp², n times the mean derivative of a probability by its own logit. The gradient of -ln p_t by the
+logits, which a loss passes on, is p - e_t, with ‖p - e_t‖² = 1 - 2p_t + Σp²; its norm is averaged over t drawn from p.
+Close to a one-hot p, cancellation leaves both norms an absolute accuracy of about 1e-8.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def entropy_from_sums(total: np.ndarray, mean_logit: np.ndarray) -> np.ndarray:
 
 
 def effective_number(entropy: np.ndarray) -> np.ndarray:
-    """exp of the entropy in nats: over how many entries an even row of this entropy would spread."""
+    """exp of the entropy in nats: the number of entries of a uniform row with this entropy."""
     return np.asarray(np.exp(entropy))
 
 
@@ -107,7 +107,7 @@ def gradient_norms(p: np.ndarray, sum_p2: np.ndarray, out: np.ndarray | None = N
 
 
 def even_gradient(n: np.ndarray) -> np.ndarray:
-    """The mean gradient norm of an even row of n entries, √(1 - 1/n).
+    """The mean gradient norm of a uniform (even) row of n entries, √(1 - 1/n).
 
     It is the largest there is: E‖p - e_t‖ ≤ √(1 - Σp²) by Jensen's inequality, and Σp² ≥ 1/n.
     """
@@ -125,5 +125,5 @@ def even_trace(n: np.ndarray) -> np.ndarray:
 
 
 def of_even(measure: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """A measure of p as a share of what it is for an even row, taking log-probabilities."""
+    """A measure of p as a share of its value for an even row, from log-probabilities."""
     return lambda log_p: measure(np.exp(log_p)) / measure(np.full(log_p.shape[-1], 1 / log_p.shape[-1]))

@@ -9,29 +9,27 @@ from test_model5 import stirred, windows
 
 from goldilocks.model5 import attention_stats
 
-HIDDEN = torch.ones(6, 6, dtype=torch.bool).triu(1)
-
 
 def test_of_known_patterns():
-    uniform = torch.zeros(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
-    found = {name: value.item() for name, value in attention_stats.attention_statistics(uniform.numpy()).items()}
-    assert found["normalised_entropy"] == pytest.approx(1, abs=1e-6)
-    assert found["largest_probability"] == pytest.approx(np.mean([1 / n for n in range(2, 7)]))
-    assert found["effective_share"] == pytest.approx(1, abs=1e-6)
-    assert found["share_holding_half"] == pytest.approx(np.mean([2 / 3, 2 / 4, 3 / 5, 3 / 6]))
-    assert found["jacobian_norm"] == pytest.approx(np.mean([math.sqrt(n - 1) / n for n in range(3, 7)]))
-    assert {found[f"logit_{name}"] for name in ("mean", "std", "skewness", "excess_kurtosis")} == {0}
-    assert (found["share_negligible"], found["largest_logit"]) == (0, 0)
-    assert (found["relative_gradient"], found["discrimination"]) == (pytest.approx(1, abs=1e-6), 1)
-    sharp = (100 * torch.eye(6)).expand(2, 1, 6, 6).masked_fill(HIDDEN, -torch.inf)
-    found = {name: value.item() for name, value in attention_stats.attention_statistics(sharp.numpy()).items()}
-    assert found["normalised_entropy"] == pytest.approx(0, abs=1e-6)
-    assert found["share_holding_half"] == pytest.approx(np.mean([1 / n for n in range(3, 7)]))
-    assert found["share_negligible"] == pytest.approx(np.mean([(n - 1) / n for n in range(3, 7)]))
-    assert found["jacobian_norm"] == pytest.approx(0, abs=1e-6)
-    assert found["relative_gradient"] == pytest.approx(0, abs=1e-6)
-    assert found["discrimination"] == pytest.approx(np.mean([3, 4, 5, 6])), "of rows that see half of the window"
-    assert found["largest_logit"] == 100
+    hidden = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    uniform, sharp = (
+        attention_stats.attention_statistics(logits.expand(2, 1, 6, 6).masked_fill(hidden, -torch.inf).numpy())
+        for logits in (torch.zeros(6, 6), 100 * torch.eye(6))
+    )
+    late, later = range(2, 7), range(3, 7)  # keys that rows see; some statistics are of rows that see half of them
+    expected = {
+        "normalised_entropy": 1, "largest_probability": np.mean([1 / n for n in late]), "effective_share": 1,
+        "share_holding_half": np.mean([2 / 3, 2 / 4, 3 / 5, 3 / 6]), "share_negligible": 0, "largest_logit": 0,
+        "jacobian_norm": np.mean([math.sqrt(n - 1) / n for n in later]), "relative_gradient": 1, "discrimination": 1,
+        **dict.fromkeys(("logit_mean", "logit_std", "logit_skewness", "logit_excess_kurtosis"), 0),
+    }  # fmt: skip
+    assert {name: value.item() for name, value in uniform.items()} == pytest.approx(expected, abs=1e-6)
+    expected = {
+        "normalised_entropy": 0, "share_holding_half": np.mean([1 / n for n in later]), "jacobian_norm": 0,
+        "share_negligible": np.mean([(n - 1) / n for n in later]), "relative_gradient": 0,
+        "discrimination": np.mean(later), "largest_logit": 100,
+    }  # fmt: skip
+    assert {name: sharp[name].item() for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 def gradient_norm(p):
@@ -75,35 +73,16 @@ def test_they_lose_no_digit_that_matters_and_do_not_depend_on_how_many_are_done_
         assert all((again[name] == values).all() for name, values in found.items())
 
 
-def test_they_agree_with_torch():
-    hidden = torch.ones(9, 9, dtype=torch.bool).triu(1)
-    logits = (4 * torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))).masked_fill(hidden, -torch.inf)
-    found = attention_stats.attention_statistics(logits.numpy())
-    for head in range(2):
-        rows = [(b, t) for b in range(3) for t in range(1, 9)]
-        p = [torch.distributions.Categorical(logits=logits[b, head, t, : t + 1]) for b, t in rows]
-        shares = [float(d.entropy()) / math.log(t + 1) for d, (_, t) in zip(p, rows, strict=True)]
-        assert found["normalised_entropy"][head] == pytest.approx(np.mean(shares), rel=1e-5)
-        assert found["largest_probability"][head] == pytest.approx(np.mean([float(d.probs.max()) for d in p]), rel=1e-5)
-
-
-def cosines_by_hand(q, k):
-    """The root mean square of each late row's cosines less their mean, and the mean cosine at the own position."""
-    squares, own = [], []
-    for window in range(q.shape[0]):
-        for t in range(q.shape[2] // 2 - 1, q.shape[2]):
-            one, others = q[window, :, t], k[window, :, : t + 1]
-            cosine = (others @ one[:, :, None]).squeeze(-1) / others.norm(dim=-1) / one.norm(dim=-1)[:, None]
-            squares.append(cosine.var(-1))
-            own.append(cosine[:, -1])
-    return {"centred_cosine": torch.stack(squares).mean(0).sqrt(), "own_cosine": torch.stack(own).mean(0)}
-
-
 def test_cosines_are_those_computed_row_by_row():
-    q, k = torch.randn(2, 3, 2, 12, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.3
-    found = attention_stats.cosines(q, k)
-    for name, expected in cosines_by_hand(q, k).items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-9)
+    """The root mean square of each late row's cosines less their mean, and the mean cosine at the own position."""
+    q, k = np.random.default_rng(0).normal(0.3, 1, (2, 2, 3, 12, 8))  # windows, heads, positions, width
+    found = attention_stats.cosines(torch.from_numpy(q), torch.from_numpy(k))
+    unit_q, unit_k = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (q, k))
+    for head in range(3):
+        rows = [unit_k[w, head, : t + 1] @ unit_q[w, head, t] for w in range(2) for t in range(5, 12)]
+        spread = np.sqrt(np.mean([row.var(ddof=1) for row in rows]))
+        assert found["centred_cosine"][head] == pytest.approx(spread, rel=1e-6)
+        assert found["own_cosine"][head] == pytest.approx(np.mean([row[-1] for row in rows]), rel=1e-6)
 
 
 def test_the_cosines_of_independent_vectors_of_parallel_ones_and_of_such_as_share_a_direction():

@@ -47,11 +47,8 @@ def in_place_of(name, make):
 
 SPOILT = {
     "a pipe for the text": (in_place_of("corpus.txt", os.mkfifo), ["corpus.txt: no such", "corpus.txt: neither"]),
-    "a pipe for the vocabulary": (in_place_of("gpt2/vocab.json", os.mkfifo), ["vocab.json: no such", "vocab.json: n"]),
-    "a folder for the text": (in_place_of("corpus.txt", os.mkdir), ["corpus.txt: no such file"]),
     "a folder for the norms": (in_place_of("gpt2/model.safetensors", os.mkdir), ["model.safetensors: no such file"]),
     "a link to itself": (in_place_of("corpus.txt", lambda path: path.symlink_to(path.name)), ["corpus.txt: no such"]),
-    "a link to nothing": (in_place_of("gpt2/merges.txt", lambda path: path.symlink_to("x")), ["merges.txt: no such"]),
     "a device without end": (
         in_place_of("corpus.txt", lambda path: path.symlink_to("/dev/zero")),
         ["corpus.txt: no such file", "corpus.txt: neither a file nor a folder"],
@@ -61,12 +58,12 @@ SPOILT = {
         lambda source: (source / "corpus.txt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         ["corpus.txt: a Git LFS pointer in place of the file; fetch it with git lfs pull"],
     ),
-    "nothing": (lambda source: shutil.rmtree(source), ["nor an existing directory"]),
+    "nothing": (shutil.rmtree, ["nor an existing directory"]),
     "nothing in it": (
         lambda source: [shutil.rmtree(source), source.mkdir()],
         ["corpus.txt: no such", "vocab.json: no such", "merges.txt: no such", "model.safetensors: no such"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("spoil", "said"), SPOILT.values(), ids=SPOILT)
@@ -104,24 +101,16 @@ def vocabulary(change):
 
 TOKENIZERS = {
     "empty": lambda _vocab, _merges: (b"", b""),
-    "a list": vocabulary(list),
-    "null": vocabulary(lambda _: None),
+    "no mapping": vocabulary(list),
     "nested": lambda _, merges: (b'{"a":' * 100_000, merges),
-    "not UTF-8": lambda vocab, merges: (b"\xff" + vocab, merges),
-    "merges not UTF-8": lambda vocab, merges: (vocab, merges + b"\xff \xfe\n"),
+    "not UTF-8": lambda vocab, merges: (vocab, merges + b"\xff \xfe\n"),
     "half a character": vocabulary(lambda ids: ids | {"\ud800": len(ids)}),
     "ids twice": vocabulary(lambda ids: ids | {"twice": 0}),
     "a fraction": vocabulary(lambda ids: ids | {"x": float(len(ids))}),
-    "a huge id": vocabulary(lambda ids: ids | {"x": 2**70}),
-    "a negative id": vocabulary(lambda ids: ids | {"x": -1}),
     "digits without end": lambda vocab, merges: (vocab.replace(b"0", b"9" * 5000, 1), merges),
-    "no number": lambda vocab, merges: (vocab.replace(b"0", b"NaN", 1), merges),
     "three parts": lambda vocab, merges: (vocab, merges + b"a b c\n"),
-    "one part": lambda vocab, merges: (vocab, merges + b"a\n"),
-    "a space too many": lambda vocab, merges: (vocab, merges.replace(b" ", b"  ")),
-    "zeros": lambda vocab, _: (vocab, bytes(1000)),
     "too large": lambda vocab, _: (vocab, b"#" * (bpe.LARGEST + 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("spoil", TOKENIZERS.values(), ids=TOKENIZERS)
@@ -147,7 +136,7 @@ def test_merges_with_other_line_ends_are_the_same_merges(source, tokenizer, end)
 def test_damaged_tokenizers_are_refused_or_lose_nothing(source):
     folder, draw, read_ones = source / "gpt2", random.Random(0), 0
     whole = {name: (folder / name).read_bytes() for name in ("vocab.json", "merges.txt")}
-    for _ in range(200):
+    for _ in range(100):
         name = draw.choice(list(whole))
         at, kept = draw.randrange(len(whole[name])), draw.choice([0, 1, 2, 50])
         damaged = whole[name][:at] + draw.choice([b"", draw.randbytes(1), b'"', b" ", b"\n"]) + whole[name][at + kept :]
@@ -160,13 +149,12 @@ def test_damaged_tokenizers_are_refused_or_lose_nothing(source):
             continue
         read_ones += 1
         assert tokenizer.decode(tokenizer.encode(TEXT[:200]).ids) == TEXT[:200]
-    assert 0 < read_ones < 200, "both happen"
+    assert 0 < read_ones < 100, "both happen"
 
 
 @pytest.mark.parametrize(
     ("contents", "said"),
-    [(b"", "the text is empty"), (b" \t\r\n", "the text is empty"), (b"\xef\xbb\xbf", "the text is empty"),
-     (b"\xff\xfea\0", "not UTF-8 text (byte 0)"), (b"abc\xe9", "byte 3"), (b"\xed\xa0\x80", "byte 0"),
+    [(b"\xef\xbb\xbf \t\r\n", "the text is empty"), (b"\xff\xfea\0", "not UTF-8 text (byte 0)"),
      (b"a\xc0\x80", "byte 1"), (b"a" * 10_000 + b"\x80", "byte 10000")],
 )  # fmt: skip
 def test_a_text_that_is_none_is_refused(contents, said):
@@ -175,7 +163,7 @@ def test_a_text_that_is_none_is_refused(contents, said):
     assert said in str(raised.value)
 
 
-@pytest.mark.parametrize("contents", [b"a", b"\0", b"\0" * 1000, "\U0001f600".encode(), b"\x1b[31m"])
+@pytest.mark.parametrize("contents", [b"\0" * 1000, "\U0001f600".encode(), b"\x1b[31m"])
 def test_any_other_text_is_taken_as_it_is(contents):
     assert readable_text(contents, "corpus.txt").encode() == contents
 
@@ -185,7 +173,7 @@ def tokenizer(good_source):
     return bpe.load(good_source / "gpt2")
 
 
-PARTS = [" ", "\n", "\t", "\x1c", "\x85", "\u3000", "\0", "a", "It was", "'s", "7", "é", "数", "!"]
+PARTS = [" ", "\n", "\x1c", "\x85", "\u3000", "\0", "a", "It was", "'s", "7", "é", "数", "!"]
 
 
 @settings(max_examples=100, deadline=None)
@@ -199,20 +187,17 @@ def test_a_text_has_the_same_tokens_in_pieces(tokenizer, text, size):
     assert found.dtype == np.uint16
 
 
-def test_a_text_that_cant_be_cut_is_refused_before_the_memory_is(tokenizer, monkeypatch):
+def test_a_text_is_cut_into_pieces_and_one_that_cant_be_is_refused_before_the_memory_is(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokens, "PIECE", 2**12)
+    text = embedded.prose("numpy", ["linalg"])
+    assert "".join(tokens.pieces(text)) == text
+    assert max(map(len, tokens.pieces(text))) < 2**12 + 200
     monkeypatch.setattr(tokens, "PIECE", 10)
     monkeypatch.setattr(tokens, "LONGEST", 1000)
     for text in ("\0" * 1001, "a" * 1001, "a b" + " " * 1001):
         with pytest.raises(UserError, match="1,000 characters without the end of a word"):
             tokens.encoded(text, tokenizer)
     assert len(tokens.encoded("\0" * 1000, tokenizer)) == 1000
-
-
-def test_the_embedded_text_in_pieces_is_the_text(monkeypatch):
-    monkeypatch.setattr(tokens, "PIECE", 2**12)
-    text = embedded.prose("numpy", ["linalg"])
-    assert "".join(tokens.pieces(text)) == text
-    assert max(map(len, tokens.pieces(text))) < 2**12 + 200
 
 
 class Endless(httpx2.SyncByteStream):

@@ -1,16 +1,21 @@
-import functools
+import multiprocessing
+from collections import defaultdict
 from itertools import product
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from goldilocks.plotting import formats, model5, norms, palette, style
+from goldilocks.core import tables
+from goldilocks.plotting import formats, goldilocks, model5, norms, palette, style
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages import formats as stage
 
 NAMES = {
-    "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "jacobians", "formats",
+    "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "jacobians", "two_needs",
+    "formats",
     "first_failures", "layernorm_histograms", "layernorm_by_block", "layernorm_by_model", "losses", "std_by_block",
     "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial", "updates_by_block",
     "attention_entropy", "entropy_by_head", "logits_by_head", "qkv_histograms", "logits_by_scaling",
@@ -35,25 +40,10 @@ def test_nothing_outside_a_histograms_axis_is_dropped():
 
 
 def test_the_same_figure_has_the_same_bytes_whatever_the_users_style(tmp_path):
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {
-            "model": "m",
-            "block": np.repeat([0, 1, -1], 40),
-            "place": np.repeat(["attention input", "mlp input", "final"], 40),
-            "kind": np.tile(["gamma", "beta"], 60),
-            "value": rng.normal(size=120),
-        }
-    )
     for name, users in (("a", {}), ("b", {"axes.facecolor": "red", "axes.labelsize": 40})):
         with mpl.rc_context(users), style.applied():
-            style.save(norms.by_block(table, 7), tmp_path / name, 100)
+            style.save(model5.std_by_part(dynamics(), 7), tmp_path / name, 100)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-@pytest.mark.parametrize("n", [1, 2, 12])
-def test_ordered_colours_are_distinct(n):
-    assert len(set(style.ordered_colours(n))) == n
 
 
 def dynamics(blocks=3):
@@ -78,26 +68,16 @@ def test_quantities_by_block_have_a_panel_each_and_name_their_lines():
     np.testing.assert_allclose(second.lines[1].get_ydata(), 2 * np.array([1, 2, 3, 5, 101]) / 2)
 
 
-def test_on_a_logarithmic_axis_names_of_lines_stay_apart_and_bands_below_zero_are_cut():
-    table = dynamics().assign(mean=lambda t: 1e-3 * t["mean"])
+def test_the_early_step_axis_gives_the_first_steps_room_and_a_logarithmic_one_cuts_bands_below_zero():
     with style.applied():
-        (axes,) = model5.by_block(table, {"std_q": "y"}, "Title", 7, log=True).axes
-    assert axes.get_yscale() == "log"
-    assert axes.get_ylim()[0] == pytest.approx(1e-3 / 3 / 2)
-    heights = [text.xy[1] for text in axes.texts]
-    ends = [np.log(101e-3 / (block + 1)) for block in (2, 1, 0)]
-    low, high = np.log(axes.get_ylim())
-    assert heights == pytest.approx([(end - low) / (high - low) for end in ends], abs=0.06)
-
-
-def test_the_early_step_axis_gives_the_first_steps_room_and_keeps_zero():
-    with style.applied():
-        (axes,) = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, early=True).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "5", "10", "20", "50", "100"]
-    x = axes.transData.transform([(step, 1) for step in (0, 1, 10, 100)])[:, 0]
+        (early,) = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, early=True).axes
+        (log,) = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, log=True).axes
+    assert [label.get_text() for label in early.get_xticklabels()] == ["0", "1", "2", "5", "10", "20", "50", "100"]
+    x = early.transData.transform([(step, 1) for step in (0, 1, 10, 100)])[:, 0]
     gaps = np.diff(x)
     assert gaps[1] == pytest.approx(gaps[2], rel=0.01)
     assert gaps[0] > 0.3 * gaps[1]
+    assert (log.get_yscale(), log.get_ylim()[0]) == ("log", pytest.approx(1 / 3 / 2))
 
 
 def test_q_k_and_v_have_a_line_each_in_every_block():
@@ -124,71 +104,126 @@ def test_heads_have_a_line_each_and_the_most_extreme_is_named(lowest, named):
     assert figure.get_suptitle() == f"Block 0, head {named} ends {said} (y)"
 
 
-def by_format(widest, rows):
-    """The `formats` table of a small run, and when failures first appear in it."""
-    dimensions = [2**power for power in range(1, widest.bit_length())]
-    found = {d: stage.shares(5, 50, 2, d) for d in dimensions}
-    lines = [line for d in dimensions for line in stage.outcomes(stage.dot_products(5, rows, 2, d), d)]
-    return pd.DataFrame(lines), stage.first_dimensions(found, 0.01)
+@pytest.fixture(scope="module")
+def by_format():
+    """The `formats` table of a small run."""
+    dimensions = [2, 4, 8, 16, 32, 64]
+    return pd.DataFrame([line for d in dimensions for line in stage.outcomes(stage.dot_products(5, 4, 2, d), d)])
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("widest", "rows"), [(2, 1), (64, 4)])
-def test_small_runs_of_the_formats_can_be_drawn(widest, rows):
-    table, first = by_format(widest, rows)
+def test_a_panel_of_the_formats_has_a_line_for_each_format_and_softmax(by_format):
     with style.applied():
-        formats.formats(table, 7).canvas.draw()
-        formats.first_failures(table, first, 7).canvas.draw()
-
-
-def test_a_panel_of_the_formats_has_a_line_for_each_format_and_softmax():
-    table, _ = by_format(64, 4)
-    with style.applied():
-        axes = formats.formats(table, 7).axes
+        axes = formats.formats(by_format, 7).axes
     assert [panel.get_title() for panel in axes[:2]] == ["softmax of q·k", "softmax of q·k/√d"]
     for panel, (quantity, scaling) in zip(axes, product(formats.QUANTITIES, formats.SCALINGS), strict=True):
         for line, (name, way) in zip(panel.lines, product(palette.FORMATS, formats.STYLES), strict=True):
             here = {"keys": "independent", "scaling": scaling, "format": name, "softmax": way}
-            chosen = table[np.logical_and.reduce([table[column] == value for column, value in here.items()])]
-            assert line.get_color() == palette.FORMATS[name]
-            assert line.get_linestyle() == formats.STYLES[way]
+            chosen = by_format[np.logical_and.reduce([by_format[column] == value for column, value in here.items()])]
+            assert (line.get_color(), line.get_linestyle()) == (palette.FORMATS[name], formats.STYLES[way])
             np.testing.assert_array_equal(line.get_xydata(), chosen[["dimension", quantity]])
 
 
-def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite():
-    table, first = by_format(64, 4)
-    for names in product(stage.FORMATS, stage.SCALINGS, stage.SUBTRACTED, stage.KEYS):
-        functools.reduce(dict.__getitem__, names, first)["first_not_finite"] = 0
-    first["bf16"]["scaled"]["naive"]["aligned"] |= {"first_not_finite": 32, "first_zero_exp": 8}
-    first["fp16"]["scaled"]["naive"]["aligned"] |= {"first_not_finite": 16, "first_zero_exp": 32}
+def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite(by_format):
+    nothing = {"first_not_finite": 0, "first_zero_exp": 0}
+    names = product(stage.FORMATS, stage.SCALINGS, stage.SUBTRACTED, stage.KEYS)
+    first = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    for name, scaling, way, keys in names:
+        first[name][scaling][way][keys] = nothing
+    first["bf16"]["scaled"]["naive"]["aligned"] = {"first_not_finite": 32, "first_zero_exp": 8}
+    first["fp16"]["scaled"]["naive"]["aligned"] = {"first_not_finite": 16, "first_zero_exp": 32}
     with style.applied():
-        independent, aligned = formats.first_failures(table, first, 7).axes
+        independent, aligned = formats.first_failures(by_format, first, 7).axes
     third = 2 * (len(palette.FORMATS) + formats.HEADER)  # the row where the third group of bars starts
     assert [text.get_text() for text in independent.texts][2:3] == ["scaled, naive"]
     assert len(independent.texts) == 4, "names of groups, no numbers"
     assert [(text.get_text(), text.xy) for text in aligned.texts] == [("32", (32, third + 1)), ("16", (16, third + 2))]
-    zeros = [line for line in aligned.lines if line.get_marker() == "o"]
-    assert [line.get_xdata()[0] for line in zeros if line.get_ydata()[0] in (third + 1, third + 2)] == [8], (
-        "not after the end"
-    )
+    zeros = [line.get_xydata()[0].tolist() for line in aligned.lines if line.get_marker() == "o"]
+    assert zeros == [[8, third + 1]], "not after the end"
 
 
 def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
-    figures = {"a": Figure, "b": Figure}
+    figures = dict.fromkeys("abc", Figure)
     style.draw_all(figures, tmp_path, 50)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg"]
-    save = style.save
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg", "c.svg"]
 
-    def full(figure, path, dpi):
-        if path.name == "b.svg":
-            raise OSError(28, "No space left on device", str(path))
-        save(figure, path, dpi)
+    def failing(error):
+        failed = multiprocessing.get_context("fork").Event()
 
-    monkeypatch.setattr(style, "save", full)
-    with pytest.raises(style.UserError, match=r"No space left on device: .*b\.svg"):
+        def save(_figure, path, _dpi):
+            if multiprocessing.parent_process() is None:
+                assert failed.wait(60)  # so that the second process takes one, too
+                return
+            failed.set()
+            error.filename = str(path)
+            raise error
+
+        return save
+
+    monkeypatch.setattr(style, "save", failing(OSError(28, "No space left on device")))
+    with pytest.raises(style.UserError, match=r"No space left on device: .*[abc]\.svg"):
         style.draw_all(figures, tmp_path, 50)
-    monkeypatch.setattr(style, "save", lambda *_: [][1] if "b.svg" in str(_) else None)
+    monkeypatch.setattr(style, "save", failing(IndexError()))
     with pytest.raises(style.UserError, match="second process ended with 1"):
         style.draw_all(figures, tmp_path, 50)
+
+
+@pytest.fixture(scope="module")
+def cells(smoke):
+    return tables.read(smoke.folder / "data/goldilocks.parquet", "goldilocks")
+
+
+def test_what_softmax_needs_is_drawn_as_the_table_has_it_with_a_rule_at_what_the_zone_asks(cells):
+    with style.applied():
+        figure = goldilocks.two_needs(cells, 7, 0.5, 2.0)
+    n = sorted(cells["length"].unique())[len(cells["length"].unique()) // 2]
+    independent = cells[(cells["length"] == n) & (cells["correlation"] == 0)]
+    for axes, quantity, least in zip(figure.axes, ("relative_gradient", "discrimination"), (0.5, 2.0), strict=True):
+        rule, *lines = axes.lines
+        assert set(rule.get_ydata()) == {least}
+        for line, exponent, colour in zip(lines, EXPONENTS.values(), palette.SCALINGS.values(), strict=True):
+            expected = independent[independent["exponent"] == exponent].sort_values("dimension")
+            assert line.get_color() == colour
+            np.testing.assert_array_equal(line.get_xydata(), expected[["dimension", quantity]])
+    enough = (independent["relative_gradient"] >= 0.5) & (independent["discrimination"] >= 2)
+    held = enough.groupby(independent["exponent"]).all()
+    named = [factor for name, factor in FACTORS.items() if held[EXPONENTS[name]]]
+    assert figure.get_suptitle().endswith(f"{'only ' * (len(named) == 1)}{' and '.join(named) or 'no scaling'}")
+
+
+def test_jacobians_have_a_rule_at_a_half_and_the_articles_point(cells):
+    with style.applied():
+        (axes,) = goldilocks.jacobians(cells, 50, 1.11, 7).axes
+    one, half, *lines, point = axes.lines
+    assert (set(one.get_ydata()), set(half.get_ydata())) == ({1}, {0.5})
+    assert axes.get_yscale() == "log"
+    assert "0.5" in [tick.get_text() for tick in axes.get_yticklabels()]
+    assert (list(point.get_xdata()), list(point.get_ydata())) == ([50], [1.11])
+    assert "the articles' d = 50: 1.11" in [text.get_text() for text in axes.texts]
+    for line, n in zip(lines, sorted(cells["length"].unique()), strict=True):
+        chosen = cells[(cells["length"] == n) & (cells["correlation"] == 0)].pivot(
+            index="dimension", columns="exponent", values="jacobian_norm"
+        )
+        np.testing.assert_allclose(line.get_ydata(), chosen[0.0] / chosen[0.5])
+
+
+def test_the_four_sizes_of_gpt2_stand_above_the_models_of_the_run_with_their_shares():
+    table = pd.DataFrame({"model": "mine", "kind": "gamma", "value": [0.1, 0.3, 0.35, 0.9, np.inf]})
+    reference = {"q05": 0.2, "q25": 0.25, "q50": 0.3, "q75": 0.35, "q95": 1.2, "share_in_range": 0.763}
+    with style.applied():
+        figure = norms.by_model(table, 7, 0.2, 0.4, {"GPT-2 small": reference})
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["GPT-2 small", "mine"]
+    lines = [list(line.get_xdata()) for line in axes.lines]
+    assert lines[1:4] == [[0.2, 1.2], [0.25, 0.35], [0.3]]
+    assert lines[6] == pytest.approx([np.median([0.1, 0.3, 0.35, 0.9])])
+    assert [text.get_text() for text in axes.texts][:2] == ["76\u00a0%", "50\u00a0%"]
+    assert figure.get_suptitle() == "Only GPT-2 small has most γ in 0.2 to 0.4"
+
+
+def test_labels_of_logarithmic_axes_are_no_formulas():
+    labels = [style.power_of_ten(value) for value in (1e-6, 0.01, 1, 100, 1e5, -1e4, 0, 5)]
+    assert labels == ["10⁻⁶", "0.01", "1", "100", "10⁵", "\u221210⁴", "0", ""]
+    with style.applied():
+        axes = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, log=True).axes[0]
+        style.prepare(axes)
+        assert "$" not in "".join(label.get_text() for label in axes.get_yticklabels())

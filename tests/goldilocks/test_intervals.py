@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from goldilocks.stats import intervals
 
@@ -23,18 +24,16 @@ def test_excess_kurtosis_ignores_place_and_scale(x, scale, shift):
         assert intervals.excess_kurtosis(scale * x + shift) == pytest.approx(intervals.excess_kurtosis(x), abs=1e-4)
 
 
-def test_mean_interval_agrees_with_scipy():
-    from scipy import stats
-
+def test_the_intervals_of_means_and_shares_are_scipys():
     x = np.random.default_rng(0).normal(2, 3, 12)
     expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
     found = intervals.mean_interval(x)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert (found.value, found.n) == (pytest.approx(x.mean()), 12)
-
-
-def test_one_observation_has_no_spread():
-    assert intervals.mean_interval([4.0]) == (4.0, 4.0, 4.0, 1)
+    assert found == pytest.approx((x.mean(), expected.low, expected.high, 12))
+    assert intervals.Moments.of(x).half_width() == pytest.approx(found.high - found.value)
+    assert intervals.mean_interval([4.0]) == (4.0, 4.0, 4.0, 1), "one observation has no spread"
+    for count in (0, 3, 12):
+        exact = stats.binomtest(count, 12).proportion_ci(0.95, "exact")
+        assert intervals.share_interval(count, 12)[:3] == pytest.approx((count / 12, exact.low, exact.high))
 
 
 def coverage(interval, truth, trials=1000):
@@ -48,21 +47,11 @@ def test_intervals_cover_as_often_as_they_say():
     assert coverage(lambda rng: intervals.std_interval(rng.normal(1, 2, 20))[1:3], 2) == pytest.approx(0.95, abs=0.02)
 
 
-def test_the_interval_of_rank_correlations_ends_where_they_do():
-    assert intervals.rank_interval([-1.0, -1.0, -0.2])[1:3] == pytest.approx((-1.0, 0.4140), abs=1e-3)
-    assert intervals.rank_interval([1.0, 0.0]).high == 1
-    assert intervals.rank_interval([1.0, 0.0]).low == -1
-
-
-def test_share_interval_is_exact():
-    found = intervals.share_interval(5, 5)
-    assert found.value == found.high == 1
-    assert found.low == pytest.approx(0.025 ** (1 / 5))
-
-
-def test_rank_correlation():
+def test_rank_correlations_and_their_interval_which_ends_where_they_do():
     assert intervals.rank_correlation([0, 1, 2, 3], [9, 5, 2, 1]) == pytest.approx(-1)
     assert intervals.rank_correlation([0, 1, 2], [7, 7, 7]) == 0
+    assert intervals.rank_interval([-1.0, -1.0, -0.2])[1:3] == pytest.approx((-1.0, 0.4140), abs=1e-3)
+    assert intervals.rank_interval([1.0, 0.0])[1:3] == (-1, 1)
 
 
 @given(arrays(np.float64, (2, 12), elements=st.floats(-1, 1)), st.integers(1, 11), st.floats(-1e6, 1e6))
@@ -71,9 +60,3 @@ def test_moments_of_parts_are_those_of_the_whole(x, first, place):
     assert parts.n == 12
     np.testing.assert_allclose(parts.mean, place + x.mean(-1), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(parts.squares, 12 * x.var(-1), rtol=1e-6, atol=1e-8)
-
-
-def test_the_half_width_of_moments_is_that_of_the_means_interval():
-    x = np.random.default_rng(0).normal(2, 3, 12)
-    expected = intervals.mean_interval(x)
-    assert intervals.Moments.of(x).half_width() == pytest.approx(expected.high - expected.value)

@@ -42,32 +42,23 @@ def trainer(model, learning_rate=1e-3, weight_decay=0.01, **others):
     return training.Trainer(training.Objective(model), learning_rate, weight_decay, **others)
 
 
-@pytest.fixture
-def exported(tmp_path):
-    """A model away from its initial values, and the folder that it is exported to."""
-    tokenizer = tmp_path / "tokenizer"
-    tokenizer.mkdir()
-    embedded.train_tokenizer(TEXT, 300).model.save(str(tokenizer))
-    model = stirred()
-    export.export(model, tokenizer, tmp_path / "model")
-    return model, tmp_path / "model"
+def exported(model, folder):
+    """Export a model, and return the folder."""
+    (folder / "tokenizer").mkdir()
+    embedded.train_tokenizer(TEXT, 300).model.save(str(folder / "tokenizer"))
+    export.export(model, folder / "tokenizer", folder / "model")
+    return folder / "model"
 
 
-def test_the_export_leaves_layernorms_untouched_and_divides_the_head(exported):
-    model, folder = exported
-    tensors = arrays.read(folder / "model.safetensors")
-    np.testing.assert_array_equal(tensors["transformer.h.1.ln_2.weight"], model.blocks[1].ln_2.weight.detach().numpy())
-    np.testing.assert_array_equal(tensors["transformer.ln_f.bias"], model.ln_f.bias.detach().numpy())
-    np.testing.assert_allclose(tensors["lm_head.weight"] * math.sqrt(32), tensors["transformer.wte.weight"], rtol=1e-6)
-    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
-
-
-def test_logits_loss_and_gradients_of_the_export_are_ours_in_transformers_gpt2(exported):
+def test_logits_loss_and_gradients_of_the_export_are_ours_in_transformers_gpt2(tmp_path):
     from transformers import AutoModelForCausalLM
 
-    model, folder = exported
+    model, batch = stirred(), windows()
+    folder = exported(model, tmp_path)
+    tensors = arrays.read(folder / "model.safetensors")
+    np.testing.assert_array_equal(tensors["transformer.h.1.ln_2.weight"], model.blocks[1].ln_2.weight.detach().numpy())
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
     loaded = AutoModelForCausalLM.from_pretrained(folder).eval()
-    batch = windows()
     logits = loaded(batch[:, :-1]).logits
     with torch.no_grad():
         torch.testing.assert_close(logits, model(batch[:, :-1]), rtol=1e-4, atol=1e-4)
@@ -77,26 +68,28 @@ def test_logits_loss_and_gradients_of_the_export_are_ours_in_transformers_gpt2(e
     ours.backward()
     theirs.backward()
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
-    their = dict(loaded.named_parameters())
+    their = {name: parameter.grad for name, parameter in loaded.named_parameters()}
     for i, block in enumerate(model.blocks):
         for name, gpt2 in export.RENAMED.items():
-            ours_grad = block.get_submodule(name).weight.grad
-            torch.testing.assert_close(
-                ours_grad, their[f"transformer.h.{i}.{gpt2}.weight"].grad.T, rtol=1e-3, atol=1e-6
-            )
+            of_block = block.get_submodule(name).weight.grad
+            torch.testing.assert_close(of_block, their[f"transformer.h.{i}.{gpt2}.weight"].T, rtol=1e-3, atol=1e-6)
     # the tied gradient is the sum over the embedding's and the head's uses of one tensor
-    tied = their["transformer.wte.weight"].grad + their["lm_head.weight"].grad / math.sqrt(32)
+    tied = their["transformer.wte.weight"] + their["lm_head.weight"] / math.sqrt(32)
     torch.testing.assert_close(model.wte.weight.grad, tied, rtol=1e-3, atol=1e-6)
 
 
-def test_weights_are_truly_tied_and_counted_once():
-    model = fresh()
+def test_weights_are_truly_tied_and_counted_once_unless_the_variant_unties_them():
+    model, untied = fresh(), fresh(tied=False)
     assert model.shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert model.head.weight is model.wte.weight
     names = [name for name, _ in model.named_parameters()]
     assert "wte.weight" in names
     assert "head.weight" not in names
     assert sum(parameter is model.wte.weight for parameter in trainer(model).optimizer.parameters) == 1
+    assert untied.head.weight is not untied.wte.weight
+    assert untied.wte.weight.std().item() == pytest.approx(math.sqrt(2 / (300 + 32)), rel=0.05), "Xavier's, for once"
+    x = torch.randn(2, 3, 32)
+    torch.testing.assert_close(fresh(head_scaled=False).logits(x), model.logits(x) * math.sqrt(32))
 
 
 def test_no_token_sees_a_later_one():
@@ -109,14 +102,31 @@ def test_no_token_sees_a_later_one():
     assert not torch.allclose(a[:, 10:], b[:, 10:])
 
 
-def test_attention_logits_are_those_that_sdpa_uses():
-    model = stirred()
+@pytest.mark.parametrize(("exponent", "scale"), [(0.5, 8**-0.5), (0.0, 1.0), (1.0, 1 / 8)])
+def test_attention_uses_its_scale_when_it_computes_and_when_it_is_looked_at(exponent, scale):
+    model = stirred(attention_exponent=exponent)
     attn, x = model.blocks[0].attn, torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         qkv = attn.project(x)
-        _, _, v = products.split_heads(qkv, attn.heads)
-        by_hand = attn.output((attn.logits(qkv).softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+        q, k, v = products.split_heads(qkv, attn.heads)
+        usual = attn.logits(qkv)
+        torch.testing.assert_close(usual[:, :, 5, :6], scale * (q @ k.mT)[:, :, 5, :6])
+        by_hand = attn.output((usual.softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
         torch.testing.assert_close(attn(x), by_hand, rtol=1e-4, atol=1e-5)
+        with model.attention_exponent(1.0):
+            torch.testing.assert_close(attn.logits(qkv)[:, :, 5, :6], usual[:, :, 5, :6] / 8 / scale)
+        torch.testing.assert_close(attn.logits(qkv), usual)
+
+
+def test_without_attention_the_rest_learns_and_attention_does_not():
+    model, batch = stirred(attention=False), windows()
+    model.loss(batch).backward()
+    for name, parameter in model.named_parameters():
+        assert bool(parameter.grad.abs().max() > 0) is (".attn." not in name and ".ln_1." not in name), name
+    with torch.no_grad():
+        usual = model(batch[:, :-1])
+        with model.attention_exponent(None):
+            assert torch.equal(model(batch[:, :-1]), usual), "deleting it changes nothing"
 
 
 def test_deleting_attention_is_making_what_it_adds_zero_and_ends():
@@ -242,27 +252,28 @@ def test_a_wrong_initialisation_is_noticed():
     assert off == ["largest |bias| of all Linear layers", "std of blocks.1.mlp.up.weight"]
 
 
-def test_seeds_give_other_weights_and_the_same_seed_the_same():
+def test_samples_start_with_the_prompt_and_seeds_give_other_samples_and_weights():
     assert torch.equal(fresh(seed=1).wte.weight, fresh(seed=1).wte.weight)
     assert not torch.equal(fresh(seed=1).wte.weight, fresh(seed=2).wte.weight)
+    model, prompt = stirred(), [5, 6, 7]
+    one, again, other = (training.sample(model, prompt, 40, rng.generator(seed, "x")) for seed in (3, 3, 4))
+    assert one[:3] == prompt
+    assert len(one) == 43
+    assert one == again != other
 
 
-def test_batches_are_a_pure_function_of_their_stream():
+def test_batches_are_a_pure_function_of_their_stream_and_reach_every_token():
     tokens = np.arange(500, dtype=np.uint16)
-    first, again, later, other_seed, other_root = (
+    first, again, *others = (
         training.batch(tokens, 4, 24, training.batch_stream(*key))
         for key in ((1, 0, 7), (1, 0, 7), (1, 0, 8), (1, 1, 7), (2, 0, 7))
     )
     assert torch.equal(first, again)
-    assert not any(torch.equal(first, other) for other in (later, other_seed, other_root))
+    assert not any(torch.equal(first, other) for other in others)
     assert first.shape == (4, 25)
     assert torch.equal(first[:, 1:] - first[:, :-1], torch.ones(4, 24, dtype=torch.int64))
-
-
-def test_windows_reach_the_first_and_the_last_token():
-    tokens = np.arange(30)
     stream = rng.generator(0, "x")
-    starts = {int(row[0]) for _ in range(50) for row in training.batch(tokens, 8, 24, stream)}
+    starts = {int(row[0]) for _ in range(50) for row in training.batch(np.arange(30), 8, 24, stream)}
     assert starts == set(range(6))
 
 
@@ -277,13 +288,3 @@ def test_a_model_that_diverged_at_the_last_update_is_told():
 def test_mean_loss_does_not_depend_on_how_windows_are_grouped():
     objective, batch = training.Objective(stirred()), windows(7)
     assert training.mean_loss(objective, batch, 3) == pytest.approx(training.mean_loss(objective, batch, 7), rel=1e-6)
-
-
-def test_samples_start_with_the_prompt_and_repeat():
-    model = stirred()
-    prompt = [5, 6, 7]
-    drawn = training.sample(model, prompt, 40, rng.generator(3, "x"))
-    assert drawn[:3] == prompt
-    assert len(drawn) == 43
-    assert drawn == training.sample(model, prompt, 40, rng.generator(3, "x"))
-    assert drawn != training.sample(model, prompt, 40, rng.generator(4, "x"))

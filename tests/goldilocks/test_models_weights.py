@@ -2,27 +2,21 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from architectures import EXPERTS, GROUPED, RELATIVE, SEQ2SEQ, tiny
-from closure import ROOT
-from conftest import environment
-from hub_server import PLAIN, serving
 from safetensors.numpy import save_file
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.folders import LocalFolder
-from goldilocks.checkpoints.ranges import HEAD, Tally
-from goldilocks.checkpoints.resolve import Checkpoint
-from goldilocks.core.cli import UserError
+from goldilocks.checkpoints.ranges import Tally
 from goldilocks.model5 import weight_stats
+from goldilocks.models.attention import block_of
 from goldilocks.models.projections import find
-from goldilocks.models.weights import TAIL_SIGMAS, open_checkpoint, step_of, weights
+from goldilocks.models.series import open_checkpoint
+from goldilocks.models.weights import TAIL_SIGMAS, weights
 
 transformers = pytest.importorskip("transformers")
 
@@ -50,6 +44,32 @@ FAMILIES = {
     "albert": ("albert", {"embedding_size": 16}),
     "distilbert": ("distilbert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}),
     "modernbert": ("modernbert", {"cls_token_id": 1, "sep_token_id": 2}),
+    "codegen": ("codegen", {"n_embd": 32, "n_head": 4, "n_layer": 2, "rotary_dim": 4}),
+    "cohere": ("cohere", GROUPED),
+    "dbrx": (
+        "dbrx",
+        {
+            "d_model": 32,
+            "n_heads": 4,
+            "n_layers": 2,
+            "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 1e4},
+        },
+    ),
+    "gemma2": ("gemma2", GROUPED),
+    "gemma3": ("gemma3_text", GROUPED),
+    "gpt-j": ("gptj", {"n_embd": 32, "n_head": 4, "n_layer": 2, "rotary_dim": 4}),
+    "gpt-oss": ("gpt_oss", GROUPED | EXPERTS),
+    "neox, japanese": ("gpt_neox_japanese", {}),
+    "olmo2": ("olmo2", GROUPED),
+    "persimmon": ("persimmon", {"qk_layernorm": False}),
+    "qwen3": ("qwen3", GROUPED),
+    "qwen3, gated": (
+        "qwen3_next",
+        GROUPED | EXPERTS | {"layer_types": ["full_attention"] * 2, "shared_expert_intermediate_size": 32},
+    ),
+    "starcoder2": ("starcoder2", GROUPED),
+    "xlm-roberta": ("xlm-roberta", {}),
+    "m2m": ("m2m_100", SEQ2SEQ),
     "t5": ("t5", RELATIVE),
     "bart": ("bart", SEQ2SEQ | {"decoder_attention_heads": 2}),
 }
@@ -57,15 +77,21 @@ FAMILIES = {
 
 @contextlib.contextmanager
 def heads_made(model):
-    """Notes, by module, what a model's attention gets and the q, k and v by head that it makes of it, (B, H, T, d)."""
+    """Notes, by module, what a model's attention gets, the q, k and v by head that it makes of it, and norms' outputs.
+
+    Heads are (B, H, T, d).
+    """
     from transformers import AttentionInterface
 
-    seen, made = {}, {}
+    seen, made, normalised = {}, {}, {}
     names = {id(module): name for name, module in model.named_modules()}
     hand_out = AttentionInterface.get_interface
 
     def before(module, args, kwargs):
         seen[names[id(module)]] = args[0] if args else kwargs["hidden_states"]
+
+    def after(module, _, output):
+        normalised[names[id(module)]] = output if isinstance(output, torch.Tensor) else torch.empty(0)
 
     def get_interface(self, implementation, default):
         attend = hand_out(self, implementation, default)
@@ -84,16 +110,28 @@ def heads_made(model):
 
         return noted
 
+    def attend_alone(module, own):
+        def noted(query, key, value, *rest):
+            made[names[id(module)]] = query, key, value
+            return own(query, key, value, *rest)
+
+        return noted
+
     with mock.patch.object(AttentionInterface, "get_interface", get_interface), contextlib.ExitStack() as stack:
         for module in model.modules():
-            if "Attention" in type(module).__name__:
+            if "Norm" in type(module).__name__:
+                stack.callback(module.register_forward_hook(after).remove)
+            elif "Attention" in type(module).__name__:
                 handle = module.register_forward_pre_hook(before, with_kwargs=True)
                 stack.callback(handle.remove)
+                if hasattr(module, "_attn"):  # of GPT-J, CodeGen and the Japanese GPT-NeoX
+                    stack.enter_context(mock.patch.object(module, "_attn", attend_alone(module, module._attn)))
+                    continue
                 for method in ("_split_heads", "_reshape"):  # of Falcon, which attends on its own, and of Bloom
                     if hasattr(module, method):
                         noted = split(module, getattr(module, method), method == "_split_heads")
                         stack.enter_context(mock.patch.object(module, method, noted))
-        yield seen, made
+        yield seen, made, normalised
 
 
 QUICK = {"gpt2", "llama", "bert"}
@@ -107,27 +145,36 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.zero_()
+        elif parameter.ndim == 1 and ".q_" not in name and ".k_" not in name:
+            parameter.data.add_(torch.rand(parameter.shape))  # or two norms of one input would be alike
     model.save_pretrained(tmp_path)
     opened = open_checkpoint(str(tmp_path), Client(Tally()))
-    projections = find(opened.files)
+    projections, modules = find(opened.files), dict(model.named_modules())
     tokens = torch.randint(3, 64, (5, 1))  # at the first position rotations do nothing
     arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {})
-    with torch.no_grad(), heads_made(model) as (seen, made):
+    with torch.no_grad(), heads_made(model) as (seen, made, outputs):
         model(**arguments)
     assert len(projections) == len(made) > 0
     for projection in projections:
-        weight = opened.weight(projection)
+        weight, _ = opened.look(projection)
         assert weight.by_head
+        before = {name.rpartition(".")[0] for name in opened.norms.of(projection)}
+        of_block = {name for name in outputs if block_of(name) == projection.block}
+        if family not in ("albert", "bart"):  # whose blocks are one; whose norms follow sums, of which one is read
+            assert before == {name for name in of_block if torch.equal(outputs[name], seen[projection.module])}
         x, parts = seen[projection.module].detach().numpy()[:, 0], made[projection.module]
         by_part = weight_stats.by_part(weight.rows.reshape(sum(weight.heads), -1, weight.rows.shape[1]), weight.heads)
         across = any(kind in projection.module for kind in ("encoder_attn", "EncDec"))  # keys are of other states
-        for part, own, heads in list(zip(parts, by_part, weight.heads, strict=True))[: 1 if across else 3]:
+        of_parts = list(zip(parts, by_part, weight.heads, strict=True))
+        normalised = any(f"{projection.module}.{kind}_norm" in modules for kind in "qk")
+        for i, (part, own, heads) in enumerate(of_parts[: 1 if across else 3]):
             expected = np.einsum("bi,hdi->bhd", x, own)
             found = part[:, :, 0].numpy()
             expected = np.repeat(expected, found.shape[1] // heads, axis=1)
-            scale = (found * expected).sum() / (expected**2).sum()  # some scale the queries
-            assert scale > 0
-            np.testing.assert_allclose(found, scale * expected, atol=1e-5)
+            axes = (2,) if normalised and i < 2 else None  # some scale the queries, some normalise queries and keys
+            scale = (found * expected).sum(axes, keepdims=True) / (expected**2).sum(axes, keepdims=True)
+            assert (scale > 0).all()
+            np.testing.assert_allclose(found, scale * expected, atol=2e-5)
 
 
 def checkpoint(folder, weights_, heads=None, noise=100):
@@ -185,106 +232,3 @@ def test_shared_keys_have_fewer_heads_and_without_a_config_only_parts_are_told(t
     both = found[found["head"] == -1].reset_index(drop=True)
     columns = ["std", "q05", "tail_mass", "spectral_norm", "excess_kurtosis"]
     np.testing.assert_allclose(both[columns], unknown[columns], rtol=1e-6)
-
-
-def test_a_series_stands_in_the_order_of_its_steps(tmp_path):
-    one, two, ten = (checkpoint(tmp_path / f"checkpoint-{n}", drawn(seed=n)) for n in (1, 2, 10))
-    assert weights([ten, one, two])["step"].unique().tolist() == [1, 2, 10]
-    (two / "trainer_state.json").write_text('{"global_step": 20}', "utf-8")
-    assert weights([ten, one, two])["checkpoint"].unique().tolist() == [str(one), str(ten), str(two)]
-    last, first = (checkpoint(tmp_path / name, drawn()) for name in ("last", "first"))
-    assert weights([first, last])["checkpoint"].unique().tolist() == [str(first), str(last)]
-    (two / "trainer_state.json").write_text('{"global_step": 10}', "utf-8")
-    with pytest.raises(UserError, match="both of step 10"):
-        weights([ten, two])
-
-
-@pytest.mark.parametrize(
-    ("argument", "file", "step"),
-    [
-        ("run/checkpoint-500", None, 500),
-        ("run/step-000050.safetensors", "step-000050.safetensors", 50),
-        ("owner/name@step143000", None, 143000),
-        ("owner/name3@main", None, None),
-        ("step7=run/last", None, 7),
-        ("run/epoch2-step300", None, 300),
-        ("run/global_step0012", None, 12),
-        ("run/footsteps", None, None),
-    ],
-)
-def test_a_step_is_told_by_the_name(tmp_path, argument, file, step):
-    assert step_of(argument, Checkpoint("", LocalFolder(tmp_path, Tally()), file)) == step
-
-
-def test_only_the_projections_are_read(tmp_path):
-    three = [[matrix.repeat(16, 1) for matrix in of_block] for of_block in drawn(blocks=3, rows=(64, 64, 64))]
-    folder = checkpoint(tmp_path / "model", three)
-    with_more = checkpoint(tmp_path / "more", three, noise=10**6)
-    tallies = Tally(), Tally()
-    for path, tally in zip((folder, with_more), tallies, strict=True):
-        weights([path], client=Client(tally))
-    wanted = 3 * 3 * 64 * 128 * 4
-    assert all(tally.bytes < wanted + 3 * HEAD for tally in tallies)
-    assert (with_more / "model.safetensors").stat().st_size > 4 * 10**6
-
-
-@pytest.mark.slow
-def test_of_a_server_only_their_bytes_are_asked_for(tmp_path):
-    three = [[matrix.repeat(32, 1) for matrix in of_block] for of_block in drawn(blocks=3, rows=(256, 256, 256))]
-    files = {}
-    for step in (1, 20, 3):
-        folder = checkpoint(tmp_path / f"step{step}", three, heads=4, noise=10**6)
-        files |= {f"step{step}/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    with serving(files, b"", "owner/name", "0" * 40) as server:
-        frame = weights([f"{server.address}{PLAIN}/step{step}" for step in (1, 20, 3)])
-        wanted = 3 * 3 * 3 * 256 * 256 * 4
-        assert wanted < server.bytes_sent < wanted + 3 * (HEAD + 2000)
-    assert frame["step"].unique().tolist() == [1, 3, 20]
-    assert frame["head"].max() == 3
-
-
-def test_what_is_no_series_is_told_in_one_line(tmp_path):
-    good = checkpoint(tmp_path / "step1", drawn())
-    other = checkpoint(tmp_path / "step2", drawn(rows=(16, 4, 4)))
-    empty = tmp_path / "step3"
-    empty.mkdir()
-    save_file({"mixer.in_proj.weight": np.zeros((4, 4), np.float32)}, empty / "model.safetensors")
-    with pytest.raises(UserError, match="another shape"):
-        weights([good, other])
-    with pytest.raises(UserError, match="no projections of Q, K and V"):
-        weights([empty])
-    with pytest.raises(UserError, match="which the first checkpoint has"):
-        weights([good, checkpoint(tmp_path / "step4", drawn(blocks=1))])
-    with pytest.raises(UserError, match="no checkpoint"):
-        weights([])
-    neox = tmp_path / "neox"
-    neox.mkdir()
-    save_file({"layers.0.attention.query_key_value.weight": np.ones((24, 8), np.float32)}, neox / "model.safetensors")
-    with pytest.raises(UserError, match=r"no config\.json says how many"):
-        weights([neox])
-    for config in (
-        {"model_type": "gpt_neox", "num_attention_heads": 1000},
-        {"model_type": "falcon", "new_decoder_architecture": True, "num_attention_heads": 2, "num_kv_heads": 4},
-        {"model_type": "phi3", "num_attention_heads": 1000, "num_key_value_heads": 10},
-        {"model_type": "gpt_neox", "num_attention_heads": 5},
-    ):
-        (neox / "config.json").write_text(json.dumps(config), "utf-8")
-        with pytest.raises(UserError, match=r"does not divide into Q, K and V as config\.json says"):
-            weights([neox])
-
-
-@pytest.mark.slow
-def test_the_command_draws_writes_and_counts(tmp_path):
-    import pandas as pd
-
-    folders = [checkpoint(tmp_path / f"checkpoint-{n}", drawn(scale=n), heads=4) for n in (1, 3)]
-    out, figure = tmp_path / "w.parquet", tmp_path / "f.svg"
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.command", "weights", *folders, "--out", out, "--figure", figure],
-        cwd=ROOT, env=environment(), capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "2 checkpoints, steps 1 … 3, one training; 2 modules of 4 heads" in done.stdout
-    assert "3-fold the first's" in done.stdout
-    assert len(pd.read_parquet(out)) == 2 * 2 * (8 + 4)
-    assert figure.read_text("utf-8").endswith("</svg>\n")

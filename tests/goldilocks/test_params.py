@@ -5,7 +5,6 @@ import inspect
 import itertools
 import json
 import os
-from pathlib import Path
 
 import pytest
 from last_commit import params_text
@@ -21,46 +20,40 @@ from stages import check
 BAD = [
     ({"nonsense": {"a": 1}}, "params.yaml: nonsense = {'a': 1}: unknown key; allowed here: run, inputs"),
     ({"train.widht": 128}, "train.widht = 128: unknown key; did you mean 'width'?"),
+    ({"train": None}, "train = None: must be a mapping"),
     ({"train.width": "128"}, "train.width = '128': must be a valid integer"),
-    ({"train.width": 128.5}, "train.width = 128.5: must be a valid integer"),
     ({"train.steps": True}, "train.steps = True: must be a valid integer"),
-    ({"train.learning_rate": "1e-3"}, "train.learning_rate = '1e-3': must be a valid number"),
     ({"train.learning_rate": float("nan")}, "train.learning_rate = nan: must be"),
-    ({"train.learning_rate": float("inf")}, "train.learning_rate = inf: must be"),
     ({"train.learning_rate": -1.0}, "train.learning_rate = -1.0: must be greater than 0"),
     ({"train.heads": 5}, "train.heads = 5: must divide width = 128"),
+    ({"train.threads": 2}, "train.threads = 2: has no portable arithmetic; set run.arithmetic=native with it"),
+    ({"train.device": "cuda"}, "train.device = cuda: has no portable arithmetic"),
+    ({"train.precision": "bf16"}, "train.precision = bf16: has no portable arithmetic"),
     ({"ablate.heads": 5}, "ablate.heads = 5: must divide width = 128"),
     ({"ablate.probe_windows": 100}, "ablate.probe_windows = 100: must be at most evaluation_windows = 48"),
     ({"ablate.rates": [0.0]}, "ablate.rates = [0.0]: every rate must lie above 0 and at most at 10"),
     ({"ablate.rates": [0.1, 0.1]}, "ablate.rates = [0.1, 0.1]: no rate may stand twice"),
-    ({"ablate.learning_rate": 0.1}, "ablate.learning_rate = 0.1: unknown key"),
-    ({"train.snapshot_every": 0}, "train.snapshot_every = 0: must be greater than or equal to 1"),
-    ({"train.probe_windows": 100}, "train.probe_windows = 100: must be at most evaluation_windows = 48"),
+    ({"ablations.conditions": ["scaled", "scalde"]}, "no such condition: scalde; there are: scaled, scaled_wide"),
+    ({"ablations.conditions": ["unscaled"]}, "must hold 'scaled'"),
+    ({"ablations.conditions": ["scaled", "scaled"]}, "no condition may stand twice"),
     ({"matrices.last_dimension": 1}, "matrices.last_dimension = 1: must be greater than matrices.first_dimension = 2"),
     ({"layernorm.gamma_to": 0.1}, "layernorm.gamma_to = 0.1: must be greater than layernorm.gamma_from = 0.2"),
     ({"run.seeds": []}, "run.seeds = []"),
     ({"run.seeds": [1, 1]}, "run.seeds = [1, 1]: no seed may stand twice"),
     ({"run.seeds": [-1]}, "run.seeds = [-1]: every seed must lie in 0"),
-    ({"run.seeds": 3}, "run.seeds = 3: must be a valid list"),
     ({"run.arithmetic": "exact"}, "run.arithmetic = 'exact': must be 'portable' or 'native'"),
-    ({"train.threads": 0}, "train.threads = 0: must be greater than or equal to 1"),
-    ({"train.device": "cuda"}, "train.device = cuda: has no portable arithmetic; set run.arithmetic=native with it"),
-    ({"train.precision": "bf16"}, "train.precision = bf16: has no portable arithmetic"),
-    ({"train.threads": 2}, "train.threads = 2: has no portable arithmetic"),
-    ({"run.root_seed": -1}, "run.root_seed = -1: must be greater than or equal to 0"),
-    ({"tokens.train_share": 1.0}, "tokens.train_share = 1.0: must be less than 1"),
-    ({"sweep.trials": 1}, "sweep.trials = 1: must be greater than or equal to 2"),
-    ({"formats.widest": 100}, "formats.widest = 100: must be a power of two"),
-    ({"formats.appears": 0.0}, "formats.appears = 0.0: must be greater than 0"),
+    ({"goldilocks.widest": 100}, "goldilocks.widest = 100: must be a power of two"),
+    ({"goldilocks.exponents": 24}, "goldilocks.exponents = 24: must be odd"),
+    ({"goldilocks.lengths": [16, 1]}, "every length must lie in 2"),
+    ({"goldilocks.lengths": [16, 16]}, "no length may stand twice"),
+    ({"goldilocks.correlations": [0.0, 1.1]}, "every correlation must lie in 0"),
+    ({"goldilocks.correlations": [0.1, 0.1000000001]}, "no correlation may stand twice"),
+    ({"goldilocks.least_discrimination": 16.0}, "must be less than the shortest of goldilocks.lengths, 16"),
+    ({"report.title": "a\nb"}, "report.title = 'a\\nb'"),
     ({"inputs.revision": "main"}, "inputs.revision = 'main'"),
     ({"inputs.subpackages": ["../x"]}, "inputs.subpackages = ['../x']: every entry must be the name of a subpackage"),
+    ({"inputs.checkpoints": ["http://host/m?signature=x"]}, "what follows ? may be a signature, and dvc.lock"),
     ({"inputs.source": "no/such/place"}, "inputs.source = 'no/such/place': neither 'embedded' nor 'hub'"),
-    ({"train": None}, "train = None: must be a mapping"),
-    ({"train.prompt": ""}, "train.prompt = ''"),
-    (
-        {"inputs.checkpoints": ["http://host/m.safetensors?signature=x"]},
-        "what follows ? may be a signature, and dvc.lock",
-    ),
     ({"inputs.source": "."}, "inputs.source = '.': must not hold the project's folder"),
     ({"inputs.source": "reports/figures"}, "must not hold the project's folder nor lie in data/ or reports/"),
 ]
@@ -68,8 +61,7 @@ BAD = [
 
 def changed(project, changes):
     """Write params.yaml with entries set, or removed where the value is DELETE."""
-    path = project.folder / "params.yaml"
-    yaml = YAML()
+    path, yaml = project.folder / "params.yaml", YAML(typ="safe")
     tree = yaml.load(path.read_text("utf-8"))
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -114,37 +106,17 @@ def test_missing_keys_and_several_problems_at_once(bare, monkeypatch):
 LAUGHS = "a: &a [ha, ha, ha, ha, ha, ha]\n" + "".join(
     f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in zip("abcdef", "bcdefg", strict=True)
 )
-# (contents, what the one line must say)
+# (contents or what makes it, what the one line must say)
 NOT_PARAMETERS = {
-    "nothing": (b"", "must be a mapping"),
-    "a list": (b"- 1\n", "must be a mapping"),
+    "empty": (b"", "must be a mapping"),
     "a bracket left open": (b"a: [1\n", "not valid YAML"),
-    "a tab": (b"run:\n\tseeds: 1\n", "not valid YAML"),
     "a section twice": (b"run: 1\nrun: 2\n", "duplicate key"),
     "bytes of another encoding": (b"a: \xff\n", "not UTF-8"),
-    "a control character": (b"a: \x00\n", "control characters are not allowed"),
-    "a tag that does not fit": (b"a: !!bool x\n", "not valid YAML"),
     "a day that never was": (b"a: 2001-02-31\n", "a value that can't be"),
     "a tag that would run": (b"!!python/object/apply:os.system [true]\n", "constructor for the tag"),
     "brackets": (b"[" * 5000, "more than 32 collections"),
     "aliases that stand for megabytes": (LAUGHS.encode(), "an alias inside a collection that has an anchor"),
-    "a list that holds itself": (b"a: &a [*a]\n", "an alias inside a collection that has an anchor"),
     "too large": (b"# " + b"x" * 2**15, "more than 32,768 bytes"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("contents", "said"), NOT_PARAMETERS.values(), ids=NOT_PARAMETERS)
-def test_what_is_not_a_parameter_file_is_told_in_one_line(tmp_path, contents, said):
-    path = tmp_path / "params.yaml"
-    path.write_bytes(contents)
-    with pytest.raises(UserError, match=said) as raised:
-        params.read(path)
-    assert len(raised.value.problems) == 1
-    assert "\n" not in str(raised.value)
-
-
-PLACES = {
-    "a folder": (Path.mkdir, "not a file"),
     "a pipe": (os.mkfifo, "not a file"),
     "a device without end": (lambda path: path.symlink_to("/dev/zero"), "not a file"),
     "nothing": (lambda _: None, "no such file"),
@@ -152,11 +124,16 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("place", "said"), PLACES.values(), ids=PLACES)
-def test_whatever_lies_in_its_place_is_told_in_one_line(tmp_path, place, said):
-    place(tmp_path / "params.yaml")
-    with pytest.raises(UserError, match=said):
-        params.read(tmp_path / "params.yaml")
+@pytest.mark.parametrize(("made", "said"), NOT_PARAMETERS.values(), ids=NOT_PARAMETERS)
+def test_what_is_not_a_parameter_file_is_told_in_one_line(tmp_path, monkeypatch, made, said):
+    monkeypatch.chdir(tmp_path)
+    if isinstance(made, bytes):
+        params.PARAMS.write_bytes(made)
+    else:
+        made(params.PARAMS)
+    with pytest.raises(UserError, match=said) as raised:
+        params.read()
+    assert "\n" not in str(raised.value)
 
 
 def test_the_same_parameters_may_be_written_in_other_ways(tmp_path):
@@ -220,12 +197,16 @@ def test_the_command_line_exits_with_2_and_nothing_is_computed_or_deleted(bare):
 
 
 # What DVC, which reads params.yaml too, says of it is its own affair; it must stop, and touch nothing.
-FOR_DVC = ["", "- 1\n", "a: [1\n", "a: !!python/object/apply:os.system [touch pwned]\n", 400 * "[", "a: &a [*a]\n"]
+FOR_DVC = ["", "a: [1\n", "a: !!python/object/apply:os.system [touch pwned]\n", 400 * "[", "a: &a [*a]\n"]
 CHANGES_FOR_DVC = [
-    {"run.seeds": ["0; touch pwned"]}, {"run.seeds": []}, {"run.seeds": 3}, {"run.seeds": ["../../../x"]},
-    {"inputs.source": "x; touch pwned"}, {"inputs.source": "a\0b"}, {"inputs.source": None}, {"trian": 1},
-    {"inputs.source": "data/inputs"}, {"inputs.source": "remote://x/y"}, {"train.heads": 5},
-]  # fmt: skip
+    {"run.seeds": ["0; touch pwned"]},
+    {"run.seeds": ["../../../x"]},
+    {"inputs.source": "x; touch pwned"},
+    {"inputs.source": "a\0b"},
+    {"inputs.source": "data/inputs"},
+    {"trian": 1},
+    {"train.heads": 5},
+]
 
 
 @pytest.mark.slow

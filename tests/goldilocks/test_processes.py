@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -19,7 +20,7 @@ def python(code, **options):
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **options)
 
 
-def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path):
+def test_a_lock_is_held_by_one_waited_for_and_freed_by_a_kill(tmp_path, capsys):
     path = tmp_path / "deep" / "x.lock"
     code = "import sys; from pathlib import Path; from goldilocks.core.processes import exclusive\n"
     code += f"with exclusive(Path({str(path)!r}), 'it'): print('held', flush=True); sys.stdin.read()"
@@ -28,22 +29,11 @@ def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path):
     running = rf"x\.lock: it is already running \(process {holder.pid}\)"
     with pytest.raises(UserError, match=running), processes.exclusive(path, "it", patience=0.2):
         pass
-    holder.kill()
-    holder.wait()
-    with processes.exclusive(path, "it", patience=0.2):
-        assert path.read_text() == f"{os.getpid()}\n"
-
-
-def test_waiting_for_a_lock_is_told_and_ends(tmp_path, capsys):
-    path = tmp_path / "x.lock"
-    code = "import time; from pathlib import Path; from goldilocks.core.processes import exclusive\n"
-    code += f"with exclusive(Path({str(path)!r}), 'it'): print('held', flush=True); time.sleep(0.5)"
-    holder = python(code, stdout=subprocess.PIPE)
-    holder.stdout.readline()
-    with processes.exclusive(path, "it", patience=20):
-        pass
-    holder.wait()
     assert capsys.readouterr().err == f"it: waiting for process {holder.pid}, which holds {path}\n"
+    threading.Timer(0.3, holder.kill).start()
+    with processes.exclusive(path, "it", patience=20):
+        assert path.read_text() == f"{os.getpid()}\n"
+    holder.wait()
 
 
 def test_signals_are_wishes_until_a_second_ctrl_c_of_a_person(monkeypatch):
@@ -61,9 +51,8 @@ def test_signals_are_wishes_until_a_second_ctrl_c_of_a_person(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("shell", [False, True], ids=["started directly", "through a shell"])
-def test_work_ends_with_whoever_started_it(shell, number):
+@pytest.mark.parametrize(("shell", "number"), [(False, signal.SIGKILL), (True, signal.SIGKILL), (True, signal.SIGTERM)])
+def test_work_ends_with_whoever_started_it_directly_or_through_a_shell(shell, number):
     work = "import time; from goldilocks.core.processes import end_with_owner; end_with_owner(); "
     work += "print('ready', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", work]

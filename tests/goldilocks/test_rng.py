@@ -1,5 +1,3 @@
-import numpy as np
-
 from goldilocks.core import rng
 
 
@@ -22,7 +20,4 @@ def test_integer_seeds_are_63_bit_and_distinct():
 
 def test_the_stream_is_the_one_it_has_always_been():
     values = rng.generator(20170612, "matrices/experiment-1/Q", 50).integers(0, 1000, 5)
-    np.testing.assert_array_equal(values, FIXED)
-
-
-FIXED = [569, 106, 509, 388, 588]
+    assert values.tolist() == [569, 106, 509, 388, 588]

@@ -8,24 +8,20 @@ from goldilocks.core.cli import UserError
 LOSSES = {"step": [0, 1], "split": ["train", "test"], "loss": [1.5, 2.5]}
 
 
-def test_a_table_comes_back_with_units_meanings_and_parameters(tmp_path):
-    tables.write(tmp_path / "t.parquet", "losses", LOSSES, {"seed": 3})
-    frame = tables.read(tmp_path / "t.parquet", "losses")
-    assert frame["loss"].tolist() == [1.5, 2.5]
-    assert frame["split"].tolist() == ["train", "test"]
-    assert tables.parameters(tmp_path / "t.parquet") == {"seed": 3}
-    found = pq.read_schema(tmp_path / "t.parquet")
-    assert found.field("loss").metadata == {b"unit": b"nats/token", b"meaning": b"mean cross-entropy"}
-    assert all(found.field(name).metadata[b"meaning"] for name in found.names)
-    column = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0).column(1)
+def test_a_table_comes_back_with_units_meanings_and_parameters_and_has_the_same_bytes_each_time(tmp_path):
+    path, again = tmp_path / "t.parquet", tmp_path / "again.parquet"
+    for written in (path, again):
+        tables.write(written, "losses", LOSSES, {"seed": 3, "x": 1})
+    assert path.read_bytes() == again.read_bytes()
+    assert tables.read(path, "losses").to_dict("list") == LOSSES
+    assert tables.parameters(path) == {"seed": 3, "x": 1}
+    assert pq.read_schema(path).field("loss").metadata == {b"unit": b"nats/token", b"meaning": b"mean cross-entropy"}
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
     assert column.compression == "ZSTD"
     assert "RLE_DICTIONARY" in column.encodings
-
-
-def test_the_same_content_has_the_same_bytes(tmp_path):
-    for name in "ab":
-        tables.write(tmp_path / name, "losses", LOSSES, {"x": 1, "y": 2})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for name, (meaning, columns) in schemas.TABLES.items():
+        assert meaning.endswith("."), name
+        assert all(column.unit and column.meaning for column in columns), name
 
 
 @pytest.mark.parametrize(
@@ -55,9 +51,3 @@ def test_another_table_a_missing_and_a_damaged_one_are_told(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match="can't be read"):
         tables.read(path, "losses")
-
-
-def test_every_column_says_what_it_is():
-    for name, (meaning, columns) in schemas.TABLES.items():
-        assert meaning.endswith("."), name
-        assert all(column.unit and column.meaning for column in columns), name

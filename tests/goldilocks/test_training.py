@@ -1,12 +1,9 @@
 """The training loop: what it computes, what it shows to its watcher, and how it goes on from a state."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
-from closure import ROOT
 from test_model5 import fresh, trainer, windows
 
 from goldilocks.core.cli import UserError
@@ -51,20 +48,16 @@ def test_a_batch_taken_in_parts_gives_the_same_gradient():
 @pytest.mark.usefixtures("native")
 def test_bf16_is_near_fp32_and_moves_weights_kept_in_fp32():
     exact, low = fresh(), fresh()
-    losses = [
-        list(
-            training.train(
-                training.Trainer(training.Objective(model, precision), 1e-2, 0.0), lambda _: windows(), 0, 10
-            )
-        )
-        for model, precision in ((exact, "fp32"), (low, "bf16"))
-    ]
+    losses = []
+    for model, precision in ((exact, "fp32"), (low, "bf16")):
+        chosen = training.Trainer(training.Objective(model, precision), 1e-2, 0.0)
+        losses.append(list(training.train(chosen, lambda _: windows(), 0, 10)))
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
     assert {parameter.dtype for parameter in low.parameters()} == {torch.float32}
 
 
-def test_state_and_restore_go_on_to_the_same_bits():
+def test_state_and_restore_go_on_to_the_same_bits_and_torchs_random_numbers_too():
     def train(chosen, first, last):
         return list(training.train(chosen, lambda step: windows(seed=step), first, last))
 
@@ -73,11 +66,14 @@ def test_state_and_restore_go_on_to_the_same_bits():
     half = trainer(fresh())
     train(half, 0, 5)
     saved = {name: tensor.clone() for name, tensor in half.state().items()}
+    drawn = torch.rand(3)
     resumed = trainer(fresh(seed=9))
     resumed.restore(saved, 5)
+    assert torch.equal(torch.rand(3), drawn)
     assert train(resumed, 5, 8) == expected[5:]
     for name, tensor in through.state().items():
-        assert torch.equal(tensor, resumed.state()[name]), name
+        if not name.startswith("generator"):
+            assert torch.equal(tensor, resumed.state()[name]), name
     del saved["mean.wte.weight"]
     with pytest.raises(KeyError, match=r"mean\.wte\.weight"):
         trainer(fresh()).restore(saved, 5)
@@ -87,42 +83,13 @@ def test_updates_are_those_of_torchs_adamw_to_the_bit():
     ours, theirs = fresh(), fresh()
     chosen = training.Trainer(training.Objective(ours), 1e-2, 0.1)
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0.1, fused=True)
+    list(training.train(chosen, lambda step: windows(seed=step), 0, 3))
     for step in range(3):
-        chosen.gradient(windows(seed=step))
-        chosen.optimizer.step()
-        chosen.optimizer.zero_grad()
         theirs.loss(windows(seed=step)).backward()
         optimizer.step()
         optimizer.zero_grad()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a, b)
-
-
-def test_a_step_loads_no_compiler():
-    code = (
-        "import sys, torch\n"
-        "from goldilocks.model5 import hardware, initialisation, training\n"
-        "from goldilocks.model5.model import Model5, Shape\n"
-        "hardware.prepare(1)\n"
-        "model = Model5(Shape(16, 4, 8, 2, 1))\n"
-        "initialisation.initialise(model, 0.02, 0)\n"
-        "trainer = training.Trainer(training.Objective(model), 1e-3, 0.0)\n"
-        "trainer.gradient(torch.zeros(2, 5, dtype=torch.int64))\n"
-        "trainer.optimizer.step()\n"
-        "sys.exit('torch._dynamo' in sys.modules)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
-def test_torchs_own_random_generator_goes_on_too():
-    torch.manual_seed(5)
-    chosen = trainer(fresh())
-    chosen.gradient(windows())
-    chosen.optimizer.step()
-    saved = {name: tensor.clone() for name, tensor in chosen.state().items()}
-    drawn = torch.rand(3)
-    trainer(fresh()).restore(saved, 1)
-    assert torch.equal(torch.rand(3), drawn)
 
 
 def test_a_loss_that_is_not_finite_stops_training():

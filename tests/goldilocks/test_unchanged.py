@@ -4,111 +4,65 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import last_commit
 import pytest
 from closure import ROOT
-from conftest import Project, fresh_copy
+from conftest import lock_entries
 from ruamel.yaml import YAML
-from test_resume import start, until
 
 from goldilocks.ablations import runs
 from goldilocks.core import cli, files, unchanged
 
-MAIN = "def main() -> None:\n"
-PAUSE = """    from pathlib import Path
-    from time import sleep
-    Path("loaded").touch()
-    while not Path("go").exists():
-        sleep(0.01)
+RUN = "    cli.run(main)\n"
+RUN_AND_EDIT = """
+    from pathlib import Path
+
+    def main_and_edit() -> None:
+        main()
+        if not Path("edited").exists():
+            Path("edited").touch()
+            for path in {appended}:
+                with Path(path).open("ab") as file:
+                    file.write(b"\\n")
+            text = Path("params.yaml").read_text("utf-8")
+            Path("params.yaml").write_text(text.replace({old!r}, {new!r}), "utf-8")
+
+    cli.run(main_and_edit)
 """
 
 
-def append(path, text="\n"):
-    def edit(folder):
-        with (folder / path).open("a") as handle:
-            handle.write(text)
-
-    return edit
-
-
-def replace(path, old, new):
-    def edit(folder):
-        text = (folder / path).read_text("utf-8")
-        assert old in text
-        (folder / path).write_text(text.replace(old, new), "utf-8")
-
-    return edit
-
-
-def other_matrices(folder):
-    path = folder / "data" / "matrices" / "experiment-1.safetensors"
-    contents = path.read_bytes()
-    path.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
-
-
-def _up_to_matrices(folder):
-    project = fresh_copy(folder)
-    replace("stages/sweep.py", MAIN, MAIN + PAUSE)(folder)
-    project.configure(preset="smoke")
-    project.check("dvc", "repro", "-q", "matrices")
-
-
-@pytest.fixture
-def before_sweep(shared, tmp_path):
-    """The pipeline just before the stage sweep, which will wait until the file `go` is there."""
-    return Project(shared("before sweep", _up_to_matrices)).copy(tmp_path / "project")
-
-
-def run_sweep(project, *edits):
-    """Run it under DVC, and make edits once its code is loaded; returns DVC's exit code and what it printed."""
-    running = start(project, "dvc", "repro", "sweep", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until((project.folder / "loaded").exists, running)
-    for edit in edits:
-        edit(project.folder)
-    (project.folder / "go").touch()
-    return running.communicate()[0], running.returncode
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("appended", "old", "new", "told"),
     [
-        (append("stages/sweep.py"), "stages/sweep.py"),
-        pytest.param(append("requirements.lock"), "requirements.lock", marks=pytest.mark.slow),
-        pytest.param(other_matrices, "data/matrices/experiment-1.safetensors", marks=pytest.mark.slow),
-        pytest.param(
-            replace("params.yaml", "trials: 20 # fresh draws of Q and K for each n", "trials: 21 #"),
-            "params.yaml: sweep",
-            marks=pytest.mark.slow,
-        ),
+        (["stages/sweep.py"], "", "", "stages/sweep.py"),
+        (["requirements.lock"], "", "", "requirements.lock"),
+        (["data/matrices/experiment-1.safetensors"], "", "", "data/matrices/experiment-1.safetensors"),
+        ([], "trials: 20 ", "trials: 21 ", "params.yaml: sweep"),
+        (["stages/softmax.py", "goldilocks/core/.files.py.swp", "params.yaml"], "steps: 21 ", "steps: 22 ", None),
     ],
-    ids=["code", "versions", "data", "parameters"],
+    ids=["code", "versions", "data", "parameters", "anything else"],
 )
-def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(before_sweep, edit, told):
-    recorded = before_sweep.read("dvc.lock")
-    printed, code = run_sweep(before_sweep, edit)
-    assert code != 0
-    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: {told}: changed while sweep ran")
-    assert "Traceback" not in printed
-    assert before_sweep.read("dvc.lock") == recorded
-    assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 1
-    assert "Running stage 'sweep'" in before_sweep.check("dvc", "repro", "sweep")
-    assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 0
-
-
-def test_edits_of_anything_else_are_none_of_its_business(before_sweep):
-    printed, code = run_sweep(
-        before_sweep,
-        append("stages/softmax.py"),
-        append("goldilocks/core/.files.py.swp"),
-        append("params.yaml"),
-        replace("params.yaml", "steps: 21 #", "steps: 22 #"),
-    )
-    assert code == 0, printed
-    assert before_sweep.run("dvc", "status", "-q", "sweep").returncode == 0
+def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(project, appended, old, new, told):
+    source = project.folder / "stages" / "sweep.py"
+    edit = RUN_AND_EDIT.format(appended=appended, old=old, new=new)
+    source.write_text(source.read_text("utf-8").replace(RUN, edit), "utf-8")
+    project.configure(preset="smoke")
+    recorded = lock_entries(project.read("dvc.lock"))["sweep"]
+    done = project.run("dvc", "repro", "sweep")
+    assert (project.folder / "edited").exists()
+    if told:
+        assert done.returncode != 0
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert line.startswith(f"error: {told}: changed while sweep ran")
+        assert "Traceback" not in done.stderr
+        assert lock_entries(project.read("dvc.lock"))["sweep"] == recorded
+        assert "Running stage 'sweep'" in project.check("dvc", "repro", "sweep")
+    else:
+        assert done.returncode == 0, done.stderr
+    assert project.run("dvc", "status", "-q", "sweep").returncode == 0
 
 
 STAGES = {
@@ -130,7 +84,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(".dvcignore").write_text("*.tmp\n__pycache__\n")
     for path in ("code.py", "mine/a", "mine/b/c", "of/seed-5/weights", "of/seed-7/weights"):
-        append(path, "x")(tmp_path) if path == "code.py" else files.write_text(Path(path), "x")
+        files.write_text(Path(path), "x")
     write_params()
     YAML().dump({"stages": STAGES}, Path("dvc.yaml"))
     return unchanged.MadeFrom("made@0")
@@ -141,20 +95,16 @@ def write_params(seeds=(7, 5), source="mine", other=0):
 
 
 def same_size_same_time(path):
-    def edit():
-        before = path.stat()
-        files.write_text(path, "y")
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-    return edit
+    before = path.stat()
+    files.write_text(path, "y")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (lambda: None, []),
         (lambda: Path("code.py").write_text("longer"), ["code.py"]),
-        (same_size_same_time(Path("mine/a")), ["mine/a"]),
+        (lambda: same_size_same_time(Path("mine/a")), ["mine/a"]),
         (lambda: Path("mine/new").touch(), ["mine/new"]),
         (lambda: Path("mine/b/c").unlink(), ["mine/b/c"]),
         (lambda: Path("of/seed-5/weights").write_text("xy"), ["of/seed-5/weights"]),
@@ -169,8 +119,16 @@ def same_size_same_time(path):
         ),
     ],
 )
-def test_what_changed_is_told(made, edit, expected):
-    edit()
+def test_what_changed_is_told_and_the_result_refused(made, monkeypatch, capsys, edit, expected):
+    monkeypatch.setenv("DVC_STAGE", "made@0")
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    if expected:
+        with pytest.raises(SystemExit, match="2"):
+            cli.run(edit)
+        more = f" and {len(expected) - 1} more" if len(expected) > 1 else ""
+        assert capsys.readouterr().err.startswith(f"error: {expected[0]}{more}: changed while made@0 ran, ")
+    else:
+        cli.run(edit)
     assert made.changed() == expected
 
 
@@ -213,6 +171,7 @@ CHANGED = "import stages\nfrom pathlib import Path\np = Path('{path}')\np.write_
 TRAIN = "import sys\nsys.argv = ['', '0']\nfrom stages import train\ntrain.cli.run(train.main)"
 
 
+@pytest.mark.slow
 def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(rebuilt):
     path = "goldilocks/model5/export.py"
     done = rebuilt.run("python", "-c", CHANGED.format(path=path, more="\\n") + TRAIN)
@@ -225,17 +184,21 @@ def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(
 def test_an_ablation_is_refused_if_its_code_is_not_the_noted_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(unchanged, "_PROJECT", tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "ablations/dvc.yaml:ablate@scaled-0")
     module, versions = Path("goldilocks/module.py"), Path("requirements.lock")
+
+    def loaded():
+        monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
+
     for path in (module, versions):
         files.write_text(path, "as noted")
-    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
-    monkeypatch.setenv("DVC_STAGE", "ablations/dvc.yaml:ablate@scaled-0")
+    loaded()
     files.write_json(runs.CODE, {path.as_posix(): files.sha256(path) for path in (module, versions)})
     runs.refuse_other_code()
     files.write_text(module, "as noted")
     with pytest.raises(cli.UserError, match=r"^goldilocks/module.py: changed since ablations/code.json was made"):
         runs.refuse_other_code()
-    monkeypatch.setattr(unchanged, "_LOADED", unchanged.marks(unchanged.CODE))
+    loaded()
     runs.refuse_other_code()
     files.write_text(versions, "other")
     with pytest.raises(cli.UserError, match=r"^requirements.lock: changed since"):

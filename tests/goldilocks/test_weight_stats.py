@@ -55,13 +55,10 @@ EVERYTHING = {
     ("steps", "every", "expected"),
     [
         (501, 50, [0, 1, 2, 4, 8, 16, 32, *range(50, 501, 50)]),
-        (21, 10, [0, 1, 2, 4, 8, 10, 20]),
         (20, 10, [0, 1, 2, 4, 8, 10]),
         (5, 1000, [0, 1, 2, 4]),
-        (4, 1000, [0, 1, 2]),
         (40, 32, [0, 1, 2, 4, 8, 16, 32]),
         (3, 1, [0, 1, 2]),
-        (1, 1, [0]),
         (1, 50, [0]),
     ],
 )
@@ -106,63 +103,42 @@ def test_rows_fill_the_declared_tables(tmp_path):
         assert len(tables.read(path, table)) == len(rows)
 
 
-def test_stable_rank_and_cosine_of_matrices_made_for_it():
-    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(WIDTH, WIDTH)))
-    one = np.outer(q[0], q[1])
-    made = {"b": np.concatenate([q, one, q * np.r_[2, np.ones(WIDTH - 1)][:, None]]).astype(np.float32)}
-    same, turned = (keyed(weight_stats.weight_rows(made, {"b": s * made["b"]}, HEADS, 0, TAIL)) for s in (1, -3))
-    ranks = [same[0, part, -1]["stable_rank"] for part in "qkv"]
-    assert ranks == pytest.approx([WIDTH, 1, (WIDTH + 3) / 4], rel=1e-5)
-    assert {row["cosine_to_initial"] for row in same.values()} == {1.0}
-    assert all(row["cosine_to_initial"] == pytest.approx(-1) for row in turned.values())
-
-
-def test_weights_that_are_zero_or_constant_or_not_finite_have_rows_too():
+def test_weights_that_are_zero_or_not_finite_have_rows_too():
     start = weights(1)
     zero = {"blocks.0": np.zeros((3 * WIDTH, WIDTH), np.float32)}
     for row in weight_stats.weight_rows(zero, start, HEADS, 0, TAIL):
-        assert {row[name] for name in ("std", "excess_kurtosis", "stable_rank", "cosine_to_initial")} == {0}
+        names = ("std", "excess_kurtosis", "stable_rank", "cosine_to_initial", "spectral_norm")
+        assert {row[name] for name in names} == {0}
     start["blocks.0"][3, 4] = np.nan
     (bad, good) = (keyed(weight_stats.weight_rows(start, start, HEADS, 0, TAIL))[0, part, 0] for part in "qk")
     assert np.isnan(bad["spectral_norm"])
     assert np.isfinite(good["spectral_norm"])
 
 
-def test_rows_repeat():
-    now, initial = weights(5), weights(5, seed=1)
-    first = weight_stats.weight_rows(now, initial, HEADS, 0, TAIL)
-    assert weight_stats.weight_rows(now, initial, HEADS, 0, TAIL) == first
-
-
 def orthogonal(n, seed):
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
 
 
+SPECTRA = {
+    "even": lambda n: np.linspace(1, 0, n),
+    "power law": lambda n: np.arange(1, n + 1) ** -0.5,
+    "cluster": lambda n: np.where(np.arange(n) < 3, 1 - 1e-4 * np.arange(n), np.linspace(0.999, 0.1, n)),
+    "orthogonal": np.ones,
+    "rank one": lambda n: np.eye(n)[0],
+}
+
+
 @pytest.mark.parametrize("n", [1, 5, 100, 101, 400])
-@pytest.mark.parametrize(
-    "singular",
-    [
-        lambda n: np.linspace(1, 0, n),
-        lambda n: np.arange(1, n + 1) ** -0.5,
-        lambda n: np.where(np.arange(n) < 3, 1 - 1e-4 * np.arange(n), np.linspace(0.999, 0.1, n)),
-        np.ones,
-        lambda n: np.eye(n)[0],
-    ],
-    ids=["even", "power law", "cluster", "orthogonal", "rank one"],
-)
+@pytest.mark.parametrize("singular", SPECTRA.values(), ids=SPECTRA)
 def test_the_spectral_norm_of_known_spectra(n, singular):
     w = orthogonal(n, 0) * singular(n) @ orthogonal(n, 1)
     assert spectral_norm(w.T @ w) == pytest.approx(1, rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("rows", [300, 900])
-def test_the_spectral_norm_of_random_matrices_is_numpys(seed, rows):
-    w = np.random.default_rng(seed).normal(0, 0.02, (rows, 300))
+def test_the_spectral_norm_of_random_matrices_is_numpys_and_the_zero_matrix_has_none(rows):
+    w = np.random.default_rng(0).normal(0, 0.02, (rows, 300))
     assert np.sqrt(largest_eigenvalue(w.T @ w)) == pytest.approx(np.linalg.norm(w, ord=2), rel=1e-6)
-
-
-def test_the_zero_matrix_has_no_norm():
     assert spectral_norm(np.zeros((300, 300))) == 0
     assert np.isnan(spectral_norm(np.full((300, 300), np.inf)))
 
@@ -197,13 +173,8 @@ def test_histogram_counts_add_up_and_agree_with_numpy(values, n):
     assert counts[0] == (values < -0.5).sum()
     assert counts[-1] == (values >= 0.5).sum()
     np.testing.assert_array_equal(counts[1:-1], np.histogram(values[values < 0.5].astype(np.float64), edges)[0])
-
-
-def test_a_weight_at_an_edge_lies_right_of_it_in_either_type():
-    edges = np.array([0.1, 0.3])  # 0.1 rounds up in float32, 0.3 too
-    for kind in (np.float32, np.float64):
-        values = np.array([0.1, 0.3, 0.2], kind)
-        assert weight_stats.histogram(values, edges).tolist() == [0, 2, 1]
+    at_edges = np.array([0.1, 0.3, 0.2], values.dtype)  # in float32 0.1 rounds up, 0.3 too
+    assert weight_stats.histogram(at_edges, np.array([0.1, 0.3])).tolist() == [0, 2, 1], "right of the edge"
 
 
 def test_histograms_of_parts_add_up_to_the_merged_one():

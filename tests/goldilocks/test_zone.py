@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import ks_2samp
 
 from goldilocks.core import rng
 from goldilocks.softmax import drawn_rows, statistics, zone
@@ -54,8 +55,6 @@ def test_statistics_of_known_distributions():
 @pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
 def test_logits_drawn_without_vectors_are_distributed_as_products_of_vectors(rho):
     """Row statistics, and so their means and quantiles, of explicit products: Kolmogorov-Smirnov, fixed streams."""
-    from scipy.stats import ks_2samp
-
     d, n, trials = 6, 12, 20_000
     drawn = drawn_rows.draw(*generators(d), d, n, [rho], trials)
     vectors = np.random.default_rng(5).standard_normal((trials, n + 1, d))
@@ -65,20 +64,17 @@ def test_logits_drawn_without_vectors_are_distributed_as_products_of_vectors(rho
     assert ks_2samp(drawn.first[0], products[:, 0]).pvalue > 0.001
     assert ks_2samp(drawn.largest, products[:, 1:].max(-1)).pvalue > 0.001
     for scale in (1.0, d**-0.5):
-        explicit = drawn_rows.statistics_at(of_logits(products), scale)
-        for name, ours, theirs in zip(
-            drawn_rows.STATISTICS, drawn_rows.statistics_at(drawn, scale)[:, 0], explicit[:, 0], strict=True
-        ):
-            assert ks_2samp(ours, theirs).pvalue > 0.001, (name, scale)
+        ours, explicit = (drawn_rows.statistics_at(rows, scale)[:, 0] for rows in (drawn, of_logits(products)))
+        for name, one, other in zip(drawn_rows.STATISTICS, ours, explicit, strict=True):
+            assert ks_2samp(one, other).pvalue > 0.001, (name, scale)
 
 
 def test_more_trials_go_on_where_fewer_ended():
     query, keys = generators()
     parts = [drawn_rows.draw(query, keys, 6, 12, [0.0, 0.5], trials) for trials in (15, 25)]
     whole = drawn_rows.draw(*generators(), 6, 12, [0.0, 0.5], 40)
-    for axis, name in ((1, "first"), (0, "largest"), (0, "below")):
-        joined = np.concatenate([getattr(part, name) for part in parts], axis)
-        np.testing.assert_array_equal(joined, getattr(whole, name))
+    for axis, first, second, both in zip((1, 0, 0), *parts, whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate([first, second], axis), both)
 
 
 def test_statistics_stay_finite_from_even_to_one_hot_and_at_the_widest_dimension():
@@ -115,6 +111,7 @@ def cells(**columns):
     return pd.DataFrame(table)
 
 
+KINDS = ("inside", "outside", "undecided")
 GRADIENT = [[1.0, 0.9, 0.6], [1.0, 0.8, 0.3], [1.0, 0.4, 0.0]]
 DISCRIMINATION = [[2.5, 3.0, 7.0], [1.5, 2.5, 8.0], [1.0, 5.0, 8.0]]
 
@@ -150,6 +147,10 @@ def test_a_cell_is_inside_or_outside_only_by_its_whole_intervals():
         }
     )
     assert zone.verdicts(table, 0.5, 2.0).tolist() == ["inside", "undecided", "outside", "undecided", "outside"]
+    gradient, discrimination = pd.Series([0.6, 0.4, 0.6, 0.4]), pd.Series([3.0, 3.0, 1.5, 1.5])
+    assert zone.sides(gradient, discrimination, 0.5, 2.0).tolist() == ["inside", "saturated", "flat", "flat"]
+    for held, found in (("001", 64), ("011", 16), ("111", 4), ("101", 64), ("110", 0)):
+        assert zone._from_there_on(np.array([4, 16, 64]), np.array([c == "1" for c in held])) == found
 
 
 def test_metrics_say_what_the_map_holds():
@@ -162,42 +163,38 @@ def test_metrics_say_what_the_map_holds():
     table["zone"] = zone.verdicts(table, 0.5, 2.0)
     found = zone.metrics(table, zone.edges(table, 0.5, 2.0))
     assert found["dimensions"] == 3
-    inside, outside = ([found[name][f"dimensions_{kind}"] for name in zone.DIVISORS] for kind in ("inside", "outside"))
-    assert (inside, outside) == ([1, 1, 1], [2, 1, 2])
-    assert found["unscaled"]["widest_dimension_inside"] == 4
-    assert [found[name]["dimensions_undecided"] for name in zone.DIVISORS] == [0, 1, 0]
-    assert found["unscaled"]["jacobian_halves_from_dimension"] == 16
-    assert found["unscaled"]["relative_jacobian"]["value"] == 0.6
-    assert found["unscaled"]["growth_of_jacobian"]["value"] == pytest.approx(0.3 / 0.09)
-    assert found["unscaled"]["growth_of_trace"]["value"] == pytest.approx(0.5)
-    assert found["by_root_d"]["lowest_relative_jacobian"]["value"] == pytest.approx(0.4)
-    assert found["by_root_d"]["outside_from_dimension"] == 64, "at 16 it is undecided"
-    assert found["by_root_d"]["relative_gradient"] == {"value": 0.4, "low": 0.4, "high": 0.4, "n": 10}
+    counts = {kind: [found[name][f"dimensions_{kind}"] for name in zone.NAMED_EXPONENTS] for kind in KINDS}
+    assert counts == {"inside": [1, 1, 1], "outside": [2, 1, 2], "undecided": [0, 1, 0]}
+    unscaled, scaled = found["unscaled"], found["by_root_d"]
+    assert (unscaled["widest_dimension_inside"], unscaled["jacobian_halves_from_dimension"]) == (4, 16)
+    assert unscaled["relative_jacobian"]["value"] == 0.6
+    assert unscaled["growth_of_jacobian"]["value"] == pytest.approx(0.3 / 0.09)
+    assert unscaled["growth_of_trace"]["value"] == pytest.approx(0.5)
+    assert scaled["lowest_relative_jacobian"]["value"] == pytest.approx(0.4)
+    assert scaled["outside_from_dimension"] == 64, "at 16 it is undecided"
+    assert scaled["relative_gradient"] == {"value": 0.4, "low": 0.4, "high": 0.4, "n": 10}
+    assert scaled["lowest_discrimination"]["value"] == 2.5
+    lowest = {"value": 0.4, "low": 0.2, "high": 0.4, "n": 10}
+    assert scaled["lowest_relative_gradient"] == pytest.approx(lowest), "its lower end is of another dimension"
     assert found["by_d"]["discrimination"]["value"] == 1.0
-    assert found["by_root_d"]["lowest_discrimination"]["value"] == 2.5
-    assert found["by_root_d"]["lowest_relative_gradient"] == pytest.approx(
-        {"value": 0.4, "low": 0.2, "high": 0.4, "n": 10}
-    ), "the lowest lower end is of another dimension"
     assert found["zone"]["upper_exponent"] == pytest.approx(7 / 12)
     assert found["zone"]["decades_at_smallest_dimension"] == pytest.approx(np.log10(4))
     assert not found["zone"]["lower_beyond"]
     even = dict.fromkeys(zone.with_interval("jacobian_norm"), 0.2)
-    nowhere = zone.metrics(table.assign(zone=zone.OUTSIDE, **even), zone.edges(table, 0.5, 2.0))
-    assert nowhere["unscaled"]["widest_dimension_inside"] == 0
-    assert nowhere["unscaled"]["jacobian_halves_from_dimension"] == 0
-    assert nowhere["unscaled"]["jacobian_not_halved_to_dimension"] == 64
+    nowhere = zone.metrics(table.assign(zone=zone.OUTSIDE, **even), zone.edges(table, 0.5, 2.0))["unscaled"]
+    assert (nowhere["widest_dimension_inside"], nowhere["jacobian_halves_from_dimension"]) == (0, 0)
+    assert nowhere["jacobian_not_halved_to_dimension"] == 64
 
 
 def test_a_jacobian_has_halved_or_has_not_only_by_its_whole_intervals():
     jacobian = [[0.1, 0.2, 0.15], [0.1, 0.2, 0.09], [0.1, 0.2, 0.05]]
     same = dict.fromkeys(("relative_gradient", "relative_trace", "relative_jacobian"), GRADIENT)
     table = cells(discrimination=DISCRIMINATION, jacobian_norm=jacobian, **same)
-    table.loc[4, "jacobian_norm_low"] = 0.17
-    found = zone.metrics(table.assign(zone=zone.INSIDE), zone.edges(table, 0.5, 2.0))["unscaled"]
-    assert (found["jacobian_not_halved_to_dimension"], found["jacobian_halves_from_dimension"]) == (4, 64)
-    table.loc[8, "jacobian_norm_high"] = 0.11
-    found = zone.metrics(table.assign(zone=zone.INSIDE), zone.edges(table, 0.5, 2.0))["unscaled"]
-    assert (found["jacobian_not_halved_to_dimension"], found["jacobian_halves_from_dimension"]) == (4, 0)
+    for cell, end, value, halves_from in ((4, "low", 0.17, 64), (8, "high", 0.11, 0)):
+        table.loc[cell, f"jacobian_norm_{end}"] = value
+        found = zone.metrics(table.assign(zone=zone.INSIDE), zone.edges(table, 0.5, 2.0))["unscaled"]
+        assert found["jacobian_not_halved_to_dimension"] == 4
+        assert found["jacobian_halves_from_dimension"] == halves_from
 
 
 def test_the_largest_growth_has_the_errors_of_both_dimensions():
@@ -210,13 +207,3 @@ def test_the_largest_growth_has_the_errors_of_both_dimensions():
     )
     gone = cells(relative_jacobian=[[1, 1, 1.0], [1, 1, 0.0], [1, 1, 0.0]]).query("exponent == 0")
     assert zone._largest_growth(gone, "relative_jacobian")["value"] == 0
-
-
-@pytest.mark.parametrize(("held", "found"), [("001", 64), ("011", 16), ("111", 4), ("101", 64), ("110", 0)])
-def test_from_which_dimension_on(held, found):
-    assert zone._from_there_on(np.array([4, 16, 64]), np.array([c == "1" for c in held])) == found
-
-
-def test_a_zone_needs_both_and_flat_comes_first():
-    gradient, discrimination = pd.Series([0.6, 0.4, 0.6, 0.4]), pd.Series([3.0, 3.0, 1.5, 1.5])
-    assert zone.sides(gradient, discrimination, 0.5, 2.0).tolist() == ["inside", "saturated", "flat", "flat"]

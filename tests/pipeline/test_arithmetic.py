@@ -12,7 +12,7 @@ from importlib import metadata
 
 import ask
 import pytest
-from closure import ROOT, closure
+from closure import ROOT
 from conftest import environment
 
 from goldilocks.core import arithmetic
@@ -26,20 +26,6 @@ USERS = {
     "ONEDNN_MAX_CPU_ISA": "SSE41", "DNNL_MAX_CPU_ISA": "SSE41", "CUDA_VISIBLE_DEVICES": "0",
 }  # fmt: skip
 """What a shell or a cluster may have set: each changes what a library computes with, where it is not overruled."""
-PACKAGES = ("stages", "tools")
-RUNS_AT_ONCE = {"tools.bench.training": ["ours-portable", "small", "1", "1"]}
-"""Arguments of the modules that have no --help."""
-
-
-def entry_points() -> list[str]:
-    """Every module that `python -m` starts."""
-    sources = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
-    started = (path.relative_to(ROOT) for path in sources if 'if __name__ == "__main__":' in path.read_text("utf-8"))
-    return [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in started]
-
-
-def uses_torch(module: str) -> bool:
-    return module.startswith("stages.") and any(path.startswith("goldilocks/model5/") for path in closure(module))
 
 
 def asked(folder, *command, **extra):
@@ -66,42 +52,32 @@ def assert_pinned(told):
         assert re.findall(r"cpu,(?:runtime:OpenMP,nthr|isa):(.+)", told["onednn"]) == ["1", "Intel AVX2"]
 
 
-def tried_slowly(module: str) -> bool:
-    """Whether another module shows the same: `python -m stages.X` imports `stages` before X, and `tools` is alike."""
-    return module not in ("stages.sweep", "stages.train", "tools.verify", "tools.bench.training")
+TRAINING = ("stages.train", "--help")
+STARTED = [
+    (("stages.sweep", "--help"), {}),
+    (TRAINING, {"ASK_TORCH": "1"}),
+    (("tools.verify", "--help"), {}),
+    pytest.param(("tools.bench.training", "ours-portable", "small", "1", "1"), {}, marks=pytest.mark.slow),
+    pytest.param(("pytest", "--collect-only", "tests/goldilocks/test_products.py"), {}, marks=pytest.mark.slow),
+]
+"""Modules that `python -m` starts: every one imports `stages` or `tools` first, and each of these pins."""
 
 
-@pytest.mark.parametrize(
-    "module", [pytest.param(name, marks=[pytest.mark.slow] * tried_slowly(name)) for name in entry_points()]
-)
-def test_every_entry_point_is_pinned(tmp_path, module):
-    extra = {"ASK_TORCH": "1"} if uses_torch(module) else {}
-    [told] = asked(tmp_path, ASK, module, *RUNS_AT_ONCE.get(module, ["--help"]), **extra)
-    assert ("torch" in told) >= uses_torch(module)
+@pytest.mark.parametrize(("command", "extra"), STARTED)
+def test_every_entry_point_is_pinned(tmp_path, command, extra):
+    [told] = asked(tmp_path, ASK, *command, **extra)
+    assert ("torch" in told) >= (command[0] in ("stages.train", "tools.bench.training", "pytest"))
     assert_pinned(told)
-
-
-def test_what_trains_is_asked_of_torch():
-    assert uses_torch("stages.train")
-    assert all(map(uses_torch, ("stages.ablate", "stages.rate", "stages.control")))
-    assert not uses_torch("stages.sweep")
 
 
 @pytest.mark.slow
 def test_torchruns_workers_are_pinned(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     # what starts them is torch's, and refuses both of NumPy's variables
-    found = asked(tmp_path, *launcher, ASK, "stages.train", "--help", ASK_TORCH="1", NPY_ENABLE_CPU_FEATURES="")
+    found = asked(tmp_path, *launcher, ASK, *TRAINING, ASK_TORCH="1", NPY_ENABLE_CPU_FEATURES="")
     assert len(found) == 2
     for told in found:
         assert_pinned(told)
-
-
-@pytest.mark.slow
-def test_tests_are_pinned(tmp_path):
-    [told] = asked(tmp_path, ASK, "pytest", "--collect-only", "--quiet", "tests/goldilocks/test_products.py")
-    assert "torch" in told
-    assert_pinned(told)
 
 
 def test_so_are_these():

@@ -1,14 +1,10 @@
-"""After a fault `make repro` gives the right result or ends with a clear error, and a plain re-run heals it.
-
-Other files test other faults: test_crashes.py and test_resume.py kills, damaged records and objects of the cache, and
-full disks under a training; test_repair.py a damaged `dvc.lock`, merges and git's index; test_check.py damaged inputs;
-test_unchanged.py edits while a stage runs.
-"""
+"""After a fault `make repro` gives the right result or ends with a clear error, and without the fault it heals."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -18,7 +14,7 @@ import time
 import pytest
 from conftest import lock_entries
 from test_environment import lend_environment, make
-from test_resume import start, until
+from test_resume import start
 
 from goldilocks.core import files
 
@@ -26,6 +22,7 @@ pytestmark = pytest.mark.slow
 MESSAGE = re.compile(r"^(error|ERROR): \S", re.MULTILINE)
 ROOMY = 2**29  # bytes
 SWEPT = "data/sweep.parquet"
+RECORDS = ("dvc.lock", ".dvc/tmp/rwlock")
 
 
 def cached(project, path):
@@ -34,12 +31,109 @@ def cached(project, path):
     return project.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
+def damage(path, contents):
+    """Give an object of the cache other contents; DVC takes what is read-only for whole."""
+    path.chmod(0o644)
+    path.write_bytes(contents)
+    path.chmod(0o444)
+
+
+def damage_cached_run(project, stage):
+    """Leave of the cached run of a stage what a kill leaves: an empty folder."""
+    for folder in project.folder.glob(".dvc/cache/runs/*/*"):
+        if any(f"stages.{stage}" in path.read_text() for path in folder.iterdir()):
+            for path in folder.iterdir():
+                path.unlink()
+            return
+    raise AssertionError(f"{stage} was never cached")
+
+
+def at_random(_project, _process, moments):
+    """Wait for a random moment of a rebuild."""
+    time.sleep(moments.uniform(0.5, 9))
+
+
+def while_dvc_keeps_records(project, process, moments):
+    """Wait for a change of `dvc.lock` or DVC's register, or up to 20 ms longer."""
+    record, changes, last = project.folder / moments.choice(RECORDS), moments.randint(1, 5), None
+    until = time.monotonic() + 15
+    while changes and process.poll() is None and time.monotonic() < until:
+        now = (record.stat().st_size, record.stat().st_mtime_ns) if record.exists() else None
+        changes -= now != last
+        last = now
+    time.sleep(moments.choice([0, 0, 0.002, 0.02]))
+
+
+@pytest.mark.parametrize("moment", [at_random, while_dvc_keeps_records])
+def test_a_rebuild_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(project, smoke, moment):
+    project.configure(preset="smoke")
+    moments, kills, repaired = random.Random(20170612), 0, ""
+    for _ in range(8):
+        process = start(project, "dvc", "repro")
+        moment(project, process, moments)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        said = process.communicate()[1]
+        assert process.returncode in (-signal.SIGKILL, 0), said
+        repaired += project.check("python", "-m", "tools.repair")
+    project.repro()
+    assert kills >= 3
+    assert "repaired" in repaired
+    assert project.results() == smoke.results()
+
+
+def test_dvc_stops_at_what_a_kill_leaves_and_goes_on_when_it_is_repaired(rebuilt):
+    rebuilt.commit("smoke size")
+    before = rebuilt.read("dvc.lock")
+    (rebuilt.folder / "dvc.lock").write_text(before[: before.index("md5:", 8000) + 2])
+    assert "'./dvc.lock' is invalid" in rebuilt.run("dvc", "repro").stderr
+    (rebuilt.folder / ".dvc" / "tmp" / "rwlock").write_text("")
+    repaired = rebuilt.tool("repair").stderr
+    assert repaired.count("repaired") == 2, repaired
+    assert rebuilt.repro() == set()
+    assert rebuilt.read("dvc.lock") == before
+
+
+def test_without_a_dvc_lock_the_cache_gives_back_what_is_whole_in_it(rebuilt):
+    expected = rebuilt.results()
+    damage_cached_run(rebuilt, "matrices")
+    damage(cached(rebuilt, SWEPT), b"")
+    for path in ("dvc.lock", SWEPT):
+        (rebuilt.folder / path).unlink()
+    assert "failed to reproduce 'matrices'" in rebuilt.run("dvc", "repro").stderr
+    (rebuilt.folder / "dvc.lock").unlink()
+    assert "damaged entries (2)" in rebuilt.tool("repair").stderr
+    ran = rebuilt.repro()
+    assert {"matrices", "sweep"} <= ran
+    assert not ran & {"inputs", "train@0", "train@1"}
+    assert rebuilt.results() == expected
+
+
+def test_a_damaged_object_of_a_shared_cache_is_made_again_in_every_clone(rebuilt, tmp_path):
+    shared = tmp_path / "shared"
+    rebuilt.check("dvc", "cache", "dir", "--local", str(shared))
+    (rebuilt.folder / ".dvc" / "cache").rename(shared)
+    other = rebuilt.copy(tmp_path / "other")
+    contents = (rebuilt.folder / SWEPT).read_bytes()
+    digest = hashlib.md5(contents).hexdigest()
+    damage(shared / "files" / "md5" / digest[:2] / digest[2:], contents[:-1] + b"?")
+    for project in (rebuilt, other):
+        (project.folder / SWEPT).unlink()
+    assert f"repaired {shared}: removed unfinished or damaged entries (1)" in rebuilt.tool("repair").stderr
+    assert "sweep" in rebuilt.repro()
+    assert other.tool("repair").stderr.count("repaired") == 0
+    assert other.repro() == {"sweep"}, "whose metrics are in git, so that the run cache leaves it out"
+    for project in (rebuilt, other):
+        assert (project.folder / SWEPT).read_bytes() == contents
+
+
 @pytest.fixture
-def project(rebuilt):
+def unswept(rebuilt):
     """A rebuilt project, committed, and the stage sweep undone as if it had never run."""
     lend_environment(rebuilt)
     rebuilt.git("add", "--all")
-    rebuilt.git("commit", "--quiet", "--message", "smoke size")
+    rebuilt.commit("smoke size")
     rebuilt.expected = rebuilt.results()
     cached(rebuilt, SWEPT).unlink()
     lock = rebuilt.read("dvc.lock")
@@ -63,7 +157,7 @@ def rebuild(project, **extra):
     judge(project, done.returncode, done.stdout + done.stderr)
 
 
-def heals(project):
+def assert_heals(project):
     done = make(project, "repro")
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.results() == project.expected
@@ -73,99 +167,60 @@ def remount(folder, options):
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
-def used(folder):
-    """The bytes that are written on a disk."""
-    disk = os.statvfs(folder)
-    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-
-
-@pytest.mark.parametrize("place", ["data", ".dvc", "reports"])
-@pytest.mark.parametrize("fault", ["full", "read-only"])
-def test_a_disk_that_is_full_or_read_only(project, small_disk_at, tmp_path, place, fault):
-    folder = project.folder / place
+@pytest.mark.parametrize(("place", "fault"), [("data", "full"), (".dvc", "full"), ("reports", "read-only")])
+def test_a_disk_that_is_full_or_read_only(unswept, small_disk_at, tmp_path, place, fault):
+    folder = unswept.folder / place
     contents = folder.rename(tmp_path / "contents")
     small_disk_at(folder, str(ROOMY))
     shutil.copytree(contents, folder, symlinks=True, dirs_exist_ok=True)
-    remount(folder, "ro" if fault == "read-only" else f"size={used(folder)}")
-    rebuild(project)
-    assert project.results() != project.expected, "the fault was there"
+    disk = os.statvfs(folder)
+    written = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+    remount(folder, "ro" if fault == "read-only" else f"size={written}")
+    rebuild(unswept)
+    assert unswept.results() != unswept.expected, "the fault was there"
     remount(folder, f"rw,size={ROOMY}")
-    heals(project)
+    assert_heals(unswept)
 
 
-@pytest.mark.parametrize("name", ["TMPDIR", "DVC_SITE_CACHE_DIR"])
-def test_no_space_for_temporary_files(project, small_disk_at, tmp_path, name):
+def test_no_space_for_temporary_files(unswept, small_disk_at, tmp_path):
     small_disk_at(tmp_path / "full", "64k")
     with pytest.raises(OSError, match="No space left"), (tmp_path / "full" / "filler").open("wb", 0) as filler:
         while True:
             filler.write(bytes(2**12))
-    rebuild(project, **{name: str(tmp_path / "full")})
-    heals(project)
+    rebuild(unswept, TMPDIR=str(tmp_path / "full"))
+    assert_heals(unswept)
 
 
 @pytest.mark.parametrize("name", ["HOME", "TMPDIR"])
-def test_a_home_or_a_folder_for_temporary_files_that_is_a_file(project, tmp_path, name):
+def test_a_folder_of_the_users_that_is_a_file(unswept, tmp_path, name):
     (tmp_path / "a file").touch()
-    rebuild(project, **{name: str(tmp_path / "a file")}, XDG_CACHE_HOME="", XDG_CONFIG_HOME="")
-    heals(project)
+    rebuild(unswept, **{name: str(tmp_path / "a file")}, XDG_CACHE_HOME="", XDG_CONFIG_HOME="")
+    assert_heals(unswept)
 
 
-@pytest.mark.parametrize("path", ["data/matrices/experiment-1.safetensors", "reports/metrics/softmax.json"])
-def test_an_output_with_other_bytes_and_its_old_size_and_time(project, path):
-    project.tool("repair")
-    project.run("dvc", "status", "--quiet", "dvc.yaml")
-    output = project.folder / path
-    before, contents = output.stat(), output.read_bytes()
-    output.unlink()  # it may be a link to the cache
-    output.write_bytes(contents[:-2] + bytes([contents[-2] ^ 1]) + contents[-1:])
-    os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
-    heals(project)
+def test_outputs_with_other_bytes_and_their_old_size_and_time(unswept):
+    unswept.tool("repair")
+    unswept.run("dvc", "status", "--quiet", "dvc.yaml")
+    for path in ("data/matrices/experiment-1.safetensors", "reports/metrics/softmax.json"):
+        output = unswept.folder / path
+        before, contents = output.stat(), output.read_bytes()
+        output.unlink()  # it may be a link to the cache
+        output.write_bytes(contents[:-2] + bytes([contents[-2] ^ 1]) + contents[-1:])
+        os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert_heals(unswept)
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["the list of files", "a file"])
-def test_an_object_of_the_cache_is_gone_and_so_is_the_output(project, whole):
-    listed, output = cached(project, "data/matrices"), project.folder / "data/matrices"
-    digest = hashlib.md5((output / "experiment-1.safetensors").read_bytes()).hexdigest()
-    (listed if whole else listed.parents[1] / digest[:2] / digest[2:]).unlink()
-    files.remove(output)
-    heals(project)
+def test_an_output_is_gone_and_so_is_its_object_in_the_cache(unswept):
+    cached(unswept, "data/matrices").unlink()
+    files.remove(unswept.folder / "data/matrices")
+    assert_heals(unswept)
 
 
-def test_two_rebuilds_at_once(project):
-    runs = [start(project, "make", "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+def test_two_rebuilds_and_a_verification_at_once(unswept):
+    runs = [start(unswept, "make", "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    verified = unswept.tool("verify", "--stages", "sweep")
     said = [process.communicate()[0] for process in runs]
     for process, printed in zip(runs, said, strict=True):
-        judge(project, process.returncode, printed)
-    heals(project)
-
-
-def test_a_verification_beside_a_rebuild(project):
-    process = start(project, "make", "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    verified = project.tool("verify", "--stages", "sweep")
-    printed = process.communicate()[0]
-    judge(project, process.returncode, printed)
+        judge(unswept, process.returncode, printed)
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    heals(project)
-
-
-def mark(path):
-    """What changes whenever a file is written."""
-    try:
-        now = path.stat()
-    except FileNotFoundError:
-        return None
-    return now.st_ino, now.st_size, now.st_mtime_ns
-
-
-@pytest.mark.parametrize("record", ["dvc.lock", ".dvc/tmp/rwlock"])
-@pytest.mark.parametrize("seconds", [0, 0.002])
-def test_a_kill_as_make_repro_writes_its_records(project, record, seconds):
-    path = project.folder / record
-    before = mark(path)
-    process = start(project, "make", "repro", stderr=subprocess.DEVNULL)
-    until(lambda: mark(path) != before, process)
-    time.sleep(seconds)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    heals(project)
+    assert_heals(unswept)

@@ -14,21 +14,14 @@ from dvc.ignore import DvcIgnoreFilter
 FOLDERS = ("stages", "goldilocks", "tools", "embedded", "hub", "reports", "ablations")
 LEFTOVERS = (
     "goldilocks/model5/train.py.orig",
-    "goldilocks/model5/train.py.rej",
     "goldilocks/model5/.#train.py",
-    "goldilocks/model5/#train.py#",
     "goldilocks/model5/train.py~",
     "goldilocks/core/.files.py.swp",
-    "goldilocks/core/4913",
     "goldilocks/core/__pycache__/files.py",
     "goldilocks/checkpoints/.ipynb_checkpoints/http.py",
-    "goldilocks/page/style.css.map",
-    "goldilocks/softmax/zone.py.orig",
     "stages/notes.txt",
-    "stages/Thumbs.db",
     "embedded/README.md.bak",
     "hub/notes/x",
-    "reports/figures/Thumbs.db",
     "reports/figures/.DS_Store",
     "reports/ablations/metrics.json.orig",
 )

@@ -98,52 +98,42 @@ def own_checkpoint(project):
     project.configure("inputs.checkpoints=[mine.safetensors]")
 
 
+def nothing_depends_on_it(project):
+    for path in ("README.md", "tests/conftest.py", "tools/verification/compare.py"):
+        project.append(path, "\n# a comment\n")
+
+
 EVERYTHING = set(STAGES) - {"train"} | MODEL5
 CHANGES = {
     "a comment in stages/softmax.py": (comment("stages/softmax.py"), {"softmax"}),
     "report.title": (param("report.title=Other"), {"check", "report"}),
-    "a comment in params.yaml": (comment("params.yaml"), {"check", "report"}),
     "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
-    "claims.about": (param("claims.about=0.06"), {"check", "claims", "report"}),
     "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
-    "dynamics.early_share": (param("dynamics.early_share=1.0"), {"check", "dynamics"} | CLAIMED),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm"} | CLAIMED),
     "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
     "a summary of ablations": (
         lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
         {"claims", "report"},
     ),
-    "sweep.trials": (param("sweep.trials=30"), {"check", "sweep"} | CLAIMED),
-    "softmax.samples": (param("softmax.samples=1500"), {"check", "softmax"} | CLAIMED),
-    "formats.appears": (param("formats.appears=0.1"), {"check", "formats"} | SHOWN),
     "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax"} | CLAIMED),
     "tokens.context_length": (param("tokens.context_length=12"), {"check"} | TEXTS | MODEL5 | AFTER_TRAIN),
     "train.learning_rate": (param("train.learning_rate=2.0e-3"), {"check"} | MODEL5 | AFTER_TRAIN),
-    "inputs.vocabulary": (param("inputs.vocabulary=400"), {"check", "inputs"} | TEXTS | MODEL5 | AFTER_TRAIN),
     "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs"} - TEXTS),
     "a comment in families.py": (  # a package counts as a whole
         comment("goldilocks/checkpoints/families.py"), {"check", "inputs", "layernorm", "second_text", "claims"}
     ),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm"} | CLAIMED),
-    "goldilocks.least_gradient": (param("goldilocks.least_gradient=0.6"), {"check", "goldilocks"} | CLAIMED),
-    "goldilocks/config/softmax.py": (comment("goldilocks/config/softmax.py"), {"check", "softmax"}),
     "goldilocks/stats/intervals.py": (
         comment("goldilocks/stats/intervals.py"),
         {"sweep", "softmax", "goldilocks", "formats", "dynamics", "logits", "claims"},
     ),
     "goldilocks/model5/weight_stats.py": (comment("goldilocks/model5/weight_stats.py"), MODEL5),
-    "tools/verification/compare.py": (comment("tools/verification/compare.py"), set()),
-    "goldilocks/plotting/style.py": (comment("goldilocks/plotting/style.py"), SHOWN),
     "the palette in goldilocks/plotting/palette.py": (
         lambda project: edit(project, "goldilocks/plotting/palette.py", "#0072B2", "#0072B3"), SHOWN
     ),
-    "goldilocks/page/story.html.j2": (comment("goldilocks/page/story.html.j2", "<!-- x -->"), {"report"}),
-    "goldilocks/data_sources/hub.py": (comment("goldilocks/data_sources/hub.py"), {"inputs", "second_text"}),
     "requirements.lock": (comment("requirements.lock"), EVERYTHING),
-    "README.md": (comment("README.md"), set()),
-    "tests": (comment("tests/conftest.py"), set()),
-    "nothing": (lambda _: None, set()),
+    "what nothing depends on": (nothing_depends_on_it, set()),
 }  # fmt: skip
 
 
@@ -175,25 +165,10 @@ def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
     rebuilt.configure("run.seeds=[0,1]")
     assert not {name for name in rebuilt.repro() if name.startswith("train")}
     assert state() == before
-
-
-@pytest.mark.slow
-def test_a_seed_that_comes_back_is_not_trained_again(rebuilt):
     rebuilt.configure("run.seeds=[0]")
     assert "train@0" not in rebuilt.repro()
     rebuilt.configure("run.seeds=[0,1]")
-    assert not {name for name in rebuilt.repro() if name.startswith("train")}
-
-
-@pytest.mark.slow
-def test_two_rebuilds_in_two_clones_are_identical(smoke, project):
-    project.configure(preset="smoke")
-    project.repro()
-    assert project.read("dvc.lock") == smoke.read("dvc.lock")
-    for path in sorted((smoke.folder / "reports").rglob("*")):
-        if path.is_file():
-            name = path.relative_to(smoke.folder)
-            assert (project.folder / name).read_bytes() == path.read_bytes(), name
+    assert not {name for name in rebuilt.repro() if name.startswith("train")}, "it comes back from the cache"
 
 
 @pytest.mark.slow
@@ -202,11 +177,6 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
     rebuilt.configure(f"inputs.source={source}")
     assert rebuilt.repro() == {"check", "inputs"} | TEXTS | MODEL5 | AFTER_TRAIN
     assert '"gpt2"' in rebuilt.read("reports/metrics/layernorm.json")
-    assert rebuilt.tool("archive_run", str(tmp_path / "kept"), "--took", "a while").returncode == 0
-    texts = [path for path in (tmp_path / "kept").rglob("*") if path.suffix in (".yaml", ".lock", ".json", ".html")]
-    assert len(texts) > 10
-    for path in texts:
-        assert str(source) not in path.read_text(), path
     with (source / "corpus.txt").open("a") as handle:
         handle.write("And they grew again.\n")
     assert rebuilt.repro() >= {"inputs", "tokens", "report"} | MODEL5
@@ -216,24 +186,19 @@ def test_an_edited_corpus_is_noticed(rebuilt, tmp_path):
     assert "nor an existing directory" in gone.stderr
 
 
-EXTREMES = {
-    "everything at its lower limit": [
-        "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
-        "sweep.trials=2", "softmax.trials=2", "goldilocks.widest=4", "goldilocks.exponents=3", "goldilocks.lengths=[3]",
-        "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
-        "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
-        "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.inference_windows=1",
-        "train.probe_windows=1",
-        "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]",
-    ],
-    "the start as the only snapshot": ["train.snapshot_every=1000", "train.evaluate_every=1000", "train.steps=1"],
-}  # fmt: skip
+LOWEST = [
+    "matrices.rows=2", "matrices.dimension=1", "matrices.first_dimension=1", "matrices.last_dimension=2",
+    "sweep.trials=2", "softmax.trials=2", "goldilocks.widest=4", "goldilocks.exponents=3", "goldilocks.lengths=[3]",
+    "goldilocks.correlations=[0.0]", "goldilocks.trials=2", "formats.widest=2", "formats.rows=1", "formats.keys=2",
+    "tokens.context_length=2", "inputs.vocabulary=257", "train.width=2", "train.heads=1", "train.blocks=1",
+    "train.batch_size=1", "train.steps=1", "train.evaluation_windows=1", "train.inference_windows=1",
+    "train.probe_windows=1", "train.histogram_edges=2", "train.sample_tokens=1", "run.seeds=[0]",
+]  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("assignments", EXTREMES.values(), ids=EXTREMES)
-def test_what_is_accepted_runs_through_to_the_report(rebuilt, assignments):
-    rebuilt.configure(*assignments)
+def test_with_everything_at_its_lower_limit_it_runs_through_to_the_report(rebuilt):
+    rebuilt.configure(*LOWEST)
     assert "report" in rebuilt.repro()
     assert "W5" in rebuilt.read("reports/index.html")
     found = json.loads(rebuilt.read("reports/metrics/claims.json"))
@@ -263,15 +228,11 @@ def test_of_what_was_not_measured_there_is_no_headline():
     assert claims.headlines(known) == {"claims that reproduce": 3}
 
 
-def specifications(printed):
-    """Title and Vega specification of each plot in the JSON that DVC prints."""
-    shown = json.loads(printed)
-    assert not shown.get("errors")
-    return {title: of["content"] for title, (of, *_) in shown["data"].items() if of["type"] == "vega"}
-
-
+@pytest.mark.slow
 def test_plots_are_complete_specifications(smoke):
-    found = specifications(smoke.check("dvc", "plots", "show", "--json", "-o", "plots"))
+    shown = json.loads(smoke.check("dvc", "plots", "show", "--json", "-o", "plots"))
+    assert not shown.get("errors")
+    found = {title: of["content"] for title, (of, *_) in shown["data"].items() if of["type"] == "vega"}
     assert list(found) == [next(iter(plot)) for plot in PIPELINE["plots"]]
     for (title, spec), plot in zip(found.items(), PIPELINE["plots"], strict=True):
         assert "<DVC" not in json.dumps(spec)
@@ -287,29 +248,3 @@ def test_plots_are_complete_specifications(smoke):
     assert series["σ(QKᵀ) grows as √n"] == {"sigma", "mean", "theory"}
     assert series["loss of Model 5, mean over seeds"] == {"train_loss.csv", "test_loss.csv"}
     assert {row["block"] for row in found["QKV weights widen, by block"]["data"]["values"]} == {"0", "1"}
-
-
-@pytest.mark.slow
-def test_plots_become_a_page_with_the_figures(smoke):
-    plots = smoke.run("dvc", "plots", "show", "-o", "plots")
-    assert plots.returncode == 0
-    assert "failed" not in plots.stdout + plots.stderr
-    assert "reports_figures_losses.svg" in smoke.read("plots/index.html")
-
-
-@pytest.mark.slow
-def test_a_changed_parameter_shows_in_the_diffs(rebuilt):
-    rebuilt.check("git", "add", "-A")
-    rebuilt.commit("rebuilt")
-    rebuilt.configure("sweep.trials=25")
-    assert "sweep.trials" in rebuilt.check("dvc", "params", "diff")
-    rebuilt.check("dvc", "repro", "claims")
-    (line,) = rebuilt.check("dvc", "metrics", "diff").splitlines()[1:]
-    assert "growth exponent of QK" in line
-    assert "monte_carlo" in rebuilt.check("dvc", "metrics", "diff", "--targets", "reports/metrics/sweep.json")
-    revisions = {
-        row["rev"]
-        for spec in specifications(rebuilt.check("dvc", "plots", "diff", "--json", "-o", "plots", "HEAD")).values()
-        for row in spec["data"]["values"]
-    }
-    assert revisions == {"HEAD", "workspace"}

@@ -66,10 +66,6 @@ MUTANTS = {
         "stages/inputs.py", "settings.vocabulary)", "settings.vocabulary - settings.retries)", "inputs",
         "inputs: inputs.retries = 1 instead of 5: results differ, and must not",
     ),
-    "a stage that fails with a value": (
-        "stages/softmax.py", "settings.trials", "(20 // (settings.trials == 20))", "softmax",
-        "ZeroDivisionError: integer division",
-    ),
 }  # fmt: skip
 
 

@@ -5,12 +5,21 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from measured import DRAWN, INDEPENDENT, MARGINS, SPOILT, entry_of, estimate, metrics, put, verdicts
+from measured import MARGINS, SPOILT, entry_of, estimate, metrics, place_of, put, verdicts
 
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.layernorm_shares import shares
-from goldilocks.claims.verdicts import DEPENDS, NOT_MEASURED, NOT_REPRODUCED, REPRODUCED, UNDECIDED, judge_all
+from goldilocks.claims.verdicts import (
+    DEPENDS,
+    NOT_MEASURED,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNDECIDED,
+    format_remark,
+    judge_all,
+)
+from goldilocks.core import files, tables
 from stages import claims
 
 CASES = [
@@ -25,6 +34,8 @@ CASES = [
 def test_every_claim_of_the_articles_is_declared_once():
     assert [claim.id for claim in CLAIMS] == [f"S{i}" for i in range(1, 16)] + [f"W{i}" for i in range(1, 10)]
     assert list(SPOILT) == [claim.id for claim in CLAIMS]
+    by_construction = [claim.id for claim in CLAIMS if claim.by_construction]
+    assert by_construction == ["S1", "S9", "W1", "W2", "W3", "W4"]
 
 
 def test_what_reproduces_is_called_so():
@@ -43,113 +54,68 @@ def test_each_requirement_can_fail_and_be_undecided_and_does_so_alone(claim, pat
 @pytest.mark.parametrize("path", [path for spoilt in SPOILT.values() for path, *_ in spoilt])
 def test_what_is_not_there_is_not_measured_and_says_why(path):
     found = metrics()
-    *keys, last = path.split(".")
-    place = found
-    for key in keys:
-        place = place[key]
+    place, last = place_of(found, path)
     del place[last]
-    missing = {
-        entry["id"]: entry for entry in judge_all(CLAIMS, MetricTree(found, MARGINS)) if entry["verdict"] != REPRODUCED
-    }
-    assert {entry["verdict"] for entry in missing.values()} == {NOT_MEASURED}
+    entries = judge_all(CLAIMS, MetricTree(found, MARGINS))
+    missing = [entry for entry in entries if entry["verdict"] != REPRODUCED]
+    assert {entry["verdict"] for entry in missing} == {NOT_MEASURED}
     assert len(missing) == (2 if last == "largest_gradient_unscaled" else 1), "S8 asks for it too"
-    assert all(entry["note"] and entry["value"] is None for entry in missing.values())
+    assert all(entry["note"] and entry["value"] is None for entry in missing)
 
 
-def test_what_holds_by_construction_is_declared_so():
-    entries = judge_all(CLAIMS, MetricTree(metrics(), MARGINS))
-    assert [entry["id"] for entry in entries if entry["by_construction"]] == ["S1", "S9", "W1", "W2", "W3", "W4"]
-
-
-REMARKED = {
-    "W5": {"dynamics.growth_of_spectral_norm": "spectral norm 0.3333 [",
-           "dynamics.change_of_stable_rank": "rank changes by"},
-    "W6": {"dynamics.change_of_quantile_ratio": "from 3.45 by 0.3333"},
-    "W7": {"dynamics.rank_correlation_of_growth_with_depth_after_block_0": "without block 0 0.3333",
-           "dynamics.page_p_of_growth": "falling trend over the same seeds, without a control: p = 0.3333",
-           "dynamics.page_p_of_growth_after_block_0": "without block 0 p = 0.3333"},
-    "W9": {"dynamics.lowest_early_attention_entropy": "block's heads 0.3333",
-           "dynamics.largest_early_logit": "|logit|"},
-    "S13": {"ablations.conditions.scaled.gradient_jump": "with LayerNorm it is 0.3333",
-            "ablations.without_layernorm.gradient_spread": "without less with: 0.3333"},
-    "S14": {"ablations.conditions.scaled.drift": "with LayerNorm it is 0.3333",
-            "ablations.conditions.no_layernorm.residual_growth": "without 0.3333"},
-    "S15": {"ablations.conditions.no_layernorm.imbalance": "without 0.3333"},
-    "S3": {"sweep.single_draws.r_squared": "their R² with √n is 0.3333"},
-    "S5": {f"{DRAWN}.unscaled.share_below_a_hundredth_of_it": "below a hundredth of that 0.3333",
-           f"{DRAWN}.unscaled.share_below_its_hundredfold": "below its hundredfold 0.3333"},
-    "S7": {f"{DRAWN}.unscaled.relative_gradient": "of an even row's: the loss's ‖p - e_t‖ 0.3333",
-           f"{DRAWN}.unscaled.relative_trace": "mean p(1 - p) 0.3333",
-           f"{DRAWN}.unscaled.relative_jacobian": "attention's ‖J‖ 0.3333",
-           f"{DRAWN}.jacobian_norm_ratio": "by rows 0.3333", f"{DRAWN}.jacobian_norm_ratio_over_all": "at once 0.3333"},
-    "S8": {f"{INDEPENDENT}.lowest_jacobian_by_root_d": "lowest ‖J‖ at 1/√d, of an even row's 0.3333"},
-    "S10": {"references.gamma_in_range": "reference figures: gpt2-xl 0.016"},
-    "S12": {"shares_of_others.gamma_below_1": "others: mine 0.3333 [0.2333, 0.4333]"},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("claim", REMARKED)
+@pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.remarks], ids=lambda claim: claim.id)
 def test_remarks_tell_what_else_bears_on_a_claim_and_decide_nothing(claim):
-    found = metrics() | {"references": {}, "shares_of_others": {}}
+    found = metrics()
     before = verdicts(found)
-    for path in REMARKED[claim]:
-        *keys, last = path.split(".")
-        place = found
-        for key in keys:
-            place = place[key]
-        special = {"references": {"gpt2-xl": 0.016}, "shares_of_others": {"mine": estimate(1 / 3, 0.1)}}
-        place[last] = special.get(keys[0], estimate(1 / 3, 0.1))
-    note = entry_of(claim, found)["note"]
-    assert all(text in note for text in REMARKED[claim].values()), note
+    for remark in claim.remarks:
+        place, last = place_of(found, remark.path)
+        place.setdefault(last, {"rho_0": estimate(1 / 3, 0.1)} if remark.every else estimate(1 / 3, 0.1))
+    note = entry_of(claim.id, found)["note"]
+    for remark in claim.remarks:
+        told = format_remark(remark, MetricTree(found, MARGINS))
+        assert told.startswith(remark.text)
+        assert told in note
     assert verdicts(found) == before
 
 
-def test_without_gpt2_its_claims_are_not_measured_and_carry_the_reference_figure():
-    found = metrics()
-    found["shares"] = {share: {} for share in found["shares"]}
-    for name in ("S10", "S11", "S12"):
-        entry = entry_of(name, found)
-        assert entry["verdict"] == NOT_MEASURED
-        assert "reference figure: " in entry["note"]
+def test_every_remark_finds_its_number_in_what_is_committed(committed):
+    reports = committed / "reports"
+    found = claims.measured(reports) | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}
+    known = MetricTree(claims.with_shares(found, reports / "paper" / "tables" / claims.LAYERNORM), MARGINS)
+    remarks = [remark for claim in CLAIMS for remark in claim.remarks]
+    empty = [remark.path for remark in remarks if not format_remark(remark, known)]
+    assert [path for path in empty if not path.startswith("shares_of_others.")] == []
 
 
-def layernorm_table(values):
-    """A table with a tensor for each list of values: of model m, γ."""
-    rows = [
-        {"model": "m", "kind": "gamma", "block": block, "place": "final", "index": i, "value": np.float32(value)}
-        for block, of_tensor in enumerate(values)
-        for i, value in enumerate(of_tensor)
-    ]
-    return pd.DataFrame(rows)
+THRESHOLDS = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
 
 
-def test_shares_are_of_all_finite_parameters():
-    thresholds = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
-    found = shares(layernorm_table([[0.3] * 30, [0.9, np.nan, np.inf, 5.0]]), thresholds)
+def test_shares_are_of_all_finite_parameters_and_of_a_population_without_an_interval():
+    values = np.array([*[0.3] * 30, 0.9, np.nan, np.inf, 5.0], np.float32)
+    found = shares(pd.DataFrame({"model": "m", "kind": "gamma", "value": values}), THRESHOLDS)
     assert found == {"gamma_in_range": {"m": 30 / 32}, "gamma_below_1": {"m": 31 / 32}, "beta_near_zero": {}}
-
-
-def test_a_population_has_no_interval_and_no_number_of_observations():
     entry = entry_of("S10", metrics())
     assert (entry["value"], entry["low"], entry["high"], entry["n"]) == (0.76, 0.76, 0.76, None)
     assert entry["interval"] == "none: all of them"
-    assert not entry["hangs_on_an_interval"]
+    assert not entry["has_sampling_error"]
 
 
 def test_reference_figures_are_told_of_checkpoints_that_were_not_measured(tmp_path):
-    rows = [
-        {"model": model, "revision": "", "family": "GPT-2", "block": 0, "place": "final", "kind": "gamma", "index": 0,
-         "value": np.float32(0.3), "stored": "F32"}
-        for model in ("gpt2", "gpt2-xl", "mine")
-    ]  # fmt: skip
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    thresholds = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
-    claims.tables.write(tmp_path / "layernorm.parquet", "layernorm", columns, {"layernorm": thresholds})
+    models = ["gpt2", "gpt2-xl", "mine"]
+    columns = {"model": models, "value": np.full(3, 0.3, np.float32), "revision": [""] * 3, "family": ["GPT-2"] * 3,
+               "block": [0] * 3, "place": ["final"] * 3, "kind": ["gamma"] * 3, "index": [0] * 3,
+               "stored": ["F32"] * 3}  # fmt: skip
+    tables.write(tmp_path / "layernorm.parquet", "layernorm", columns, {"layernorm": THRESHOLDS})
     found = claims.with_shares({"sweep": 1}, tmp_path / "layernorm.parquet")
     assert found["sweep"] == 1
     assert set(found["references"]["gamma_in_range"]) == {"gpt2-medium", "gpt2-large"}
     assert set(found["shares_of_others"]["gamma_in_range"]) == {"gpt2-xl", "mine"}
     assert found["shares"]["gamma_in_range"]["gpt2"] == 1
+    without = metrics() | {"shares": {share: {} for share in found["shares"]}}
+    for name in ("S10", "S11", "S12"):
+        entry = entry_of(name, without)
+        assert entry["verdict"] == NOT_MEASURED
+        assert "reference figure: " in entry["note"]
 
 
 def test_of_gamma_whose_convention_is_unknown_nothing_is_claimed(tmp_path):

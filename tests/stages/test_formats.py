@@ -1,12 +1,13 @@
-import json
 import sys
 from itertools import product
 
 import numpy as np
 import pytest
+from scipy.special import ndtr, softmax
+from scipy.stats import ks_2samp
 from test_floats import by_cast
 
-from goldilocks.core import tables
+from goldilocks.core import files, params, tables
 from goldilocks.softmax import failures
 from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
 from goldilocks.stats.intervals import share_interval
@@ -60,13 +61,6 @@ def test_softmax_rounds_every_operation_once(name, subtract):
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_the_reference_is_softmax():
-    from scipy.special import softmax
-
-    z = np.random.default_rng(0).normal(0, 300, (20, 9))
-    np.testing.assert_allclose(failures.softmax(z, FLOAT64, True).probabilities, softmax(z, axis=-1), rtol=1e-12)
-
-
 def outcome(logits, subtract=False, divisor=1.0, name="fp16"):
     dots = np.array(logits, np.float64)
     expected = failures.softmax(dots / divisor, FLOAT64, True).probabilities
@@ -95,20 +89,19 @@ def test_each_failure_is_counted_as_what_it_is(logits, expected):
 
 
 def test_subtraction_saves_exp_and_sum_but_not_a_dot_product_and_scaling_saves_neither():
+    """15.0078125 and 15.015625 are neighbours in fp16; a third of each rounds to 5.00390625."""
     assert outcome(CASES["exp"][0], subtract=True)["not_finite"] == 0
     assert outcome(CASES["sum"][0], subtract=True)["sum_overflow"] == 0
     for divisor in (1.0, 256.0):
         found = outcome(CASES["dot product"][0], subtract=True, divisor=divisor)
         assert (found["dot_product_overflow"], found["not_finite"]) == (0.5, 0.5)
+    near = [[15.0078125, 15.015625, 0.0]]
+    assert (outcome(near)["equal_logits"], outcome(near, divisor=3.0)["equal_logits"]) == (0, 1), "scaling rounds too"
 
 
-def test_scaling_rounds_too():
-    """15.0078125 and 15.015625 are neighbours in fp16; a third of each rounds to 5.00390625."""
-    assert outcome([[15.0078125, 15.015625, 0.0]])["equal_logits"] == 0
-    assert outcome([[15.0078125, 15.015625, 0.0]], divisor=3.0)["equal_logits"] == 1
-
-
-def test_the_reference_holds_where_exp_overflows_in_float64():
+def test_the_reference_is_softmax_also_where_exp_overflows_in_float64():
+    z = np.random.default_rng(0).normal(0, 300, (20, 9))
+    np.testing.assert_allclose(failures.softmax(z, FLOAT64, True).probabilities, softmax(z, axis=-1), rtol=1e-12)
     dots = dict.fromkeys([formats.REFERENCE, *FORMATS], np.array([[5.0, 1000.0, 0.0]]))
     errors = [line["total_variation"] for line in formats.outcomes(dots, 1) if line["softmax"] == "subtracted"]
     assert max(errors) < 0.01
@@ -124,8 +117,9 @@ def test_errors_are_those_of_finite_rows_and_nan_if_there_is_none():
     assert tied["relative_error"] == pytest.approx(1 - 0.5 * (1 + np.exp(-0.001)), rel=1e-3)
     assert tied["total_variation"] == pytest.approx(0.5 * np.tanh(0.0005), rel=1e-3)
     none = outcome([[12.0, 1.0]])
+    errors = ("relative_error", "total_variation", "largest_total_variation")
     assert none["finite_rows"] == 0
-    assert all(np.isnan(none[name]) for name in ("relative_error", "total_variation", "largest_total_variation"))
+    assert all(np.isnan(none[name]) for name in errors)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +153,6 @@ def test_the_extremes_of_a_row_tell_its_failures():
 
 @pytest.mark.parametrize("kind", failures.CORRELATIONS)
 def test_extremes_are_those_of_vectors_whatever_the_chunks(monkeypatch, kind):
-    from scipy.stats import ks_2samp
-
     whole = np.concatenate([part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)])
     assert (np.diff(whole) >= 0).all()
     vectors = np.random.default_rng(0).standard_normal((3000, 8, 4))
@@ -178,8 +170,6 @@ def test_extremes_are_those_of_vectors_whatever_the_chunks(monkeypatch, kind):
 
 def test_a_share_is_that_of_the_exact_integral_and_has_the_exact_interval():
     """P(some q·k > ln(largest)) with the keys' independent given |q|: 1 - E Φ(t/|q|)^keys."""
-    from scipy.special import ndtr
-
     chi = np.sqrt(np.random.default_rng(0).chisquare(8, 400_000))
     expected = (1 - ndtr(failures.exp_thresholds(FORMATS["fp16"])["overflow"] / chi) ** 16).mean()
     found = failures.shares(3, 20_000, 16, 8)["fp16", "unscaled", "naive", "independent"]["not_finite"]
@@ -228,17 +218,15 @@ def test_independent_vectors_break_unscaled_and_naive_alone():
 
 @pytest.fixture
 def ran(tmp_path, monkeypatch):
-    """The stage run in a folder of its own."""
+    """The stage run in a folder of its own: its table and its metrics."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["formats"])
 
     def run(widest, rows):
-        section = f"{{widest: {widest}, rows: {rows}, queries: 300, keys: 2, appears: 0.01}}"
-        (tmp_path / "params.yaml").write_text(f"run: {{root_seed: 5}}\nformats: {section}\n")
+        section = {"widest": widest, "rows": rows, "queries": 300, "keys": 2, "appears": 0.01}
+        files.write_json(params.PARAMS, {"run": {"root_seed": 5}, "formats": section})
         formats.main()
-        return tables.read(formats.OUTPUT, "formats"), json.loads(
-            (tmp_path / "reports/metrics/formats.json").read_text()
-        )
+        return tables.read(formats.OUTPUT, "formats"), files.read_metrics("formats")
 
     return run
 
@@ -263,21 +251,12 @@ def test_the_stage_writes_every_combination_and_repeats_to_the_byte(ran):
     assert formats.OUTPUT.read_bytes() == before
 
 
-def test_progress_is_told_up_to_its_end(ran, monkeypatch):
-    totals, added = [], []
-
-    class Recorder(formats.Progress):
-        def __init__(self, label, total, unit):
-            totals.append(total)
-            super().__init__(label, total, unit)
-
-        def add(self, work):
-            added.append(work)
-
-    monkeypatch.setattr(formats, "Progress", Recorder)
+def test_progress_is_told_all_the_work(ran, monkeypatch):
+    ended = []
+    monkeypatch.setattr(formats.Progress, "__exit__", lambda bar, *_: ended.append((bar._done, bar._total)))
     ran(8, 3)
-    assert totals == [sum(added)]
-    assert min(added) > 0
+    ((done, total),) = ended
+    assert done == total > 0
 
 
 def test_a_wider_run_leaves_the_narrower_dimensions_as_they_were(ran):

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -38,15 +37,12 @@ def point_at(project, source):
     path.write_text(path.read_text().replace("source: embedded", f"source: {source}"))
 
 
-def test_docstrings_are_read_from_the_source_without_running_it():
+def test_docstrings_are_read_from_the_source_without_running_it_and_each_stands_once():
     source = (
         '"""Module."""\nraise SystemExit\nclass A:\n    """A.\n\n    more\n        most\n    """\n'
         '    def f(self):\n        "f"\n    x = 1\n'
     )
     assert list(embedded.docstrings(source)) == ["Module.", "A.\n\nmore\n    most", "f"]
-
-
-def test_the_embedded_text_is_prose_and_each_docstring_stands_once():
     text = embedded.prose("numpy", ["linalg"])
     assert "Compute the determinant of an array." in text
     parts = text.split("\n\n\n")
@@ -74,17 +70,17 @@ def test_the_tokenizer_loses_nothing_and_repeats(tmp_path):
         assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
-def test_a_directory_is_copied_and_its_path_is_no_provenance(project, tmp_path):
+def test_a_directory_is_copied_and_its_path_is_no_provenance(bare, tmp_path):
     source = local_source(tmp_path / "my source")
     (source / "corpus.txt").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
-    point_at(project, source)
-    assert project.stage("inputs").returncode == 0
-    inputs = project.folder / "data" / "inputs"
+    point_at(bare, source)
+    assert bare.here("inputs").returncode == 0
+    inputs = bare.folder / "data" / "inputs"
     assert (inputs / "corpus.txt").read_bytes() == TEXT.encode()
     assert (inputs / "tokenizer" / "merges.txt").read_bytes() == (source / "gpt2" / "merges.txt").read_bytes()
     kept = arrays.read(inputs / "checkpoints" / "gpt2" / "model.safetensors")
     expected = {name: array for name, array in gpt2_tensors().items() if "ln_" in name}
-    assert set(kept) == set(expected)
+    assert kept.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(kept[name], array)
     provenance = json.loads((inputs / "provenance.json").read_text())
@@ -111,7 +107,6 @@ SPOILT = {
         lambda s: save_file({"x": np.zeros(3, np.float32)}, str(s / "gpt2" / "model.safetensors")),
         "no norm in it",
     ),
-    "nothing at all": (shutil.rmtree, "nor an existing directory"),
 }
 
 
@@ -124,10 +119,3 @@ def test_what_is_missing_or_damaged_is_told_and_nothing_is_left_behind(bare, tmp
     assert done.returncode == 2
     assert said in done.stderr
     assert list((bare.folder / "data").glob("**/*")) == []
-
-
-def test_every_missing_file_is_named(bare, tmp_path):
-    (tmp_path / "empty").mkdir()
-    point_at(bare, tmp_path / "empty")
-    done = bare.here("inputs")
-    assert done.stderr.count("error: ") == 4

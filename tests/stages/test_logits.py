@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
-from scipy.stats import logistic, norm
+from scipy.stats import norm
 
 from goldilocks.config import goldilocks
 from goldilocks.core import tables
@@ -25,7 +25,6 @@ def test_the_distance_from_a_normal_distribution():
     x = np.linspace(-3, 3, 1001)
     expected = np.abs(expit(x * np.sqrt(np.pi**2 / 3)) - norm.cdf(x)).max()
     assert logits.gaussian_distance(histogram(heavy)) == pytest.approx(expected, abs=0.004)
-    assert logistic.cdf(0.0) == 0.5
 
 
 def run(seed, loss):
@@ -66,41 +65,52 @@ def tidied():
     return logits.tidy(*(pd.concat(parts) for parts in zip(*runs, strict=True)), head_width=25, zone=thresholds)
 
 
+def of_block(values, **where):
+    """What is told of one scaling, seed and step, by quantity and block."""
+    chosen = np.logical_and.reduce([values[name] == value for name, value in where.items()])
+    return values[chosen].set_index(["quantity", "block"])["value"]
+
+
 def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_width():
     values = tidied()
-    chosen = values[(values["scaling"] == "unscaled") & (values["seed"] == 1) & (values["step"] == 7)]
-    by_block = chosen.set_index(["quantity", "block"])["value"]
-    assert by_block["normalised_entropy", 0] == pytest.approx(0.05)
-    assert by_block["normalised_entropy", 1] == pytest.approx(0.15)
-    assert by_block["centred_alignment", 0] == pytest.approx(1.0)
-    assert by_block["own_cosine", 0] == pytest.approx(0.2)
-    assert by_block["loss", -1] == 2.7
+    found = of_block(values, scaling="unscaled", seed=1, step=7)
+    assert found["normalised_entropy", 0] == pytest.approx(0.05)
+    assert found["normalised_entropy", 1] == pytest.approx(0.15)
+    assert found["centred_alignment", 0] == pytest.approx(1.0)
+    assert found["own_cosine", 0] == pytest.approx(0.2)
+    assert found["loss", -1] == 2.7
     assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
 
 
+def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
+    values = pd.DataFrame(
+        [("scaled", seed, step, share) for step, shares in ((0, (0.0, 0.2)), (4, (0.9, 0.7)), (9, (1.0, 0.5)))
+         for seed, share in enumerate(shares)] + [("unscaled", 0, 0, 1.0)],
+        columns=["scaling", "seed", "step", "value"],
+    ).assign(quantity="inside_zone")  # fmt: skip
+    found = logits.most_inside(values)
+    assert (found["step"], found["inside_zone"]["value"]) == (4, pytest.approx(0.8))
+
+
 def test_a_head_lies_in_the_zone_below_it_or_above_it():
-    values = tidied()
-    chosen = values[(values["scaling"] == "scaled") & (values["seed"] == 0) & (values["step"] == 0)]
-    by_block = chosen.set_index(["quantity", "block"])["value"]
-    found = {block: [by_block[name, block] for name in logits.OF_ZONE] for block in (0, 1)}
-    assert logits.OF_ZONE == ("inside_zone", "below_zone", "above_zone")
-    assert found == {0: [0.5, 0, 0.5], 1: [0, 1, 0]}, "a softmax that is even is not also called saturated"
+    found = of_block(tidied(), scaling="scaled", seed=0, step=0)
+    assert [[found[f"{where}_zone", b] for where in ("inside", "below", "above")] for b in (0, 1)] == [
+        [0.5, 0, 0.5], [0, 1, 0]
+    ], "a softmax that is even is not also called saturated"  # fmt: skip
 
 
-def test_what_another_scaling_costs_is_told_by_pairs_of_one_seed():
-    found = logits.costs(tidied(), 7)
-    assert set(found) == {"unscaled", "scaled_by_d"}
-    assert found["unscaled"]["value"] == pytest.approx(0.6)
-    assert found["unscaled"]["high"] - 0.6 == pytest.approx(12.706 * 0.1, rel=1e-3)
-    assert found["scaled_by_d"]["value"] == pytest.approx(0.125)
-
-
-def test_estimates_are_over_seeds():
-    found = logits.estimates(tidied(), 7)
-    assert found["scaled"]["normalised_entropy"] == {"value": pytest.approx(0.1), "low": pytest.approx(0.1),
-                                                     "high": pytest.approx(0.1), "n": 2}  # fmt: skip
-    assert found["scaled"]["loss"]["value"] == 1.5
-    assert found["scaled"]["gaussian_distance"]["value"] == pytest.approx(0.5)
+def test_estimates_are_over_seeds_and_costs_of_pairs_of_one_seed():
+    found = logits.estimates(tidied(), 7)["scaled"]
+    assert found["normalised_entropy"] == pytest.approx({"value": 0.1, "low": 0.1, "high": 0.1, "n": 2})
+    assert found["loss"]["value"] == 1.5
+    assert found["gaussian_distance"]["value"] == pytest.approx(0.5)
+    costs = logits.costs(tidied(), 7)
+    assert costs.keys() == {"unscaled", "scaled_by_d"}
+    assert costs["unscaled"]["value"] == pytest.approx(0.6)
+    assert sum(costs["unscaled"]["by_seed"].values()) / 2 == pytest.approx(0.6)
+    assert list(costs["unscaled"]["by_seed"]) == ["seed_0", "seed_1"]
+    assert costs["unscaled"]["high"] - 0.6 == pytest.approx(12.706 * 0.1, rel=1e-3)
+    assert costs["scaled_by_d"]["value"] == pytest.approx(0.125)
 
 
 def test_in_the_pipeline(smoke):

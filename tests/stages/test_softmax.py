@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.special import log_softmax
 
 from goldilocks.softmax import statistics, temperature
 from stages import softmax
@@ -12,28 +13,19 @@ logits = arrays(
 )
 
 
-@given(logits)
-def test_softmax_sums_to_one_and_lies_in_the_unit_interval(z):
+@given(logits, st.floats(-100, 100))
+def test_softmax_is_a_distribution_that_a_shift_of_all_logits_does_not_change(z, shift):
     p = statistics.softmax(z)
     assert ((p >= 0) & (p <= 1)).all()
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-12)
-
-
-@given(logits, st.floats(-100, 100))
-def test_softmax_does_not_change_when_all_logits_shift(z, shift):
-    np.testing.assert_allclose(statistics.softmax(z + shift), statistics.softmax(z), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(statistics.softmax(z + shift), p, rtol=1e-9, atol=1e-12)
 
 
 @given(logits)
-def test_log_softmax_agrees_with_scipy(z):
-    from scipy.special import log_softmax
-
-    np.testing.assert_allclose(statistics.log_softmax(z), log_softmax(z, axis=-1), rtol=1e-12, atol=1e-12)
-
-
-@given(logits)
-def test_entropy_lies_between_zero_and_log_n(z):
-    h = statistics.entropy(statistics.log_softmax(z))
+def test_log_softmax_agrees_with_scipy_and_entropy_lies_between_zero_and_log_n(z):
+    log_p = statistics.log_softmax(z)
+    np.testing.assert_allclose(log_p, log_softmax(z, axis=-1), rtol=1e-12, atol=1e-12)
+    h = statistics.entropy(log_p)
     assert (h >= -1e-12).all()
     assert (h <= np.log(z.shape[-1]) + 1e-12).all()
 
@@ -87,31 +79,23 @@ def test_measures_of_an_even_row_are_one_and_of_others_relative_to_it():
         assert softmax.STATISTICS[name](halves) == pytest.approx(expected)
 
 
-def test_shares_of_negligible_probabilities_by_the_threshold_a_hundredth_and_the_hundredfold():
-    log_p = np.log([0.9, 0.05, 5e-3, 5e-5, 5e-7, 5e-7, 0.04, 5e-6, 1e-9, 1e-4])
+def test_shares_of_negligible_probabilities_and_of_entries_that_hold_half():
     chosen = softmax.with_shares(1e-4)
+    log_p = np.log([0.9, 0.05, 5e-3, 5e-5, 5e-7, 5e-7, 0.04, 5e-6, 1e-9, 1e-4])
     names = ("share_of_negligible_probabilities", "share_below_a_hundredth_of_it", "share_below_its_hundredfold")
     assert [chosen[name](log_p) for name in names] == [0.5, 0.3, 0.7]
+    half = chosen["share_of_entries_holding_half"]
+    assert half(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
+    assert half(np.log([0.3, 0.3, 0.2, 0.1, 0.1])) == pytest.approx(0.4)
 
 
-def test_share_holding_half():
-    share = softmax.with_shares(1e-4)["share_of_entries_holding_half"]
-    assert share(np.log([0.6, 0.2, 0.1, 0.1])) == 0.25
-    assert share(np.log([0.3, 0.3, 0.2, 0.1, 0.1])) == pytest.approx(0.4)
-
-
-def test_tempered_probabilities_are_softmax_at_that_temperature():
-    z = np.random.default_rng(0).normal(size=(5, 20))
-    np.testing.assert_allclose(
-        temperature.tempered(statistics.log_softmax(z), 3.0), statistics.softmax(z / 3.0), rtol=1e-12
-    )
-
-
-def test_sampling_by_gumbel_follows_the_temperature_and_refutes_another():
+def test_tempered_probabilities_and_samples_by_gumbel_follow_the_temperature_and_refute_another():
     z = np.random.default_rng(0).normal(0, 7, (20, 30))
+    expected = statistics.softmax(z / 5.0)
+    np.testing.assert_allclose(temperature.tempered(statistics.log_softmax(z), 5.0), expected, rtol=1e-12)
     counts = temperature.sampled_counts(z, 5.0, 4000, 1)
     assert counts.sum(-1).tolist() == [4000] * 20
-    assert temperature.reduced_chi_square(counts, statistics.softmax(z / 5.0))[0] == pytest.approx(1, abs=0.25)
+    assert temperature.reduced_chi_square(counts, expected)[0] == pytest.approx(1, abs=0.25)
     assert temperature.reduced_chi_square(counts, statistics.softmax(z / 4.0))[0] > 3
 
 

@@ -17,12 +17,11 @@ def test_alone_it_lists_every_command(monkeypatch, capsys):
     assert all(f"goldilocks {name} " in printed for name in command.COMMANDS)
 
 
-@pytest.mark.parametrize("name", command.COMMANDS)
-def test_every_command_has_help_by_the_name_it_was_called(monkeypatch, capsys, name):
+def test_a_command_has_help_by_the_name_it_was_called(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
-        call(monkeypatch, name, "--help")
+        call(monkeypatch, "verify", "--help")
     assert not ended.value.code
-    assert capsys.readouterr().out.startswith(f"usage: goldilocks {name}")
+    assert capsys.readouterr().out.startswith("usage: goldilocks verify")
 
 
 def test_an_unknown_command_is_refused_in_one_line(monkeypatch, capsys):

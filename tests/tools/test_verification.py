@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import save
 from safetensors.torch import save as save_torch
 
 from goldilocks.core import arithmetic, checksums, files
@@ -88,22 +86,16 @@ FILES = {
     "JSON": ("a.json", b'{"a": 1, "b": {"c": [1.5, 2.5]}}', b'{"a": 1, "b": {"c": [1.5, 2.25]}}',
              ("b.c.1", "2.5", "2.25", "0.25")),
     "a word": ("a.json", b'{"verdict": "yes"}', b'{"verdict": "no"}', ("verdict", "yes", "no", "")),
-    "a name less": ("a.json", b'{"a": 1}', b'{"a": 1, "b": 2}', ("b", "–", "present", "")),
     "a name more": ("a.json", b'{"a": 1, "b": 2}', b'{"a": 1}', ("b", "present", "–", "")),
-    "CSV": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n3,5\n", ("y[1]", "4", "5", "1")),
     "fewer rows": ("a.csv", b"x,y\n1,2\n3,4\n", b"x,y\n1,2\n", ("x: number of entries", "2", "1", "")),
     "a table": ("a.parquet", table(x=[math.nan, 1.0]), table(x=[math.nan, 1.125]), ("x[1]", "1.0", "1.125", "0.125")),
-    "a number that is missing": ("a.parquet", table(x=[1, math.nan]), table(x=[1, 2.0]), ("x[1]", "nan", "2.0", "nan")),
     "other bytes": ("a.parquet", table(x=[math.nan]), table(x=[math.nan]), ("the same values, stored otherwise",
                     "", "", "")),
     "bf16": ("a.safetensors", save_torch({"a": torch.tensor([1.5, 2.0], dtype=torch.bfloat16)}),
              save_torch({"a": torch.tensor([1.5, 1.0], dtype=torch.bfloat16)}), ("a[1]", "2.0", "1.0", "1")),
-    "tensors": ("a.safetensors", save({"b": np.ones(2, "f4"), "a": np.ones(1)}),
-                save({"b": np.array([1, 1.5], "f4"), "a": np.ones(1)}), ("b[1]", "1.0", "1.5", "0.5")),
     "a page": ("a.svg", b"<svg>\n" + 60 * b"x" + b"12</svg>", b"<svg>\n" + 60 * b"x" + b"13</svg>",
                ("lines[1]", 14 * "x" + "12</svg>", 14 * "x" + "13</svg>", "")),
-    "damaged": ("a.json", b"{1", b"{2", ("bytes[1]", "49", "50", "1")),
-    "of no known kind": ("a.bin", b"\xff\x00", b"\xff\x01", ("bytes[1]", "0", "1", "1")),
+    "no JSON": ("a.json", b"{1", b"{2", ("bytes[1]", "49", "50", "1")),
 }  # fmt: skip
 
 
@@ -126,20 +118,15 @@ class Sides:
         return md5(self.folders[sides[0]] / path)
 
     def keep(self, path):
-        """Put data of the committed side into the cache and take it away, as it is not in git; returns its hash."""
+        """Put a committed folder into the cache and take it away, as it is not in git; returns its hash."""
         whole = self.folders[1] / path
-        digest = md5(whole)
-        inside = sorted((file for file in whole.rglob("*") if file.is_file()), key=str) or [whole]
+        digest, inside = md5(whole), sorted(file for file in whole.rglob("*") if file.is_file())
         listed = [{"md5": md5(file), "relpath": file.relative_to(whole).as_posix()} for file in inside]
-        for entry, file in zip(listed, inside, strict=True):
-            self.put(entry["md5"], file.read_bytes())
-        if digest.endswith(".dir"):
-            self.put(digest, json.dumps(listed).encode())
+        contents = [json.dumps(listed).encode(), *(file.read_bytes() for file in inside)]
+        for name, content in zip([digest, *(entry["md5"] for entry in listed)], contents, strict=True):
+            files.write_bytes(self.cache / "files/md5" / name[:2] / name[2:], content)
         files.remove(whole)
         return digest
-
-    def put(self, digest, contents):
-        files.write_bytes(self.cache / "files/md5" / digest[:2] / digest[2:], contents)
 
     def lock(self, here, there):
         for folder, stages in zip(self.folders, (here, there), strict=True):
@@ -170,21 +157,7 @@ def test_a_report_is_compared_whatever_its_hash_in_the_lock(sides):
     assert sides.compare() == (1, [Difference("reports/a.csv", "a", "the committed dvc.lock has another hash")])
 
 
-def test_data_are_described_from_the_cache_as_far_as_it_has_them(sides):
-    sides.write('{"x": 1}', "data/a.json", sides=[0])
-    sides.write('{"x": 3}', "data/a.json", sides=[1])
-    here = {"a": {"outs": {"data/a.json": md5(sides.folders[0] / "data/a.json")}}}
-    there = {"a": {"outs": {"data/a.json": sides.keep("data/a.json")}}}
-    sides.lock(here, there)
-    assert sides.compare() == (1, [Difference("data/a.json", "a", "x", "1", "3", "2")])
-    (damaged,) = (path for path in sides.cache.rglob("*") if path.is_file())
-    damaged.write_text('{"x": 4}')
-    assert sides.compare() == (1, [Difference("data/a.json", "a", ABSENT)])
-    damaged.unlink()
-    assert sides.compare() == (1, [Difference("data/a.json", "a", ABSENT)])
-
-
-def test_of_a_folder_the_file_inside_is_told(sides):
+def test_data_are_described_from_the_cache_if_it_has_them(sides):
     for side, number in enumerate((1, 3)):
         for name in ("a-b/x.csv", "a/x.csv", "a/y.csv"):
             sides.write(f"n\n{number if 'a/' in name else 0}\n", f"data/m/{name}", sides=[side])
@@ -195,8 +168,7 @@ def test_of_a_folder_the_file_inside_is_told(sides):
     sides.write("", "data/m/a/new", sides=[0])
     _, (found,) = sides.compare()
     assert (found.output, found.what) == ("data/m: a/new and 2 more", "not committed")
-    (listed,) = (path for path in sides.cache.rglob("*.dir"))
-    listed.write_text("[")
+    files.remove(sides.cache)
     assert sides.compare() == (1, [Difference("data/m", "a", ABSENT)])
 
 
@@ -240,17 +212,6 @@ def test_words_and_whole_numbers_must_be_equal():
     assert off("claims.json", {}, there) == off("claims.json", there, {}) == list(there)
 
 
-def test_without_a_rule_nothing_may_differ(committed, monkeypatch):
-    monkeypatch.setattr(approximate, "RULES", ())
-    for path, found in metrics(committed).items():
-        moved = {
-            name: by
-            for name, value in found.items()
-            if isinstance(value, float) and (by := value * (1 + 1e-9)) != value  # a subnormal number may not move
-        }
-        assert off(path, found | moved, found) == list(moved)
-
-
 def test_rules_are_few_have_reasons_and_all_are_needed(committed):
     used = {approximate.rule(path, name) for path, found in metrics(committed).items() for name in found}
     assert used == set(approximate.RULES)
@@ -260,36 +221,27 @@ def test_rules_are_few_have_reasons_and_all_are_needed(committed):
 
 COMMITTED = {
     "x.value": 1.0, "x.low": 0.9, "x.high": 1.1, "growth_of_std_by_part.q": 0.4, "last_test_loss": 6.0,
-    "model5.gamma.below": 0.1, "model5.gamma.mean": 1.0, "family.stand_in_the_family": 12,
+    "model5.gamma.below": 0.1, "model5.gamma.mean": 1.0, "family.survive_bonferroni": 12,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "value", "within"),
+    ("path", "name", "allowed", "refused"),
     [
-        ("sweep.json", "x.value", 1.00001, True),
-        ("sweep.json", "x.value", 1.00002, False),
-        ("dynamics.json", "x.value", 0.6, True),
-        ("dynamics.json", "x.value", 1.41, False),
-        ("logits.json", "x.low", 1.9, True),
-        ("logits.json", "x.high", 2.11, False),
-        ("dynamics.json", "growth_of_std_by_part.q", 0.48, True),
-        ("dynamics.json", "growth_of_std_by_part.q", 0.481, False),
-        ("train/seed-0.json", "last_test_loss", 6.18, True),
-        ("train/seed-0.json", "last_test_loss", 6.19, False),
-        ("layernorm.json", "model5.gamma.below", 0.12, True),
-        ("layernorm.json", "model5.gamma.below", 0.121, False),
-        ("layernorm.json", "model5.gamma.mean", 1.15, True),
-        ("layernorm.json", "model5.gamma.mean", 1.16, False),
-        ("headlines.json", "x.value", 0.9, True),
-        ("headlines.json", "x.value", 0.899, False),
-        ("claims.json", "family.stand_in_the_family", 14, True),
-        ("claims.json", "family.stand_in_the_family", 15, False),
-        ("claims.json", "family.stand_in_the_family", 12.0, False),
+        ("sweep.json", "x.value", 1.00001, 1.00002),
+        ("dynamics.json", "x.value", 0.6, 1.41),
+        ("logits.json", "x.low", 1.9, 1.91),
+        ("dynamics.json", "growth_of_std_by_part.q", 0.48, 0.481),
+        ("train/seed-0.json", "last_test_loss", 6.18, 6.19),
+        ("layernorm.json", "model5.gamma.below", 0.12, 0.121),
+        ("layernorm.json", "model5.gamma.mean", 1.15, 1.16),
+        ("headlines.json", "x.value", 0.9, 0.899),
+        ("claims.json", "family.survive_bonferroni", 14, 15),
     ],
 )
-def test_how_far_a_metric_may_lie_off(path, name, value, within):
-    assert (off(path, COMMITTED | {name: value}, COMMITTED) == []) is within
+def test_how_far_a_metric_may_lie_off(path, name, allowed, refused):
+    assert off(path, COMMITTED | {name: allowed}, COMMITTED) == []
+    assert off(path, COMMITTED | {name: refused}, COMMITTED) == [name]
 
 
 def test_parameters_and_machines_that_do_not_promise_the_same_bytes(monkeypatch):
@@ -315,7 +267,7 @@ def test_the_result_is_told_in_one_line():
     assert "the same bytes are not promised:\n* a reason\n" in weaker
     wrong = result(compared=3, problems=["a: b"], differences=[Difference("o", "s", "x")])
     assert report.verdict(wrong) == (
-        "NOT verified: commit 0123456789ab: 1 thing that does not belong together, and 1 difference in 3 outputs"
+        "NOT verified: commit 0123456789ab: inconsistencies of the commit: 1; differences: 1 in 3 outputs"
     )
     assert not wrong.sound
     assert not result(problems=["a: b"]).sound

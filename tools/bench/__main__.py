@@ -15,7 +15,6 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import json
 from statistics import median
 
@@ -27,13 +26,6 @@ from tools.bench.costs import cost, row
 
 NAMES = (*training.VARIANTS, "norms")
 COMPARED = (("ours-fp32", "transformers-fp32"), ("ours-bf16", "transformers-bf16"))
-
-
-def at_least(least: int, text: str) -> int:
-    """A whole number on the command line; for `argparse`."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text}: must be {least} or more")
-    return int(text)
 
 
 def check_memory(name: str) -> None:
@@ -50,7 +42,7 @@ def check_memory(name: str) -> None:
         )
 
 
-def train(name: str, variants: list[str], steps: int, threads: int) -> None:
+def train(name: str, variants: list[str], steps: int) -> None:
     """Print the rows of a size, and how our variants compare."""
     size, found = training.SIZES[name], {}
     print(
@@ -58,7 +50,7 @@ def train(name: str, variants: list[str], steps: int, threads: int) -> None:
         f"{size.batch_size}, {size.parameters:,} parameters, {size.tokens:,} tokens a step"
     )
     for variant in variants:
-        done = cost("-m", "tools.bench.training", variant, name, str(steps or size.steps), str(threads))
+        done = cost("-m", "tools.bench.training", variant, name, str(steps or size.steps), str(system_info.cores()))
         measured = json.loads(done.printed)
         if not measured:
             print(f"{variant:<46}skipped: this processor has no bfloat16 instructions")
@@ -78,19 +70,9 @@ def main() -> None:
     parser = cli.parser(__doc__, "tools.bench")
     defaults = ", ".join(f"{size.steps} at {name}" for name, size in training.SIZES.items())
     parser.add_argument("--size", choices=[*training.SIZES, "both"], default="both", help="of training; default: both")
-    parser.add_argument(
-        "--steps", type=lambda text: at_least(5, text), default=0, help=f"timed steps of each variant ({defaults})"
-    )
+    parser.add_argument("--steps", type=int, default=0, help=f"timed steps of each variant ({defaults})")
     parser.add_argument("--only", choices=NAMES, action="append", metavar="NAME", help=f"of {', '.join(NAMES)}")
-    parser.add_argument(
-        "--threads",
-        type=lambda text: at_least(1, text),
-        default=system_info.cores(),
-        help="default: the cores, %(default)s",
-    )
-    parser.add_argument(
-        "--repeats", type=lambda text: at_least(1, text), default=5, help="of surveys; default: %(default)s"
-    )
+    parser.add_argument("--repeats", type=int, default=5, help="of surveys; default: %(default)s")
     arguments = parser.parse_args()
     wanted = arguments.only or NAMES
     variants = [name for name in training.VARIANTS if name in wanted]
@@ -98,12 +80,12 @@ def main() -> None:
     for name in sizes if variants else []:
         check_memory(name)
     print(
-        f"{system_info.processor()}, {system_info.cores()} cores, {arguments.threads} threads, load average "
-        f"{system_info.load():.2f} before\nmedian (min-max) of seconds, peak memory of a process",
+        f"{system_info.processor()}, {system_info.cores()} cores, load average {system_info.load():.2f} before\n"
+        "median (min-max) of seconds, peak memory of a process",
         flush=True,
     )
     for name in sizes if variants else []:
-        train(name, variants, arguments.steps, arguments.threads)
+        train(name, variants, arguments.steps)
     if "norms" in wanted:
         print("\nnorms of GPT-2 small")
         for line in norms.rows(arguments.repeats):

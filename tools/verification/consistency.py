@@ -46,10 +46,8 @@ def changes(status: Mapping[str, list[Any]]) -> Iterator[str]:
                 continue
             for kind, paths in change.items():
                 for path, what in (paths or {"": "changed"}).items():
-                    if isinstance(what, dict):
-                        yield from (
-                            f"{stage}: {path}: {key} is {state}, dvc.lock has another" for key, state in what.items()
-                        )
+                    if isinstance(what, dict):  # parameters of a file
+                        yield from (f"{stage}: {path}: {key} is {of}, dvc.lock has another" for key, of in what.items())
                     elif not (what in NOT_IN_GIT and path.startswith("data/")):
                         yield f"{stage}: {kind}: {path} {what} since dvc.lock was written"
 

@@ -29,26 +29,18 @@ class Result:
         return not self.problems and not self.differences
 
 
-def count(number: int, singular: str, plural: str) -> str:
-    return f"{number} {singular if number == 1 else plural}"
-
-
 def verdict(result: Result) -> str:
     """The result in one line."""
-    if result.sound and not result.compared:
+    kind = "metrics" if result.unpromised else "outputs"
+    if not result.sound:
+        problems, differences = len(result.problems), len(result.differences)
+        found = f"inconsistencies of the commit: {problems}; differences: {differences} in {result.compared} {kind}"
+    elif not result.compared:
         found = "what is committed belongs together; nothing was made again"
-    elif result.sound and result.unpromised:
+    elif result.unpromised:
         found = f"the {result.compared} metrics that were made again fit, by the weaker check"
-    elif result.sound:
-        found = f"all {result.compared} outputs that were made again are the same bytes"
     else:
-        parts = []
-        if result.problems:
-            parts.append(count(len(result.problems), "thing that does", "things that do") + " not belong together")
-        if result.differences:
-            found = count(len(result.differences), "difference", "differences")
-            parts.append(f"{found} in {result.compared} {'metrics' if result.unpromised else 'outputs'}")
-        found = ", and ".join(parts)
+        found = f"all {result.compared} outputs that were made again are the same bytes"
     return f"{'' if result.sound else 'NOT '}verified: commit {result.commit[:12]}: {found}"
 
 
