@@ -1,7 +1,7 @@
 """Draw every figure of the report, as SVG.
 
-Reads:  data/ of the stages shown, and reports/metrics/formats.json; of Model 5's histograms and heads, one seed's (the
-        articles show one run)
+Reads:  data/ of the stages shown, reports/metrics/formats.json and softmax.json; of Model 5's histograms and heads, one
+        seed's (the articles show one run)
 Writes: reports/figures/*.svg
 
 example: python -m stages.figures data/model5/seed-0
@@ -31,7 +31,9 @@ def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
         shown: the run of Model 5 whose histograms and heads are shown.
         width: in inches.
     """
+    from goldilocks.checkpoints.reference import FIGURES, GPT2
     from goldilocks.plotting import formats, goldilocks, logits, model5, norms, scaling
+    from goldilocks.plotting.labels import GPT2_SIZES
 
     pair = arrays.read(files.DATA / "matrices" / "experiment-1.safetensors")
     k, q = (pair[name] for name in sorted(pair))
@@ -44,6 +46,8 @@ def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
     least = tables.parameters(files.DATA / "goldilocks_zone.parquet")["goldilocks"]
     by_format = tables.read(files.DATA / "formats.parquet", "formats")
     first = files.read_metrics("formats")
+    ratio = files.read_metrics("softmax")["fresh_draws"]["jacobian_norm_ratio"]["value"]
+    references = {GPT2_SIZES[model]: dict(zip(FIGURES, of["gamma"], strict=True)) for model, of in GPT2.items()}
     dynamics = tables.read(files.DATA / "dynamics.parquet", "dynamics")
     by_scaling = tables.read(files.DATA / "logits.parquet", "logits")
     attention = tables.read(shown / "attention.parquet", "attention").query("scaling == 'scaled'")
@@ -58,12 +62,17 @@ def drawings(shown: Path, width: float) -> dict[str, Callable[[], Figure]]:
         "goldilocks_zone": lambda: goldilocks.zones(
             zone, width, least["least_gradient"], least["least_discrimination"]
         ),
-        "jacobians": lambda: goldilocks.jacobians(scales, q.shape[1], width),
+        "two_needs": lambda: goldilocks.two_needs(
+            scales, width, least["least_gradient"], least["least_discrimination"]
+        ),
+        "jacobians": lambda: goldilocks.jacobians(scales, q.shape[1], ratio, width),
         "formats": lambda: formats.formats(by_format, width),
         "first_failures": lambda: formats.first_failures(by_format, first, width),
         "layernorm_histograms": lambda: norms.histograms(layernorm, width),
         "layernorm_by_block": lambda: norms.by_block(layernorm, width),
-        "layernorm_by_model": lambda: norms.by_model(layernorm, width, named["gamma_from"], named["gamma_to"]),
+        "layernorm_by_model": lambda: norms.by_model(
+            layernorm, width, named["gamma_from"], named["gamma_to"], references
+        ),
         "losses": lambda: model5.losses(dynamics, float(np.log(vocabulary)), width),
         "std_by_block": lambda: model5.by_block(
             dynamics, {"std": "σ of the QKV weights"}, "σ of the QKV weights", width

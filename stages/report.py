@@ -1,8 +1,7 @@
 """The page with all results: the question, the answer, figures and interactive charts, the claims, the parameters.
 
 Reads:  data/inputs/provenance.json, data/claims.json, tables and one seed's snapshots in data/, reports/figures/,
-        reports/metrics/, reports/ablations/, the kept run's norms in reports/paper/tables/layernorm.parquet,
-        params.yaml (all of it, since the page shows it) and requirements.lock
+        reports/metrics/, reports/ablations/, params.yaml (all of it, since the page shows it) and requirements.lock
 Writes: reports/index.html, self-contained
 
 example: python -m stages.report data/model5/seed-0
@@ -10,9 +9,9 @@ example: python -m stages.report data/model5/seed-0
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,18 +22,22 @@ from markupsafe import Markup
 
 from goldilocks import page
 from goldilocks.ablations.conditions import CONDITIONS, MAIN
+from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.config.report import Run, Settings
 from goldilocks.core import cli, files, params, tables
-from goldilocks.page import vega
+from goldilocks.page import drawing, typeset
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
 LOCK = Path("requirements.lock")
 PAGE = Path(page.__file__).parent
-METRICS = ("sweep", "softmax", "goldilocks", "layernorm", "dynamics", "logits", "tokens")
+METRICS = ("sweep", "softmax", "goldilocks", "formats", "layernorm", "dynamics", "logits", "tokens")
 CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that HTML forbids
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
+ARTICLES = "https://github.com/aerovfx/Aero-HowtoLLMs/blob/main/docs/06_pretraining"
+UNMEASURED = "not measured here"
+ABOUT_GPT2 = ("S10", "S11", "S12")
 SOURCES = {
     "embedded": "the prose in an installed package and a tokenizer trained on it",
     "hub": "the articles' own, from their hubs",
@@ -44,11 +47,13 @@ HEADINGS = {
     "saturation": "Softmax saturates",
     "scaling": "1/√d brings it back",
     "map": "The Goldilocks map",
+    "half-precision": "In half precision",
     "layernorms": "What LayerNorms learned",
     "weights": "How Model 5's weights move",
     "downstream": "Does it matter downstream?",
     "not-reproduced": "What did not reproduce, or is open",
     "claims": "Every claim",
+    "provenance": "Inputs",
     "parameters": "Parameters",
 }
 
@@ -68,19 +73,49 @@ def pinned_versions(lock: str) -> list[tuple[str, str]]:
     return [(name, pinned[name]) for name in SHOWN_PACKAGES if name in pinned]
 
 
-def data_uri(folder: str, name: str) -> str:
-    """A figure of `reports/` as a data URI."""
+def data_uri(folder: str, name: str) -> Markup:
+    """A figure of `reports/` as a data URI, for an attribute in double quotes."""
     svg = (REPORTS / folder / f"{name}.svg").read_text("utf-8")
-    return "data:image/svg+xml," + quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n")  # shorter than base64
+    quoted = quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n<>'")  # shorter than base64
+    return Markup("data:image/svg+xml," + quoted)  # noqa: S704  without double quotes and ampersands
 
 
-def format_estimate(entry: Mapping[str, Any]) -> str:
-    """An estimate with its interval, as text."""
-    if entry["value"] is None:
-        return ""
-    if entry["low"] is None or entry["low"] == entry["high"]:
-        return f"{entry['value']:.4g}"
-    return f"{entry['value']:.4g} [{entry['low']:.4g}, {entry['high']:.4g}]"
+def shown(claim: Mapping[str, Any]) -> dict[str, str]:
+    """A claim's verdict as the page words it, and the kind that colours it: the kept run's where this one has none."""
+    verdict, kept = claim["verdict"], claim["kept"]["verdict"]
+    if verdict == UNMEASURED != kept:
+        verdict, where = kept, "for GPT-2 small (kept run)" if claim["id"] in ABOUT_GPT2 else "in the kept run"
+        return {"kind": verdict.replace(" ", "-"), "text": f"{verdict} {where}"}
+    return {"kind": verdict.replace(" ", "-"), "text": verdict}
+
+
+def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
+    """Between which evenly spaced snapshots σ grows most, and what gradient and update were at the first of them.
+
+    Args:
+        dynamics: the table.
+
+    Returns:
+        None if there are fewer than three of these snapshots.
+    """
+    by_step = {
+        name: dynamics[dynamics["quantity"] == name].groupby("step")["mean"].mean()
+        for name in ("std", "gradient_norm", "update_ratio")
+    }
+    std = by_step["std"]
+    steps = [step for step in std.index if step % (std.index[-1] - std.index[-2]) == 0] if len(std) > 1 else []
+    if len(steps) < 3:
+        return None
+    growth = {after: float(std[after] / std[before] - 1) for before, after in itertools.pairwise(steps[1:])}
+    after = max(growth, key=lambda step: growth[step])
+    before, earlier = steps[steps.index(after) - 1], steps[steps.index(after) - 2]
+    gradient = by_step["gradient_norm"]
+    jumped = gradient.get(before, 0) / gradient.get(earlier, float("inf"))
+    update = by_step["update_ratio"].get(before)
+    return {
+        "before": before, "after": after, "growth": growth[after], "moved": update,
+        "gradient": jumped if jumped > 3 and update else None,
+    }  # fmt: skip
 
 
 def printable(value: Any) -> Any:
@@ -97,24 +132,29 @@ def render(**content: Any) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.globals.update(content, data_uri=data_uri, format_estimate=format_estimate, vega=vega)
+    for name in ("number", "percent", "percents", "estimate", "typeset"):
+        environment.filters[name] = getattr(typeset, name)
+    environment.globals.update(content, data_uri=data_uri)
     return environment.get_template("page.html.j2").render()
 
 
-def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any]) -> dict[str, base.Explorer]:
+def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any], d: int, keys: int) -> dict[str, base.Explorer]:
     """The interactive charts by name: those whose point is a slider, the map, or a choice of model.
 
     Args:
         run: the training whose snapshots are shown.
         mapped: what the map was made with, the section `goldilocks`.
+        d: the dimension that the articles look at.
+        keys: how many keys they look at.
     """
     cells = tables.read(files.DATA / "goldilocks.parquet", "goldilocks")
     norms = tables.read(files.DATA / "layernorm.parquet", "layernorm")
+    named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     trained_with = tables.parameters(run / "histograms.parquet")["train"]
     found = (
-        scaling.one_query(root_seed),
+        scaling.one_query(root_seed, d, keys),
         scaling.zone_map(cells, mapped),
-        layernorm.by_block(norms, pd.read_parquet(files.KEPT / "tables" / "layernorm.parquet")),
+        layernorm.by_block(norms, named["gamma_from"], named["gamma_to"]),
         qkv.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
     )
     return {each.name: each for each in found}
@@ -126,40 +166,63 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
     Args:
         run: the training whose snapshots and text samples are shown.
     """
+    parameters = params.read()
+    rows = parameters["matrices"]["rows"]
     judged = files.read_json(files.DATA / "claims.json")
+    claims = [claim | {"shown": shown(claim)} for claim in judged["claims"]]
     provenance = files.read_json(files.DATA / "inputs" / "provenance.json")
-    ablations = files.read_json(files.ABLATIONS / "metrics.json")
     metrics = {name: files.read_metrics(name) for name in METRICS}
     made_with = tables.parameters(run / "histograms.parquet")
     mapped = tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]
+    named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     lengths = sorted(mapped["lengths"])
+    middle = lengths[len(lengths) // 2]
+    zones = tables.read(files.DATA / "goldilocks_zone.parquet", "goldilocks_zone")
+    zones = zones[(zones["length"] == middle) & (zones["correlation"] == zones["correlation"].min())]
     return {
         "title": settings.title,
-        "style": (PAGE / "style.css").read_text("utf-8"),
+        "style": (PAGE / "style.css").read_text("utf-8").replace("/* light colours */", base.css_colours(dark=False))
+        .replace("/* dark colours */", base.css_colours(dark=True)),
         "script": (PAGE / "explore.js").read_text("utf-8"),
         "headings": HEADINGS,
+        "ARTICLES": ARTICLES,
+        "address": lambda path: f"{settings.repository or '..'}/{path}",
+        "bell": drawing.bell,
+        "bars": drawing.bars,
+        "glance": drawing.glance,
+        "zones": zones,
         "provenance": provenance,
         "source_in_words": SOURCES.get(provenance["source"], "those of a folder"),
-        "claims": judged["claims"],
-        "by_id": {claim["id"]: claim for claim in judged["claims"]},
+        "claims": claims,
+        "by_id": {claim["id"]: claim for claim in claims},
+        "only_kept": [
+            claim["id"] for claim in claims
+            if claim["verdict"] == UNMEASURED and claim["kept"]["verdict"] == "reproduced"
+        ],
         "family": judged["family"],
         "counts": files.read_metrics("claims")["count"],
         "beyond_control": files.read_metrics("claims")["beyond_control"],
         "metrics": metrics,
-        "middle": f"length_{lengths[len(lengths) // 2]}",
+        "rows": rows,
+        "middle": f"length_{middle}",
         "lowest": next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
         "widest_dimension": mapped["widest"],
-        "ablations": ablations,
+        "gamma_from": named["gamma_from"],
+        "gamma_to": named["gamma_to"],
+        "of_gpt2": of_gpt2,
+        "larger": list(GPT2)[1:],
+        "jump": steepest(tables.read(files.DATA / "dynamics.parquet", "dynamics")),
+        "ablations": files.read_json(files.ABLATIONS / "metrics.json"),
         "labels": {name: condition.label for name, condition in CONDITIONS.items()},
         "main": list(MAIN),
-        "explorers": explorers(shared.root_seed, run, mapped),
+        "explorers": explorers(shared.root_seed, run, mapped, metrics["sweep"]["one_pair"]["dimension"], rows),
         "packed": lambda of: Markup(base.packed(of)),  # noqa: S704  which escapes what it holds
         "start": made_with["train"]["linear_std"],
         "seed": made_with["seed"],
         "samples": files.read_json(run / "samples.json"),
-        "parameters": flatten(params.read()),
+        "parameters": flatten(parameters),
         "versions": pinned_versions(LOCK.read_text("utf-8")),
-    }
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -167,10 +230,7 @@ def main() -> None:
     parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
     run = parser.parse_args().model5
     settings, shared = params.load("report", Settings, Run)
-    with ProcessPoolExecutor(1) as executor:  # it takes as long as everything else
-        runtime = executor.submit(vega.runtime)
-        found = contents(settings, shared, run)
-        files.write_text(OUTPUT, render(runtime=runtime.result(), **found))
+    files.write_text(OUTPUT, render(**contents(settings, shared, run)))
 
 
 if __name__ == "__main__":

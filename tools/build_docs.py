@@ -81,7 +81,10 @@ def graph(stages: dict[str, Any]) -> str:
     users: dict[str, list[str]] = {}
     for maker, user in transitive_reduction(edges(stages)):
         users.setdefault(maker, []).append(user)
-    lines = [f"    {maker} --> {' & '.join(of)}" for maker, of in users.items()]
+    makers: dict[tuple[str, ...], list[str]] = {}
+    for maker, of in users.items():
+        makers.setdefault(tuple(of), []).append(maker)
+    lines = [f"    {' & '.join(alike)} --> {' & '.join(of)}" for of, alike in makers.items()]
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
@@ -110,9 +113,6 @@ def from_template(name: str, reports: Path) -> str:
 
     def first_logits(condition: str, digits: int = 3) -> str:
         return f"{conditions[condition]['initial_logit_std']['value']:.{digits}f}"
-
-    def leads(by_seed: Mapping[str, float]) -> int:
-        return sum(lead > 0 for lead in by_seed.values())
 
     differences = {
         name: known.estimate(f"ablations.conditions.{name}.added_loss") for name in conditions if BASES[name] != name
@@ -145,7 +145,9 @@ def from_template(name: str, reports: Path) -> str:
             jumps=[conditions[NO_LAYERNORM]["gradient_jump"]["value"], *sorted(jumps)],
             fallen=[name for name, of in claims.items() if of.get("survives_bonferroni") is False],
             leads_on_text=round(5 * known.at("dynamics.share_of_seeds_where_block_0_grew_most.value")),
-            leads_on_shuffled=leads(known.at("ablations.control.by_seed.lead_of_block_0_in_growth")),
+            leads_on_shuffled=sum(
+                lead > 0 for lead in known.at("ablations.control.by_seed.lead_of_block_0_in_growth").values()
+            ),
         )
     )
 

@@ -24,7 +24,7 @@ from goldilocks.ablations.conditions import (
     WITHOUT_ATTENTION,
 )
 from goldilocks.ablations.summary import chosen
-from goldilocks.plotting.palette import CHANGES, GREY, SCALINGS
+from goldilocks.plotting.palette import BLACK, CHANGES, GREY, SCALINGS
 from goldilocks.plotting.style import headline, key, label_edges, small_multiples
 from goldilocks.softmax.scalings import OWN_FIRST
 
@@ -111,7 +111,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     names = [size for size in SIZES if size in conditions]
     figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: GREY}
+    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: BLACK}
     for y, size in enumerate(reversed(names)):
         for name in [name for name in OF_SIZES[size] if name in conditions]:
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
@@ -122,7 +122,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
                     face = kinds[kind] if found["attends"] else "white"
                     axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
     panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
-    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 0.9))
+    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 1.5))
     panels[1].set_xlabel("test loss")
     panels[2].set_xlabel("less 1/√d's")
     panels[2].axvline(0, color=GREY, lw=1, ls=":")
@@ -150,7 +150,7 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
     for axes, (title, names) in zip(grid.flat, panels, strict=False):
         last = {}
         for name in names:
-            label = CONDITIONS[name].label.split(", ")[0]
+            label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
             by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
             _line_each(axes, by_seed, COLOURS[name])
             last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])

@@ -9,8 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from goldilocks.plotting.palette import BLACK, GREY, ORDERED, SCALINGS
-from goldilocks.plotting.style import darken_for_text, headline, label_edges, name_ends, ordered_colours, panel_height
+from goldilocks.plotting.palette import BLACK, GREY, ORDERED, RED, SCALINGS
+from goldilocks.plotting.style import (
+    darken_for_text,
+    headline,
+    key,
+    label_edges,
+    name_ends,
+    ordered_colours,
+    panel_height,
+)
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 
 ZONE = "#BFBFBF"
@@ -76,7 +84,7 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
         for axes, rho in zip(row, correlations, strict=True):
             part = zone[(zone["length"] == n) & (zone["correlation"] == rho)]
             top = np.maximum(part["lower"], part["upper"])  # where there is no zone, nothing is shaded
-            axes.fill_between(part["dimension"], part["lower"], top, color=ZONE, lw=0)
+            axes.fill_between(part["dimension"], part["lower"], top, facecolor=ZONE, edgecolor=GREY, lw=0.8)
             _scales(axes, part["dimension"].to_numpy(), labels=2)
         _name_scales(row[-1], int(zone["dimension"].max()))
     for axes, rho in zip(grid[0], correlations, strict=True):
@@ -95,11 +103,49 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
     return figure
 
 
-def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
+def two_needs(cells: pd.DataFrame, width: float, least_gradient: float, least_discrimination: float) -> Figure:
+    """Loss gradient (left) and discrimination (right) by d for each scaling, at the middle length."""
+    lengths = sorted(cells["length"].unique())
+    n, rho = lengths[len(lengths) // 2], cells["correlation"].min()
+    shown = cells[(cells["length"] == n) & (cells["correlation"] == rho)].set_index("exponent").sort_index()
+    needs = {"relative_gradient": ("loss gradient / an even softmax's", least_gradient),
+             "discrimination": ("largest probability · n", least_discrimination)}  # fmt: skip
+    figure = Figure(figsize=(width, 0.5 * width + 0.4), layout="constrained")
+    met = dict.fromkeys(EXPONENTS, True)
+    for axes, (quantity, (label, least)) in zip(figure.subplots(1, 2), needs.items(), strict=True):
+        axes.axhline(least, color=BLACK, lw=1, ls=":")
+        for name, exponent in EXPONENTS.items():
+            line = shown.loc[exponent].sort_values("dimension")
+            axes.plot(line["dimension"], line[quantity], "o-", ms=4, color=SCALINGS[name])
+            met[name] = met[name] and bool((line[quantity] >= least).all())
+        _dimension_axis(axes, shown["dimension"].unique())
+        axes.set_title(label)
+        if quantity == "discrimination":
+            axes.set_yscale("log")
+            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= n]
+            axes.set_yticks(ticks, [str(tick) for tick in ticks])
+        else:
+            axes.set_ylim(0, 1.05)
+    figure.axes[0].set_ylabel("share of an even softmax's")
+    figure.axes[1].set_ylabel("multiple of an even softmax's")
+    key(figure.axes[0], {f"q·k · {FACTORS[name]}": SCALINGS[name] for name in EXPONENTS}, "lower left")
+    both = [FACTORS[name] for name, held in met.items() if held]
+    headline(
+        figure,
+        f"Both a gradient and a choice at every d: {'only ' * (len(both) == 1)}{' and '.join(both) or 'no scaling'}",
+        f"{n} keys, ρ = {rho:g}. Dotted: what the Goldilocks zone asks for, {least_gradient:g} of an even softmax's "
+        f"gradient and {least_discrimination:g} times its largest probability.",
+        "Two panels over d with a line for each scaling.",
+    )
+    return figure
+
+
+def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figure:
     """Ratio of softmax's Jacobian norms, unscaled to 1/√d, by d and number of keys, at the lowest correlation.
 
     Args:
         at: the dimension that the articles look at.
+        ratio: what it is there, with the articles' number of keys.
     """
     shown = cells[cells["correlation"] == cells["correlation"].min()]
     norms = shown.pivot(index="dimension", columns=["exponent", "length"], values="jacobian_norm")
@@ -107,16 +153,24 @@ def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
     figure = Figure(figsize=(width, 0.6 * width), layout="constrained")
     axes = figure.subplots()
     axes.axhline(1, color=GREY, lw=1)
-    axes.axvline(at, color=GREY, lw=1, ls=":")
+    axes.axhline(0.5, color=BLACK, lw=1, ls=":")
     colours = dict(zip(ratios, ordered_colours(ratios.shape[1]), strict=True))
     for n, colour in colours.items():
         axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
-    axes.set_xscale("log", base=2)
+    axes.plot(at, ratio, "D", ms=7, color=RED)
+    axes.annotate(
+        f"the articles' d = {at}: {ratio:.2f}", (at, ratio), xytext=(6, 8), textcoords="offset points",
+        color=darken_for_text(RED),
+    )  # fmt: skip
+    axes.annotate("a half", (0, 0.5), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points")
     axes.set_yscale("log")
-    axes.set_xticks(ratios.index[::2], [f"{d:,}" for d in ratios.index[::2]])
-    ticks = [tick for tick in (0.01, 0.1, 0.5, 1, 2, 5, 10, 100) if ratios.min().min() <= tick <= ratios.max().max()]
+    _dimension_axis(axes, ratios.index.to_numpy(), every=2)
+    ticks = [
+        tick
+        for tick in (0.01, 0.1, 0.5, 1, 2, 5, 10, 100)
+        if min(0.5, ratios.min().min()) <= tick <= ratios.max().max()
+    ]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xlabel("dimension d")
     axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
     name_ends(
         axes,
@@ -127,11 +181,17 @@ def jacobians(cells: pd.DataFrame, at: int, width: float) -> Figure:
     headline(
         figure,
         f"Softmax's Jacobian halves without scaling in rows of {' and '.join(vanish) or 'no'} keys",
-        f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}; "
-        f"dotted: the articles' d = {at}.",
-        "A line for each number of keys.",
+        f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}.",
+        "A line for each number of keys, and the articles' point.",
     )
     return figure
+
+
+def _dimension_axis(axes: Axes, dimensions: np.ndarray, every: int = 3) -> None:
+    axes.set_xscale("log", base=2)
+    ticks = sorted(dimensions)[::every]
+    axes.set_xticks(ticks, [f"{d:,}" for d in ticks])
+    axes.set_xlabel("dimension d")
 
 
 def _scales_in_zone(zone: pd.DataFrame) -> str:

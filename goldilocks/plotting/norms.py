@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from goldilocks.plotting.palette import GREY, KINDS, PALE, PLACES, RED
-from goldilocks.plotting.style import darken_for_text, headline, key
+from goldilocks.plotting.palette import BLUE, GREY, KINDS, PLACES, RED
+from goldilocks.plotting.style import annotate_right, darken_for_text, headline, key
 
 FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
 EDGES = 100
 NAMES = {"gamma": "γ", "beta": "β"}
+QUANTILES = ("q05", "q25", "q50", "q75", "q95")
+BAND = "#D9E8F2"
 
 
 def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -107,33 +111,48 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def by_model(table: pd.DataFrame, width: float, start: float, end: float) -> Figure:
-    """γ of every model: median, quartiles and the 5-95 % range, and the range that the articles name."""
+def by_model(
+    table: pd.DataFrame, width: float, start: float, end: float, references: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """γ of every model: median, quartiles and the 5-95 % range, and the range that the articles name.
+
+    Args:
+        references: q05, q25, q50, q75, q95 and share_in_range of checkpoints whose γ were measured elsewhere, by name.
+    """
     gamma = table[(table["kind"] == "gamma") & np.isfinite(table["value"])]
-    models = list(dict.fromkeys(gamma["model"]))
-    figure = Figure(figsize=(width, 1.9 + 0.055 * width * len(models)), layout="constrained")
+    rows = dict(references)
+    for model, values in gamma.groupby("model", observed=True, sort=False)["value"]:
+        quantiles = np.percentile(values, (5, 25, 50, 75, 95))
+        rows[str(model)] = dict(zip(QUANTILES, quantiles, strict=True)) | {
+            "share_in_range": float(values.between(start, end).mean())
+        }
+    figure = Figure(figsize=(width, 1.9 + 0.055 * width * len(rows)), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(start, end, color=PALE, lw=0)
+    axes.axvspan(start, end, color=BAND, lw=0)
     axes.axvline(1, color=GREY, lw=1)
-    for y, model in enumerate(models):
-        q = np.percentile(gamma["value"][gamma["model"] == model], (5, 25, 50, 75, 95))
-        axes.plot(q[[0, 4]], [y, y], color=KINDS["gamma"], lw=1.5)
-        axes.plot(q[[1, 3]], [y, y], color=KINDS["gamma"], lw=6)
-        axes.plot(q[2], y, "o", color="white", mec=KINDS["gamma"])
+    for y, (model, row) in enumerate(rows.items()):
+        colour = BLUE if model in references else KINDS["gamma"]
+        axes.plot([row["q05"], row["q95"]], [y, y], color=colour, lw=1.5)
+        axes.plot([row["q25"], row["q75"]], [y, y], color=colour, lw=6)
+        axes.plot(row["q50"], y, "o", color="white", mec=colour)
+        annotate_right(axes, percent(row["share_in_range"]), (1, 1 - (y + 0.8) / (len(rows) + 0.4)), colour)
     axes.set(
-        yticks=range(len(models)),
-        yticklabels=[escape_dollars(model) for model in models],
-        xlabel="γ (no unit)",
-        ylabel="model",
-    )
-    axes.set_ylim(len(models) - 0.4, -0.8)
+        yticks=range(len(rows)), yticklabels=[escape_dollars(model) for model in rows], xlabel="γ (no unit)",
+        ylabel="model", ylim=(len(rows) - 0.4, -0.8),
+    )  # fmt: skip
     axes.grid(axis="y", visible=False)
     axes.annotate("the articles' range", (start, -0.5), xytext=(2, 0), textcoords="offset points", va="center")
-    inside = gamma["value"].between(start, end).mean()
+    most = [model for model, row in rows.items() if row["share_in_range"] > 0.5]
     headline(
         figure,
-        f"{100 * inside:.0f} % of the γ lie in the articles' {start:g} to {end:g}",
-        "Dot: median; thick: from quartile to quartile; thin: from the 5 % to the 95 % quantile.",
-        "A row for each model; γ = 1 is where training starts.",
+        f"{'Only ' * (len(most) == 1)}{' and '.join(most) or 'No model'} has most γ in {start:g} to {end:g}",
+        "At the right: the share in that range. Dot: median; thick: quartile to quartile; thin: from the 5 % to the "
+        "95 % quantile. Blue: measured on OpenAI's public weights, not in this run. Training starts at γ = 1.",
+        "A row for each model.",
     )
     return figure
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with two digits."""
+    return f"{100 * share:.0f}\u00a0%" if share >= 0.0995 or not share else f"{100 * share:.2g}\u00a0%"

@@ -16,7 +16,7 @@ def one_pair(q: np.ndarray, k: np.ndarray, width: float) -> Figure:
     axes = figure.subplots()
     jitter = np.random.Generator(np.random.PCG64(0))
     product = q @ k.T
-    for height, (values, colour) in enumerate(((product, RED), (k, MATRICES["k"]), (q, MATRICES["q"]))):
+    for height, (values, colour) in enumerate(((product, BLACK), (k, MATRICES["k"]), (q, MATRICES["q"]))):
         y = height + jitter.uniform(-0.35, 0.35, values.size)
         axes.plot(values.ravel(), y, ".", ms=2.5, alpha=0.5, mew=0, color=colour, rasterized=True)
         annotate_right(axes, f"σ = {values.std():.2f}", (1, (height + 0.5) / 3), colour)

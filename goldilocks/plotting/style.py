@@ -19,16 +19,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext
 
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
 from goldilocks.core.progress import Progress
 from goldilocks.plotting.compact import compact
-from goldilocks.plotting.palette import GREY, ORDERED, PALE
+from goldilocks.plotting.palette import GREY, ORDERED, ORDERED_TO, PALE
 
 Colour = tuple[float, float, float]
 
 TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 CHARACTER = 0.54  # average width of a character, as a share of the text's size
 
 SETTINGS: dict[str, Any] = {
@@ -66,8 +68,8 @@ def applied() -> Iterator[None]:
 
 
 def ordered_colours(n: int) -> list[Colour]:
-    """n colours for an ordered quantity, from dark to light, without the palest."""
-    return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, 0.85, n))]
+    """n colours for an ordered quantity, from dark to light, without those that are too pale on white."""
+    return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, ORDERED_TO, n))]
 
 
 def darken_for_text(colour: str | Colour) -> Colour:
@@ -208,10 +210,20 @@ def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
         axes.set_ylabel(ylabel)
 
 
+def prepare(axes: Axes) -> None:
+    """Spare what would take most of the time: minor ticks, layout of spines, and formulas as labels."""
+    axes.minorticks_off()
+    for spine in axes.spines.values():
+        spine.set_in_layout(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+            axis.set_major_formatter(FuncFormatter(power_of_ten))
+
+
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write an SVG without minor ticks, whose layout would take most of the time."""
+    """Write an SVG."""
     for axes in figure.axes:
-        axes.minorticks_off()
+        prepare(axes)
     figure.set_dpi(dpi)
     drawn = io.StringIO()
     canvas = FigureCanvasSVG(figure)  # savefig would draw twice
@@ -221,38 +233,57 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
         temporary.write_text(compact(drawn.getvalue(), title, str(figure.get_label())), "utf-8")
 
 
+def power_of_ten(value: float, _position: int = 0) -> str:
+    """The label of a tick on a logarithmic axis: plain from 0.01 to 100, a power of ten beyond; others have none."""
+    if not value or not np.isclose(np.log10(abs(value)) % 1, (0, 1)).any():
+        return "" if value else "0"
+    power = round(np.log10(abs(value)))
+    plain = f"{abs(value):g}" if -2 <= power <= 2 else "10" + str(power).translate(RAISED)
+    return f"−{plain}" if value < 0 else plain
+
+
 def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
-    """Draw and write figures by name, half of them in a second process on Linux.
+    """Draw and write figures by name, together with a second process on Linux; each takes the next that is left.
 
     Raises:
-        UserError: if the second process could not write its half.
+        UserError: if the second process could not write its figures.
     """
     names = list(figures)
-
-    def write(some: list[str]) -> None:
-        with Progress("figures", len(some), "figure") as progress:
-            for name in some:
+    if sys.platform != "linux":
+        with Progress("figures", len(names), "figure") as progress:
+            for name in names:
                 save(figures[name](), folder / f"{name}.svg", dpi)
                 progress.add(1)
-
-    if sys.platform != "linux":
-        write(names)
         return
     context = multiprocessing.get_context("fork")
+    taken = context.Value("i", 0)
     receiver, sender = context.Pipe(duplex=False)
 
-    def write_other_half() -> None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  only one of the two shows its progress
+    def write_what_is_left(progress: Progress | None = None) -> None:
+        begun = 0
+        while begun < len(names):
+            with taken.get_lock():
+                at, taken.value = taken.value, taken.value + 1
+            if at < len(names):
+                save(figures[names[at]](), folder / f"{names[at]}.svg", dpi)
+            if progress:
+                progress.add(min(at + 1, len(names)) - begun)
+            begun = at + 1
+
+    def help_out() -> None:
         try:
-            write(names[1::2])
+            write_what_is_left()
         except OSError as error:
             sender.send(str(error))
             os._exit(1)
 
-    second = context.Process(target=write_other_half)
+    second = context.Process(target=help_out)
     second.start()
-    write(names[::2])
-    second.join()
+    try:
+        with Progress("figures", len(names), "figure") as progress:
+            write_what_is_left(progress)
+    finally:
+        second.join()
     if second.exitcode:
         ended = f"figures: the second process ended with {second.exitcode}"
         raise UserError(receiver.recv() if receiver.poll() else ended)

@@ -137,7 +137,7 @@ def table():
 
 
 @pytest.mark.parametrize(
-    ("draw", "each"), [(norms.histograms, 2), (norms.by_block, 2), (lambda *x: norms.by_model(*x, 0.2, 0.4), 1)]
+    ("draw", "each"), [(norms.histograms, 2), (norms.by_block, 2), (lambda *x: norms.by_model(*x, 0.2, 0.4, {}), 1)]
 )
 def test_models_names_are_drawn_as_they_are(tmp_path, draw, each):
     with style.applied():

@@ -30,6 +30,7 @@ def wrong(drawn):
         return {name: found for name, draw in drawn.items() if (found := troubles(draw()))}
 
 
+@pytest.mark.slow
 def test_small_figures_are_sound(smoke, monkeypatch):
     monkeypatch.chdir(smoke.folder)
     drawn = figures.drawings(Path("data/model5/seed-0"), WIDTH)

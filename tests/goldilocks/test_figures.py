@@ -1,3 +1,4 @@
+import multiprocessing
 from collections import defaultdict
 from itertools import product
 
@@ -7,11 +8,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from goldilocks.plotting import formats, model5, norms, palette, style
+from goldilocks.core import tables
+from goldilocks.plotting import formats, goldilocks, model5, norms, palette, style
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages import formats as stage
 
 NAMES = {
-    "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "jacobians", "formats",
+    "one_pair", "sweep", "sweep_ratio", "softmax", "goldilocks_map", "goldilocks_zone", "jacobians", "two_needs",
+    "formats",
     "first_failures", "layernorm_histograms", "layernorm_by_block", "layernorm_by_model", "losses", "std_by_block",
     "std_by_part", "kurtosis_by_block", "norms_by_block", "cosine_to_initial", "updates_by_block",
     "attention_entropy", "entropy_by_head", "logits_by_head", "qkv_histograms", "logits_by_scaling",
@@ -138,16 +142,88 @@ def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite(by_format):
 
 
 def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
-    figures = {"a": Figure, "b": Figure}
+    figures = dict.fromkeys("abc", Figure)
     style.draw_all(figures, tmp_path, 50)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg"]
-    save = style.save
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg", "c.svg"]
 
-    def full(figure, path, dpi):
-        if path.name == "b.svg":
-            raise OSError(28, "No space left on device", str(path))
-        save(figure, path, dpi)
+    def failing(error):
+        failed = multiprocessing.get_context("fork").Event()
 
-    monkeypatch.setattr(style, "save", full)
-    with pytest.raises(style.UserError, match=r"No space left on device: .*b\.svg"):
+        def save(_figure, path, _dpi):
+            if multiprocessing.parent_process() is None:
+                assert failed.wait(60)  # so that the second process takes one, too
+                return
+            failed.set()
+            error.filename = str(path)
+            raise error
+
+        return save
+
+    monkeypatch.setattr(style, "save", failing(OSError(28, "No space left on device")))
+    with pytest.raises(style.UserError, match=r"No space left on device: .*[abc]\.svg"):
         style.draw_all(figures, tmp_path, 50)
+    monkeypatch.setattr(style, "save", failing(IndexError()))
+    with pytest.raises(style.UserError, match="second process ended with 1"):
+        style.draw_all(figures, tmp_path, 50)
+
+
+@pytest.fixture(scope="module")
+def cells(smoke):
+    return tables.read(smoke.folder / "data/goldilocks.parquet", "goldilocks")
+
+
+def test_what_softmax_needs_is_drawn_as_the_table_has_it_with_a_rule_at_what_the_zone_asks(cells):
+    with style.applied():
+        figure = goldilocks.two_needs(cells, 7, 0.5, 2.0)
+    n = sorted(cells["length"].unique())[len(cells["length"].unique()) // 2]
+    independent = cells[(cells["length"] == n) & (cells["correlation"] == 0)]
+    for axes, quantity, least in zip(figure.axes, ("relative_gradient", "discrimination"), (0.5, 2.0), strict=True):
+        rule, *lines = axes.lines
+        assert set(rule.get_ydata()) == {least}
+        for line, exponent, colour in zip(lines, EXPONENTS.values(), palette.SCALINGS.values(), strict=True):
+            expected = independent[independent["exponent"] == exponent].sort_values("dimension")
+            assert line.get_color() == colour
+            np.testing.assert_array_equal(line.get_xydata(), expected[["dimension", quantity]])
+    enough = (independent["relative_gradient"] >= 0.5) & (independent["discrimination"] >= 2)
+    held = enough.groupby(independent["exponent"]).all()
+    named = [factor for name, factor in FACTORS.items() if held[EXPONENTS[name]]]
+    assert figure.get_suptitle().endswith(f"{'only ' * (len(named) == 1)}{' and '.join(named) or 'no scaling'}")
+
+
+def test_jacobians_have_a_rule_at_a_half_and_the_articles_point(cells):
+    with style.applied():
+        (axes,) = goldilocks.jacobians(cells, 50, 1.11, 7).axes
+    one, half, *lines, point = axes.lines
+    assert (set(one.get_ydata()), set(half.get_ydata())) == ({1}, {0.5})
+    assert axes.get_yscale() == "log"
+    assert "0.5" in [tick.get_text() for tick in axes.get_yticklabels()]
+    assert (list(point.get_xdata()), list(point.get_ydata())) == ([50], [1.11])
+    assert "the articles' d = 50: 1.11" in [text.get_text() for text in axes.texts]
+    for line, n in zip(lines, sorted(cells["length"].unique()), strict=True):
+        chosen = cells[(cells["length"] == n) & (cells["correlation"] == 0)].pivot(
+            index="dimension", columns="exponent", values="jacobian_norm"
+        )
+        np.testing.assert_allclose(line.get_ydata(), chosen[0.0] / chosen[0.5])
+
+
+def test_the_four_sizes_of_gpt2_stand_above_the_models_of_the_run_with_their_shares():
+    table = pd.DataFrame({"model": "mine", "kind": "gamma", "value": [0.1, 0.3, 0.35, 0.9, np.inf]})
+    reference = {"q05": 0.2, "q25": 0.25, "q50": 0.3, "q75": 0.35, "q95": 1.2, "share_in_range": 0.763}
+    with style.applied():
+        figure = norms.by_model(table, 7, 0.2, 0.4, {"GPT-2 small": reference})
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["GPT-2 small", "mine"]
+    lines = [list(line.get_xdata()) for line in axes.lines]
+    assert lines[1:4] == [[0.2, 1.2], [0.25, 0.35], [0.3]]
+    assert lines[6] == pytest.approx([np.median([0.1, 0.3, 0.35, 0.9])])
+    assert [text.get_text() for text in axes.texts][:2] == ["76\u00a0%", "50\u00a0%"]
+    assert figure.get_suptitle() == "Only GPT-2 small has most γ in 0.2 to 0.4"
+
+
+def test_labels_of_logarithmic_axes_are_no_formulas():
+    labels = [style.power_of_ten(value) for value in (1e-6, 0.01, 1, 100, 1e5, -1e4, 0, 5)]
+    assert labels == ["10⁻⁶", "0.01", "1", "100", "10⁵", "\u221210⁴", "0", ""]
+    with style.applied():
+        axes = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, log=True).axes[0]
+        style.prepare(axes)
+        assert "$" not in "".join(label.get_text() for label in axes.get_yticklabels())

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -7,9 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file as save_torch
 
+from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.core import tables
+from goldilocks.page import drawing, typeset
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 from goldilocks.page.charts.base import Control, Explorer
+from goldilocks.plotting import palette
+from goldilocks.plotting.labels import GPT2_SIZES
+from goldilocks.softmax import statistics
 
 
 def frames(explored):
@@ -34,7 +40,7 @@ def test_frames_stand_in_the_order_of_the_controls_beside_what_they_share():
     found = frames(explored)
     assert [frame["at"] for frame in found["frames"]] == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
     assert found["frames"][position(explored, a=1, b=1)]["at"] == [1, 1]
-    assert found["shared"] == {"same": [1.23457]}
+    assert found["shared"] == {"same": [1.235]}
     assert [control["sets"] for control in found["controls"]] == [None, [0, 1], None]
 
 
@@ -48,24 +54,50 @@ def test_bytes_keep_numbers_to_a_half_percent_of_the_largest_and_few_words_are_d
     values = np.random.default_rng(0).uniform(0, 7.3, 1000)
     column = base.eight_bits(values)
     back = np.frombuffer(base64.b64decode(column["bytes"]), np.uint8) * column["unit"]
-    assert np.abs(back - values).max() <= values.max() / 509
+    assert np.abs(back - values).max() <= values.max() / 400
     assert base.eight_bits(np.zeros(3))["bytes"] == base64.b64encode(bytes(3)).decode()
     column = base.words(["b", "a", "b"])
     assert [column["words"][int(digit)] for digit in column["digits"]] == ["b", "a", "b"]
     assert base.words([str(i) for i in range(11)]) == [str(i) for i in range(11)]
 
 
-def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension():
-    explored = scaling.one_query(2020)
-    found = frames(explored)["frames"]
-    dimensions = [frame["dimension"] for frame in found]
-    assert [int(value.replace(",", "")) for value in explored.controls[0].values] == dimensions
+@pytest.fixture(scope="module")
+def query():
+    return scaling.one_query(2020, at=50, keys=50)
+
+
+def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension(query):
+    found = frames(query)["frames"]
+    dimensions = [int(value.replace(",", "")) for value in query.controls[0].values]
     assert (dimensions[:4], dimensions[-1]) == ([2, 3, 4, 5], 4096)
-    spread = [np.std(np.array(frame["product"]) / np.sqrt(frame["dimension"])) for frame in found[-20:]]
-    assert 0.5 < np.mean(spread) < 1.5
-    steps = np.diff([frame["product"] for frame in found[:2]], axis=0)
-    assert (np.abs(steps) > 0).all()
-    assert base.packed(scaling.one_query(2021)) != base.packed(explored)
+    unscaled, by_root = (
+        np.array([found[position(query, dimension=i, scaling=scaled)]["logit"] for i in range(len(dimensions))])
+        for scaled in (0, 1)
+    )
+    np.testing.assert_allclose(by_root, unscaled / np.sqrt(dimensions)[:, None], rtol=2e-3, atol=1e-3)
+    assert 0.8 < by_root[-20:].std() < 1.2
+    assert (np.abs(np.diff(unscaled[:2], axis=0)) > 0).all()
+    again = [base.packed(scaling.one_query(seed, at=50, keys=50)) for seed in (2020, 2021)]
+    assert again[0] == base.packed(query) != again[1]
+
+
+def test_it_opens_at_the_articles_dimension_with_a_typical_query_beside_the_mean_of_many(query):
+    start = {control.name: control.start for control in query.controls}
+    assert query.controls[0].values[start["dimension"]] == "50"
+    frame = frames(query)["frames"][position(query, **start)]
+    p = statistics.softmax(np.array(frame["logit"]))
+    even = np.full(50, 0.02)
+    expected = {
+        "largest": p.max(),
+        "loss_gradient": statistics.gradient_norm(p) / statistics.gradient_norm(even),
+        "diagonal": (1 - (p**2).sum()) / 0.98,
+        "jacobian": np.linalg.norm(np.diag(p) - np.outer(p, p)) / np.linalg.norm(np.diag(even) - np.outer(even, even)),
+    }
+    for name, value in expected.items():
+        assert frame[name] == pytest.approx(value, rel=5e-3), name
+        assert frame[name] == pytest.approx(frame[f"mean_{name}"], rel=0.1), "typical"
+    drawn = statistics.softmax(np.sqrt(50) * np.random.default_rng(0).normal(size=(20_000, 50)))  # q of length √50
+    assert frame["mean_largest"] == pytest.approx(drawn.max(axis=1).mean(), abs=0.03)
 
 
 def test_the_map_shows_the_tables_cells(smoke):
@@ -76,7 +108,7 @@ def test_the_map_shows_the_tables_cells(smoke):
     last = len(explored.controls[1].values) - 1, len(explored.controls[2].values) - 1
     frame = found["shared"] | found["frames"][position(explored, quantity=1, length=last[0], correlation=last[1])]
     rows = cells[(cells["length"] == n) & (cells["correlation"] == rho)].sort_values(["dimension", "exponent"])
-    np.testing.assert_allclose(frame["value"], rows["largest_probability"], rtol=1e-5)
+    np.testing.assert_allclose(frame["value"], rows["largest_probability"], atol=6e-4)
     assert frame["dimension"] == rows["dimension"].tolist()
     zone = frame["zone"]
     assert [zone["words"][int(digit)] for digit in zone["digits"]] == rows["zone"].tolist()
@@ -95,10 +127,10 @@ def test_histograms_by_head_add_up_to_the_tables(smoke):
     frame = found["shared"] | found["frames"][position(explored, step=len(steps) - 1, block=1, part=1, head=0)]
     shares = np.frombuffer(base64.b64decode(frame["share"]["bytes"]), np.uint8) * frame["share"]["unit"]
     np.testing.assert_allclose(shares, coarse, atol=coarse.max() / 500)
-    assert frame["beyond"] == pytest.approx(100 - coarse.sum(), abs=1e-3)
+    assert frame["beyond"] == pytest.approx(100 - coarse.sum(), rel=5e-3, abs=1e-3)
     heads = [found["frames"][position(explored, step=0, block=0, part=0, head=h)]["sigma"] for h in (1, 2)]
     noted = pd.read_parquet(run / "weights.parquet").query("step == 0 and block == 0 and part == 'q'")
-    assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=1e-3)
+    assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=5e-3)
 
 
 def test_snapshots_in_bf16_are_read_and_blocks_are_in_the_order_of_their_numbers(tmp_path):
@@ -111,15 +143,128 @@ def test_snapshots_in_bf16_are_read_and_blocks_are_in_the_order_of_their_numbers
     assert offsets == pytest.approx([2, 10], rel=1e-5)
 
 
-def test_norms_of_a_kept_run_stand_beside_those_surveyed():
-    def table(model, **more):
-        return pd.DataFrame({"model": model, "block": [0, 0, -1], "kind": "gamma", "value": [1.0, 3.0, 5.0]} | more)
-
-    kept = table("gpt2", norm=["ln_1", "ln_1", "ln_f"])
-    explored = layernorm.by_block(table("mine", place=["attention input", "attention input", "final"]), kept)
-    assert list(explored.controls[0].values) == ["mine", "gpt2, in the kept run"]
+def test_gpt2_comes_first_with_the_figures_measured_on_it_beside_the_models_of_the_run():
+    values = pd.DataFrame(
+        {"model": "mine", "block": [0, 0, -1], "place": ["attention input", "attention input", "final"],
+         "kind": "gamma", "value": [1.0, 3.0, np.nan]}
+    )  # fmt: skip
+    explored = layernorm.by_block(values, 0.2, 0.4)
+    assert list(explored.controls[0].values) == [*GPT2_SIZES.values(), "mine"]
     found = frames(explored)
-    frame = found["shared"] | found["frames"][position(explored, model=1, kind=0)]
-    assert (frame["block"], frame["place"]) == (["0", "after"], ["attention input", "final"])
-    assert frame["median"] == [2.0, 5.0]
-    assert found["frames"][position(explored, model=0, kind=1)]["median"] == []
+    small = found["shared"] | found["frames"][position(explored, model=0, kind=0)]
+    assert (small["block"][0], small["block"][-1], len(small["block"])) == ("0", "after", 25)
+    assert sum(small["n"]) == of_gpt2("n", "gamma")
+    assert max(small["max"]) == pytest.approx(of_gpt2("max", "gamma"), rel=1e-3)
+    assert 0.1 < small["q50"][0] < 0.4
+    mine = found["frames"][position(explored, model=4, kind=0)]
+    assert (mine["q50"], mine["n"], mine["place"]) == ([2.0], [2], ["attention input"]), (
+        "what is not finite is left out"
+    )
+    assert found["frames"][position(explored, model=4, kind=1)]["q50"] == []
+
+
+@pytest.mark.parametrize("kind", ["gamma", "beta"])
+@pytest.mark.parametrize("model", GPT2)
+def test_quantiles_of_gpt2_by_norm_agree_with_its_reference_figures(model, kind):
+    table = pd.read_csv(layernorm.GPT2).query("model == @model and kind == @kind")
+    assert table["n"].sum() == of_gpt2("n", kind, model)
+    assert table["min"].min() == pytest.approx(of_gpt2("min", kind, model), rel=1e-3)
+    assert table["max"].max() == pytest.approx(of_gpt2("max", kind, model), rel=1e-3)
+    quantiles = table[list(layernorm.QUANTILES)].to_numpy()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    assert table["q50"].min() < of_gpt2("q50", kind, model) < table["q50"].max()
+
+
+def contrast(one, other):
+    """The ratio of WCAG of two colours like #1b1f24."""
+
+    def luminance(colour):
+        parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def themes():
+    """The CSS variables of the light and of the dark theme."""
+    css = (layernorm.GPT2.parent / "style.css").read_text("utf-8")
+    whole = [
+        re.sub(r"#(\w)(\w)(\w)\b(?!\w)", r"#\1\1\2\2\3\3", part)
+        for part in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6});", part + base.css_colours(dark=i == 1)))
+                   for i, part in enumerate(whole[:2]))  # fmt: skip
+    return {"light": light, "dark": dark}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_lines_have_a_contrast_of_3_and_texts_of_4_and_a_half_in_both_themes(theme):
+    variables = themes()[theme]
+    assert len(base.COLOURS) == len(set(base.COLOURS.values())) > 8
+    for ground in ("page", "panel"):
+        for name in base.COLOURS.values():
+            assert contrast(variables[name], variables[ground]) >= 3, (name, ground)
+        for name in ("text", "soft", "link"):
+            assert contrast(variables[name], variables[ground]) >= 4.5, (name, ground)
+
+
+def test_contrasts_are_those_of_the_guideline():
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+
+def test_lines_of_figures_have_a_contrast_of_3_on_white():
+    colours = {name: value for name, value in vars(palette).items() if isinstance(value, str) and value[0] == "#"}
+    assert {name for name, value in colours.items() if contrast(value, "#ffffff") < 3} == {"PALE"}
+    assert palette.ORDERED_TO < 0.6
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (0, 3, "0"), (13.6, 3, "13.6"), (0.7728, 2, "0.77"), (0.99996, 3, "1.00"), (2048, 3, "2,048"),
+        (-0.25, 3, "\u22120.250"), (4.785e6, 3, "4.78 × 10⁶"), (-3.6e-4, 2, "\u22123.6 × 10⁻⁴"), (1e-9, 3, "1 × 10⁻⁹"),
+    ],
+)  # fmt: skip
+def test_numbers_have_few_digits_a_true_minus_and_powers_of_ten(value, digits, shown):
+    assert typeset.number(value, digits).replace(typeset.SPACE, " ") == shown
+
+
+def test_shares_are_never_rounded_to_all_and_the_sign_of_per_cent_stays_with_its_number():
+    shown = [typeset.percent(share) for share in (0, 1, 0.9999, 0.7728, 0.0229, 2.54)]
+    assert shown == [f"{number}\u00a0%" for number in ("0", "100", "99.99", "77", "2.3", "254")]
+
+
+def test_estimates_have_their_intervals_with_the_same_decimals():
+    moving = {"value": 0.007, "low": -0.0123, "high": 0.0345}
+    assert typeset.estimate(moving, 2, sign=True) == "+0.007 [\u22120.012, +0.035]"
+    assert typeset.percents({"value": 0.57, "low": 0.32, "high": 0.82}) == "57 [32, 82]\u00a0%"
+    assert typeset.estimate({"value": 1.0, "low": 1.0, "high": 1.0}) == "1"
+    assert typeset.estimate({"value": None, "low": None, "high": None}) == ""
+
+
+def test_what_claims_note_becomes_sentences():
+    note = "half from d = (0: nowhere) 16 keys: 128, 1024 keys: 0; and surely more up to 16 keys: 64, 1024 keys: 4096"
+    assert typeset.typeset(note) == (
+        "half from d = 128 with 16 keys, nowhere with 1,024 keys; "
+        "and surely more up to d = 64 with 16 keys, d = 4,096 with 1,024 keys"
+    )
+    assert typeset.typeset("costs -3.763 [-16.24, 8.714] (from 0.3 on), ±5% of S7") == (
+        "costs \u22123.76 [\u221216.2, 8.71] (from 0.3 on), ±5\u00a0% of S7"
+    )
+
+
+def test_the_map_at_a_glance_is_the_zone_of_the_table(smoke):
+    zone = tables.read(smoke.folder / "data/goldilocks_zone.parquet", "goldilocks_zone")
+    zone = zone[(zone["length"] == zone["length"].max()) & (zone["correlation"] == 0)]
+    svg = drawing.glance(zone)
+    corners = np.array(
+        [pair.split(",") for pair in re.search(r'polygon class="zone" points="(.*?)"', svg)[1].split()], float
+    )
+    some = zone[zone["lower"] <= zone["upper"]]
+    lower, upper = corners[: len(some), 1], corners[len(some) :, 1][::-1]
+    assert len(lower) == len(upper) == len(some)
+    assert (lower >= upper).all(), "large scales are above"
+    heights, scales = np.concatenate([lower, upper]), np.concatenate([some["lower"], some["upper"]])
+    assert np.corrcoef(heights, np.log(scales))[0, 1] < -0.9999, "logarithmic"

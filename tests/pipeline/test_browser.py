@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Chromium (Debian: apt install chromium)"),
 ]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
-WIDTHS = (360, 820, 1440)
+WIDTHS = (375, 820, 1440)
 SHOTS = ROOT / ".screenshots"
 
 
@@ -92,7 +92,7 @@ def test_charts_stand_in_the_place_of_their_figures_and_nothing_is_logged(page):
     for explored in page.locator(".explored").all():
         assert explored.locator(".explorer").is_visible()
         assert not explored.locator("figure").is_visible()
-        assert all("<path" in chart for chart in drawn(explored))
+        assert all("<text" in chart for chart in drawn(explored))
     assert page.told == []
 
 
@@ -103,30 +103,62 @@ def test_without_javascript_the_figures_stand_there(browser, smoke):
         assert not explored.locator(".explorer").is_visible()
 
 
+def plain(shown):
+    """A number as the page writes it, as one."""
+    found = shown.replace("−", "-").replace(",", "").split(" × 10")
+    return float(found[0]) * 10.0 ** int(
+        found[1].translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")) if found[1:] else 0
+    )
+
+
 def test_a_longer_query_saturates_softmax_unless_it_is_scaled(page):
     explorer = page.locator("#softmax .explorer")
+    assert explorer.locator("output").inner_text() == "50", "the articles' dimension"
     seen = {}
-    for d in (0, 42):
+    for d in (0, 45):
         for scaling in range(3):
             choose(explorer, "dimension", d)
-            choose(explorer, "exponent", scaling)
+            choose(explorer, "scaling", scaling)
             charts, shown = drawn(explorer), numbers(explorer)
             assert charts not in [before for before, _ in seen.values()]
-            logits, p = (np.array(shown[name], float) for name in ("logit", "probability"))
+            logits, p = (np.array([plain(cell) for cell in shown[name]]) for name in ("logit", "probability"))
             expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
             np.testing.assert_allclose(p, expected, atol=0.02)
-            np.testing.assert_allclose(np.array(shown["gradient"], float), p * (1 - p), atol=2e-3)
-            jacobian = np.linalg.norm(np.diag(expected) - np.outer(expected, expected))
-            told = re.fullmatch(r"Logits of RMS (\S+): .* is (\S+), the norm .* gradient, (\S+)\.",
-                                explorer.locator("[aria-live]").inner_text())  # fmt: skip
-            assert [float(x) for x in told.groups()] == pytest.approx(
-                [np.sqrt((logits**2).mean()), expected.max(), jacobian], rel=0.05, abs=0.01
-            )
-            seen[d, scaling] = charts, float(told[2])
+            np.testing.assert_allclose([plain(cell) for cell in shown["derivative"]], p * (1 - p), atol=2e-3)
+            even = np.full(p.size, 1 / p.size)
+            jacobian, its = (np.linalg.norm(np.diag(of) - np.outer(of, of)) for of in (expected, even))
+            told = explorer.locator("[aria-live]").inner_text()
+            found = re.search(r"largest probability is (\S+) .* Jacobian norm (\S+) \(", told).groups()
+            assert [plain(x) for x in found] == pytest.approx([expected.max(), jacobian / its], rel=0.1, abs=0.02)
+            seen[d, scaling] = charts, expected.max()
     assert explorer.locator("output").inner_text() == "4,096"
     assert explorer.locator("[name=dimension]").get_attribute("aria-valuetext") == "4,096"
-    assert seen[42, 0][1] > 0.99 > 0.8 > seen[42, 1][1] > seen[42, 2][1]
-    assert seen[42, 2][1] == pytest.approx(1 / 16, rel=0.2)
+    assert seen[45, 0][1] > 0.99 > 0.8 > seen[45, 1][1] > seen[45, 2][1]
+
+
+def test_bars_are_as_high_as_their_values(page):
+    explorer = page.locator("#softmax .explorer")
+    choose(explorer, "dimension", 10)
+    choose(explorer, "scaling", 1)
+    shown = numbers(explorer)
+    for chart, name in ((0, "logit"), (1, "probability"), (2, "derivative")):
+        bars = explorer.locator(".chart").nth(chart).locator("rect[data-value]").all()
+        values = [float(bar.get_attribute("data-value")) for bar in bars]
+        assert values == pytest.approx([plain(cell) for cell in shown[name]], rel=1e-2, abs=1e-4)
+        heights = np.array([float(bar.get_attribute("height")) for bar in bars])
+        if name == "logit":  # a logarithmic scale beyond ±1
+            size = np.abs(values)
+            values = np.where(size < 1, size, 1 + np.log(np.maximum(size, 1)))
+        high = heights > 2  # pixels; smaller ones are drawn so that they can be seen
+        assert high.sum() >= 3
+        ratio = heights[high] / np.array(values)[high]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=0.02)
+
+
+def test_logits_have_ticks_that_tell_a_logarithmic_scale(page):
+    words = page.locator("#softmax .chart").first.locator("text").all_inner_texts()
+    assert {"0", "1", "3", "10", "−1", "−3", "−10"} <= set(words)
+    assert "log scale" in words[0]
 
 
 def test_histograms_follow_step_block_matrix_and_head(page):
@@ -136,12 +168,20 @@ def test_histograms_follow_step_block_matrix_and_head(page):
         choose(explorer, name, 1)
         assert drawn(explorer) != before, name
         before = drawn(explorer)
-    shares = np.array(numbers(explorer)["share"], float)
+    shares = np.array([plain(cell) for cell in numbers(explorer)["share"]])
     assert shares.sum() == pytest.approx(100, abs=3)
     choose(explorer, "step", 0)
     told = explorer.locator("[aria-live]").inner_text()
     sigma = float(re.match(r"σ = (\S+),", told)[1])
     assert sigma == pytest.approx(0.02, rel=0.1)
+
+
+def read_out(explorer):
+    """Dimension, exponent and value that the sentence below the map tells."""
+    told = explorer.locator("[aria-live]").inner_text()
+    return re.match(
+        r"At d = (\S+), logits times d to the power −(\S+): largest probability (\S+), .* zone\.$", told
+    ).groups()
 
 
 def test_the_map_reads_out_the_cell_that_was_walked_to(page):
@@ -151,41 +191,92 @@ def test_the_map_reads_out_the_cell_that_was_walked_to(page):
     choose(explorer, "dimension", 2)
     choose(explorer, "exponent", 0)
     assert drawn(explorer) != before
-    told = explorer.locator("[aria-live]").inner_text()
-    read = re.match(r"At d = 8, logits times d\^-0.00: largest probability (\S+), .* the Goldilocks zone\.$", told)
+    d, exponent, value = read_out(explorer)
+    assert (d, exponent) == ("8", "0.00")
     shown = numbers(explorer)
     cells = zip(shown["value"], shown["dimension"], shown["exponent"], strict=True)
-    (expected,) = [float(shown) for shown, d, exponent in cells if (d, exponent) == ("8", "0")]
-    assert float(read[1]) == pytest.approx(expected, rel=1e-2)
+    (expected,) = [plain(shown) for shown, d, exponent in cells if (d, exponent) == ("8", "0")]
+    assert plain(value) == pytest.approx(expected, rel=1e-2)
 
 
-def test_norms_are_shown_by_model_and_parameter(page):
+def test_a_click_on_the_map_sets_what_is_read_and_the_hint_says_the_same(page):
+    explorer = page.locator("#goldilocks_map .explorer")
+    choose(explorer, "quantity", 1)
+    cell = explorer.locator('[data-cell^="16 "]').nth(3)
+    hint = cell.locator("title").text_content()
+    cell.click()
+    assert explorer.locator("[aria-live]").inner_text() == hint
+    d, exponent, _ = read_out(explorer)
+    assert (d, plain(exponent)) == ("16", pytest.approx(float(cell.get_attribute("data-cell").split()[1]), abs=0.006))
+    assert explorer.locator("output").all_inner_texts() == ["16", f"−{exponent}"]
+
+
+def test_cells_of_the_map_leave_no_lines_between_them(page):
+    boxes = page.locator("#goldilocks_map .chart").evaluate(
+        "chart => [...chart.querySelectorAll('[data-cell]')]"
+        ".map(c => ['x', 'y', 'width', 'height'].map(a => +c.getAttribute(a)))"
+    )
+    assert all(float(part).is_integer() for box in boxes for part in box)
+    lefts, rights = ({x + extra * width for x, _, width, _ in boxes} for extra in (0, 1))
+    assert len(lefts ^ rights) == 2, "each cell begins where another ends, but at the edges"
+
+
+def test_gpt2_is_shown_first_then_the_models_of_the_run(page):
     explorer = page.locator("#layernorm_by_block .explorer")
     models = explorer.locator("[name=model] option").all_inner_texts()
-    assert "gpt2, in the kept run" in models
-    choose(explorer, "model", models.index("gpt2, in the kept run"))
+    assert models[:4] == ["GPT-2 small", "GPT-2 medium", "GPT-2 large", "GPT-2 XL"]
     gamma = numbers(explorer)
     assert len(gamma["block"]) == 25
-    assert 0.1 < float(gamma["median"][0]) < 0.4
+    assert 0.1 < plain(gamma["q50"][0]) < 0.4
+    assert explorer.locator(".band").count() == 1
+    assert "17.4" in explorer.locator("[aria-live]").inner_text(), "the extremes are told"
+    dots = explorer.locator("circle[data-value]").all()
+    y = {plain(dot.get_attribute("data-value")): float(dot.get_attribute("cy")) for dot in dots}
+    low, high = min(y), max(y)
+    for value, at in y.items():
+        assert at == pytest.approx(y[low] + (value - low) / (high - low) * (y[high] - y[low]), abs=0.01)
+    choose(explorer, "model", 4)
+    assert drawn(explorer)
+    choose(explorer, "model", 0)
     choose(explorer, "kind", 1)
-    assert abs(float(numbers(explorer)["median"][0])) < 0.1
+    assert abs(plain(numbers(explorer)["q50"][0])) < 0.1
+    assert explorer.locator(".band").count() == 0
 
 
 def test_pointing_at_a_mark_shows_its_numbers(page):
     explorer = page.locator("#softmax .explorer")
     choose(explorer, "dimension", 0)
-    probability = numbers(explorer)["probability"][0]
-    mark = explorer.locator(".chart").nth(1).locator("svg .mark-rect path").first
-    mark.scroll_into_view_if_needed()
-    mark.hover(force=True)
-    hint = page.locator("#vg-tooltip-element")
-    hint.get_by_text("softmax").wait_for()
-    shown = re.search(r"softmax\s+(\S+)", hint.inner_text())[1]
-    assert float(shown) == pytest.approx(float(probability), rel=1e-3)
+    mark = explorer.locator(".chart").nth(1).locator("rect[data-value]").first
+    assert mark.locator("title").text_content() == f"key 1: {numbers(explorer)['probability'][0]}"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_three_charts_stand_beside_or_below_each_other(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    boxes = [chart.bounding_box() for chart in page.locator("#softmax .chart").all()]
+    tops, lefts = {round(box["y"]) for box in boxes}, {round(box["x"]) for box in boxes}
+    assert (len(tops), len(lefts)) == ((3, 1) if width == 375 else (1, 3))
+    for chart in page.locator(".chart").all():
+        marks = chart.evaluate(
+            "c => [...c.querySelectorAll('text')].map(t => t.getBoundingClientRect()).map(b => [b.left, b.right])"
+        )
+        left, right = chart.evaluate("c => [c.getBoundingClientRect().left, c.getBoundingClientRect().right]")
+        assert all(left - 1 <= a and b <= right + 1 for a, b in marks), "no text is cut off"
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_on_a_telephone_claims_are_cards_that_need_no_scrolling(page):
+    page.set_viewport_size({"width": 375, "height": 900})
+    table = page.locator("table.cards")
+    assert table.evaluate("t => getComputedStyle(t.rows[1]).display") == "block"
+    assert table.evaluate("t => t.parentElement.scrollWidth <= t.parentElement.clientWidth")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert table.evaluate("t => getComputedStyle(t.rows[1]).display") == "table-row"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [WIDTHS[0], WIDTHS[-1]])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_axe_finds_nothing(browser, smoke, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     path = smoke.folder / "reports" / "index.html"

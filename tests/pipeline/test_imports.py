@@ -22,7 +22,7 @@ FORBIDDEN = [
     ("stages/sweep.py", "import tools.run", "tools.run", ("layers",)),
     ("goldilocks/core/files.py", "import goldilocks.stats.seeds", "goldilocks.stats.seeds", ("library",)),
     ("goldilocks/config/sweep.py", "from stages import sweep", "stages.sweep", ("layers",)),
-    ("goldilocks/plotting/style.py", "import goldilocks.page.vega", "goldilocks.page.vega", ("library",)),
+    ("goldilocks/plotting/style.py", "import goldilocks.page.drawing", "goldilocks.page.drawing", ("library",)),
     ("stages/layernorm.py", "def f(): import torch", "torch", ("torch", "without-torch")),
     ("tools/archive_run.py", "import torch", "torch", ("torch",)),
     ("stages/dynamics.py", "import goldilocks.model5.model", "goldilocks.model5.model", ("without-torch",)),

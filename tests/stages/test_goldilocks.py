@@ -246,7 +246,7 @@ def test_over_lengths_the_worst_counts():
 
 def test_the_ratio_of_jacobians_is_drawn_for_each_number_of_keys():
     table = table_of(SMALL)
-    (axes,) = drawing.jacobians(table, 4, 7).axes
+    (axes,) = drawing.jacobians(table, 4, 1.2, 7).axes
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     for line, n in zip(lines, (4, 9), strict=True):
         rows = table[(table["length"] == n) & (table["correlation"] == 0)]

@@ -1,7 +1,8 @@
 """Interactive charts: what they show for every position of their controls, as JSON in the page.
 
-A chart is a Vega-Lite specification over the rows of one *frame*. The reader chooses the frame with sliders and lists,
-and `explore.js` shows it. Vega-Lite describes charts as data, and Vega draws them as SVG in the page's own colours.
+A chart shows the rows of one *frame*. The reader chooses the frame with sliders and lists, and `explore.js` draws it as
+SVG in the page's own colours. A chart says what is drawn: its `kind`, one of the functions `draw` there, the columns it
+reads, and its axes.
 
 A chart is interactive only if a slider, the map or a choice of model is its point. All others are figures.
 """
@@ -17,22 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from goldilocks.core import files
+from goldilocks.plotting import palette
 
-Spec = dict[str, Any]
+Chart = dict[str, Any]
 Columns = Mapping[str, Any]
 
-INK = "currentColor"  # the page's text colour, for what is black in the figures
-LABELS = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
-LINES = {"labelColor": INK, "titleColor": INK, "tickColor": INK, "domainColor": INK, "gridColor": INK}
-CONFIG: Spec = {
-    "axis": {**LABELS, **LINES, "gridOpacity": 0.15},
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "legend": {**LABELS, "labelColor": INK, "orient": "top", "symbolOpacity": 1, "titleColor": INK},
-    "text": {"color": INK, "fontSize": 12},
-    "title": {"anchor": "start", "color": INK, "fontSize": 13, "fontWeight": "normal"},
-    "view": {"stroke": None},
-}
+COLOURS = {
+    palette.BLUE: "blue", palette.ORANGE: "orange", palette.GREEN: "green", palette.RED: "red", palette.SKY: "sky",
+    palette.WINE: "wine", palette.BROWN: "brown", palette.BLACK: "ink", palette.GREY: "grey",
+    palette.INDIGO: "indigo",
+}  # fmt: skip
+"""The colours that charts of the page may have, by their names in its style."""
 
 
 class Control(NamedTuple):
@@ -64,48 +60,29 @@ class Explorer(NamedTuple):
         controls: the controls; those that choose the frame come first.
         frame: returns the columns of a frame, given the positions of the controls that choose it. Columns have one
             length; a single value is repeated in every row.
-        charts: Vega-Lite specifications over the data `frame`.
+        charts: what is drawn of the frame.
         about: what each chart shows, for screen readers.
         shared: columns that are the same in every frame.
         note: how to read the charts; `about`, if empty.
-        reference: positions of controls that choose a frame to compare with; the charts have it as `reference`.
+        reference: positions of controls that choose a frame to compare with.
     """
 
     name: str
     title: str
     controls: tuple[Control, ...]
     frame: Callable[..., Columns]
-    charts: tuple[Spec, ...]
+    charts: tuple[Chart, ...]
     about: tuple[str, ...]
     shared: Mapping[str, Any] = {}
     note: str = ""
     reference: Mapping[str, int] = {}
 
 
-def chart(height: int, *layers: Spec, **more: Any) -> Spec:
-    """A Vega-Lite specification of layers over the frame, as wide as its container."""
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "autosize": {"contains": "padding", "type": "fit-x"},
-        "config": CONFIG,
-        "data": {"name": "frame"},
-        "height": height,
-        "layer": list(layers),
-        "width": "container",
-    } | more
-
-
-def field(name: str, title: str | None, kind: str = "quantitative", **more: Any) -> Spec:
-    """An encoding by a column; without an axis title if `title` is None."""
-    return {"field": name, "title": title, "type": kind} | more
-
-
-def tooltip(**columns: str) -> list[Spec]:
-    """The tooltip of a mark: columns by their titles, numbers (titles that end with #) to four digits."""
-    return [
-        {"field": name, "title": title.strip("#"), **({"format": ".4~g"} if title.endswith("#") else {})}
-        for name, title in columns.items()
-    ]
+def css_colours(dark: bool) -> str:
+    """The colours of charts as declarations of CSS variables."""
+    return " ".join(
+        f"--{name}: {palette.DARK[colour] if dark else colour.lower()};" for colour, name in COLOURS.items()
+    )
 
 
 def eight_bits(values: np.ndarray) -> Columns:
@@ -116,7 +93,7 @@ def eight_bits(values: np.ndarray) -> Columns:
     """
     largest = float(values.max(initial=0.0)) or 1.0
     codes = np.rint(values / largest * 255).astype(np.uint8)
-    return {"bytes": base64.b64encode(codes.tobytes()).decode(), "unit": files.significant(largest / 255)}
+    return {"bytes": base64.b64encode(codes.tobytes()).decode(), "unit": files.significant(largest / 255, 4)}
 
 
 def words(values: Sequence[str]) -> Columns | Sequence[str]:
@@ -147,13 +124,17 @@ def packed(explorer: Explorer) -> str:
 
 
 def _plain(columns: Columns) -> dict[str, Any]:
-    """Columns as plain values: numbers to six digits, null for those that are not finite."""
-    return {name: files.rounded(_listed(column)) for name, column in columns.items()}
+    """Columns as plain values: numbers to four digits, null for those that are not finite."""
+    return {name: _listed(column) for name, column in columns.items()}
 
 
 def _listed(column: Any) -> Any:
     if isinstance(column, np.ndarray | np.generic):
         column = column.tolist()
+    if isinstance(column, Mapping):
+        return column
     if isinstance(column, list):
         return [_listed(value) for value in column]
-    return None if isinstance(column, float) and not np.isfinite(column) else column
+    if not isinstance(column, float):
+        return column
+    return files.significant(column, 4) if np.isfinite(column) else None

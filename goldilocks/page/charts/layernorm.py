@@ -1,81 +1,67 @@
-"""The interactive chart of LayerNorms: γ and β by model and block."""
+"""The interactive chart of LayerNorms: γ and β of GPT-2's four sizes and of this run's models, block by block."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from goldilocks.page.charts.base import INK, Columns, Control, Explorer, chart, field, tooltip
-from goldilocks.plotting.palette import BLACK, GREY
-from goldilocks.plotting.palette import PLACES as COLOURS
+from goldilocks import page
+from goldilocks.page.charts.base import COLOURS, Chart, Columns, Control, Explorer
+from goldilocks.plotting.labels import GPT2_SIZES
+from goldilocks.plotting.palette import GREY
+from goldilocks.plotting.palette import PLACES as PLACE_COLOURS
 
 AFTER, BEFORE = -1, -2  # all blocks, in the column `block` of the table
-PLACES = {"ln_1": "attention input", "ln_2": "mlp input", "ln_f": "final"}  # of GPT-2's norms
-QUANTILES = {"lowest": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "highest": 1.0}
+KINDS = {"gamma": "γ", "beta": "β"}
+QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
+NORM = ["model", "kind", "block", "place"]
+GPT2 = Path(page.__file__).with_name("gpt2_norms.csv")
+"""Quantiles of γ and β of each norm of OpenAI's four GPT-2, measured once on the public weights (openai-community)."""
 
 
-def by_block(layernorm: pd.DataFrame, kept: pd.DataFrame) -> Explorer:
+def quantiles(layernorm: pd.DataFrame) -> pd.DataFrame:
+    """Number and quantiles of the finite values of each norm, as columns n and `QUANTILES`."""
+    values = layernorm[np.isfinite(layernorm["value"])].astype({name: str for name in NORM if name != "block"})
+    of_norm = values.groupby(NORM, sort=False)["value"]
+    found = of_norm.quantile(list(QUANTILES.values())).unstack()
+    found.columns = pd.Index(list(QUANTILES))
+    summarised: pd.DataFrame = found.assign(n=of_norm.size()).reset_index()
+    return summarised
+
+
+def by_block(layernorm: pd.DataFrame, gamma_from: float, gamma_to: float) -> Explorer:
     """Quantiles of γ and β by model, kind, block and place.
 
     Args:
         layernorm: the models of this run.
-        kept: the models of the kept run; its columns may be those of an older version.
+        gamma_from: the articles' range of γ.
+        gamma_to: its end.
     """
-    if "norm" in kept:
-        kept = kept.assign(place=kept["norm"].map(PLACES))
-    kinds = {"gamma": "γ", "beta": "β"}
-    surveyed = [layernorm, kept.assign(model=kept["model"].astype(str) + ", in the kept run")]
-    of_model = {
-        str(model): of[np.isfinite(of["value"])]
-        for table in surveyed
-        for model, of in table.groupby("model", observed=True, sort=False)
-    }
-    models = list(of_model)
-    places = sorted({str(place) for table in of_model.values() for place in table["place"].unique()})
-    colours = [INK if (colour := COLOURS.get(place, GREY)) == BLACK else colour for place in places]
+    family = pd.read_csv(GPT2).replace({"model": GPT2_SIZES})
+    table = pd.concat([family, quantiles(layernorm)])
+    models = list(dict.fromkeys(table["model"]))
+    places = {place: COLOURS[PLACE_COLOURS.get(place, GREY)] for place in sorted(set(table["place"]))}
 
     def frame(model: int, kind: int) -> Columns:
-        table = of_model[models[model]]
-        table = table[table["kind"] == list(kinds)[kind]]
-        blocks = int(table["block"].max()) + 1 if len(table) else 0
-        found: dict[str, list[Any]] = {name: [] for name in ("block", "order", "place", "n", *QUANTILES)}
-        table = table.assign(order=table["block"].replace({AFTER: blocks, BEFORE: -1}))
-        for (order, place), values in table.groupby(["order", "place"], observed=True)["value"]:
-            found["block"].append({blocks: "after", -1: "before"}.get(order, str(order)))
-            found["order"].append(order)
-            found["place"].append(place)
-            found["n"].append(len(values))
-            for name, share in QUANTILES.items():
-                found[name].append(float(np.quantile(values, share)))
-        return found
+        rows = table[(table["model"] == models[model]) & (table["kind"] == list(KINDS)[kind])]
+        blocks = int(rows["block"].max()) + 1 if len(rows) else 0
+        rows = rows.assign(order=rows["block"].replace({AFTER: blocks, BEFORE: -1})).sort_values(["order", "place"])
+        names = {blocks: "after", -1: "before"}
+        return {
+            "block": [names.get(order, str(order)) for order in rows["order"]],
+            "place": rows["place"].tolist(),
+            "banded": kind == 0,
+            **{name: rows[name].to_numpy() for name in ("n", *QUANTILES)},
+        }
 
-    x = field("block", "block", "ordinal", axis={"labelAngle": 0}, sort={"field": "order"})
-    shared = {
-        "color": field("place", None, "nominal", scale={"domain": places, "range": colours}),
-        "tooltip": tooltip(
-            block="block", place="before", n="values", lowest="lowest#", q05="5 %#", q25="25 %#", median="median#",
-            q75="75 %#", q95="95 %#", highest="highest#",
-        ),
-        "x": x,
-        "xOffset": {"field": "place"},
+    chart: Chart = {
+        "kind": "ranges", "colours": places, "title": "", "xlabel": "block", "ylabel": "value",
+        "band": [gamma_from, gamma_to], "band_label": f"value; shaded: the articles' {gamma_from:g} to {gamma_to:g}",
     }  # fmt: skip
-    spec = chart(
-        300,
-        {
-            "mark": {"opacity": 0.7, "type": "rule"},
-            "encoding": {**shared, "y": field("lowest", "value", scale={"zero": False}), "y2": {"field": "highest"}},
-        },
-        {
-            "mark": {"opacity": 0.4, "strokeWidth": 12, "type": "rule"},
-            "encoding": {**shared, "y": field("q05", None), "y2": {"field": "q95"}},
-        },
-        {
-            "mark": {"filled": True, "opacity": 1, "size": 60, "type": "point"},
-            "encoding": {**shared, "y": field("median", None)},
-        },
-    )
-    controls = (Control("model", "model", models), Control("kind", "parameter", list(kinds.values())))
-    about = "Values of the LayerNorms by block: median, the range of 90 % and of all"
-    return Explorer("layernorm_by_block", "γ and β of each model, block by block", controls, frame, (spec,), (about,))
+    controls = (Control("model", "model", models), Control("kind", "parameter", list(KINDS.values())))
+    about = "Values of the LayerNorms by block: median, quartiles and the range of 90 %"
+    note = "Dot: median; thick line: from quartile to quartile; thin line: from the 5 % to the 95 % quantile."
+    title = "γ and β of each model, block by block"
+    return Explorer("layernorm_by_block", title, controls, frame, (chart,), (about,), note=note)

@@ -10,13 +10,12 @@ import pandas as pd
 from safetensors import deserialize
 
 from goldilocks.core import files
-from goldilocks.page.charts.base import INK, Columns, Control, Explorer, chart, eight_bits, field, tooltip
-from goldilocks.plotting.palette import BLUE
+from goldilocks.page.charts.base import Chart, Columns, Control, Explorer, eight_bits
 from goldilocks.softmax import floats
 
 PARTS = {"q": "Q", "k": "K", "v": "V"}
 BINS = 50
-MOST_HISTOGRAMS = 4000  # some 400 KB of the page
+MOST_HISTOGRAMS = 1500  # some 150 KB of the page
 
 
 def snapshot(path: Path) -> list[np.ndarray]:
@@ -56,31 +55,15 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
         facts = known[steps[step], block, list(PARTS)[part], head - 1]
         return {
             "share": eight_bits(100 * found[1:-1] / found.sum()),
-            "beyond": files.significant(100 * (found[0] + found[-1]) / found.sum(), 4),
-            "sigma": files.significant(facts["std"], 4),
-            "kurtosis": files.significant(facts["excess_kurtosis"], 4),
+            "beyond": files.significant(100 * (found[0] + found[-1]) / found.sum(), 3),
+            "sigma": files.significant(facts["std"], 3),
+            "kurtosis": files.significant(facts["excess_kurtosis"], 3),
         }
 
-    x = field("left", "weight", scale={"domain": [-limit, limit], "nice": False}, axis={"grid": False})
-    hover = tooltip(left="from#", right="to#", share="% of the weights#")
-    spec = chart(
-        280,
-        {
-            "mark": {"color": BLUE, "opacity": 0.8, "type": "bar"},
-            "encoding": {
-                "tooltip": hover,
-                "x": x,
-                "x2": {"field": "right"},
-                "y": field("share", "% of the weights"),
-                "y2": {"datum": 0},
-            },
-        },
-        {
-            "data": {"name": "reference"},
-            "mark": {"color": INK, "interpolate": "step-after", "opacity": 0.7, "strokeDash": [4, 3], "type": "line"},
-            "encoding": {"x": x, "y": field("share", None)},
-        },
-    )
+    chart: Chart = {
+        "kind": "histogram", "from": "left", "to": "right", "y": "share", "title": "", "colour": "blue",
+        "domain": [-limit, limit], "xlabel": "weight", "ylabel": "% of the weights",
+    }  # fmt: skip
     controls = (
         Control("step", "step", [f"{step:,}" for step in steps], len(steps) - 1, slider=True),
         Control("block", "block", [str(block) for block in range(counts.shape[1])]),
@@ -90,7 +73,7 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
     about = "Histogram of the weights at the chosen step; a dashed line shows them before training"
     title = "Slide through training; dashed: before the first update"
     shared = {"left": edges[:-1], "right": edges[1:]}
-    return Explorer("qkv_histograms", title, controls, frame, (spec,), (about,), shared, reference={"step": 0})
+    return Explorer("qkv_histograms", title, controls, frame, (chart,), (about,), shared, reference={"step": 0})
 
 
 def _counts(path: Path, edges: np.ndarray, heads: int) -> np.ndarray:

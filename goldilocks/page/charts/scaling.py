@@ -8,62 +8,103 @@ import numpy as np
 import pandas as pd
 
 from goldilocks.core import rng
-from goldilocks.page.charts.base import INK, Columns, Control, Explorer, Spec, chart, field, tooltip, words
-from goldilocks.plotting.palette import ORANGE, RED, SKY
-from goldilocks.softmax.scalings import EXPONENTS, FACTORS
+from goldilocks.page.charts.base import Chart, Columns, Control, Explorer, words
+from goldilocks.plotting.palette import VIRIDIS
+from goldilocks.softmax import statistics
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS, OWN
 
-KEYS = 16
+QUERIES = 1000  # of which one is typical, and behind the means
 QUARTER_OCTAVES = range(4, 49)  # d = 2 to 4,096, four for each doubling
-LABELS = FACTORS | {"unscaled": "unscaled"}
-SCALINGS = {LABELS[name]: exponent for name, exponent in EXPONENTS.items()}
+SCALINGS = {FACTORS[name] if exponent else "unscaled": exponent for name, exponent in EXPONENTS.items()}
+MEASURES = {
+    "largest": lambda log_p: np.exp(log_p.max(-1)),
+    "loss_gradient": statistics.of_even(statistics.gradient_norm),
+    "diagonal": statistics.of_even(statistics.trace),
+    "jacobian": statistics.of_even(statistics.jacobian_norm),
+}
+"""What is said of each query, and of the mean of many; all but the first as shares of an even softmax's."""
+
 QUANTITIES = {
-    "relative_gradient": "gradient / that of an even softmax",
+    "relative_gradient": "loss gradient / an even softmax's",
     "largest_probability": "largest probability",
     "normalised_entropy": "entropy / ln n",
 }
-PALER = {"outside": 0.35, "undecided": 0.65}
 
 
-def one_query(root_seed: int) -> Explorer:
-    """Logits, softmax and its gradient for one query and its keys, cut off at every dimension, by scaling."""
-    dimensions = sorted({round(2 ** (n / 4)) for n in QUARTER_OCTAVES})
+def typical(products: np.ndarray) -> int:
+    """The query whose softmax is nearest to the mean of all, in every measure.
+
+    Args:
+        products: (queries, keys).
+    """
+    measured = np.stack([measure(statistics.log_softmax(products)) for measure in MEASURES.values()], axis=1)
+    apart = (measured - measured.mean(axis=0)) / measured.std(axis=0)
+    return int(np.argmin((apart**2).sum(axis=1)))
+
+
+def one_query(root_seed: int, at: int, keys: int) -> Explorer:
+    """Logits, softmax and its derivative for a typical query and its keys, at every dimension, by scaling.
+
+    Args:
+        at: the dimension at which the query is typical, and which is shown first.
+        keys: of each query.
+    """
+    dimensions = sorted({round(2 ** (n / 4)) for n in QUARTER_OCTAVES} | {at})
+    starts, longest = [0, *dimensions[:-1]], dimensions[-1]
     stream = rng.generator(root_seed, "report/one-query")
-    query, keys = stream.standard_normal(dimensions[-1]), stream.standard_normal((KEYS, dimensions[-1]))
-    products = np.cumsum(query * keys, axis=1)  # (KEYS, d): q·k of the first d entries
+    q, k = stream.standard_normal((QUERIES, at)), stream.standard_normal((QUERIES, keys, at))
+    shown = typical(np.einsum("qd,qkd->qk", q, k))
+    query = np.append(q[shown], stream.standard_normal(longest - at))
+    its_keys = np.append(k[shown], stream.standard_normal((keys, longest - at)), axis=1)
+    products = np.add.reduceat(query * its_keys, starts, axis=1).cumsum(axis=1)  # (keys, dimensions)
+    # given q, the products with its keys are independent N(0, ‖q‖²)
+    norms = np.sqrt(np.add.reduceat(stream.standard_normal((QUERIES, longest)) ** 2, starts, axis=1).cumsum(axis=1))
+    many = stream.standard_normal((QUERIES, keys))
+    powers = list(SCALINGS.values())
 
-    def frame(at: int) -> Columns:
-        d = dimensions[at]
-        return {"dimension": d, "product": products[:, d - 1]}
+    def frame(position: int, scaling: int) -> Columns:
+        scale = float(dimensions[position]) ** -powers[scaling]
+        logits = scale * products[:, position]
+        log_p = statistics.log_softmax(scale * norms[:, position, None] * many)
+        means = {f"mean_{name}": measure(log_p).mean() for name, measure in MEASURES.items()}
+        own = {name: measure(statistics.log_softmax(logits)) for name, measure in MEASURES.items()}
+        return {"logit": logits, **own, **means}
 
-    hover = tooltip(key="key", logit="logit#", probability="softmax#", gradient="∂p/∂z#")
-
-    def bars(name: str, title: str, colour: str, scale: Spec) -> Spec:
-        axis = {"grid": False, "labelAngle": 0, "values": [1, *range(4, KEYS + 1, 4)]}
-        encoding = {
-            "tooltip": hover,
-            "x": field("key", "key", "ordinal", axis=axis),
-            "y": field(name, None, scale=scale, axis={"tickCount": 5}),
-        }
-        return chart(170, {"encoding": encoding, "mark": {"color": colour, "type": "bar"}}, title=title)
-
-    widest = float(np.ceil(np.abs(products[:, [d - 1 for d in dimensions]]).max()))
-    charts = (
-        bars("logit", "logit z", INK, {"constant": 1, "domain": [-widest, widest], "type": "symlog"}),
-        bars("probability", "softmax p", SKY, {"domain": [0, 1]}),
-        bars("gradient", "gradient ∂p/∂z = p (1 - p)", ORANGE, {"domain": [0, 0.25]}),
-    )
+    widest = float(np.ceil(np.abs(products).max()))
+    ticks = [tick for tick in (1, 3, 10, 30, 100, 300) if tick <= widest]
+    charts: tuple[Chart, ...] = (
+        {
+            "kind": "bars", "x": "key", "y": "logit", "title": "logit z, on a log scale beyond ±1", "colour": "ink",
+            "domain": [-widest, widest], "symlog": True, "ticks": [*(-tick for tick in reversed(ticks)), 0, *ticks],
+        },
+        {
+            "kind": "bars", "x": "key", "y": "probability", "title": "softmax p", "colour": "sky", "domain": [0, 1],
+            "ticks": [0, 0.25, 0.5, 0.75, 1], "rule": "mean_largest", "rule_label": f"mean largest of {QUERIES:,}",
+        },
+        {
+            "kind": "bars", "x": "key", "y": "derivative", "title": "derivative of each p by its logit: p (1 − p)",
+            "colour": "orange", "domain": [0, 0.25], "ticks": [0, 0.05, 0.1, 0.15, 0.2, 0.25],
+        },
+    )  # fmt: skip
     controls = (
-        Control("dimension", "dimension d", [f"{d:,}" for d in dimensions], dimensions.index(54), slider=True),
-        Control("exponent", "scaling", list(SCALINGS), sets=list(SCALINGS.values())),
+        Control("dimension", "dimension d", [f"{d:,}" for d in dimensions], dimensions.index(at), slider=True),
+        Control("scaling", "logits are q·k times", list(SCALINGS)),
     )
-    about = tuple(f"{what} of each of {KEYS} keys" for what in ("Logit", "Softmax", "Gradient of softmax by the logit"))
-    title = f"Raise the dimension of a query and its {KEYS} keys, and see what softmax makes of them"
-    shared = {"key": np.arange(1, KEYS + 1)}
-    return Explorer("softmax", title, controls, frame, charts, about, shared)
+    about = tuple(
+        f"{what} of each of {keys} keys"
+        for what in ("Logit", "Probability", "Derivative of the probability by its logit")
+    )
+    title = "Raise the dimension of a query and its keys, and see what softmax makes of them"
+    note = (
+        f"A query and {keys} keys of independent N(0, 1) entries, chosen as typical of {QUERIES:,} at d = {at}; "
+        f"smaller d take its first entries. In brackets: means of {QUERIES:,} queries."
+    )
+    shared = {"key": np.arange(1, keys + 1)}
+    return Explorer("softmax", title, controls, frame, charts, about, shared, note)
 
 
 def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
-    """The map over dimension and logit scale; a sentence reads out one cell.
+    """The map over dimension and logit scale; a sentence reads out the cell that was chosen.
 
     Args:
         thresholds: the section `goldilocks`.
@@ -72,60 +113,39 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
     dimensions, exponents = sorted(cells["dimension"].unique()), sorted(cells["exponent"].unique())
     by_keys = cells.sort_values(["dimension", "exponent"]).groupby(["length", "correlation"])
     shared = {"dimension": np.repeat(dimensions, len(exponents)), "exponent": np.tile(exponents, len(dimensions))}
+    middle = len(lengths) // 2
 
     def frame(quantity: int, length: int, correlation: int) -> Columns:
         rows = by_keys.get_group((lengths[length], correlations[correlation]))
         return {
             "quantity": list(QUANTITIES.values())[quantity],
-            "value": rows[list(QUANTITIES)[quantity]].to_numpy(),
+            "value": rows[list(QUANTITIES)[quantity]].round(3).to_numpy(),
             "zone": words(rows["zone"].astype(str).tolist()),
         }
 
-    hover = tooltip(dimension="d", scale="scale", value="value#", zone="Goldilocks zone")
-    names = {exponent: FACTORS[name] for name, exponent in EXPONENTS.items()}
-    marked = " : ".join(f"datum.value == {exponent} ? '{name}'" for exponent, name in names.items())
-    x = field("dimension", "dimension d", "ordinal", axis={"labelAngle": 0, "labelOverlap": True})
-    scales = {"grid": False, "labelExpr": f"{marked} : ''", "values": list(names)}
-    y = field("exponent", "logits times", "ordinal", axis=scales)
-    middle, half = len(exponents) // 2, len(dimensions) // 2
-    spec = chart(
-        340,
-        {
-            "mark": "rect",
-            "encoding": {
-                "color": field("value", None, scale={"domain": [0, 1], "scheme": "viridis"}, legend={"format": ".1f"}),
-                "opacity": {
-                    "condition": [{"test": f"datum.zone == '{zone}'", "value": pale} for zone, pale in PALER.items()],
-                    "value": 1,
-                },
-                "tooltip": hover,
-                "x": x,
-                "y": y,
-            },
-        },
-        {
-            "mark": {"fillOpacity": 0, "stroke": RED, "strokeWidth": 3, "type": "rect"},
-            "encoding": {"x": x, "y": y},
-            "transform": [{"filter": "datum.read"}],
-        },
-        transform=[{"calculate": "'d^-' + format(datum.exponent, '.2f')", "as": "scale"}],
-    )
+    chart: Chart = {
+        "kind": "map", "colours": VIRIDIS, "marks": {f"{EXPONENTS[name]:g}": FACTORS[name] for name in EXPONENTS},
+        "sets": {"x": "dimension", "y": "exponent"}, "title": "", "xlabel": "dimension d",
+        "ylabel": "logits times",
+    }  # fmt: skip
+    by_root = int(np.argmin(np.abs(np.array(exponents) - EXPONENTS[OWN])))
     controls = (
         Control("quantity", "colour", list(QUANTITIES.values())),
-        Control("length", "keys n", [f"{n:,}" for n in lengths]),
+        Control("length", "keys n", [f"{n:,}" for n in lengths], middle),
         Control("correlation", "correlation ρ of q with one k", [f"{rho:g}" for rho in correlations]),
         Control(
-            "dimension", "read at dimension d", [f"{d:,}" for d in dimensions], half, True, [int(d) for d in dimensions]
+            "dimension", "dimension d of the cell", [f"{d:,}" for d in dimensions], len(dimensions) // 2, True,
+            [int(d) for d in dimensions],
         ),
         Control(
-            "exponent", "and at logits times d to the power", [f"-{e:.2f}" for e in exponents], middle, True,
+            "exponent", "its logits are q·k times d to the power", [f"−{e:.2f}" for e in exponents], by_root, True,
             [float(e) for e in exponents],
         ),
     )  # fmt: skip
-    about = "Map of what softmax does, over dimension and logit scale; what lies outside the Goldilocks zone is paler"
+    about = "Map of what softmax does, over dimension and logit scale, with the Goldilocks zone outlined"
     note = (
-        "Pale: outside the Goldilocks zone. In it the gradient of -ln p, for a key drawn by p, is at least "
+        "Outlined: the Goldilocks zone. In it the loss gradient is at least "
         f"{thresholds['least_gradient']:g} of an even softmax's, and the largest probability at least "
-        f"{thresholds['least_discrimination']:g}/n."
+        f"{thresholds['least_discrimination']:g}/n. A dot: the sample does not decide. Click a cell to read it."
     )
-    return Explorer("goldilocks_map", "Walk over the map", controls, frame, (spec,), (about,), shared, note)
+    return Explorer("goldilocks_map", "Walk over the map", controls, frame, (chart,), (about,), shared, note)

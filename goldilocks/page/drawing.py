@@ -1,0 +1,83 @@
+"""Small drawings of the page's first screen, as SVG in the page's own colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from goldilocks.softmax.scalings import EXPONENTS, FACTORS
+
+LEFT, RIGHT, TOP, BOTTOM = 8, 312, 8, 226  # of the map at a glance, 360 by 260
+COLOURS = {"unscaled": "red", "scaled": "blue", "scaled_by_d": "green"}
+
+
+def bell(sigma: float) -> Markup:
+    """A normal distribution as wide as `sigma`, on an axis from -4 to 4."""
+    x = np.linspace(-4, 4, 41)
+    y = np.exp(-((x / sigma) ** 2) / 2) / sigma**0.5
+    points = " ".join(f"{40 + 9.5 * a:.1f},{34 - 20 * b:.1f}" for a, b in zip(x, y, strict=True))
+    return _icon(f'<polyline points="{points}"/>')
+
+
+def bars(heights: Sequence[float]) -> Markup:
+    """Bars side by side, of heights from 0 to 1."""
+    width = 60 / len(heights)
+    return _icon(
+        "".join(
+            f'<rect x="{10 + i * width + 1:.1f}" y="{34 - 30 * height:.1f}" width="{width - 2:.1f}" '
+            f'height="{30 * height:.1f}"/>'
+            for i, height in enumerate(heights)
+        )
+    )
+
+
+def _icon(inside: str) -> Markup:
+    return Markup(f'<svg viewBox="0 0 80 36" aria-hidden="true">{inside}</svg>')  # noqa: S704  of numbers
+
+
+def glance(zone: pd.DataFrame) -> Markup:
+    """The Goldilocks zone over dimension and logit scale, both logarithmic, with the scales 1, 1/√d and 1/d.
+
+    Args:
+        zone: rows of the table `goldilocks_zone` for one number of keys and one correlation.
+    """
+    d = zone["dimension"].to_numpy(float)
+    smallest = 0.7 / d[-1]
+
+    def x(dimension: float) -> float:
+        return float(LEFT + (RIGHT - LEFT) * np.log(dimension / d[0]) / np.log(d[-1] / d[0]))
+
+    def y(scale: float) -> float:
+        return float(TOP + 14 + (BOTTOM - TOP - 14) * np.log(scale) / np.log(smallest))
+
+    def points(dimensions: np.ndarray, scales: np.ndarray) -> str:
+        return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(dimensions, scales, strict=True))
+
+    some = zone[zone["lower"] <= zone["upper"]]
+    around = (some["dimension"].to_numpy(float), some["lower"].to_numpy()), (
+        some["dimension"].to_numpy(float)[::-1], some["upper"].to_numpy()[::-1]
+    )  # fmt: skip
+    colours = {name: f"var(--{colour})" for name, colour in COLOURS.items()}
+    lines = "".join(
+        f'<polyline class="line" style="stroke: {colours[name]}" points="{points(d, d**-exponent)}"/>'
+        f'<text x="{RIGHT + 5}" y="{y(d[-1] ** -exponent) + 4:.0f}" style="fill: {colours[name]}">'
+        f"{FACTORS[name]}</text>"
+        for name, exponent in EXPONENTS.items()
+    )
+    ends = "".join(
+        f'<text x="{x(at):.0f}" y="{BOTTOM + 18}" text-anchor="{anchor}">{at:,.0f}</text>'
+        for at, anchor in ((d[0], "start"), (d[-1], "end"))
+    )
+    return Markup(  # noqa: S704  of numbers and the words above
+        '<svg viewBox="0 0 360 260" role="img" aria-label="Logit scale over dimension: the zone between too large and '
+        'too small logits, in which the scale 1/√d lies.">'
+        f'<polygon class="zone" points="{points(*around[0])} {points(*around[1])}"/>{lines}'
+        f'<text x="{RIGHT}" y="{TOP + 4}" text-anchor="end">too large: nothing is learned</text>'
+        f'<text x="{LEFT + 4}" y="{BOTTOM - 8}">too small: all keys look alike</text>'
+        f'<text class="name" x="{RIGHT - 6}" y="{y(d[-1] ** -0.5) - 18:.0f}" text-anchor="end">'
+        "Goldilocks zone</text>"
+        f'{ends}<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 18}" text-anchor="middle">dimension d</text></svg>'
+    )
