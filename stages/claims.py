@@ -81,7 +81,8 @@ def measured(folder: Path) -> dict[str, Any]:
 
 def as_metrics(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a claim's entry that is written as metrics."""
-    return {key: entry[key] for key in ("verdict", "value", "low", "high", "n") if entry[key] is not None}
+    names = ("verdict", "value", "low", "high", "n", "survives_bonferroni")
+    return {key: entry[key] for key in names if entry.get(key) is not None}
 
 
 def counted(entries: list[dict[str, Any]]) -> dict[str, int]:
@@ -95,11 +96,11 @@ def family(entries: list[dict[str, Any]]) -> dict[str, float]:
 
     A criterion on one side of an interval is met by chance in at most 2.5 of 100 cases in which it is not true.
     """
-    sampled = [entry for entry in entries if entry["hangs_on_an_interval"]]
+    sampled = [entry for entry in entries if entry["has_sampling_error"]]
     return {
-        "hang_on_an_interval": len(sampled),
+        "decided_by_an_interval": len(sampled),
         "met_by_chance_at_most": 0.025 * len(sampled),
-        "stand_in_the_family": sum(entry["stands_in_the_family"] for entry in sampled),
+        "survive_bonferroni": sum(entry["survives_bonferroni"] for entry in sampled),
     }
 
 

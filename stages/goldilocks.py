@@ -49,7 +49,8 @@ def exponents(points: int) -> np.ndarray:
 def trials(n: int, settings: Settings) -> list[int]:
     """How many trials each of the exponents has with n keys; more where it is one of the zone's three scales."""
     lines = max(settings.trials, min(settings.line_trials, settings.line_keys // n))
-    return [lines if x in zone.DIVISORS.values() else settings.trials for x in exponents(settings.exponents).tolist()]
+    named = zone.NAMED_EXPONENTS.values()
+    return [lines if x in named else settings.trials for x in exponents(settings.exponents).tolist()]
 
 
 def work(n: int, settings: Settings) -> int:

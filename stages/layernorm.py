@@ -97,12 +97,12 @@ def stage(arguments: list[str]) -> None:
     ]
     thresholds = (settings.gamma_from, settings.gamma_to, settings.beta_near_zero)
     tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()} | unknown_conventions(found))
-    metrics: dict[str, Any] = {
-        one.model: summary.by_kind(one, *thresholds) | {"unrecognised": len(one.unrecognised)} for one in found
+    metrics = {
+        one.model: summary.by_kind(one, *thresholds)
+        | {"unrecognised": len(one.unrecognised)}
+        | ({"unknown_convention": one.unknown} if one.unknown else {})
+        for one in found
     }
-    for one in found:
-        if one.unknown:
-            metrics[one.model]["unknown_convention"] = one.unknown
     files.write_metrics("layernorm", metrics)
 
 

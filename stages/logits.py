@@ -106,6 +106,15 @@ def estimates(values: pd.DataFrame, step: int) -> dict[str, Any]:
     }
 
 
+def most_inside(values: pd.DataFrame) -> dict[str, Any]:
+    """The snapshot at which most heads lie in the zone, and their share, over seeds."""
+    of_own = values[(values["quantity"] == "inside_zone") & (values["scaling"] == scalings.OWN)]
+    by_seed = of_own.groupby(["step", "seed"])["value"].mean().unstack("seed")
+    most = int(by_seed.mean(axis=1).to_numpy().argmax())
+    share = intervals.mean_interval(by_seed.iloc[most]).as_metrics()
+    return {"step": int(by_seed.index.to_numpy()[most]), "inside_zone": share | {"high": min(share["high"], 1.0)}}
+
+
 def costs(values: pd.DataFrame, step: int) -> dict[str, Any]:
     """By how much the loss rises at a step when attention is scaled otherwise, seed by seed."""
     chosen = values[(values["quantity"] == "loss") & (values["step"] == step)]
@@ -137,6 +146,7 @@ def main() -> None:
             "last_snapshot": last,
             "first": estimates(values, 0),
             "last": estimates(values, last),
+            "most_inside": most_inside(values),
             "added_loss": costs(values, last),
         },
     )

@@ -71,8 +71,10 @@ def control(seeds: list[int]) -> dict[str, Any]:
     paths = {seed: runs.CONTROL / f"seed-{seed}.parquet" for seed in seeds}
     made_by = parameters(paths, ("train", "run"))
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
-    found = growth.of_seeds(growth.tidy(weights), int(weights["step"].max()))
+    values, last = growth.tidy(weights), int(weights["step"].max())
+    found = growth.of_seeds(values, last)
     return {
+        **growth.falling_trend_p(growth.relative(values, "std", last)),
         **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
         "by_seed": growth.by_name(found, seeds),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},

@@ -15,7 +15,6 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
         assert self.open == []
-        assert len(set(self.ids)) == len(self.ids)
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)

@@ -1,6 +1,6 @@
 """Norms of tiny random models of transformers: what the models do with them, against what is read of their files.
 
-`python tests/norm_survey.py` measures all and writes the table in docs/norms.md anew.
+`python tests/norm_survey.py` measures all, or those that it is given, and writes their rows in docs/norms.md anew.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -63,6 +64,10 @@ OWN: dict[str, dict] = {
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
     "lfm2": {"layer_types": ["conv", "full_attention"]}, "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "gemma4_text": {"vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
+    "gemma3n_text": {
+        "layer_types": ["sliding_attention", "full_attention"], "num_kv_shared_layers": 0, "laurel_rank": 4,
+        "activation_sparsity_pattern": [0.0, 0.0], "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 64,
+    },
     "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64},
     "prophetnet": {"num_encoder_layers": 2, "num_decoder_layers": 2},
     "luke": {"entity_vocab_size": 16, "entity_emb_size": 16}, "segformer": {"image_size": 64},
@@ -71,7 +76,8 @@ OWN: dict[str, dict] = {
 }  # fmt: skip
 """What an architecture needs beside `SIZES`, or in place of them."""
 
-ARCHITECTURES = sorted((LESS_1 | AS_STORED) - {"RefinedWeb", "RefinedWebModel"})  # Falcon's old names
+PARTS_AND_OLD_NAMES = {"step3p5", "RefinedWeb", "RefinedWebModel"}  # of Step 3.7, and of Falcon
+ARCHITECTURES = sorted((LESS_1 | AS_STORED) - PARTS_AND_OLD_NAMES)
 REASONS = {
     "data2vec-audio": "the norms of its convolutions are listed as unrecognised",
     "git": "one norm has a number for a name, in a list of layers",
@@ -92,6 +98,13 @@ def shrink(config: transformers.PretrainedConfig, own: dict) -> None:
             shrink(part, own)
 
 
+def size_of(config: transformers.PretrainedConfig) -> int:
+    """The number of parameters of its model."""
+    config.architectures = config.architectures or []
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in transformers.AutoModel.from_config(config).parameters())
+
+
 def build(model_type: str) -> torch.nn.Module:
     """A tiny random model of this architecture, its γ all different.
 
@@ -101,15 +114,11 @@ def build(model_type: str) -> torch.nn.Module:
     own, kind = OWN.get(model_type, {}), transformers.CONFIG_MAPPING[model_type]
     try:
         config = kind(**SIZES | own)
-        with torch.device("meta"):
-            size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
-        assert size < LARGEST
+        assert size_of(config) < LARGEST
     except Exception:  # transformers raises anything
         config = kind(**own)
         shrink(config, own)
-        with torch.device("meta"):
-            size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
-        assert size < LARGEST, f"{model_type}: {size:,} parameters"
+        assert size_of(config) < LARGEST
     torch.manual_seed(0)
     model = transformers.AutoModel.from_config(config).eval()
     for _, module in norm_modules(model):
@@ -310,7 +319,8 @@ def measure(model_type: str) -> Row:
         trace = traced(model, list(modules))
     except Exception:  # transformers raises anything
         trace = {}
-    trace = {name: place for name, place in trace.items() if name in found and " " in found[name].norm.place}
+    told = re.compile(r"(^| )(input|output)( of |$)")
+    trace = {name: at for name, at in trace.items() if name in found and told.search(found[name].norm.place)}
     wrong = [f"{name}: missing" for name in modules.keys() - found.keys()]
     wrong += [f"{found[name].name}: none of the model's" for name in found.keys() - modules.keys()]
     for name in found.keys() & modules.keys():
@@ -331,15 +341,22 @@ def agrees(said: str, place: str) -> bool:
     return said == place or (said.endswith(f" {place}") and not said.endswith(f"and {place}"))
 
 
-def table() -> str:
-    """The table of all architectures."""
+def documented() -> dict[str, str]:
+    """The rows of the table in docs/norms.md, by architecture."""
+    rows = PAGE.read_text("utf-8").partition(MARKS[0])[2].partition(MARKS[1])[0].strip().splitlines()[2:]
+    return {row.split(" | ")[0].removeprefix("| "): row for row in rows}
+
+
+def write(rows: dict[str, str]) -> None:
+    """Write the table anew."""
     head = (
         "| architecture | norms found | γ is stored | places | confirmed | why not all |\n|---|---|---|---|---|---|\n"
     )
-    return head + "\n".join(measure(model_type).line(model_type) for model_type in ARCHITECTURES)
+    table = head + "\n".join(rows[model_type] for model_type in ARCHITECTURES if model_type in rows)
+    before, start, rest = PAGE.read_text("utf-8").partition(MARKS[0])
+    PAGE.write_text(f"{before}{start}\n{table}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", "utf-8")
 
 
 if __name__ == "__main__":
-    start, end = MARKS
-    before, _, rest = PAGE.read_text("utf-8").partition(start)
-    PAGE.write_text(f"{before}{start}\n{table()}\n{end}{rest.partition(end)[2]}", "utf-8")
+    for model_type in sys.argv[1:] or ARCHITECTURES:
+        write(documented() | {model_type: measure(model_type).line(model_type)})

@@ -96,8 +96,10 @@ UNUSED = {
     ),
     "rate": ("ablate.rates", "ablate.look_every", "ablate.probe_windows"),
     "ablate": ("ablate.rates_seed",),
+    "second_text": ("tokens.context_length",),  # passed on to conditions that `smoke` does not train
+    "claims": ("run.root_seed", *(key for key in INFLUENTIAL if key.startswith("train."))),  # the control is committed
 }  # fmt: skip
-"""What a stage is given with its section, and must not depend on."""
+"""What a stage is given with its section, and must not depend on at the size of `smoke`."""
 
 PASSED_ON = {"tokens.context_length": "train@0"}
 """Whose results must follow, where a stage only passes a parameter on."""

@@ -201,7 +201,8 @@ class Trials:
         with_value(folder, key, value)
         neutral = key in NEUTRAL or key in UNUSED.get(stage.group, ())
         told = f"{stage.group}: {key} = {value!r} instead of {self.values[key]!r}"
-        for each in [stage, *(reader for reader in self.all if reader.name == PASSED_ON.get(key))]:
+        readers = [] if neutral else [reader for reader in self.all if reader.name == PASSED_ON.get(key)]
+        for each in [stage, *readers]:
             for output in each.outputs:
                 files.remove(folder / output)
             if failed := run(each, folder):

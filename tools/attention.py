@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ZONES = ("inside", "saturated", "flat", "unknown")
 WORST = 3
+LONGEST_REASON = 300  # characters
 WINDOWS = 16
 
 
@@ -53,7 +54,7 @@ def load(model: str) -> tuple[Any, Any]:
             where, use_safetensors=True, output_loading_info=True, **chosen
         )
     except Exception as error:  # whatever transformers makes of what is there
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         raise cli.UserError(f"{model}: transformers can't load it: {reason}") from None
     absent = sorted(told["missing_keys"])
     if any(re.search(r"(^|\.)\d+\.", name) for name in absent):

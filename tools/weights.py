@@ -63,10 +63,9 @@ def claims(frame: pd.DataFrame) -> list[str]:
         return []
     lines = ["the articles' claims, undecided with one training, since an interval needs several:"]
     for entry in entries:
-        value = "" if entry["value"] is None else f"{entry['statistic']} {entry['value']:.3g}; "
-        lines.append(
-            f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}. {value}{entry['note']}"
-        )
+        numbers = "" if entry["value"] is None else f"{entry['statistic']} {entry['value']:.3g}; "
+        lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
+        lines.append(f"      {numbers}{entry['note']}")
     return lines
 
 

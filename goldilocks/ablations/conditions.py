@@ -28,6 +28,9 @@ GRID = {
 }
 """Every scaling of attention's logits with every width of the start."""
 
+NARROW = {f"{scaling}{start}": scaling for scaling in SCALINGS for start in STARTS if start}
+"""The condition with the same scaling and the usual start, for each wide start."""
+
 BASE = OWN
 NO_LAYERNORM = "no_layernorm"
 NO_ATTENTION = "no_attention"

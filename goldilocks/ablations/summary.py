@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, NO_LAYERNORM
+from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, NARROW, NO_LAYERNORM
 from goldilocks.softmax import zone
 from goldilocks.stats import intervals
 
@@ -139,6 +139,7 @@ OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
     "final_logit_std": lambda runs, condition: last(runs, condition, "logit_std"),
     "first_test_loss": lambda runs, condition: first(runs, condition, "test_loss"),
     "last_test_loss": lambda runs, condition: last(runs, condition, "test_loss"),
+    "loss_of_bigrams": lambda runs, condition: first(runs, condition, "bigram_loss"),
     "cost_of_deletion": cost_of_deletion,
     "gain_on_unigrams": gain_on_unigrams,
     "widening": widening,
@@ -184,9 +185,11 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
             if quantity in of
         }
         found |= {"attends": attends(found, thresholds)}
-        base = by_condition.get(BASES[name], {})
-        if added := difference(of.get("last_test_loss", NOTHING), base.get("last_test_loss", NOTHING)):
-            found["added_loss"] = added
+        for quantity, other in (("added_loss", BASES[name]), ("added_by_start", NARROW.get(name, ""))):
+            if added := difference(
+                of.get("last_test_loss", NOTHING), by_condition.get(other, {}).get("last_test_loss", NOTHING)
+            ):
+                found[quantity] = added
         conditions[name] = found
     result: dict[str, Any] = {"conditions": conditions}
     if NO_LAYERNORM in by_condition:

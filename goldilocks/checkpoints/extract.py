@@ -205,8 +205,8 @@ def extract(checkpoint: Checkpoint) -> Extraction:
         if name in choice.stored_less_1:
             values = values + np.float32(1)
         tensors.append(Tensor(name, norm, place.dtype, raw, values))
-    if choice.unknown:
-        notes.append(f"{choice.unknown}: places by names, and γ as stored; models like Gemma store it less 1")
+    if choice.note:
+        notes.append(choice.note)
     if shards:
         missing = missing_norms(choice.norms.values(), number_of_blocks(whole_config))
         complete = len(first) == shards.total

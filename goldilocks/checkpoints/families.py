@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from goldilocks.checkpoints import conventions
@@ -66,8 +67,8 @@ OF_SUBLAYERS = {
 
 PLAIN = _pattern(rf"{NORM}|ln")
 TELLS_PRE_NORM = _pattern(r"^(pre|input)_ | _before$ | ^intermediate\.")
-OF_EMBEDDINGS = _pattern(rf"emb | patch | feature_projection | ^pre_ | ^({NORM}|ln)_pre$")
-OF_A_HEAD = _pattern(r"^cls$ | head | predict | pooler | classif | project | vocab")
+OF_EMBEDDINGS = _pattern(rf"emb | patch(?!_merger) | feature_projection | ^pre_ | ^({NORM}|ln)_pre$")
+OF_A_HEAD = _pattern(r"^cls$ | head | predict | pooler | classif | (?<!feature_)project | vocab")
 LAST_ONES = _pattern(rf"(final_|last_|post_|out_?|output_)?({NORM}|ln)(_?f|_out|_post|_final)?")
 
 
@@ -89,6 +90,9 @@ class Choice(NamedTuple):
 
     unknown: str
     """Why it is not known whether γ is stored less 1; empty if it is known."""
+
+    note: str
+    """What the user should know of this; empty if nothing."""
 
 
 def _first(patterns: Mapping[str, re.Pattern[str]], name: str) -> str:
@@ -156,7 +160,8 @@ def in_block(path: Path, block: int, stack: Stack) -> str:
     if of_heads := _first(OF_HEADS, name):
         return of_heads
     if re.fullmatch(r"layer\.\d\.\w+", path.name):  # T5
-        return f"{ {'layer.0': ATTENTION, stack.last_of_t5: MLP}.get(path.name[:7], CROSS) } {INPUT}"
+        what = {"layer.0": ATTENTION, stack.last_of_t5: MLP}.get(path.name[:7], CROSS)
+        return f"{what} {INPUT}"
     if name.startswith("post_attention_"):
         what, side = stack.after_attention
     elif own := _first(OF_SUBLAYERS, name):
@@ -174,15 +179,15 @@ def in_block(path: Path, block: int, stack: Stack) -> str:
         return path.name
     if what == ATTENTION:
         what = MIXER if mixes else stack.reader(path.name, block)
-    inner = ".".join(f"{path.rest[i - 1]}.{part}" for i, part in enumerate(path.rest) if i and part.isdecimal())
+    before = (path.stack[-1:] or ("",)) + path.rest
+    inner = ".".join(f"{word}.{part}" for word, part in pairwise(before) if part.isdecimal())
     return f"{what} {side}" + (f" of {inner}" if inner else "")
 
 
-def outside(parts: tuple[str, ...], model_type: str) -> str:
+def outside(parts: tuple[str, ...], config: Mapping[str, Any]) -> str:
     """The place of a norm outside of blocks, from its name; the name itself if it tells none."""
-    for (of, name), place in conventions.OWN_PLACES.items():
-        if of in (model_type, parts[0]) and parts[-len(name) :] == name:
-            return place
+    if own := conventions.own_place(config, parts):
+        return own
     for place, pattern in ((HEAD, OF_A_HEAD), (EMBEDDING, OF_EMBEDDINGS)):
         if any(map(pattern.search, parts)):
             return place
@@ -211,7 +216,7 @@ def known_stacks(
         (by_block,) = sublayers.values()
         for block, kind in enumerate(conventions.layer_types(config)):
             by_block[block] = {sublayer(kind)} - {""} | by_block[block] & {MLP}
-    ends = any(path.block is None and outside(path.rest, "") == FINAL_NORM for path in paths)
+    ends = any(path.block is None and outside(path.rest, config) == FINAL_NORM for path in paths)
     return {
         stack: Stack(
             within, sublayers[stack],
@@ -224,25 +229,30 @@ def known_stacks(
 def places(paths: Mapping[str, Path], names: Iterable[str], config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """The label of its stack and the place, by module; of two norms of one place the deeper one has its name there."""
     known = known_stacks(paths.values(), names, config)
-    of_stacks, kind = labels(known), config.get("model_type", "")
+    of_stacks = labels(known)
     by_part = {label.part: label.text for label in of_stacks.values() if label.part}
     found, taken = {}, defaultdict[tuple[Any, ...], list[Path]](list)
     for module, path in paths.items():
         if path.block is None:
-            place = outside(path.rest, kind)
+            place = outside(path.rest, config)
             label = next((by_part[part] for part in path.rest if part in by_part and place != path.name), "")
         else:
             label, place = of_stacks[path.stack].text, in_block(path, path.block, known[path.stack])
             place = EMBEDDING if path.stack and OF_EMBEDDINGS.search(path.stack[-1]) else place
         found[module] = label, place
         taken[label, path.block, place].append(path)
-    named = set()
+    named = dict[tuple[Any, ...], str]()
     for same in taken.values():
         if len(same) > 1:
             second = sorted(len(path.rest) for path in same)[1]
-            named |= {(path.stack, path.rest) for path in same if len(path.rest) >= second}
+            alike = len({path.rest for path in same}) < len(same)
+            named |= {
+                (path.stack, path.rest): ".".join((*path.stack, *path.rest)) if alike else path.name
+                for path in same
+                if len(path.rest) >= second
+            }
     return {
-        module: (label, paths[module].name if (paths[module].stack, paths[module].rest) in named else place)
+        module: (label, named.get((paths[module].stack, paths[module].rest), place))
         for module, (label, place) in found.items()
     }
 
@@ -258,7 +268,8 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     for name, (module, _, kind) in bare.items():
         if kind in KINDS and module in paths:
             (label, place), block = known[module], paths[module].block
-            index = block if block is not None else BEFORE if place in (EMBEDDING, RELATIVE) else FINAL
+            first = block is None and outside(paths[module].rest, config or {}) in (EMBEDDING, RELATIVE)
+            index = BEFORE if first else FINAL if block is None else block
             rank = next((i for i, start in enumerate(ORDER) if place.startswith(start)), len(ORDER))
             of_stack = (label.startswith("decoder"), label, index == FINAL, index)
             norm = Norm(index, f"{label} {place}".strip(), KINDS[kind])
@@ -266,7 +277,7 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     ordered = {name: norm for name, (_, norm) in sorted(norms.items(), key=lambda item: item[1][0])}
     storage = conventions.of(config, {path.rest[-1] if path.block is None else path.name for path in paths.values()})
     less_1 = {name for name, norm in ordered.items() if norm.kind == GAMMA and storage.less_1(bare[name][0])}
-    return Choice(storage.family, ordered, less_1, storage.unknown)
+    return Choice(storage.family, ordered, less_1, storage.unknown, storage.note)
 
 
 def _of_a_norm(module: str) -> Path | None:

@@ -55,7 +55,8 @@ def without_constants(paths: Mapping[str, Path]) -> dict[str, Path]:
                 seen[path.stack, path.rest[:i]].add(part)
 
     def kept(path: Path) -> tuple[str, ...]:
-        numbers = [i for i, part in enumerate(path.rest) if part.isdecimal() and i and path.rest[i - 1] != "layer"]
+        inner = range(1, len(path.rest) - 1)
+        numbers = [i for i in inner if path.rest[i].isdecimal() and path.rest[i - 1] != "layer"]
         gone = {i for i in numbers if len(seen[path.stack, path.rest[:i]]) == 1}
         return tuple(part for i, part in enumerate(path.rest) if not {i, i + 1} & gone)
 
@@ -80,7 +81,7 @@ def labels(stacks: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Label]:
         chosen = parts[:1] if firsts[first] == 1 else parts
         text = " ".join(re.sub(r"_(?:model|tower)$", "", part).replace("_", " ") for part in chosen)
         found[stack] = Label(text, first)
-    texts = Counter(label.text for label in found.values())
+    texts = Counter(label.text for label in found.values() if label.text)
     return {
-        stack: label if texts[label.text] == 1 else Label(".".join(stack), label.part) for stack, label in found.items()
+        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part) for stack, label in found.items()
     }

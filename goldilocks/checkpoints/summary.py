@@ -20,6 +20,7 @@ SHARES = {GAMMA: ("share_in_range", "share_below_1"), BETA: ("share_near_zero",)
 """The shares that mean something for γ, and for β."""
 
 LARGE = 5.0  # γ above this are unusual
+SAME = 0.01  # medians that differ by less than this part are told as the same
 FAR = 2.0  # so many times its neighbours' γ, or so many times less, is far
 
 
@@ -112,8 +113,10 @@ def reading(extraction: Extraction) -> str:
     sizes = {name: of_gpt2("q50", GAMMA, name) for name in GPT2}
     listed = ", ".join(f"{name} {value:.2f}" for name, value in sizes.items())
     below = [name for name, value in sizes.items() if value <= middle]
+    same = [name for name, value in sizes.items() if abs(middle / value - 1) < SAME]
     between = (
-        f"below all of GPT-2's ({listed})" if not below
+        f"as {same[0]} has ({listed})" if same
+        else f"below all of GPT-2's ({listed})" if not below
         else f"above all of GPT-2's ({listed})" if len(below) == len(sizes)
         else f"between those of {below[-1]} and {list(sizes)[len(below)]} ({listed})"
     )  # fmt: skip

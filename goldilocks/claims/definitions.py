@@ -268,7 +268,10 @@ CLAIMS: tuple[Claim, ...] = (
         remarks=(Remark("without block 0", "dynamics.rank_correlation_of_growth_with_depth_after_block_0"),
                  Remark("Page's test for a falling trend over the same seeds, without a control: p =",
                         "dynamics.page_p_of_growth"),
-                 Remark("without block 0 p =", "dynamics.page_p_of_growth_after_block_0")),
+                 Remark("without block 0 p =", "dynamics.page_p_of_growth_after_block_0"),
+                 Remark("on shuffled tokens p =", "ablations.control.page_p_of_growth"),
+                 Remark("the test was added after these trainings; block 0 grew most in a share of seeds of",
+                        "dynamics.share_of_seeds_where_block_0_grew_most")),
         figure="std_by_block",
     ),
     _claim(

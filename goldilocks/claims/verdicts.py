@@ -197,8 +197,8 @@ def judge_all(claims: tuple[Claim, ...], known: MetricTree) -> list[dict[str, An
         entry["verdict"] in DECIDED and rests_on_an_interval(claim, known)
         for claim, entry in zip(claims, entries, strict=True)
     ]
-    for claim, entry, hangs in zip(claims, entries, sampled, strict=True):
-        entry["hangs_on_an_interval"] = hangs
-        if hangs:
-            entry["stands_in_the_family"] = judge(claim, known, sum(sampled))["verdict"] == entry["verdict"]
+    for claim, entry, is_sampled in zip(claims, entries, sampled, strict=True):
+        entry["has_sampling_error"] = is_sampled
+        if is_sampled:
+            entry["survives_bonferroni"] = judge(claim, known, sum(sampled))["verdict"] == entry["verdict"]
     return entries

@@ -57,9 +57,11 @@ class HeadSums:
         for rows in rows_of(call):
             if self.centre is None:
                 keys = rows.logits[..., : rows.cosines.shape[-1]]
-                self.centre = keys.mean((0, 2, 3), np.float64, where=keys > -np.inf)
+                finite = np.isfinite(keys)
+                self.centre = keys.sum((0, 2, 3), np.float64, where=finite) / np.maximum(finite.sum((0, 2, 3)), 1)
             stop = rows.start + rows.logits.shape[2]
-            self._add_rows(rows, seen[..., rows.start : stop], least, call)
+            with np.errstate(invalid="ignore", over="ignore"):  # logits that are not finite
+                self._add_rows(rows, seen[..., rows.start : stop], least, call)
 
     def _add_rows(self, rows: Rows, seen: np.ndarray, least: np.ndarray, call: Call) -> None:
         of_rows = seen.shape

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 JUDGED = ("W5", "W6", "W7", "W8")
 OWN = "dynamics."  # metrics of the trainings themselves
 CLAIMED, OTHER, BETWEEN = "on the claimed side", "on the other side", "measures differ"
+NOT_FINITE = "not finite"
 
 
 def _of_these(claim: Claim, trainings: int) -> Claim:
@@ -41,6 +42,8 @@ def _side(claim: Claim, known: MetricTree) -> str:
         numbers = [(known.estimate(each.path), each.criterion) for each in claim.requirements]
     except KeyError:
         return ""
+    if not all(np.isfinite(found.value) for found, _ in numbers):
+        return NOT_FINITE
     points = ((found._replace(low=found.value, high=found.value), criterion) for found, criterion in numbers)
     outcomes = {criterion.outcome(point, known) for point, criterion in points}
     return CLAIMED if outcomes == {Outcome.MET} else OTHER if outcomes == {Outcome.REFUTED} else BETWEEN

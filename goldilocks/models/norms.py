@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.conventions import deciding
 from goldilocks.checkpoints.families import KINDS, choose
 from goldilocks.checkpoints.load import load
 from goldilocks.checkpoints.ranges import Tally
+from goldilocks.core.cli import UserError
 from goldilocks.models.projections import Projection
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ COLUMNS = ("gamma_mean", "gamma_std", "beta_mean", "beta_std")
 def norms(*checkpoints: str | Path, client: Client | None = None) -> pd.DataFrame:
     """Every γ and β of checkpoints, a row a value, with the columns of the pipeline's table `layernorm`.
 
+    `attrs["unknown_convention"]` says of which models it is not known whether γ is stored less 1, and why.
+
     Args:
         checkpoints: as `goldilocks norms` takes them: paths, addresses, repositories.
 
@@ -35,14 +39,20 @@ def norms(*checkpoints: str | Path, client: Client | None = None) -> pd.DataFram
     import pandas as pd
 
     client = client or Client(Tally())
-    parts = []
+    parts, unknown = [], {}
     for argument in checkpoints:
         found = load(str(argument), client)
+        if found.unknown:
+            unknown[found.model] = found.unknown
         of_model = {"model": found.model, "revision": found.revision, "family": found.family}
         for tensor in found.tensors:
             place = tensor.norm._asdict() | {"stored": tensor.stored, "index": np.arange(tensor.values.size)}
             parts.append(pd.DataFrame(of_model | place | {"value": tensor.values}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if not parts:
+        raise UserError("no checkpoint was given")
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs = {"unknown_convention": unknown}
+    return frame
 
 
 class Read:
@@ -54,7 +64,7 @@ class Read:
     """
 
     def __init__(self, names: Iterable[str], config: Mapping[str, Any] | None) -> None:
-        choice = choose(names, config)
+        choice = choose(names, deciding(dict(config) if config else None))
         self.inputs = {
             name: norm
             for name, norm in choice.norms.items()

@@ -36,14 +36,16 @@ class Baseline(NamedTuple):
     @classmethod
     def of(cls, weight: Weight, tail_sigmas: float) -> Baseline:
         """With a tail beyond so many standard deviations."""
-        std = moments(weight.rows.astype(np.float64).reshape(sum(weight.heads), -1), weight.heads)["std"]
+        with np.errstate(invalid="ignore"):  # weights that are not finite
+            std = moments(weight.rows.astype(np.float64).reshape(sum(weight.heads), -1), weight.heads)["std"]
         return cls(weight, std, tail_sigmas * float(std[-1]))
 
     def frame(self, projection: Projection, weight: Weight) -> pd.DataFrame:
         """The statistics of the weights now, a row for each head, part and all; NaN if one is not finite."""
         import pandas as pd
 
-        found = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
+        with np.errstate(invalid="ignore"):
+            found = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
         if not np.isfinite(weight.rows).all():
             found = {name: np.full_like(values, np.nan, dtype=np.float64) for name, values in found.items()}
         growth = np.divide(found["std"], self.std, out=np.ones_like(self.std), where=self.std != 0)

@@ -10,14 +10,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from goldilocks.ablations.conditions import BASE, CONDITIONS, GRID, LABELS, MAIN, NO_LAYERNORM, OF_SIZES, SIZES, STARTS
+from goldilocks.ablations.conditions import (
+    ARTICLES,
+    ARTICLES_UNSCALED,
+    BASE,
+    CONDITIONS,
+    LABELS,
+    MAIN,
+    NO_LAYERNORM,
+    OF_SIZES,
+    SIZES,
+    STARTS,
+    WITHOUT_ATTENTION,
+)
 from goldilocks.ablations.summary import chosen
-from goldilocks.plotting.palette import CHANGES, GREY, SCALINGS
+from goldilocks.plotting.palette import BLACK, CHANGES, GREY, SCALINGS
 from goldilocks.plotting.style import headline, key, label_edges, small_multiples
 from goldilocks.softmax.scalings import OWN_FIRST
 
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
 LOSS = "test loss (nats/token)"
+OTHER_HEAD_OR_NORM = ("post_layernorm", "rmsnorm", ARTICLES, ARTICLES_UNSCALED)
+SINGLE = {
+    "one change": tuple(name for name in CHANGES if name not in OTHER_HEAD_OR_NORM),
+    "another head or norm": OTHER_HEAD_OR_NORM,
+}
+"""The panels of single changes."""
 
 
 def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
@@ -93,7 +111,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     names = [size for size in SIZES if size in conditions]
     figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST}
+    kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: BLACK}
     for y, size in enumerate(reversed(names)):
         for name in [name for name in OF_SIZES[size] if name in conditions]:
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
@@ -104,7 +122,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
                     face = kinds[kind] if found["attends"] else "white"
                     axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
     panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
-    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 0.9))
+    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 1.5))
     panels[1].set_xlabel("test loss")
     panels[2].set_xlabel("less 1/√d's")
     panels[2].axvline(0, color=GREY, lw=1, ls=":")
@@ -125,13 +143,14 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
         (words, [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions])
         for start, (words, _) in STARTS.items()
     ]
-    panels.append(("one change", [BASE, *(name for name in conditions if name not in GRID)]))
+    for title, of_panel in SINGLE.items():
+        panels.append((title, [BASE, *(name for name in conditions if name in of_panel)]))
     panels = [(title, names) for title, names in panels if names != [BASE]]
     figure, grid = small_multiples(len(panels), width, columns=2)
     for axes, (title, names) in zip(grid.flat, panels, strict=False):
         last = {}
         for name in names:
-            label = CONDITIONS[name].label.split(", ")[0]
+            label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
             by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
             _line_each(axes, by_seed, COLOURS[name])
             last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
@@ -146,7 +165,7 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
         figure,
         "Test loss over training, by start and scaling, and with one change",
         "A line for each seed, cut off where it breaks down. In each panel, in order of the last loss.",
-        "Panels for each start with a line for each scaling, and one with other changes.",
+        "Panels for each start with a line for each scaling, and two with other changes.",
     )
     return figure
 

@@ -21,6 +21,8 @@ CHANGES = {
     "post_layernorm": GREEN,
     "rmsnorm": FOREST, "articles": BLACK, "articles_unscaled": NAVY,
 }  # fmt: skip
+"""Of the ablations' single changes; those of one panel differ."""
+
 PLACES = {
     "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": BROWN, "final": BLACK,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from goldilocks.stats.intervals import Estimate
 KEY = ["dimension", "length", "correlation"]
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
 FLAT, SATURATED = "flat", "saturated"
-DIVISORS = {
+NAMED_EXPONENTS = {
     name: EXPONENTS[scaling]
     for name, scaling in (("unscaled", "unscaled"), ("by_root_d", "scaled"), ("by_d", "scaled_by_d"))
 }
@@ -195,7 +195,7 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"dimensions": len(zone)}
     dimensions = zone["dimension"].to_numpy()
-    at = {name: cells[cells["exponent"] == exponent] for name, exponent in DIVISORS.items()}
+    at = {name: cells[cells["exponent"] == exponent] for name, exponent in NAMED_EXPONENTS.items()}
     for name, rows in at.items():
         found[name] = {
             "dimensions_inside": int((rows["zone"] == INSIDE).sum()),
@@ -206,7 +206,7 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
             "relative_gradient": _estimate(rows, "relative_gradient", -1),
             "discrimination": _estimate(rows, "discrimination", -1),
         }
-    unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in DIVISORS)
+    unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in NAMED_EXPONENTS)
     halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2
     found["unscaled"] |= {
         "jacobian_halves_from_dimension": int(next(iter(dimensions[halved]), 0)),

@@ -8,12 +8,14 @@ import zipfile
 import numpy as np
 import pytest
 from family_names import BERTS, CASES, MLP_OUT, OFFSETS, OUT, numbered
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.families import Norm, choose
+from goldilocks.checkpoints.families import Norm, choose, like_norms
 from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
@@ -82,7 +84,8 @@ def test_a_family_by_its_names(tmp_path, family):
     for tensor in found.tensors:
         np.testing.assert_array_equal(tensor.values, expected[tensor.name][1], "γ as stored")
     if family == "GPT-2":
-        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", [])
+        by_names = ["no config.json; read by its names, as GPT-2"]
+        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", by_names)
     else:
         assert (found.family, found.unknown) == ("unknown", "no config.json")
         assert found.notes == [f"no config.json{AS_STORED}"]
@@ -166,7 +169,8 @@ def test_any_json_as_type_is_read_by_its_names(tmp_path, model_type):
         assert f"is in no list{AS_STORED}" in found.notes[0]
         assert len(found.notes[0]) < 200
     else:
-        assert (found.family, found.notes) == ("GPT-2", [])
+        by_names = ["no model_type in config.json; read by its names, as GPT-2"]
+        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", by_names)
 
 
 def test_what_looks_like_a_norm_is_listed_never_dropped(tmp_path):
@@ -244,6 +248,19 @@ def test_a_wrapper_of_an_unknown_text_model_is_unknown(tmp_path):
     config = {"model_type": "llava", "text_config": {"model_type": "new"}}
     model(tmp_path / "m", {}, False, ["language_model.layers.0.input_layernorm.weight"], config)
     assert survey(tmp_path / "m").unknown == "config.json's model_type 'new' is in no list"
+
+
+WORDS = "model layers layer 0 1 00 ٣ norm ln_1 output conv encoder attention q_norm mamba LayerNorm weight bias"
+PARTS = st.sampled_from([*WORDS.split(), "", "post_attention_layernorm", "input_layernorm", "running_mean"])
+NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=6).map(".".join), max_size=12)
+
+
+@given(NAMES, st.none() | st.fixed_dictionaries({"layer_types": st.lists(PARTS)}))
+def test_any_names_have_places_that_depend_on_no_order(names, config):
+    found = choose(names, config)
+    assert choose(names[::-1], config) == found
+    again = choose([*found.norms, *like_norms(names, found.norms)], config)
+    assert set(again.norms) == set(found.norms), "of the norms alone, as the pipeline keeps them"
 
 
 def test_blocks_are_counted_in_thousands(tmp_path):

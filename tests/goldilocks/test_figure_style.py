@@ -17,7 +17,7 @@ from test_figures import NAMES, dynamics
 from goldilocks.ablations.conditions import BASE, GRID, MAIN
 from goldilocks.core import files, tables
 from goldilocks.plotting import model5, palette, style
-from goldilocks.plotting.ablations import COLOURS
+from goldilocks.plotting.ablations import COLOURS, SINGLE
 from goldilocks.plotting.ablations import figures as of_ablations
 from stages import figures, summarize_ablations
 
@@ -30,6 +30,7 @@ def wrong(drawn):
         return {name: found for name, draw in drawn.items() if (found := troubles(draw()))}
 
 
+@pytest.mark.slow
 def test_small_figures_are_sound(smoke, monkeypatch):
     monkeypatch.chdir(smoke.folder)
     drawn = figures.drawings(Path("data/model5/seed-0"), WIDTH)
@@ -152,8 +153,9 @@ def test_colours_that_stand_beside_each_other_can_be_told_apart_by_anyone(colour
 
 def test_every_set_of_colours_is_among_those():
     compared = YAML(typ="safe").load(params_text())["ablations"]["conditions"]
-    alone = {name: COLOURS[name] for name in compared if name in MAIN and (name not in GRID or name == BASE)}
-    sets = [palette.SCALINGS, palette.MATRICES, palette.KINDS, palette.FORMATS, palette.LOSSES, palette.PLACES, alone]
+    single = [{name: COLOURS[name] for name in (BASE, *of_panel)} for of_panel in SINGLE.values()]
+    assert {name for panel in single for name in panel} >= {name for name in compared if name in MAIN} - set(GRID)
+    sets = [palette.SCALINGS, palette.MATRICES, palette.KINDS, palette.FORMATS, palette.LOSSES, palette.PLACES, *single]
     together = [set(some) for some in palette.TOGETHER]
     for colours in (*(each.values() for each in sets), palette.ENDS):
         assert any(set(colours) <= some for some in together), colours

@@ -118,6 +118,17 @@ def test_attention_uses_its_scale_when_it_computes_and_when_it_is_looked_at(expo
         torch.testing.assert_close(attn.logits(qkv), usual)
 
 
+def test_without_attention_the_rest_learns_and_attention_does_not():
+    model, batch = stirred(attention=False), windows()
+    model.loss(batch).backward()
+    for name, parameter in model.named_parameters():
+        assert bool(parameter.grad.abs().max() > 0) is (".attn." not in name and ".ln_1." not in name), name
+    with torch.no_grad():
+        usual = model(batch[:, :-1])
+        with model.attention_exponent(None):
+            assert torch.equal(model(batch[:, :-1]), usual), "deleting it changes nothing"
+
+
 def test_deleting_attention_is_making_what_it_adds_zero_and_ends():
     model, batch = stirred(), windows()
     without = copy.deepcopy(model)

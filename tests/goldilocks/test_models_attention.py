@@ -2,12 +2,14 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from architectures import ARCHITECTURES, WITHOUT, ids, tiny, transformers
 from closure import ROOT
@@ -133,6 +135,33 @@ def test_of_model_5_they_are_the_pipelines_numbers_as_it_is_and_as_transformers_
     monkeypatch.setattr(calls, "BLOCK", 1)
     monkeypatch.setattr(looked, "CHUNK", 1)
     compare(attention(loaded, None, tokens[:, :-1]), rows)
+
+
+@pytest.mark.slow
+def test_of_the_pipelines_own_export_and_windows_they_are_its_table_attention(smoke, tmp_path):
+    """An export is one update later than the last snapshot: a training without that update has that snapshot's."""
+    import pandas as pd
+
+    from goldilocks.config.train import Settings
+    from goldilocks.core import rng, tables
+    from goldilocks.model5 import training
+
+    shorter = smoke.copy(tmp_path / "shorter")
+    table = pd.read_parquet(smoke.folder / "data" / "model5" / "seed-0" / "attention.parquet")
+    last = int(table["step"].max())
+    shorter.configure(f"train.steps={last}")
+    done = shorter.stage("train", "0")
+    assert done.returncode == 0, done.stderr
+    made_by = tables.parameters(smoke.folder / "data" / "model5" / "seed-0" / "attention.parquet")
+    settings = Settings(**made_by["train"], checkpoint_every=5, processes=1)
+    stream = rng.generator(made_by["run"]["root_seed"], "train/evaluation")
+    with safetensors.safe_open(smoke.folder / "data" / "tokens" / "tokens.safetensors", "numpy") as tokens:
+        windows = training.batch(
+            tokens.get_tensor("test"), settings.evaluation_windows, made_by["tokens"]["context_length"], stream
+        )[: settings.probe_windows]
+    expected = table[(table["step"] == last) & (table["scaling"] == "scaled")].sort_values(["block", "head"])
+    loaded = transformers.AutoModel.from_pretrained(shorter.folder / "data" / "model5" / "seed-0" / "export")
+    compare(attention(loaded, None, windows[:, :-1]), expected.to_dict("records"))
 
 
 TRAINED = ROOT / "data" / "model5" / "seed-0" / "export"
@@ -310,11 +339,32 @@ def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
         (("{model}", "--text", "nowhere.txt"), "nowhere.txt: no such file"),
         (("{model}", "--text", "{text}", "--length", 1), "windows of 1 tokens"),
         (("{model}", "--text", "{text}", "--out", "{text}"), "exists and is no Parquet file"),
+        (("{model}", "--text", "{model}"), "Is a directory"),
+        (("{model}", "--text", "{empty}"), "no text of two tokens or more"),
+        (("{model}", "--text", "{bytes}"), "not UTF-8 text (byte 1)"),
+        (("{model}", "--text", "{text}", "--windows", 0), "must be 1 or more"),
+        (("{text}", "--text", "{text}"), "transformers can't load it"),
+        (("{cut}", "--text", "{text}"), "of its tensors are not in its files, such as h.1."),
+        (("{mamba}", "--text", "{text}"), "it has no softmax attention"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(with_tokenizer, arguments, reason):
+def test_a_mistake_is_told_in_one_line(with_tokenizer, tmp_path, arguments, reason):
+    names = {"{cut}", "{mamba}"} & set(arguments)
     here = {"model": with_tokenizer, "text": with_tokenizer / "text.txt"}
+    here |= {name: tmp_path / name for name in ("empty", "bytes", "cut", "mamba")}
+    here["empty"].write_text("", "utf-8")
+    here["bytes"].write_bytes(b"a\xff")
+    if names:
+        (folder := here[names.pop()[1:-1]]).mkdir()
+        for path in with_tokenizer.glob("*.json"):
+            shutil.copy(path, folder)
+        if folder.name == "mamba":
+            tiny("mamba", WITHOUT["mamba"][0]).save_pretrained(folder)
+        else:
+            tensors = safetensors.torch.load_file(with_tokenizer / "model.safetensors")
+            some = {name: tensor for name, tensor in tensors.items() if not name.startswith("h.1.")}
+            safetensors.torch.save_file(some, folder / "model.safetensors", {"format": "pt"})
     done = command(*(str(argument).format(**here) for argument in arguments))
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stdout
     assert reason in done.stderr
     assert "Traceback" not in done.stderr

@@ -143,6 +143,7 @@ def neox(folder, scale, noise=10**6):
     for i in range(BLOCKS):
         at = f"gpt_neox.layers.{i}"
         tensors |= {
+            f"{at}.attention.rope.weight": np.zeros((4 * WIDE, WIDE), np.float32),  # lies between
             f"{at}.attention.query_key_value.weight": generator.normal(0, scale, (3 * WIDE, WIDE)).astype(np.float32),
             f"{at}.input_layernorm.bias": np.full(WIDE, scale, np.float32),
             f"{at}.input_layernorm.weight": np.full(WIDE, 1 + scale, np.float32),
@@ -211,8 +212,13 @@ def test_norms_are_the_tables_every_value(tmp_path):
     assert list(frame) == ["model", "revision", "family", "block", "place", "kind", "stored", "index", "value"]
     assert frame["model"].unique().tolist() == ["a", "b"]
     assert len(frame) == 2 * BLOCKS * 2 * WIDE
-    means = frame.groupby(["place", "kind"])["value"].mean()
-    assert means.to_dict() == {("attention input", "gamma"): 1.5, ("attention input", "beta"): 0.5}
+    assert frame.groupby("kind")["value"].mean().to_dict() == {"gamma": 1.5, "beta": 0.5}
+    assert frame["place"].unique().tolist() == ["attention and mlp input"], "there is no other"
+    assert frame.attrs["unknown_convention"] == {}
+    (tmp_path / "a" / "config.json").write_text('{"model_type": "never seen"}', "utf-8")
+    assert "never seen" in g.norms(tmp_path / "a").attrs["unknown_convention"]["a"]
+    with pytest.raises(UserError, match="no checkpoint was given"):
+        g.norms()
 
 
 def grown(tmp_path, factors, name="run"):
@@ -250,13 +256,15 @@ def test_without_an_order_of_blocks_or_two_checkpoints_no_claim_is_judged(tmp_pa
     assert told["W8"] == verdicts.UNDECIDED
 
 
+@pytest.mark.filterwarnings("error")
 def test_values_that_are_not_finite_are_no_statistics_and_no_failure(tmp_path):
     three = drawn()
-    three[1][0][0, 0] = np.nan
+    three[1][0][0, 0], three[1][2][0, 0] = np.nan, np.inf
     good, bad = checkpoint(tmp_path / "step1", drawn()), checkpoint(tmp_path / "step2", three)
     last = weights([good, bad]).query("step == 2").groupby("block")["std"]
     assert last.count().tolist() == [4, 0]
-    claims.judged([weights([good, bad])])
+    assert claims.judged([weights([good, bad])])[0]["side"] == claims.NOT_FINITE
+    assert weights([bad])["growth"].isna().sum() == 4
 
 
 @pytest.mark.slow

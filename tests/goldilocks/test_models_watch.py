@@ -1,7 +1,6 @@
 """A model watched while it trains: what is written, and that the training does not notice."""
 
-import re
-import shutil
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ from architectures import ids, tiny
 from closure import ROOT
 from conftest import environment
 from test_model5 import stirred
-from test_models_attention import with_tokenizer  # noqa: F401  a fixture
 
 import goldilocks as g
 from goldilocks.core.cli import UserError
@@ -107,11 +105,81 @@ def test_a_head_that_leaves_the_zone_is_named(tmp_path, capsys):
     assert capsys.readouterr().err == "", "told once"
 
 
-def test_other_processes_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(watched, "is_first_process", lambda: False)
+def test_another_trainings_tables_are_not_mixed_with(tmp_path):
     model = gpt2()
-    train(model, 2, g.Watch(model, 1, tmp_path / "watch", ids()))
-    assert not (tmp_path / "watch").exists()
+    train(model, 3, g.Watch(model, 1, tmp_path, ids()))
+    with pytest.raises(UserError, match="holds a training's tables; name another folder, or say with start="):
+        g.Watch(model, 1, tmp_path, ids())
+    g.Watch(model, 1, tmp_path, ids(), start=1)
+    for table in ("weights", "attention"):
+        assert pd.read_parquet(tmp_path / table)["step"].unique().tolist() == [0, 1]
+    with pytest.raises(UserError, match="of another model"):
+        g.Watch(stirred(), 1, tmp_path, start=1)
+
+
+PROCESS = """
+import sys
+import torch
+from architectures import ids, tiny
+import goldilocks as g
+
+rank, folder, watched = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "watched"
+distributed = torch.distributed
+distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+model = torch.nn.parallel.DistributedDataParallel(tiny("gpt2", {"resid_pdrop": 0.5}).train())
+watch = g.Watch(model, 1, f"{folder}/{rank}") if watched else None
+optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
+torch.manual_seed(rank)
+for _ in range(3):
+    model(input_ids=torch.randint(3, 40, (4, 9))).last_hidden_state.square().mean().backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    if watch:
+        watch.step()
+torch.save([parameter.detach() for parameter in model.parameters()], f"{folder}/{rank}.pt")
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_of_processes_that_train_together_the_first_one_writes_and_all_end_in_the_same_bits(tmp_path):
+    here = environment() | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+    ends = []
+    for kind in ("watched", "alone"):
+        (folder := tmp_path / kind).mkdir()
+        command = [sys.executable, "-c", PROCESS]
+        started = [subprocess.Popen([*command, str(rank), folder, kind], env=here) for rank in range(2)]
+        assert [process.wait() for process in started] == [0, 0]
+        ends += [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for parameters in zip(*ends, strict=True):
+        assert all(torch.equal(parameters[0], other) for other in parameters[1:])
+    assert pd.read_parquet(tmp_path / "watched" / "0" / "attention")["step"].unique().tolist() == [1, 2, 3]
+    assert not (tmp_path / "watched" / "1").exists()
+
+
+def test_a_model_that_can_not_read_the_tokens_it_got_is_trained_all_the_same(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no such tokens\nof many lines")
+
+    model = gpt2()
+    watch = g.Watch(model, 1, tmp_path)
+    monkeypatch.setattr(watched, "attention", fails)
+    train(model, 3, watch)
+    told = capsys.readouterr().err
+    assert told == "goldilocks: step 1: attention is not looked at any more: no such tokens\n"
+    assert pd.read_parquet(tmp_path / "weights")["step"].unique().tolist() == [0, 1, 2, 3]
+
+
+def test_a_training_that_diverges_is_watched_to_its_end(tmp_path):
+    model = gpt2()
+    watch = g.Watch(model, 1, tmp_path, ids())
+    with torch.no_grad():
+        model.h[0].attn.c_attn.weight[0, 0] = torch.nan
+    watch.step()
+    last = pd.read_parquet(tmp_path / "weights").query("step == 1").groupby("block")["std"].count()
+    assert last.tolist() == [0, 4 * 3 + 4]
+    zones = pd.read_parquet(tmp_path / "attention").query("step == 1")["zone"] == "unknown"
+    assert zones.tolist() == [True] + [False] * 3 + [True] * 4, "a head of block 0, and all that comes after"
 
 
 def test_a_full_disk_ends_no_training(tmp_path, monkeypatch, capsys):
@@ -129,6 +197,9 @@ def test_a_full_disk_ends_no_training(tmp_path, monkeypatch, capsys):
 def test_what_can_not_be_watched_is_told_at_once(tmp_path):
     with pytest.raises(UserError, match="no projections of Q, K and V"):
         g.Watch(torch.nn.Linear(2, 2), 1, tmp_path)
+    with pytest.raises(UserError, match="knows 64 tokens, and the text has token 64"):
+        g.Watch(gpt2(), 1, tmp_path, torch.tensor([[1, 64]]))
+    assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="every 0 steps"):
         g.Watch(gpt2(), 0, tmp_path)
 
@@ -147,6 +218,10 @@ def test_the_callback_looks_when_the_trainer_says_so(tmp_path):
         cwd=ROOT, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert "2 checkpoints, steps 0 … 2, one training; 2 modules of 4 heads" in done.stdout, done.stderr
+    heads = pd.read_parquet(tmp_path / "attention")
+    inside = (heads["zone"] == "inside").groupby(heads["step"]).sum()
+    assert f"heads in the zone: {inside[0]} of 8 at step 0, {inside[2]} of 8 at step 2" in done.stdout
+    assert "γ of the norm before: mean 1 at first" in done.stdout
     other = g.TransformersWatch(folder=tmp_path / "other")
     other.on_train_begin(None, SimpleNamespace(global_step=0, is_world_process_zero=False), None, model=model)
     other.on_step_end(None, state, None, model=model)
@@ -164,18 +239,6 @@ def test_in_transformers_trainer(tmp_path):
     callback = g.TransformersWatch(every=2, folder=tmp_path / "watch")
     transformers.Trainer(model, arguments, train_dataset=rows, callbacks=[callback]).train()
     assert pd.read_parquet(tmp_path / "watch" / "weights")["step"].unique().tolist() == [0, 2, 4]
-
-
-@pytest.mark.slow
-def test_the_script_of_the_documentation_runs(tmp_path, with_tokenizer):  # noqa: F811
-    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text("utf-8"), re.DOTALL)
-    shutil.copytree(with_tokenizer, tmp_path / "my-model")
-    shutil.copyfile(with_tokenizer / "text.txt", tmp_path / "my.txt")
-    here = environment() | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=here, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "spectral_norm" in done.stdout
-    assert (tmp_path / "watch" / "weights" / "step-000000.parquet").is_file()
 
 
 @pytest.mark.slow
@@ -203,8 +266,8 @@ def test_the_package_alone_imports_no_large_library():
     code = (
         "import sys, goldilocks as g; large = {'torch', 'pandas', 'transformers', 'numpy', 'pyarrow'};"
         "assert not large & set(sys.modules), large & set(sys.modules);"
-        "assert {'attention', 'weights', 'Watch', 'TransformersWatch'} <= set(dir(g));"
-        "g.attention, g.weights, g.Watch; assert 'transformers' not in sys.modules;"
+        "assert {'attention', 'norms', 'weights', 'Watch', 'TransformersWatch'} <= set(dir(g));"
+        "g.attention, g.norms, g.weights, g.Watch; assert 'transformers' not in sys.modules;"
         "assert not hasattr(g, 'nothing')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.ranges import Tally
 from goldilocks.model5 import weight_stats
+from goldilocks.models.attention import block_of
 from goldilocks.models.projections import find
 from goldilocks.models.series import open_checkpoint
 from goldilocks.models.weights import TAIL_SIGMAS, weights
@@ -76,15 +77,21 @@ FAMILIES = {
 
 @contextlib.contextmanager
 def heads_made(model):
-    """Notes, by module, what a model's attention gets and the q, k and v by head that it makes of it, (B, H, T, d)."""
+    """Notes, by module, what a model's attention gets, the q, k and v by head that it makes of it, and norms' outputs.
+
+    Heads are (B, H, T, d).
+    """
     from transformers import AttentionInterface
 
-    seen, made = {}, {}
+    seen, made, normalised = {}, {}, {}
     names = {id(module): name for name, module in model.named_modules()}
     hand_out = AttentionInterface.get_interface
 
     def before(module, args, kwargs):
         seen[names[id(module)]] = args[0] if args else kwargs["hidden_states"]
+
+    def after(module, _, output):
+        normalised[names[id(module)]] = output if isinstance(output, torch.Tensor) else torch.empty(0)
 
     def get_interface(self, implementation, default):
         attend = hand_out(self, implementation, default)
@@ -112,7 +119,9 @@ def heads_made(model):
 
     with mock.patch.object(AttentionInterface, "get_interface", get_interface), contextlib.ExitStack() as stack:
         for module in model.modules():
-            if "Attention" in type(module).__name__:
+            if "Norm" in type(module).__name__:
+                stack.callback(module.register_forward_hook(after).remove)
+            elif "Attention" in type(module).__name__:
                 handle = module.register_forward_pre_hook(before, with_kwargs=True)
                 stack.callback(handle.remove)
                 if hasattr(module, "_attn"):  # of GPT-J, CodeGen and the Japanese GPT-NeoX
@@ -122,7 +131,7 @@ def heads_made(model):
                     if hasattr(module, method):
                         noted = split(module, getattr(module, method), method == "_split_heads")
                         stack.enter_context(mock.patch.object(module, method, noted))
-        yield seen, made
+        yield seen, made, normalised
 
 
 QUICK = {"gpt2", "llama", "bert"}
@@ -136,17 +145,23 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.zero_()
+        elif parameter.ndim == 1 and ".q_" not in name and ".k_" not in name:
+            parameter.data.add_(torch.rand(parameter.shape))  # or two norms of one input would be alike
     model.save_pretrained(tmp_path)
     opened = open_checkpoint(str(tmp_path), Client(Tally()))
     projections, modules = find(opened.files), dict(model.named_modules())
     tokens = torch.randint(3, 64, (5, 1))  # at the first position rotations do nothing
     arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {})
-    with torch.no_grad(), heads_made(model) as (seen, made):
+    with torch.no_grad(), heads_made(model) as (seen, made, outputs):
         model(**arguments)
     assert len(projections) == len(made) > 0
     for projection in projections:
         weight, _ = opened.look(projection)
         assert weight.by_head
+        before = {name.rpartition(".")[0] for name in opened.norms.of(projection)}
+        of_block = {name for name in outputs if block_of(name) == projection.block}
+        if family not in ("albert", "bart"):  # whose blocks are one; whose norms follow sums, of which one is read
+            assert before == {name for name in of_block if torch.equal(outputs[name], seen[projection.module])}
         x, parts = seen[projection.module].detach().numpy()[:, 0], made[projection.module]
         by_part = weight_stats.by_part(weight.rows.reshape(sum(weight.heads), -1, weight.rows.shape[1]), weight.heads)
         across = any(kind in projection.module for kind in ("encoder_attn", "EncDec"))  # keys are of other states

@@ -1,16 +1,9 @@
 """What is read of the norms of every known architecture is what transformers' own models do with them."""
 
 import pytest
-from norm_survey import ARCHITECTURES, MARKS, PAGE, REASONS, measure
+from norm_survey import ARCHITECTURES, REASONS, documented, measure
 
 QUICK = ("bart", "qwen3_next")
-
-
-def documented():
-    """The rows of the table in docs/norms.md, by architecture."""
-    _, _, rest = PAGE.read_text("utf-8").partition(MARKS[0])
-    rows = rest.partition(MARKS[1])[0].strip().splitlines()[2:]
-    return {row.split(" | ")[0].removeprefix("| "): row for row in rows}
 
 
 @pytest.mark.parametrize(

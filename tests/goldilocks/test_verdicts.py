@@ -97,7 +97,7 @@ def test_measures_of_one_statement_that_decide_differently_make_it_depend_on_the
     assert entry["verdict"] == verdict
     said = {0.05: REPRODUCED, 0.1: UNDECIDED, 0.2: NOT_REPRODUCED}
     assert f"by attention's ‖J‖: {said[values[2]]}" in entry["note"]
-    assert entry["hangs_on_an_interval"] == (verdict != UNDECIDED)
+    assert entry["has_sampling_error"] == (verdict != UNDECIDED)
 
 
 def test_what_all_measures_need_refutes_each_of_them():
@@ -165,16 +165,16 @@ def test_beside_the_control_movement_is_told_less_that_on_shuffled_tokens_by_pai
 
 def test_in_the_family_of_claims_a_verdict_may_not_stand():
     entries = judge_all(CLAIMS, MetricTree(metrics(), MARGINS))
-    sampled = [entry for entry in entries if entry["hangs_on_an_interval"]]
+    sampled = [entry for entry in entries if entry["has_sampling_error"]]
     assert {entry["id"] for entry in entries} - {entry["id"] for entry in sampled} == {"S9", "S10", "S11", "S12", "W1"}
     lead = {0.03: True, 0.1: False}  # half-widths at 95 %; for 19 claims at once 2.5 times as wide
     for half, stands in lead.items():
         found = metrics()
         put(found, "dynamics.lead_of_block_0_in_growth", 0.2, half)
         entry = entry_of("W8", found)
-        assert (entry["verdict"], entry["stands_in_the_family"]) == (REPRODUCED, stands)
+        assert (entry["verdict"], entry["survives_bonferroni"]) == (REPRODUCED, stands)
     told = claims.family(entries)
-    assert told["hang_on_an_interval"] == 19
+    assert told["decided_by_an_interval"] == 19
     assert told["met_by_chance_at_most"] == pytest.approx(0.475)
 
 

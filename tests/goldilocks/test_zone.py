@@ -163,7 +163,7 @@ def test_metrics_say_what_the_map_holds():
     table["zone"] = zone.verdicts(table, 0.5, 2.0)
     found = zone.metrics(table, zone.edges(table, 0.5, 2.0))
     assert found["dimensions"] == 3
-    counts = {kind: [found[name][f"dimensions_{kind}"] for name in zone.DIVISORS] for kind in KINDS}
+    counts = {kind: [found[name][f"dimensions_{kind}"] for name in zone.NAMED_EXPONENTS] for kind in KINDS}
     assert counts == {"inside": [1, 1, 1], "outside": [2, 1, 2], "undecided": [0, 1, 0]}
     unscaled, scaled = found["unscaled"], found["by_root_d"]
     assert (unscaled["widest_dimension_inside"], unscaled["jacobian_halves_from_dimension"]) == (4, 16)

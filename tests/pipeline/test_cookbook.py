@@ -16,14 +16,10 @@ import pytest
 import torch
 from closure import ROOT
 from conftest import Project, environment
-from last_commit import params_text
-from ruamel.yaml import YAML
 from test_environment import lend_environment, make
+from test_fooling import _honest, honest  # noqa: F401  a fixture
 from test_inputs import local_source
 
-from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
-
-TOKENS = "data/tokens"
 BOOK = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
 LAST = "If it does not start"
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -38,6 +34,7 @@ class Recipe(NamedTuple):
 
     prepare: Callable[[Project], object] = lambda _: None
     fails: bool = False
+    tried_in: str = "rebuilt"
 
 
 def own_model(project):
@@ -51,19 +48,6 @@ def own_inputs(project):
 def without_a_gpu(_):
     if torch.cuda.is_available():
         pytest.skip("what is said where there is no GPU can't be seen here")
-
-
-def ablations_as_committed(project):
-    """Let the committed ablations belong to the rest: of their size, and as if made from these tokens."""
-    committed = YAML(typ="safe").load(params_text())["ablate"]
-    project.configure(*(f"ablate.{key}={value}" for key, value in committed.items()))
-    project.repro()
-    here, there = (DvcLock(project.folder / lock) for lock in (LOCK, ABLATIONS_LOCK))
-    (other,) = {entry.md5 for entry in there.entries("deps") if entry.path == TOKENS}
-    (project.folder / ABLATIONS_LOCK).write_text(
-        project.read(ABLATIONS_LOCK).replace(other, here.outputs()[TOKENS].md5), "utf-8"
-    )
-    project.check("git", "add", "-A")
 
 
 RECIPES = {
@@ -84,7 +68,7 @@ RECIPES = {
             '"--markdown': '"--static --markdown',
             "all 40 outputs that were made again are the same bytes": "what is committed belongs together; nothing",
         },
-        ablations_as_committed,
+        tried_in="honest",
     ),
 }
 
@@ -108,20 +92,21 @@ def test_every_recipe_is_tried_has_one_block_and_says_what_it_shows():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_runs_and_shows_what_it_says(rebuilt, name):
+def test_a_recipe_runs_and_shows_what_it_says(request, name):
     recipe = RECIPES[name]
-    lend_environment(rebuilt)
-    recipe.prepare(rebuilt)
-    rebuilt.check("git", "config", "user.name", "t")
-    rebuilt.check("git", "config", "user.email", "t@example.org")
-    rebuilt.check("git", "commit", "-qam", "at the size of smoke")
-    rebuilt.check("git", "branch", "-M", "main")
+    project = request.getfixturevalue(recipe.tried_in)
+    lend_environment(project)
+    recipe.prepare(project)
+    project.check("git", "config", "user.name", "t")
+    project.check("git", "config", "user.email", "t@example.org")
+    project.check("git", "commit", "-q", "--all", "--allow-empty", "-m", "at the size of smoke")
+    project.check("git", "branch", "-M", "main")
     (_, block), (_, says) = blocks(name)
     for text, other in recipe.instead.items():
         assert text in block + says, text
         block, says = block.replace(text, other), says.replace(text, other)
     done = subprocess.run(
-        ["sh", "-e", "-c", block], cwd=rebuilt.folder, env=environment() | {"COLUMNS": "160"},
+        ["sh", "-e", "-c", block], cwd=project.folder, env=environment() | {"COLUMNS": "160"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert (done.returncode != 0) is recipe.fails, done.stdout

@@ -3,11 +3,9 @@
 import os
 import signal
 import sys
-from pathlib import Path
 
-import psutil
 import pytest
-from test_resume import checkpoints, digest, start, until
+from test_resume import at_work, checkpoints, digest, start, until
 
 from goldilocks.core import files, tables
 
@@ -40,12 +38,7 @@ def trained(project, *command):
 
 def workers(project):
     """The processes that train in this project."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        inside = process.info["cwd"] and Path(process.info["cwd"]) == project.folder
-        if inside and process.info["cmdline"] and process.info["cmdline"][1:4] == ["-u", "-m", "stages.train"]:
-            found.append(process)
-    return found
+    return [process for process in at_work(project) if process.cmdline()[1:4] == ["-u", "-m", "stages.train"]]
 
 
 @pytest.mark.slow

@@ -8,7 +8,10 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 from conftest import Project, environment
 from test_environment import lend_environment
@@ -56,6 +59,16 @@ def until(condition, process=None, patience=60):
             return False
         time.sleep(0.005)
     raise AssertionError("nothing happened")
+
+
+def at_work(project):
+    """The processes at work in a project's folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == project.folder.resolve():
+                found.append(process)
+    return found
 
 
 def checkpoints(project, name="step-*/DONE"):

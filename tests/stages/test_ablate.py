@@ -28,6 +28,12 @@ RUN = ablate.Run(root_seed=5)
 RATE = 1e-2
 IDS = np.random.default_rng(0).zipf(1.5, 1000) % 50
 TOKENS = runs.Tokens(IDS[:700], IDS[700:], vocabulary=50, context_length=12)
+VARIANTS = {
+    "": {"attention_exponent": 0.5},
+    "_unscaled": {"attention_exponent": 0.0},
+    "_by_d": {"attention_exponent": 1.0},
+    "_no_attention": {"attention": False},
+}
 
 
 def rows_of(condition, seed=0, learning_rate=RATE, **changes):
@@ -230,8 +236,7 @@ def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp
         for name, condition in group.items():
             condition.write(name)
             own, tokens = condition.changed(shared), runs.Tokens.of(Condition.read(name))
-            exponent = {"": 0.5, "_unscaled": 0.0, "_by_d": 1.0}[name.removeprefix(size)]
-            assert condition.variant == {"head_scaled": False, "attention_exponent": exponent}
+            assert condition.variant == {"head_scaled": False} | VARIANTS[name.removeprefix(size)]
             assert (own.blocks, own.steps, own.rates) == (1, 501, shared.rates)
             width = {"width_64": 64, "width_256": 256}.get(size.removesuffix("_kept"), 128)
             assert (own.width, own.width // own.heads) == (width, {"head_16": 16, "head_64": 64}.get(size, 32))

@@ -97,7 +97,7 @@ def test_shares_are_of_all_finite_parameters_and_of_a_population_without_an_inte
     entry = entry_of("S10", metrics())
     assert (entry["value"], entry["low"], entry["high"], entry["n"]) == (0.76, 0.76, 0.76, None)
     assert entry["interval"] == "none: all of them"
-    assert not entry["hangs_on_an_interval"]
+    assert not entry["has_sampling_error"]
 
 
 def test_reference_figures_are_told_of_checkpoints_that_were_not_measured(tmp_path):

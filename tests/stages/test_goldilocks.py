@@ -120,7 +120,7 @@ def test_one_over_root_d_is_the_scale_of_independent_vectors_and_one_over_d_that
     chosen = settings(widest=1024, exponents=5, lengths=[16], correlations=[0.0, 1.0])
     found = goldilocks.table(goldilocks.monte_carlo(3, chosen, 2), chosen)
     at = {name: found[found["exponent"] == x].pivot(index="dimension", columns="correlation", values="zone")
-          for name, x in zone.DIVISORS.items()}  # fmt: skip
+          for name, x in zone.NAMED_EXPONENTS.items()}  # fmt: skip
     assert (at["by_root_d"][0.0] == "inside").all()
     assert (at["by_d"][0.0].loc[64:] == "outside").all()
     assert (at["unscaled"][0.0].loc[64:] == "outside").all()

@@ -105,7 +105,7 @@ SPOILT = {
     "damaged weights": (lambda s: damage(s / "gpt2" / "model.safetensors"), "not a sound safetensors file"),
     "no norms": (
         lambda s: save_file({"x": np.zeros(3, np.float32)}, str(s / "gpt2" / "model.safetensors")),
-        "no norm of any known family in it",
+        "no norm in it",
     ),
 }
 

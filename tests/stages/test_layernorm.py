@@ -263,6 +263,7 @@ def test_the_last_sentence_sets_gamma_beside_gpt2s(tmp_path):
     assert read_of(tmp_path, blocks_of([0.5] * 4)) == between
     assert read_of(tmp_path, blocks_of([0.2] * 4)) == f"γ has a median of 0.2, below all of GPT-2's {sizes}{usual}"
     assert read_of(tmp_path, blocks_of([0.9] * 4)) == f"γ has a median of 0.9, above all of GPT-2's {sizes}{usual}"
+    assert read_of(tmp_path, blocks_of([0.4535] * 4)) == f"γ has a median of 0.45, as gpt2-medium has {sizes}{usual}"
     unknown = read_of(tmp_path, blocks_of([0.5] * 4), {"model_type": "new"})
     assert unknown == f"γ has a median of 0.5, as stored, so perhaps 1 too small to set beside GPT-2's {sizes}{usual}"
 
@@ -272,8 +273,8 @@ def test_the_last_sentence_tells_what_is_unusual(tmp_path):
     told = read_of(tmp_path, blocks_of([1.0, 1.1, 1.2, 2.6, 1.2, 0.4, 1.0, 1.1], odd))
     assert "; 2 of 135 are negative; 1 of 135 are above 5; " in told
     assert told.endswith(
-        "far from their neighbours' median are block 3's attention input (2.6 beside 1.1), block 5's attention input "
-        "(0.4 beside 1.1), block 3's mlp input (2.6 beside 1.1) and 1 more"
+        "far from their neighbours' median are block 3's attention input (2.6 beside 1.2), block 5's attention input "
+        "(0.4 beside 1.2), block 3's mlp input (2.6 beside 1.2) and 1 more"
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
-from scipy.stats import logistic, norm
+from scipy.stats import norm
 
 from goldilocks.config import goldilocks
 from goldilocks.core import tables
@@ -25,7 +25,6 @@ def test_the_distance_from_a_normal_distribution():
     x = np.linspace(-3, 3, 1001)
     expected = np.abs(expit(x * np.sqrt(np.pi**2 / 3)) - norm.cdf(x)).max()
     assert logits.gaussian_distance(histogram(heavy)) == pytest.approx(expected, abs=0.004)
-    assert logistic.cdf(0.0) == 0.5
 
 
 def run(seed, loss):
@@ -81,6 +80,16 @@ def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_wi
     assert found["own_cosine", 0] == pytest.approx(0.2)
     assert found["loss", -1] == 2.7
     assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
+
+
+def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
+    values = pd.DataFrame(
+        [("scaled", seed, step, share) for step, shares in ((0, (0.0, 0.2)), (4, (0.9, 0.7)), (9, (1.0, 0.5)))
+         for seed, share in enumerate(shares)] + [("unscaled", 0, 0, 1.0)],
+        columns=["scaling", "seed", "step", "value"],
+    ).assign(quantity="inside_zone")  # fmt: skip
+    found = logits.most_inside(values)
+    assert (found["step"], found["inside_zone"]["value"]) == (4, pytest.approx(0.8))
 
 
 def test_a_head_lies_in_the_zone_below_it_or_above_it():

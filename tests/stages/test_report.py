@@ -23,6 +23,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(smoke, committed):
     outside -= sources
     assert len(inside) > 30
     assert all(a[1:] in page.ids for a in inside)
+    assert len(set(page.ids)) == len(page.ids)
     assert {tag for tag, a in page.addresses} == {"a", "img"}
     assert [a for a in outside if not (smoke.folder / "reports" / a).resolve().is_file()] == [], "tables and code"
     assert str(smoke.folder) not in html

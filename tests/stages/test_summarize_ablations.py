@@ -16,7 +16,7 @@ from stages import summarize_ablations
 
 SEEDS = (0, 1, 2)
 RATES = dict.fromkeys(("scaled", "untied", "brief", "brief_by_d", "width_64", "width_64_by_d"), 1e-3)
-RATES |= {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4}
+RATES |= {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "scaled_by_d": 1e-3, "scaled_by_d_wide_qk": 1e-3}
 THRESHOLDS = Thresholds(attends=0.3, gain=0.5, least_gradient=0.5, least_discrimination=2.0)
 
 
@@ -123,6 +123,14 @@ def test_differences_are_of_pairs_of_one_seed(all_told):
     assert found["gradient_jump"]["low"] < 0.1
     assert found["last_test_loss"]["value"] == pytest.approx(0.6)
     assert found["share_in_zone"]["value"] == 0.5, "with LayerNorm less without"
+
+
+def test_a_wide_start_is_also_compared_with_the_usual_one_of_its_own_scaling():
+    losses = {"scaled": 6.0, "scaled_by_d": 5.5, "scaled_by_d_wide_qk": 5.25}
+    found = told(pd.concat(of_seeds(name, loss, 0.1) for name, loss in losses.items()))["conditions"]
+    assert found["scaled_by_d_wide_qk"]["added_by_start"]["value"] == pytest.approx(-0.25)
+    assert found["scaled_by_d_wide_qk"]["added_loss"]["value"] == pytest.approx(-0.75)
+    assert "added_by_start" not in found["scaled_by_d"]
 
 
 def test_a_run_that_diverged_counts_as_such_and_has_no_last_loss(all_told):

@@ -6,12 +6,11 @@ import os
 import re
 import signal
 import subprocess
-from pathlib import Path
 
 import psutil
 import pytest
 from test_environment import lend_environment, make
-from test_resume import checkpoints, digest, start, until
+from test_resume import at_work, checkpoints, digest, start, until
 
 from goldilocks.core.cli import UserError
 from tools import run
@@ -76,18 +75,6 @@ def test_however_many_stages_run_at_once_every_byte_is_that_of_dvc_repro(project
     assert found["3"] == found["plain"]
 
 
-def alive(project):
-    """The processes at work in a folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == project.folder.resolve():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def trainers(process):
     """The processes that train, by seed."""
     below = [(child, child.cmdline()) for child in psutil.Process(process.pid).children(recursive=True)]
@@ -132,8 +119,8 @@ def test_two_trainings_that_are_stopped_or_killed_in_every_way_go_on_to_the_same
             end(process)
             assert process.wait(timeout=60) == code, end
             if code > 0:
-                assert not alive(rebuilt), "it waits for what it stops"
-            until(lambda: not alive(rebuilt))
+                assert not at_work(rebuilt), "it waits for what it stops"
+            until(lambda: not at_work(rebuilt))
             said.seek(0)
             lines = said.read()
         assert "Traceback" not in lines

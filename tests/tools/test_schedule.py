@@ -106,3 +106,18 @@ def test_a_containers_limit_counts(tmp_path):
     assert resources.free_memory(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
     (tmp_path / "memory.max").write_text("400000000\n")
     assert resources.free_memory(tmp_path) == 1e8
+
+
+def test_each_stage_that_trains_has_a_limit_of_its_own():
+    asked = []
+
+    def trainings(first):
+        asked.append(first)
+        return 1 if first.startswith("train@") else 6
+
+    limits = runner.Limits(8, trainings=trainings)
+    found = [
+        limits.trainings(name) for name in ("ablations/dvc.yaml:rate@x-1", "ablations/dvc.yaml:rate@x-2", "train@0")
+    ]
+    assert found == [6, 6, 1], "with a GPU trainings of `train` do not begin side by side after those of `rate`"
+    assert asked == ["ablations/dvc.yaml:rate@x-1", "train@0"]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from closure import ROOT
 from conftest import Project
-from test_resume import start, until
+from test_resume import at_work, start, until
 
 DVC_YAML = """
 stages:
@@ -105,16 +105,6 @@ class Toy(Project):
             now += {"begins": 1}.get(what, -1)
             most = max(most, now)
         return most
-
-    def alive(self) -> bool:
-        """Whether anything still runs here."""
-        for process in psutil.process_iter():
-            try:
-                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == self.folder:
-                    return True
-            except psutil.Error:
-                continue
-        return False
 
 
 def _new(folder: Path) -> None:
@@ -221,7 +211,7 @@ def test_asked_to_stop_it_lets_all_stop_and_waits_for_that(toy, number, end, cod
     end(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
-    assert not toy.alive()
+    assert not at_work(toy)
     assert len(toy.noted("stopped")) == 2
     assert "failed" not in err
     assert "Traceback" not in out + err
@@ -239,7 +229,7 @@ def test_killed_it_leaves_nothing_running(toy):
     numbers = [child.pid for child in children(process)]
     process.kill()
     process.communicate(timeout=30)
-    until(lambda: not toy.alive())
+    until(lambda: not at_work(toy))
     until(lambda: not any(map(psutil.pid_exists, numbers)))  # the system knows a process for a while after its end
     toy.tell()
     code, _, err = toy.rebuild(2)
@@ -259,7 +249,7 @@ def test_a_killed_dvc_is_told_and_what_it_ran_is_waited_for(toy):
     assert process.returncode == 2
     assert "error: train@0 failed: DVC was ended by SIGKILL" in err
     assert toy.noted("stopped") == ["train0"]
-    assert not toy.alive()
+    assert not at_work(toy)
     toy.tell()
     code, out, _ = toy.rebuild(4)
     assert (code, ran(out)) == (0, ["train@0", "end"])

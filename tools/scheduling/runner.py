@@ -31,22 +31,23 @@ class Limits:
     Args:
         jobs: cores.
         cores: says how many of them a stage takes.
-        trainings: says how many trainings; asked when the first of them is about to begin.
+        trainings: says how many trainings of a stage; asked when the stage's first one is about to begin.
     """
 
     def __init__(
         self, jobs: int, cores: Callable[[str], int] | None = None, trainings: Callable[[str], int] | None = None
     ) -> None:
         self.jobs, self._cores, self._trainings = jobs, cores, trainings
-        self._most = 0
+        self._most: dict[str, int] = {}
 
     def cores(self, stage: str) -> int:
         return min(self.jobs, self._cores(stage)) if self._cores else 1
 
     def trainings(self, first: str) -> int:
-        if not self._most:
-            self._most = self._trainings(first) if self._trainings else self.jobs
-        return self._most
+        stage = short_name(first).split("@")[0]
+        if stage not in self._most:
+            self._most[stage] = self._trainings(first) if self._trainings else self.jobs
+        return self._most[stage]
 
 
 class Runner:
