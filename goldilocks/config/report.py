@@ -14,7 +14,7 @@ class Settings(Section):
     title: str = Field(min_length=1, max_length=200)
     """Title of the page."""
 
-    repository: str = Field(default="", max_length=200)
+    repository: str = Field(default="", max_length=200, description="where links to the repository's files lead")
     """Where the repository's files can be seen, such as https://github.com/me/goldilocks/blob/main, for a page that is
     hosted alone; empty: links lead to the files beside the page."""
 

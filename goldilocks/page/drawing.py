@@ -56,6 +56,7 @@ def glance(zone: pd.DataFrame) -> Markup:
     def points(dimensions: np.ndarray, scales: np.ndarray) -> str:
         return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(dimensions, scales, strict=True))
 
+    slope = np.degrees(np.arctan2(y(d[-1] ** -0.5) - y(d[0] ** -0.5), RIGHT - LEFT))
     some = zone[zone["lower"] <= zone["upper"]]
     around = (some["dimension"].to_numpy(float), some["lower"].to_numpy()), (
         some["dimension"].to_numpy(float)[::-1], some["upper"].to_numpy()[::-1]
@@ -77,7 +78,7 @@ def glance(zone: pd.DataFrame) -> Markup:
         f'<polygon class="zone" points="{points(*around[0])} {points(*around[1])}"/>{lines}'
         f'<text x="{RIGHT}" y="{TOP + 4}" text-anchor="end">too large: nothing is learned</text>'
         f'<text x="{LEFT + 4}" y="{BOTTOM - 8}">too small: all keys look alike</text>'
-        f'<text class="name" x="{RIGHT - 6}" y="{y(d[-1] ** -0.5) - 18:.0f}" text-anchor="end">'
-        "Goldilocks zone</text>"
+        f'<text class="name" transform="translate({RIGHT - 10} {y(d[-1] ** -0.5) - 10:.0f}) rotate({slope:.1f})" '
+        'text-anchor="end">Goldilocks zone</text>'
         f'{ends}<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 18}" text-anchor="middle">dimension d</text></svg>'
     )

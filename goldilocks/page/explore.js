@@ -38,7 +38,7 @@ class Plot {
   constructor(container, { title, xlabel, ylabel }, height, left = 46) {
     this.width = container.clientWidth || 300;
     this.height = height;
-    this.x = [left, this.width - 8];
+    this.x = [left, this.width - 16];
     this.y = [height - (xlabel ? 38 : 22), title ? 26 : ylabel ? 24 : 8];
     this.svg = svg("svg", { width: this.width, height, viewBox: `0 0 ${this.width} ${height}`, "aria-hidden": "true" });
     if (title) this.label(0, 12, title);
@@ -209,7 +209,7 @@ const derive = {
 // One cell of the map in words: what the sentence below it and the hint on it say.
 function cellInWords(row) {
   const where = row.zone === "undecided" ? "at the edge of" : row.zone;
-  return `At d = ${row.dimension.toLocaleString("en")}, logits times d to the power −${row.exponent.toFixed(2)}: ${row.quantity} ${text(row.value)}, ${where} the Goldilocks zone.`;
+  return `At d = ${row.dimension.toLocaleString("en")}, logits times d to the power −${row.exponent.toFixed(3)}: ${row.quantity} ${text(row.value)}, ${where} the Goldilocks zone.`;
 }
 
 // A sentence about the rows shown, by an explorer's `name`.

@@ -74,7 +74,7 @@ def one_query(root_seed: int, at: int, keys: int) -> Explorer:
     ticks = [tick for tick in (1, 3, 10, 30, 100, 300) if tick <= widest]
     charts: tuple[Chart, ...] = (
         {
-            "kind": "bars", "x": "key", "y": "logit", "title": "logit z, on a log scale beyond ±1", "colour": "ink",
+            "kind": "bars", "x": "key", "y": "logit", "title": "logit z (log scale beyond ±1)", "colour": "ink",
             "domain": [-widest, widest], "symlog": True, "ticks": [*(-tick for tick in reversed(ticks)), 0, *ticks],
         },
         {
@@ -82,7 +82,7 @@ def one_query(root_seed: int, at: int, keys: int) -> Explorer:
             "ticks": [0, 0.25, 0.5, 0.75, 1], "rule": "mean_largest", "rule_label": f"mean largest of {QUERIES:,}",
         },
         {
-            "kind": "bars", "x": "key", "y": "derivative", "title": "derivative of each p by its logit: p (1 − p)",
+            "kind": "bars", "x": "key", "y": "derivative", "title": "p(1 − p), how p moves with z",
             "colour": "orange", "domain": [0, 0.25], "ticks": [0, 0.05, 0.1, 0.15, 0.2, 0.25],
         },
     )  # fmt: skip
@@ -138,7 +138,7 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
             [int(d) for d in dimensions],
         ),
         Control(
-            "exponent", "its logits are q·k times d to the power", [f"−{e:.2f}" for e in exponents], by_root, True,
+            "exponent", "its logits are q·k times d to the power", [f"−{e:.3f}" for e in exponents], by_root, True,
             [float(e) for e in exponents],
         ),
     )  # fmt: skip
