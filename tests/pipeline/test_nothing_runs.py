@@ -43,14 +43,19 @@ def test_no_source_runs_or_unpickles_what_it_reads():
 
 
 UNESCAPED = {"style | safe", "script | safe", "runtime | safe"}  # files of ours, and of a pinned library
-MARKED = "Markup(base.packed(of))"  # JSON in which < is escaped
+MARKED = (
+    "Markup(base.packed(of))",  # JSON in which < is escaped
+    """Markup(f'<svg viewBox="0 0 80 36" aria-hidden="true">{inside}</svg>')""",  # a drawing of numbers
+    "Markup(  # noqa: S704  of numbers and the words above",
+)
 
 
 def test_templates_escape_by_themselves():
     for path in (ROOT / "goldilocks").rglob("*.j2"):
         assert set(re.findall(r"\S+ *\| *safe\b|autoescape", path.read_text("utf-8"))) <= UNESCAPED
     for path in SOURCES:
-        assert "Markup(" not in path.read_text("utf-8").replace(MARKED, "")
+        text = path.read_text("utf-8")
+        assert text.count("Markup(") == sum(map(text.count, MARKED)), path
 
 
 class Trap:
