@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import hypothesis
 import last_commit
 import pytest
 from closure import ROOT
@@ -28,9 +29,14 @@ from goldilocks.core import cli
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach what is tested, although a shell that starts tests in its background has it ignored."""
+    """Let Ctrl-C reach what is tested, although a shell that starts tests in its background has it ignored.
+
+    And let an example take as long as a busy machine needs.
+    """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    hypothesis.settings.register_profile("busy machine", deadline=None)
+    hypothesis.settings.load_profile("busy machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -286,8 +286,8 @@ class Row(NamedTuple):
     places: list[str]
     """As the survey tells them."""
 
-    traced: int
-    """How many places the model's forward pass confirms or denies."""
+    confirmed: int
+    """How many places in blocks the model's forward pass confirms."""
 
     wrong: list[str]
     """Norms missing or too many, and what else the survey says of them that is not so."""
@@ -297,7 +297,7 @@ class Row(NamedTuple):
         gamma = {(0.0,): "as stored", (1.0,): "less 1"}.get(tuple(self.adds), "less 1, some as stored")
         places = ", ".join(dict.fromkeys(re.sub(r" of \S+$", "", place) for place in self.places))
         return (
-            f"| {model_type} | {self.found} of {self.norms} | {gamma} | {places} | {self.traced or '-'} "
+            f"| {model_type} | {self.found} of {self.norms} | {gamma} | {places} | {self.confirmed or '-'} "
             f"| {REASONS.get(model_type, '')} |"
         )
 
@@ -321,17 +321,17 @@ def measure(model_type: str) -> Row:
         trace = {}
     told = re.compile(r"(^| )(input|output)( of |$)")
     trace = {name: at for name, at in trace.items() if name in found and told.search(found[name].norm.place)}
+    agreed = {name: agrees(found[name].norm.place, place) for name, place in trace.items()}
     wrong = [f"{name}: missing" for name in modules.keys() - found.keys()]
     wrong += [f"{found[name].name}: none of the model's" for name in found.keys() - modules.keys()]
+    wrong += [f"{name}: {found[name].norm.place}, not {trace[name]}" for name, well in agreed.items() if not well]
     for name in found.keys() & modules.keys():
         if not np.allclose(found[name].values - stored[found[name].name], adds[name], atol=1e-6):
             wrong.append(f"{name}: γ")
-        if name in trace and not agrees(found[name].norm.place, trace[name]):
-            wrong.append(f"{name}: {found[name].norm.place}, not {trace[name]}")
     wrong += [survey.unknown] if survey.unknown else []
     return Row(
         len(modules), len(found.keys() & modules.keys()), sorted(set(adds.values())),
-        list(dict.fromkeys(tensor.norm.place for tensor in gamma)), len(trace), sorted(wrong),
+        list(dict.fromkeys(tensor.norm.place for tensor in gamma)), sum(agreed.values()), sorted(wrong),
     )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ ZONES = ("inside", "saturated", "flat", "unknown")
 WORST = 3
 LONGEST_REASON = 300  # characters
 WINDOWS = 16
+LENGTH = 512  # tokens; longer windows are asked for
+CHARACTERS = 32  # of a text for each token: more than any tokenizer makes of prose
 
 
 def load(model: str) -> tuple[Any, Any]:
@@ -66,18 +68,19 @@ def load(model: str) -> tuple[Any, Any]:
     return found, tokenizer
 
 
-def read_text(path: Path) -> str:
-    """A text.
+def read_text(path: Path, most: int) -> str:
+    """A text, or so many characters of its beginning.
 
     Raises:
         UserError: if there is none.
     """
     try:
-        return path.read_text("utf-8")
+        with path.open(encoding="utf-8") as handle:
+            return handle.read(most)
     except FileNotFoundError:
         raise cli.UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise cli.UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except UnicodeDecodeError:
+        raise cli.UserError(f"{path}: not UTF-8 text") from None
 
 
 def line(head: pd.Series[Any]) -> str:
@@ -114,7 +117,9 @@ def main() -> None:
     parser.add_argument("--length", type=int, help="tokens of a window; what the model sees, up to 512")
     parser.add_argument("--windows", type=_count, default=WINDOWS, help="how many to read at most, default %(default)s")
     arguments = parser.parse_args()
-    text = read_text(arguments.text)
+    if arguments.windows > 10**6 or (arguments.length or 0) > 10**6:
+        parser.error("--windows and --length must be at most 1,000,000")
+    text = read_text(arguments.text, arguments.windows * max(arguments.length or 0, LENGTH) * CHARACTERS)
     from goldilocks.models import parquet
     from goldilocks.models.attention import attention
 

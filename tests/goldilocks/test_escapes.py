@@ -105,7 +105,7 @@ def content(found, text):
     }  # fmt: skip
 
 
-INJECTED = " ".join([
+INJECTED = "|".join([
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onload='x", "&lt;b&gt;", "{{ 7 * 7 }}{% raw %}",
     "</title></head><body onload=x>", "$\\frac{$", "\0\x1b[31m\u202egpj.exe", "</style><style>*{}", "<!--",
 ])  # fmt: skip

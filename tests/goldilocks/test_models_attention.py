@@ -314,6 +314,15 @@ def command(*arguments):
     )  # fmt: skip
 
 
+def test_of_a_long_text_only_the_beginning_is_read(tmp_path):
+    from tools.attention import LENGTH, read_text
+
+    (tmp_path / "long.txt").write_text("γ" * 1000, "utf-8")
+    assert read_text(tmp_path / "long.txt", 10) == "γ" * 10
+    assert read_text(tmp_path / "long.txt", 2000) == "γ" * 1000
+    assert LENGTH == windows.LENGTH
+
+
 @pytest.mark.slow
 def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
     import pandas as pd
@@ -341,7 +350,7 @@ def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
         (("{model}", "--text", "{text}", "--out", "{text}"), "exists and is no Parquet file"),
         (("{model}", "--text", "{model}"), "Is a directory"),
         (("{model}", "--text", "{empty}"), "no text of two tokens or more"),
-        (("{model}", "--text", "{bytes}"), "not UTF-8 text (byte 1)"),
+        (("{model}", "--text", "{bytes}"), "not UTF-8 text"),
         (("{model}", "--text", "{text}", "--windows", 0), "must be 1 or more"),
         (("{text}", "--text", "{text}"), "transformers can't load it"),
         (("{cut}", "--text", "{text}"), "of its tensors are not in its files, such as h.1."),
