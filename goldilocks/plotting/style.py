@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext
+from matplotlib.transforms import Bbox
 
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
@@ -218,6 +219,23 @@ def prepare(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
             axis.set_major_formatter(FuncFormatter(power_of_ten))
+    measure_once(axes)
+
+
+def measure_once(axes: Axes) -> None:
+    """Measure only once how far labels reach beyond their axes, which layout asks again after it has moved them."""
+    measure = axes.get_tightbbox
+    beyond: list[np.ndarray] = []
+
+    def get_tightbbox(renderer: Any = None, **how: Any) -> Any:
+        if not beyond:
+            found = measure(renderer, **how)
+            if found is None:
+                return None
+            beyond.append(np.subtract(found.extents, axes.bbox.extents))
+        return Bbox.from_extents(*np.add(axes.bbox.extents, beyond[0]))
+
+    axes.get_tightbbox = get_tightbbox  # type: ignore[method-assign]
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:

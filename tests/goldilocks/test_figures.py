@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from goldilocks.core import tables
@@ -227,3 +228,20 @@ def test_labels_of_logarithmic_axes_are_no_formulas():
         axes = model5.by_block(dynamics(), {"std_q": "y"}, "Title", 7, log=True).axes[0]
         style.prepare(axes)
         assert "$" not in "".join(label.get_text() for label in axes.get_yticklabels())
+
+
+def test_layout_measures_labels_once_and_they_stay_in_the_figure(monkeypatch):
+    asked = []
+    measure = Axes.get_tightbbox
+    monkeypatch.setattr(Axes, "get_tightbbox", lambda axes, *a, **k: asked.append(axes) or measure(axes, *a, **k))
+    with style.applied():
+        figure = model5.by_block(dynamics(), {"std_q": "first", "std_k": "second"}, "Title", 7)
+        for axes in figure.axes:
+            style.prepare(axes)
+        figure.draw_without_rendering()
+        assert asked == figure.axes
+        for axes in figure.axes:
+            told, found = axes.get_tightbbox().extents, measure(axes).extents
+            np.testing.assert_allclose(told, found, atol=2)
+            assert (found >= -1).all()
+            assert (found[2:] <= figure.bbox.extents[2:] + 1).all()

@@ -13,7 +13,7 @@ from goldilocks.plotting.palette import VIRIDIS
 from goldilocks.softmax import statistics
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS, OWN
 
-QUERIES = 1000  # of which one is typical, and behind the means
+QUERIES = 400  # of which one is typical, and behind the means
 QUARTER_OCTAVES = range(4, 49)  # d = 2 to 4,096, four for each doubling
 SCALINGS = {FACTORS[name] if exponent else "unscaled": exponent for name, exponent in EXPONENTS.items()}
 MEASURES = {
