@@ -47,6 +47,7 @@ MARKED = (
     "Markup(base.packed(of))",  # JSON in which < is escaped
     """Markup(f'<svg viewBox="0 0 80 36" aria-hidden="true">{inside}</svg>')""",  # a drawing of numbers
     "Markup(  # noqa: S704  of numbers and the words above",
+    'Markup("data:image/svg+xml," + quoted)',  # without double quotes and ampersands
 )
 
 
