@@ -60,6 +60,7 @@ def test_help_lists_every_target_from_any_folder(spaced, tmp_path):
     assert elsewhere.stdout in done.stdout
 
 
+@pytest.mark.slow
 def test_repro_applies_a_preset_and_values_and_refuses_bad_ones(rebuilt):
     lend_environment(rebuilt)
     rebuilt.check("git", "checkout", "params.yaml")

@@ -137,13 +137,8 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        pytest.param(*each, marks=[pytest.mark.slow] if n else [], id=name)
-        for n, (name, each) in enumerate(CHANGES.items())
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "expected"), [pytest.param(*each, id=name) for name, each in CHANGES.items()])
 def test_an_edit_reruns_exactly_what_it_should(rebuilt, change, expected):
     """The first edit of the table is tried among the quick tests."""
     change(rebuilt)

@@ -223,6 +223,7 @@ def test_the_control_is_told_of_each_seed_and_over_them(tmp_path, monkeypatch):
     assert found["made_with"]["tokens"] == files.read_metrics("tokens"), "what is known of the text"
 
 
+@pytest.mark.slow  # `make verify` makes the summary again, too
 def test_the_committed_summary_is_that_of_the_committed_runs(committed, tmp_path):
     """What `make ablations` ends with, again."""
     project = Project(committed).copy(tmp_path / "project")

@@ -181,6 +181,7 @@ def test_lines_are_told_by_whom_and_dvc_is_brief(toy):
     assert len(out.splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_a_failure_is_named_others_are_recorded_and_nothing_else_begins(toy):
     toy.tell(failing="train0", train1=3.0)
     code, out, err = toy.rebuild(2)
