@@ -66,7 +66,7 @@ ablations: ## train a small Model 5 with its choices taken back, in each conditi
 verify: ## rebuild what is committed in a clone, and compare; VERIFY="..." are options, docs/verification.md says more
 	@$(ready) && $(recorded) && printf '%s\n' tools.verify "$$GIVEN_VERIFY" | xargs python -m
 
-test: ## run the tests (four minutes)
+test: ## run the tests (two minutes)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 2
 
 test-all: test ## run all tests, the long ones too (half an hour)

@@ -77,6 +77,7 @@ def damaged(contents, draw):
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", checkpoint())
 def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp_path, name):
     files, draw = checkpoint(), random.Random(name)
@@ -90,14 +91,14 @@ def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp
     assert 0 < read_ones < 400, "both happen"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(json_like | st.dictionaries(st.sampled_from(["model_type", "do_layer_norm_before"]), json_like))
 def test_any_config_is_refused_or_done_without(tmp_path, config):
     folder = written(tmp_path / "m", checkpoint() | {"config.json": json.dumps(config).encode()})
     assert same_or_refused(folder) == isinstance(config, dict)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     json_like
     | st.fixed_dictionaries({"weight_map": json_like | st.dictionaries(st.sampled_from([*gpt2_tensors()]), json_like)})

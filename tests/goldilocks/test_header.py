@@ -217,7 +217,7 @@ entries = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["a", "b", "__metadata__"]), entries | json_like, max_size=3), st.integers(0, 64)
 )
