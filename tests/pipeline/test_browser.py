@@ -180,7 +180,7 @@ def read_out(explorer):
     """Dimension, exponent and value that the sentence below the map tells."""
     told = explorer.locator("[aria-live]").inner_text()
     return re.match(
-        r"At d = (\S+), logits times d to the power −(\S+): largest probability (\S+), .* zone\.$", told
+        r"At d = (\S+), logits times d to the power −(\S+): the largest probability is (\S+), .* zone\.$", told
     ).groups()
 
 
