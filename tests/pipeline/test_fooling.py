@@ -52,7 +52,8 @@ def _rebuild_with_ablations(project: Project) -> None:
     runs = [f"ablate {condition} {seed}" for condition in conditions for seed in seeds]
     commands = ["code", *rates, *runs, *(f"control {seed}" for seed in seeds), "summarize_ablations", "claims"]
     project.check("python", str(ROOT / "tests" / "run_stages.py"), *commands, "report data/model5/seed-0")
-    project.check("dvc", "commit", "--force", "dvc.yaml", "ablations/dvc.yaml")
+    for root in (".", "ablations"):
+        project.check("dvc", "--cd", root, "commit", "--force")
     commit(project)
 
 
