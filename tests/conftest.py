@@ -257,7 +257,7 @@ def _rebuild_in_smoke_size(folder: Path) -> None:
     trained = 1 + commands.index("train 1")
     for some in (commands[:trained], commands[trained:]):
         project.check("python", str(ROOT / "tests" / "run_stages.py"), *some)
-    project.check("dvc", "commit", "--force", "dvc.yaml")
+    project.check("dvc", "commit", "--force")
 
 
 @pytest.fixture(scope="session")

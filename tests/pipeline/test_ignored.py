@@ -11,7 +11,7 @@ from closure import ROOT
 from dvc.fs import localfs
 from dvc.ignore import DvcIgnoreFilter
 
-FOLDERS = ("stages", "goldilocks", "tools", "embedded", "hub", "reports", "ablations")
+FOLDERS = ("stages", "goldilocks", "tools", "embedded", "hub", "reports")
 LEFTOVERS = (
     "goldilocks/model5/train.py.orig",
     "goldilocks/model5/.#train.py",
@@ -53,3 +53,5 @@ def test_dvc_sees_every_file_that_git_knows_and_no_leftover(tmp_path, tracked):
         (tmp_path / name).touch()
     assert {"goldilocks/page/explore.js", "goldilocks/model5/model.py", "embedded/README.md"} <= tracked
     assert seen(tmp_path) == tracked
+    patterns = (ROOT / "ablations" / ".dvcignore").read_text("utf-8").splitlines()[1:]
+    assert (ROOT / ".dvcignore").read_text("utf-8").splitlines()[-len(patterns) :] == patterns, "the same anywhere"
