@@ -10,6 +10,7 @@ example: python -m stages.report data/model5/seed-0
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,18 +103,18 @@ def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
         name: dynamics[dynamics["quantity"] == name].groupby("step")["mean"]
         for name in ("std", "update_ratio", "normalised_entropy")
     }
-    std, update = by_step["std"].mean(), by_step["update_ratio"].mean()
+    std, update, entropy = by_step["std"].mean(), by_step["update_ratio"].mean(), by_step["normalised_entropy"].min()
     steps = [step for step in std.index if step % (std.index[-1] - std.index[-2]) == 0] if len(std) > 1 else []
     if len(steps) < 3:
         return None
     growth = {after: float(std[after] / std[before] - 1) for before, after in itertools.pairwise(steps[1:])}
     after = max(growth, key=lambda step: growth[step])
     before, earlier = steps[steps.index(after) - 1], steps[steps.index(after) - 2]
-    moved = update.get(before, 0)
+    moved, moved_earlier = float(update.get(before, 0.0)), float(update.get(earlier, math.inf))
     return {
         "earlier": earlier, "before": before, "after": after, "growth": growth[after],
-        "moved": moved if moved > 3 * update.get(earlier, float("inf")) else None, "moved_earlier": update.get(earlier),
-        "entropy": by_step["normalised_entropy"].min().get([earlier, after]),
+        "moved": moved if moved > 3 * moved_earlier else None, "moved_earlier": moved_earlier,
+        "entropy_earlier": entropy.get(earlier, math.nan), "entropy_after": entropy.get(after, math.nan),
     }  # fmt: skip
 
 

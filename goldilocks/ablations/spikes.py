@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from goldilocks.ablations.summary import chosen
@@ -31,12 +32,11 @@ def largest(runs: pd.DataFrame, condition: str, others: Sequence[str]) -> dict[s
         at that step. None if no rise is followed by another look.
     """
     losses = _by_step(runs, condition, "test_loss")
-    rise = losses.median(axis=1).diff().iloc[:-1]
+    rise = losses.median(axis=1).diff().iloc[:-1].to_numpy()
     if not (rise > 0).any():
         return None
-    at = int(rise.idxmax())
-    i = losses.index.get_loc(at)
-    before, after = int(losses.index[i - 1]), int(losses.index[i + 1])
+    i = int(np.nanargmax(rise))
+    before, at, after = losses.index.tolist()[i - 1 : i + 2]
     found: dict[str, Any] = {
         "step_before": before, "step": at, "step_after": after,
         "lowest_loss": losses.loc[at].min(), "highest_loss": losses.loc[at].max(),
