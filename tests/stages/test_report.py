@@ -121,11 +121,7 @@ def test_the_steepest_step_is_found_and_an_update_that_is_large_then():
 
 
 def test_links_lead_to_a_repository_if_it_is_named(rebuilt):
-    parameters = rebuilt.folder / "params.yaml"
-    text = parameters.read_text("utf-8").replace(
-        "\nreport:\n", "\nreport:\n  repository: https://example.org/me/it/blob/main\n"
-    )
-    parameters.write_text(text, "utf-8")
+    rebuilt.configure("report.repository=https://example.org/me/it/blob/main")
     done = rebuilt.here("report", "data/model5/seed-0")
     assert done.returncode == 0, done.stderr
     addresses = {a for tag, a in Page(rebuilt.read("reports/index.html")).addresses if tag == "a"}
