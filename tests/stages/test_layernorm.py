@@ -314,7 +314,7 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path, monkeypatc
     half = {name: array.astype(np.float16) for name, array in gpt2_tensors(blocks=1).items()}
     half["ln_f.weight"][0] = np.nan
     save_file(half | {"x.norm": np.ones(3)}, mine / "model.safetensors")
-    with serving({"other.safetensors": save(gpt2_tensors(blocks=3))}, b"", "a/b", "0" * 40) as server:
+    with serving({"other.safetensors": save(gpt2_tensors(blocks=3))}) as server:
         other = f"{server.address}{PLAIN}/other.safetensors"
         project.configure(f"inputs.checkpoints=[{mine},{other}]")
         for stage in ("check", "inputs"):
