@@ -190,23 +190,12 @@ def traced(model: torch.nn.Module, norms: Iterable[str]) -> dict[str, str]:
 class Row(NamedTuple):
     """What was measured of an architecture."""
 
-    norms: int
-    """How many the model has."""
-
-    found: int
-    """How many of them the survey finds."""
-
-    adds: list[float]
-    """What they add to their stored γ."""
-
-    places: list[str]
-    """As the survey tells them."""
-
-    confirmed: int
-    """How many places in blocks the model's forward pass confirms."""
-
-    wrong: list[str]
-    """Norms missing or too many, and what else the survey says of them that is not so."""
+    norms: int  # that the model has
+    found: int  # of them, by the survey
+    adds: list[float]  # to the stored γ
+    places: list[str]  # as the survey names them
+    confirmed: int  # places in blocks that the model's forward pass confirms
+    wrong: list[str]  # norms missing or too many, and what else the survey says of them that is not so
 
     def line(self, model_type: str) -> str:
         """The row of the table in docs/norms.md."""

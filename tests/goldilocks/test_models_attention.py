@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import safetensors
 import torch
 from architectures import ARCHITECTURES, WITHOUT, ids, minilm, tiny, transformers
 from closure import ROOT
@@ -127,33 +126,6 @@ def test_of_model_5_they_are_the_pipelines_numbers_as_it_is_and_as_transformers_
     monkeypatch.setattr(calls, "BLOCK", 1)
     monkeypatch.setattr(looked, "CHUNK", 1)
     compare(attention(loaded, None, tokens[:, :-1]), rows)
-
-
-@pytest.mark.slow
-def test_of_the_pipelines_own_export_and_windows_they_are_its_table_attention(smoke, tmp_path):
-    """An export is one update later than the last snapshot: a training without that update has that snapshot's."""
-    import pandas as pd
-
-    from goldilocks.config.train import Settings
-    from goldilocks.core import rng, tables
-    from goldilocks.model5 import training
-
-    shorter = smoke.copy(tmp_path / "shorter")
-    table = pd.read_parquet(smoke.folder / "data" / "model5" / "seed-0" / "attention.parquet")
-    last = int(table["step"].max())
-    shorter.configure(f"train.steps={last}")
-    done = shorter.stage("train", "0")
-    assert done.returncode == 0, done.stderr
-    made_by = tables.parameters(smoke.folder / "data" / "model5" / "seed-0" / "attention.parquet")
-    settings = Settings(**made_by["train"], checkpoint_every=5, processes=1)
-    stream = rng.generator(made_by["run"]["root_seed"], "train/evaluation")
-    with safetensors.safe_open(smoke.folder / "data" / "tokens" / "tokens.safetensors", "numpy") as tokens:
-        windows = training.batch(
-            tokens.get_tensor("test"), settings.evaluation_windows, made_by["tokens"]["context_length"], stream
-        )[: settings.probe_windows]
-    expected = table[(table["step"] == last) & (table["scaling"] == "scaled")].sort_values(["block", "head"])
-    loaded = transformers.AutoModel.from_pretrained(shorter.folder / "data" / "model5" / "seed-0" / "export")
-    compare(attention(loaded, None, windows[:, :-1]), expected.to_dict("records"))
 
 
 def test_the_statistics_are_what_they_say(model5):
