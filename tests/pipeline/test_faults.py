@@ -12,11 +12,10 @@ import subprocess
 import time
 
 import pytest
-from conftest import lock_entries
 from test_environment import lend_environment, make
 from test_resume import start
 
-from goldilocks.core import files
+from goldilocks.core import dvc_files, files
 
 pytestmark = pytest.mark.slow
 MESSAGE = re.compile(r"^(error|ERROR): \S", re.MULTILINE)
@@ -137,7 +136,7 @@ def unswept(rebuilt):
     rebuilt.expected = rebuilt.results()
     cached(rebuilt, SWEPT).unlink()
     lock = rebuilt.read("dvc.lock")
-    (rebuilt.folder / "dvc.lock").write_text(lock.replace(lock_entries(lock)["sweep"], ""))
+    (rebuilt.folder / "dvc.lock").write_text(lock.replace(dvc_files.blocks(lock)["sweep"], ""))
     for path in (SWEPT, "reports/metrics/sweep.json", "reports/plots/sweep.csv", ".dvc/cache/runs"):
         files.remove(rebuilt.folder / path)
     return rebuilt

@@ -131,10 +131,11 @@ def kill_at_random(project, kills, seed, *command):
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt):
     expected = digest(rebuilt)
     files.remove(rebuilt.folder / "data" / "checkpoints")
-    process = train(rebuilt)
-    assert until(lambda: checkpoints(rebuilt), process), "it ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process = rebuilt.fork(rebuilt.folder / "killed.log", "train 0")
+    assert until(lambda: checkpoints(rebuilt))
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
     last = int(checkpoints(rebuilt)[-1].parent.name.removeprefix("step-"))
     done = rebuilt.stage("train", "0")
     assert done.returncode == 0, done.stderr
@@ -162,15 +163,17 @@ def test_twenty_kills_of_make_repro_change_nothing(longer, tmp_path):
 )
 def test_a_training_that_is_stopped_saves_and_says_so(longer, number, code):
     longer.configure("train.steps=40001", "train.checkpoint_every=40000")
-    process = train(longer)
-    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
-    process.send_signal(number)
+    log = longer.folder / "stopped.log"
+    process = longer.fork(log, "train 0")
+    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"))
+    os.kill(process.pid, number)
     if number == signal.SIGTERM:
-        process.send_signal(number)  # as when its group is ended, and its parent passes that on
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == code
+        os.kill(process.pid, number)  # as when its group is ended, and its parent passes that on
+    process.join(60)
+    assert process.exitcode == code
     (done,) = checkpoints(longer)
     step = int(done.parent.name.removeprefix("step-"))
+    said = log.read_text("utf-8")
     assert said.splitlines()[-1] == f"train seed 0: stopped after step {step}; run it again to go on from there"
     assert "Traceback" not in said
     assert not list((longer.folder / "data" / "model5").glob(".*"))
