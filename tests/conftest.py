@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -236,15 +235,6 @@ def native(monkeypatch: pytest.MonkeyPatch) -> None:
     from goldilocks.model5 import products
 
     monkeypatch.setattr(products, "PORTABLE", False)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture

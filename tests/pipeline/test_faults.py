@@ -82,18 +82,6 @@ def test_a_rebuild_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(p
     assert project.results() == smoke.results()
 
 
-def test_dvc_stops_at_what_a_kill_leaves_and_goes_on_when_it_is_repaired(rebuilt):
-    rebuilt.commit("smoke size")
-    before = rebuilt.read("dvc.lock")
-    (rebuilt.folder / "dvc.lock").write_text(before[: before.index("md5:", 8000) + 2])
-    assert "'./dvc.lock' is invalid" in rebuilt.run("dvc", "repro").stderr
-    (rebuilt.folder / ".dvc" / "tmp" / "rwlock").write_text("")
-    repaired = rebuilt.tool("repair").stderr
-    assert repaired.count("repaired") == 2, repaired
-    assert rebuilt.repro() == set()
-    assert rebuilt.read("dvc.lock") == before
-
-
 def test_without_a_dvc_lock_the_cache_gives_back_what_is_whole_in_it(rebuilt):
     expected = rebuilt.results()
     damage_cached_run(rebuilt, "matrices")
