@@ -1,7 +1,7 @@
 """Summarise the ablations: metrics and figures for the claims and the report. (S8, S13-S15, W5-W8)
 
-`make ablations` ends with this command, which is not a stage. So the claims and the report can use the committed
-results, and `make repro` never trains an ablation.
+The last stage of the ablations' pipeline. The claims and the report use what it wrote, which is in git, so `make repro`
+never trains an ablation.
 
 Reads:  ablations/runs/<condition>/seed-<s>.parquet and ablations/control/seed-<s>.parquet for the conditions and seeds
         of `ablations:`

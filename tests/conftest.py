@@ -269,7 +269,7 @@ def _rebuild_in_smoke_size(folder: Path) -> None:
         process = project.fork(log, *some)
         process.join()
         assert process.exitcode == 0, log.read_text("utf-8")
-    project.check("dvc", "commit", "--force", "dvc.yaml")
+    project.check("dvc", "commit", "--force")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 from goldilocks.core import cli, files, params
 from goldilocks.core.dvc_files import paths_overlap
 from tools import configure
+from tools.scheduling.pipeline import ABLATIONS, PROJECT, open_repository
 from tools.verification.compare import values
 
 AT_ONCE = 2
@@ -57,22 +58,21 @@ class Stage(NamedTuple):
 
 def stages_here():
     """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
-    from dvc.repo import Repo
-
     here, found = Path.cwd(), []
-    with Repo() as repo:
-        for stage in sorted(repo.index.stages, key=lambda stage: Path(stage.wdir) != here):
-            words = stage.cmd.split()
-            found.append(
-                Stage(
-                    name=stage.name,
-                    folder=Path(stage.wdir).relative_to(here),
-                    arguments=words[words.index("-m") + 1 :],
-                    sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
-                    dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
-                    outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+    for root in (PROJECT, ABLATIONS):
+        with open_repository(root) as repo:
+            for stage in repo.index.stages:
+                words = stage.cmd.split()
+                found.append(
+                    Stage(
+                        name=stage.name,
+                        folder=Path(stage.wdir).relative_to(here),
+                        arguments=words[words.index("-m") + 1 :],
+                        sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
+                        dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
+                        outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+                    )
                 )
-            )
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from closure import ROOT
 
-FOLDERS = ("stages", "goldilocks", "tools", "embedded", "hub", "reports", "ablations")
+FOLDERS = ("stages", "goldilocks", "tools", "embedded", "hub", "reports")
 LEFTOVERS = (
     "goldilocks/model5/train.py.orig", "goldilocks/model5/.#train.py", "goldilocks/model5/train.py~",
     "goldilocks/core/.files.py.swp", "goldilocks/core/__pycache__/files.py", "stages/notes.txt", "hub/notes/x",
@@ -33,3 +33,5 @@ def test_dvc_sees_every_file_that_git_knows_and_no_leftover(tmp_path):
     walked = (ignores.walk(localfs, str(tmp_path / folder)) for folder in FOLDERS)
     seen = {Path(parent, name) for folder in walked for parent, _, names in folder for name in names}
     assert {path.relative_to(tmp_path).as_posix() for path in seen} == tracked
+    patterns = (ROOT / "ablations" / ".dvcignore").read_text("utf-8").splitlines()[1:]
+    assert (ROOT / ".dvcignore").read_text("utf-8").splitlines()[-len(patterns) :] == patterns, "the same anywhere"
