@@ -166,14 +166,19 @@ def test_the_dependencies_of_every_stage_are_found(monkeypatch, pipeline):
             assert not {"None", "$"} & set(path.split("/")), path
 
 
-CHANGED = "import stages\nfrom pathlib import Path\np = Path('{path}')\np.write_bytes(p.read_bytes() + b'{more}')\n"
-TRAIN = "import sys\nsys.argv = ['', '0']\nfrom stages import train\ntrain.cli.run(train.main)"
+CHANGED = """
+import sys, stages
+open(sys.argv[1], "a").write("# more")
+sys.argv[1] = "0"
+from stages import train
+train.cli.run(train.main)
+"""
 
 
 @pytest.mark.slow
 def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(rebuilt):
     path = "goldilocks/model5/export.py"
-    done = rebuilt.run("python", "-c", CHANGED.format(path=path, more="\\n") + TRAIN)
+    done = rebuilt.run("python", "-c", CHANGED, path)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         2, f"error: {path}: changed while the training of seed 0 began; start it again",
     )  # fmt: skip
