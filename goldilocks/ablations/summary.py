@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, NARROW, NO_LAYERNORM
+from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, MAIN, NARROW, NO_LAYERNORM, SIZES
 from goldilocks.softmax import zone
 from goldilocks.stats import intervals
+from goldilocks.stats.intervals import Estimate
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
 SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
@@ -163,12 +164,74 @@ def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
     return all(name in found and found[name]["low"] >= least for name, least in needed)
 
 
-def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Thresholds) -> dict[str, Any]:
+def excludes_0(estimate: Estimate) -> bool:
+    """Whether an interval lies on one side of 0."""
+    return bool(estimate.low > 0 or estimate.high < 0)
+
+
+def extremes(values: Iterable[float]) -> dict[str, float | None]:
+    """The lowest and the highest of some values, None of none."""
+    several = list(values)
+    return {"lowest": min(several, default=None), "highest": max(several, default=None)}
+
+
+def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model without LayerNorm differs from the base, and what qualifies that.
+
+    A training breaks down if it diverges or its loss ends above its start. Gradients jump more at higher rates, so the
+    jumps of the other conditions with the same rate stand beside its own.
+    """
+    of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
+    less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
+    first, last = of["first_test_loss"], of.get("last_test_loss", NOTHING)
+    sound = last[last <= first[last.index]]
+    rate = conditions[NO_LAYERNORM]["learning_rate"]
+    return {name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less} | {
+        "share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING)),
+        "seeds": len(first),
+        "broke_down": len(first) - len(sound),
+        "last_test_loss_of_others": extremes(sound),
+        "gradient_jump_of_others": extremes(
+            other["gradient_jump"]["value"]
+            for name, other in conditions.items()
+            if name in MAIN and name != NO_LAYERNORM and other["learning_rate"] == rate and "gradient_jump" in other
+        ),
+    }
+
+
+def differences(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the differences of loss to the base of each condition say together, and whether each excludes 0 in a family.
+
+    In the family all intervals hold at once (Bonferroni).
+    """
+    added = {name: Estimate(**of["added_loss"]) for name, of in conditions.items() if "added_loss" in of}
+    compared = {name: e for name, e in added.items() if BASES[name] != name}
+    for name, e in compared.items():
+        survives = excludes_0(intervals.widened(e, len(compared)))
+        conditions[name]["added_loss"]["survives_bonferroni"] = survives
+    by_d = [added[name] for size in SIZES if (name := f"{size}_by_d") in added]
+    return {
+        "family": {
+            "differences": len(compared),
+            "survive_bonferroni": sum(conditions[name]["added_loss"]["survives_bonferroni"] for name in compared),
+        },
+        "by_d_over_sizes": {
+            "sizes": len(by_d),
+            "exclude_0": sum(map(excludes_0, by_d)),
+            **extremes(e.value for e in by_d),
+        },
+    }
+
+
+def summary(
+    runs: pd.DataFrame, rates: Mapping[str, float], tried: Sequence[float], thresholds: Thresholds
+) -> dict[str, Any]:
     """The metrics of all runs.
 
     Args:
         runs: columns condition, seed, quantity, step, block, head, value.
         rates: the learning rate of each condition.
+        tried: the learning rates among which each condition's was chosen.
     """
     by_condition = {name: quantities(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
     conditions: dict[str, Any] = {}
@@ -191,11 +254,9 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
             ):
                 found[quantity] = added
         conditions[name] = found
-    result: dict[str, Any] = {"conditions": conditions}
+    at_an_end = sum(of["learning_rate"] in (min(tried), max(tried)) for of in conditions.values())
+    result: dict[str, Any] = {"conditions": conditions, "conditions_at_an_end_of_the_rates": at_an_end}
+    result |= differences(conditions)
     if NO_LAYERNORM in by_condition:
-        of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
-        less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-        result["without_layernorm"] = {
-            name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less
-        } | {"share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING))}
+        result["without_layernorm"] = without_layernorm(by_condition, conditions)
     return result
