@@ -146,7 +146,12 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
         comparisons: number of claims for which the intervals hold together, by Bonferroni's correction.
     """
     entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
+    entry["criterion"] = ""
     remarks = [format_remark(remark, known) for remark in claim.remarks]
+
+    def with_verdict(verdict: str, *notes: str) -> dict[str, Any]:
+        return entry | {"verdict": verdict, "note": "; ".join(filter(None, [*notes, *remarks]))}
+
     try:
         estimates = [known.estimate(each.path) for each in claim.requirements]
         gates = [known.estimate(each.path) for each in claim.gate]
@@ -155,29 +160,26 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
             for each, estimate in zip(claim.requirements, estimates, strict=True)
         ]
     except KeyError:
-        reasons = [found for each in claim.requirements if isinstance(found := known.get(each.path), str)]
-        note = "; ".join(filter(None, [*(reasons[:1] or [claim.absent]), *remarks]))
-        return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
-    own, *others = estimates
+        reasons = [reason for each in claim.requirements if isinstance(reason := known.get(each.path), str)]
+        return with_verdict(NOT_MEASURED, (reasons or [claim.absent])[0])
+    entry["criterion"] = criterion(claim, known)
     if shut := [
         f"{each.name} {format_estimate(estimate)} ({each.criterion.describe(known)})"
         for each, estimate in zip(claim.gate, gates, strict=True)
         if each.criterion.outcome(estimate, known) != Outcome.MET
     ]:
-        note = "; ".join(filter(None, [f"not shown to have learned to attend: {', '.join(shut)}", *remarks]))
-        return entry | {"criterion": criterion(claim, known), "verdict": UNDECIDED, "note": note}
-    measures = by_measure(claim, outcomes)
-    entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
+        return with_verdict(UNDECIDED, f"not shown to have learned to attend: {', '.join(shut)}")
+    own, *others = estimates
+    entry |= {"value": own.value, "n": own.n or None}
     beside = [f"{each.name} {format_estimate(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
-    few = [(e.n, each.unit or claim.unit) for each, e in zip(claim.requirements, estimates, strict=True)
-           if 0 < e.n < claim.least]  # fmt: skip
-    if few:
-        n, unit = few[0]
-        short = f"{n} {unit}{'' if n == 1 else 's'} where an honest interval needs {claim.least}"
-        return entry | {"verdict": UNDECIDED, "note": "; ".join(filter(None, [short, *beside, *remarks]))}
-    said_by = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
-    entry |= {"low": own.low, "high": own.high, "verdict": over_measures({*measures.values()})}
-    return entry | {"note": "; ".join(filter(None, [*said_by, *beside, *remarks]))}
+    for each, e in zip(claim.requirements, estimates, strict=True):
+        if 0 < e.n < claim.least:
+            units = f"{e.n} {each.unit or claim.unit}{'' if e.n == 1 else 's'}"
+            return with_verdict(UNDECIDED, f"{units} where an honest interval needs {claim.least}", *beside)
+    measures = by_measure(claim, outcomes)
+    entry |= {"low": own.low, "high": own.high}
+    by_name = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
+    return with_verdict(over_measures({*measures.values()}), *by_name, *beside)
 
 
 def rests_on_an_interval(claim: Claim, known: MetricTree) -> bool:

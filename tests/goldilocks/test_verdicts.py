@@ -15,7 +15,7 @@ from measured import (
     verdicts,
 )
 
-from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, MetricTree, Outcome
+from goldilocks.claims.criteria import MetricTree, Outcome, about, above, at_least, below, exactly
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import (
     DEPENDS,
@@ -34,12 +34,12 @@ from stages import claims
 @pytest.mark.parametrize(
     ("criterion", "met", "refuted", "undecided"),
     [
-        (Above(0.5), (0.51, 0.6), (0.4, 0.5), (0.5, 0.6)),
-        (AtLeast(0.5), (0.5, 0.6), (0.4, 0.49), (0.49, 0.6)),
-        (Below(0.5), (0.4, 0.49), (0.5, 0.6), (0.4, 0.5)),
-        (About(1.0), (0.95, 1.05), (1.06, 1.2), (0.94, 1.0)),
-        (Exactly(0.0), (0.0, 0.0), (1e-9, 1e-9), (0.0, 1e-9)),
-        (About("goldilocks.thresholds.least_discrimination", "overlap"), (1.97, 2.03), (2.05, 2.1), (2.0, 2.1)),
+        (above(0.5), (0.51, 0.6), (0.4, 0.5), (0.5, 0.6)),
+        (at_least(0.5), (0.5, 0.6), (0.4, 0.49), (0.49, 0.6)),
+        (below(0.5), (0.4, 0.49), (0.5, 0.6), (0.4, 0.5)),
+        (about(1.0), (0.95, 1.05), (1.06, 1.2), (0.94, 1.0)),
+        (exactly(0.0), (0.0, 0.0), (1e-9, 1e-9), (0.0, 1e-9)),
+        (about("goldilocks.thresholds.least_discrimination", "overlap"), (1.97, 2.03), (2.05, 2.1), (2.0, 2.1)),
     ],
 )  # fmt: skip
 def test_the_whole_interval_counts(criterion, met, refuted, undecided):

@@ -4,11 +4,10 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.special import ndtr, softmax
-from scipy.stats import ks_2samp
 from test_floats import by_cast
 
 from goldilocks.core import files, params, tables
-from goldilocks.softmax import failures
+from goldilocks.softmax import drawn_rows, failures
 from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
 from goldilocks.stats.intervals import share_interval
 from stages import formats
@@ -151,21 +150,16 @@ def test_the_extremes_of_a_row_tell_its_failures():
             assert whole[failure].any() or name == "fp32" or subtract or failure == "dot_product_overflow", failure
 
 
-@pytest.mark.parametrize("kind", failures.CORRELATIONS)
-def test_extremes_are_those_of_vectors_whatever_the_chunks(monkeypatch, kind):
-    whole = np.concatenate([part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)])
-    assert (np.diff(whole) >= 0).all()
-    vectors = np.random.default_rng(0).standard_normal((3000, 8, 4))
-    q, k = vectors[:, 0], vectors[:, 1:]
-    if kind == "aligned":
-        k[:, 0] = q
-    expected = np.sort(np.einsum("td,tnd->tn", q, k), -1)[:, [0, -2, -1]]
-    for ours, theirs in zip(whole.T, expected.T, strict=True):
-        assert ks_2samp(ours, theirs).pvalue > 0.001
-    monkeypatch.setattr(failures, "LOGITS", 50)
-    parts = [part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)]
-    assert len(parts) == 429
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+def test_extremes_are_those_of_the_drawn_rows_whatever_the_chunks(monkeypatch):
+    query, keys = (formats.rng.generator(1, f"formats/{name}", 4) for name in ("query", "keys"))
+    rows = drawn_rows.draw(query, keys, 4, 7, [0.0, 1.0], 300)
+    for logits in (2**18, 50):
+        monkeypatch.setattr(failures, "LOGITS", logits)
+        parts = list(failures.drawn_extremes(1, 300, 7, 4))
+        assert len(parts) == (1 if logits > 50 else 43)
+        for kind, first in zip(failures.CORRELATIONS, rows.first, strict=True):
+            whole = np.sort(np.column_stack([first, rows.below + rows.largest[:, None]]), -1)
+            np.testing.assert_array_equal(np.concatenate([part[kind] for part in parts]), whole[:, [0, -2, -1]])
 
 
 def test_a_share_is_that_of_the_exact_integral_and_has_the_exact_interval():
@@ -249,14 +243,6 @@ def test_the_stage_writes_every_combination_and_repeats_to_the_byte(ran):
     before = formats.OUTPUT.read_bytes()
     assert ran(16, 8)[1] == metrics
     assert formats.OUTPUT.read_bytes() == before
-
-
-def test_progress_is_told_all_the_work(ran, monkeypatch):
-    ended = []
-    monkeypatch.setattr(formats.Progress, "__exit__", lambda bar, *_: ended.append((bar._done, bar._total)))
-    ran(8, 3)
-    ((done, total),) = ended
-    assert done == total > 0
 
 
 def test_a_wider_run_leaves_the_narrower_dimensions_as_they_were(ran):

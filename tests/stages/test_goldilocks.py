@@ -36,34 +36,25 @@ def drawn(trials):
     return drawn_rows.draw(query, keys, 8, 9, SMALL.correlations, trials)
 
 
-def test_in_chunks_moments_are_the_same_and_memory_does_not_grow_with_the_trials(monkeypatch):
-    at_once = goldilocks.moments(1, 8, 9, SMALL)
-    sizes, draw = [], drawn_rows.draw
-    monkeypatch.setattr(drawn_rows, "draw", lambda *arguments: sizes.append(arguments[-1]) or draw(*arguments))
-    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 90)
-    in_chunks = goldilocks.moments(1, 8, 9, SMALL)
-    assert sizes == [10, 10, 10]
-    for parts, whole in zip(in_chunks, at_once, strict=True):
-        assert parts.n == whole.n == 30
-        np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
-        np.testing.assert_allclose(parts.squares, whole.squares, rtol=1e-9, atol=1e-15)
-
-
 def test_the_three_scales_have_more_trials_as_far_as_their_keys_go():
     assert goldilocks.trials(4, LINES) == [75, 30, 75, 30, 75]
     assert goldilocks.trials(9, LINES) == [66, 30, 66, 30, 66]
     assert goldilocks.trials(40, LINES) == [30] * 5
 
 
-@pytest.mark.parametrize("chunk", [2**16, 9 * 7])
-def test_more_trials_at_the_three_scales_go_on_in_the_same_streams_and_change_no_other(monkeypatch, chunk):
-    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", chunk)
-    few, more = goldilocks.moments(1, 8, 9, SMALL), goldilocks.moments(1, 8, 9, LINES)
-    for x, old, new in zip(goldilocks.exponents(5).tolist(), few, more, strict=True):
-        if new.n == 30:
-            np.testing.assert_array_equal(new.mean, old.mean)
-        else:
-            np.testing.assert_allclose(new.mean, drawn_rows.statistics_at(drawn(66), 8**-x).mean(-1), rtol=1e-12)
+@pytest.mark.parametrize("chunk", [2**16, 7])
+def test_more_trials_at_the_three_scales_continue_the_same_streams_in_chunks_of_any_size(monkeypatch, chunk):
+    sizes, draw = [], drawn_rows.draw
+    monkeypatch.setattr(drawn_rows, "draw", lambda *arguments: sizes.append(arguments[-1]) or draw(*arguments))
+    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 9 * chunk)
+    moments = goldilocks.moments(1, 8, 9, LINES)
+    assert max(sizes) <= chunk, "memory does not grow with the trials"
+    monkeypatch.undo()
+    for x, n, found in zip(goldilocks.exponents(5).tolist(), goldilocks.trials(9, LINES), moments, strict=True):
+        whole = intervals.Moments.of(drawn_rows.statistics_at(drawn(n), 8**-x))
+        assert found.n == whole.n == n
+        np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
+        np.testing.assert_allclose(found.squares, whole.squares, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize(("exponent", "trials"), [(0.25, 30), (0.5, 66)])
@@ -89,15 +80,6 @@ def test_the_result_does_not_depend_on_threads_and_a_dimension_or_length_more_ch
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     more = table_of(SMALL.model_copy(update={"widest": 32, "lengths": [5, 9, 4]}), 2)
     assert len(one.merge(more)) == len(one), "every row is found again, equal to the last bit"
-
-
-def test_progress_is_told_all_the_work(monkeypatch):
-    ended = []
-    monkeypatch.setattr(goldilocks.Progress, "__exit__", lambda bar, *_: ended.append((bar._done, bar._total)))
-    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 100)
-    goldilocks.monte_carlo(1, LINES, 2)
-    ((done, total),) = ended
-    assert done == total > 0
 
 
 def test_no_interval_leaves_what_is_possible():
