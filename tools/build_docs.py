@@ -83,27 +83,26 @@ def graph(stages: dict[str, Any]) -> str:
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
-def from_template(name: str, reports: Path) -> str:
-    """A template beside this module, filled in with the metrics of a folder of reports."""
-    metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
-    known = MetricTree(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
+def from_template(name: str) -> str:
+    """A template beside this module, filled in with the metrics of the reports and with params.yaml."""
+    metrics = {path.stem: files.read_json(path) for path in (REPORTS / "metrics").glob("*.json")}
+    known = MetricTree(metrics | {"ablations": files.read_json(files.ABLATIONS / "metrics.json")}, {})
 
-    def format_estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
-        value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in known.estimate(path)[:3])
-        return f"{value} [{low}, {high}]"
+    def value(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+        return f"{factor * known.estimate(path).value:{sign}.{digits}f}"
 
-    def added(condition: str, quantity: str = "added_loss", mark: bool = True) -> str:
-        path = f"ablations.conditions.{condition}"
-        star = "*" if mark and not known.at(f"{path}.attends") else ""
-        return format_estimate(f"{path}.{quantity}", sign="+") + star
+    def estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+        low, high = (f"{factor * end:{sign}.{digits}f}" for end in known.estimate(path)[1:3])
+        return f"{value(path, digits, factor, sign)} [{low}, {high}]"
 
     template = Template((TEMPLATES / name).read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
-    return str(template.render(at=known.at, format_estimate=format_estimate, added=added))
+    settings = params.read()
+    return str(template.render(at=known.at, value=value, estimate=estimate, settings=settings))
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "summary": lambda: from_template("readme.md.j2", REPORTS),
-    "findings": lambda: from_template("findings.md.j2", REPORTS),
+    "summary": lambda: from_template("readme.md.j2"),
+    "findings": lambda: from_template("findings.md.j2"),
     "pipeline": lambda: graph(params.read(PIPELINE)["stages"]),
     "tables": schemas.markdown,
 }
