@@ -23,7 +23,8 @@ import pandas as pd
 
 from goldilocks.claims import growth
 from goldilocks.claims.growth import KEY
-from goldilocks.config.dynamics import Run, Settings
+from goldilocks.config.dynamics import Settings
+from goldilocks.config.run import Seeds as Run
 from goldilocks.core import arrays, cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.stats import intervals, seeds

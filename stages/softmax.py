@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from goldilocks.config.softmax import Run, Settings
+from goldilocks.config.run import RootSeed as Run
+from goldilocks.config.softmax import Settings
 from goldilocks.core import arrays, cli, files, params, rng, tables
 from goldilocks.softmax import scalings
 from goldilocks.softmax.statistics import (

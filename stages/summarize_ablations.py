@@ -85,8 +85,8 @@ def control(seeds: list[int]) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.summarize_ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    fixed, _ = params.load("claims", claims.Settings, claims.Run)
-    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    fixed, _ = params.load("claims", claims.Settings, params.Section)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
     found, rates, made_with = gather(settings)
 
     from goldilocks.plotting import style
