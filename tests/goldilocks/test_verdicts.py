@@ -23,11 +23,9 @@ from goldilocks.claims.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
-    Remark,
-    format_remark,
     judge_all,
 )
-from goldilocks.stats.intervals import Estimate, widened
+from goldilocks.stats.intervals import Estimate
 from stages import claims
 
 
@@ -176,21 +174,3 @@ def test_in_the_family_of_claims_a_verdict_may_not_stand():
     told = claims.family(entries)
     assert told["decided_by_an_interval"] == 19
     assert told["met_by_chance_at_most"] == pytest.approx(0.475)
-
-
-def test_an_interval_is_widened_as_students_t_is():
-    from scipy.stats import t
-
-    narrow = Estimate(1.0, 0.5, 2.0, 5)
-    factor = t.ppf(1 - 0.025 / 20, 4) / t.ppf(0.975, 4)
-    assert widened(narrow, 20) == pytest.approx((1.0, 1 - 0.5 * factor, 1 + factor, 5))
-    assert widened(narrow, 1) == narrow
-    assert widened(Estimate(1.0, 1.0, 1.0, 0), 20) == Estimate(1.0, 1.0, 1.0, 0)
-
-
-def test_a_remark_names_lengths_and_correlations_in_the_order_of_their_numbers():
-    tree = {"a": {"length_1024": 0, "length_16": 128, "length_128": 2048}, "b": {"rho_1": 32, "rho_0_3": 256, "x": 1}}
-    assert format_remark(Remark("halves at", "a", every=True), MetricTree(tree, {})) == (
-        "halves at 16 keys: 128, 128 keys: 2048, 1024 keys: 0"
-    )
-    assert format_remark(Remark("by", "b", every=True), MetricTree(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"

@@ -1,4 +1,4 @@
-import sys
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from last_commit import params_text
 from ruamel.yaml import YAML
 
 from goldilocks.config.goldilocks import Settings
-from goldilocks.core import files, params, rng, system_info, tables
+from goldilocks.core import files, rng, tables
 from goldilocks.plotting import goldilocks as drawing
 from goldilocks.plotting import style
 from goldilocks.softmax import drawn_rows, zone
@@ -110,29 +110,21 @@ def test_one_over_root_d_is_the_scale_of_independent_vectors_and_one_over_d_that
     assert (at["by_d"][1.0] == "inside").all()
 
 
-def test_the_stage_writes_its_tables_and_metrics_whatever_the_number_of_cores(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["goldilocks"])
-    files.write_json(params.PARAMS, {"goldilocks": SMALL.model_dump(), "run": {"root_seed": 1}})
-    written = []
-    for cores in (1, 2):
-        monkeypatch.setattr(system_info, "cores", lambda cores=cores: cores)
-        goldilocks.main()
-        written.append((files.METRICS / "goldilocks.json").read_bytes())
-    assert written[0] == written[1]
-    found = files.read_metrics("goldilocks")
-    for length in ("length_4", "length_9"):
-        assert found[length].keys() == {"rho_0", "rho_0_5"}
-    assert found["thresholds"] == {"least_gradient": 0.5, "least_discrimination": 2.0}
-    assert found["by_root_d_outside_from_dimension"].keys() == {"rho_0", "rho_0_5"}
-    assert tables.parameters(goldilocks.OUTPUT)["goldilocks"]["trials"] == 30
-    assert len(tables.read(goldilocks.OUTPUT, "goldilocks")) == 80
-    edges = tables.read(goldilocks.ZONE, "goldilocks_zone")
-    assert len(edges) == 16
-    assert edges["dimension"].is_monotonic_increasing
-    for rho, name in ((0.0, "rho_0"), (0.5, "rho_0_5")):
-        (expected,) = edges.query(f"dimension == 16 and length == 9 and correlation == {rho}")["lower_exponent"]
-        assert found["length_9"][name]["zone"]["lower_exponent"] == pytest.approx(expected, rel=1e-5)
+def test_in_the_pipeline(smoke, monkeypatch):
+    monkeypatch.chdir(smoke.folder)
+    cells, edges = tables.read(goldilocks.OUTPUT, "goldilocks"), tables.read(goldilocks.ZONE, "goldilocks_zone")
+    metrics, chosen = files.read_metrics("goldilocks"), tables.parameters(goldilocks.OUTPUT)["goldilocks"]
+    assert len(cells) == chosen["exponents"] * len(edges)
+    assert metrics["thresholds"] == {"least_gradient": 0.5, "least_discrimination": 2.0}
+    d = chosen["widest"]
+    for n, rho in product(chosen["lengths"], chosen["correlations"]):
+        here = f"dimension == {d} and length == {n} and correlation == {rho}"
+        (exponent,), (gradient,) = (
+            edges.query(here)["lower_exponent"], cells.query(f"{here} and exponent == 0")["relative_gradient"]
+        )  # fmt: skip
+        found = metrics[f"length_{n}"][zone.named(rho)]
+        assert found["zone"]["lower_exponent"] == pytest.approx(exponent, rel=1e-5)
+        assert found["unscaled"]["relative_gradient"]["value"] == pytest.approx(gradient, rel=1e-5)
 
 
 def mapped(chosen):
