@@ -47,16 +47,22 @@ def diverged(runs: pd.DataFrame, condition: str) -> set[int]:
 
 def first(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity before the first update, mean over blocks, by seed."""
-    found = chosen(runs, condition, quantity)
-    values: BySeed = found[found["step"] == 0].groupby("seed")["value"].mean()
+    rows = chosen(runs, condition, quantity)
+    values: BySeed = rows[rows["step"] == 0].groupby("seed")["value"].mean()
     return values
+
+
+def at_the_end(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """One quantity of one condition at the last look, of the seeds that did not diverge: seed, step, block, value."""
+    rows = chosen(runs, condition, quantity)
+    rows = rows[~rows["seed"].isin(diverged(runs, condition))]
+    at_last: pd.DataFrame = rows[rows["step"] == rows["step"].max()]
+    return at_last
 
 
 def last(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity at the last look, mean over blocks, by seed, of those that did not diverge."""
-    found = chosen(runs, condition, quantity)
-    found = found[~found["seed"].isin(diverged(runs, condition))]
-    values: BySeed = found[found["step"] == found["step"].max()].groupby("seed")["value"].mean()
+    values: BySeed = at_the_end(runs, condition, quantity).groupby("seed")["value"].mean()
     return values
 
 
@@ -67,22 +73,12 @@ def widening(runs: pd.DataFrame, condition: str) -> BySeed:
     return growth.groupby("seed").mean()
 
 
-def by_block(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
-    """A quantity at the last look, of those that did not diverge: a row for each seed, a column for each block."""
-    found = chosen(runs, condition, quantity)
-    found = found[~found["seed"].isin(diverged(runs, condition))]
-    blocks: pd.DataFrame = found[found["step"] == found["step"].max()].pivot(
-        index="seed", columns="block", values="value"
-    )
-    return blocks
-
-
 def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity of the last block over that of the first, at the last look, by seed."""
-    found = by_block(runs, condition, quantity)
-    if found.empty:
+    blocks = at_the_end(runs, condition, quantity).pivot(index="seed", columns="block", values="value")
+    if blocks.empty:
         return NOTHING
-    ratio: BySeed = found.iloc[:, -1] / found.iloc[:, 0]
+    ratio: BySeed = blocks.iloc[:, -1] / blocks.iloc[:, 0]
     return ratio
 
 

@@ -11,6 +11,7 @@ from goldilocks.stats.intervals import Estimate, widened
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 DEPENDS, UNDECIDED, NOT_MEASURED = "depends on the measure", "undecided", "not measured here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, DEPENDS, UNDECIDED, NOT_MEASURED)
+NUMBERS = re.compile(r"(\d+)")
 DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
 """Verdicts that an estimate decided."""
 
@@ -80,9 +81,9 @@ def format_estimate(e: Estimate) -> str:
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
-def format_found(found: Any) -> str:
+def format_metric(metric: Any) -> str:
     """A metric as text; where it is a text, that is why there is no number."""
-    return f"{NOT_MEASURED} ({found})" if isinstance(found, str) else format_estimate(as_estimate(found))
+    return f"{NOT_MEASURED} ({metric})" if isinstance(metric, str) else format_estimate(as_estimate(metric))
 
 
 def spell_out(name: str) -> str:
@@ -93,20 +94,15 @@ def spell_out(name: str) -> str:
     return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
 
 
-def natural_key(name: str) -> list[str | int]:
-    """A key that sorts names with numbers in them by the numbers: text and numbers in turn."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
 def format_remark(remark: Remark, known: MetricTree) -> str:
-    """A remark as text, empty if there is nothing at its path."""
-    try:
-        found = known.at(remark.path)
-    except KeyError:
+    """A remark as text, names in the order of the numbers in them; empty if there is nothing at its path."""
+    metric = known.get(remark.path)
+    if metric is None:
         return ""
     if not remark.every:
-        return f"{remark.text} {format_estimate(as_estimate(found))}"
-    parts = [f"{spell_out(name)} {format_found(found[name])}" for name in sorted(found, key=natural_key)]
+        return f"{remark.text} {format_estimate(as_estimate(metric))}"
+    ordered = sorted(metric, key=lambda name: [int(part) if part.isdecimal() else part for part in NUMBERS.split(name)])
+    parts = [f"{spell_out(name)} {format_metric(metric[name])}" for name in ordered]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 
