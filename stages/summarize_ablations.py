@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from goldilocks.ablations import runs
+from goldilocks.ablations import runs, spikes
+from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
 from goldilocks.ablations.summary import Thresholds, summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
@@ -95,6 +96,10 @@ def main() -> None:
     thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
     metrics = summary(found, rates, made_with["ablate"]["rates"], thresholds)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
+    if NO_LAYERNORM in rates:
+        alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
+        if spike := spikes.largest(found, NO_LAYERNORM, alike):
+            metrics["without_layernorm"]["spike"] = spike
     with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
         style.draw_all(figures(found, metrics, WIDTH), folder, DPI)

@@ -1,6 +1,6 @@
 import json
 
-from closure import PACKAGES, ROOT, closure
+from closure import ROOT, closure
 from ruamel.yaml import YAML
 
 from goldilocks.ablations import runs
