@@ -76,7 +76,7 @@ def test_what_is_shown_are_the_runs_own_numbers_and_of_models_what_can_be_said(r
     Page(html)
     assert "&lt;script&gt;alert(1)" in html
     assert re.search(r'<ol class="answer">(.*?)</ol>', html, re.DOTALL)[1].count("<li>") == 3
-    assert re.search(r"their σ is 4\.3", html)
+    assert re.search(r"deviation σ is 4\.3", html)
     rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html, re.DOTALL))
     told = {model: re.findall("<td>(.*?)</td>", row) for model, row in rows.items()}
     assert told["only beta"] == ["0", "–", "–", "–", "–", "–", "100\u00a0%", "0", "2"]
@@ -127,6 +127,7 @@ def test_links_lead_to_a_repository_if_it_is_named(rebuilt):
     addresses = {a for tag, a in Page(rebuilt.read("reports/index.html")).addresses if tag == "a"}
     assert "https://example.org/me/it/blob/main/stages/sweep.py" in addresses
     assert not [a for a in addresses if a.startswith("..")]
+    assert not [a for a in addresses if "/data/" in a], "which no repository has"
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "../elsewhere", "https://a b"])
