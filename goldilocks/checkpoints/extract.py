@@ -13,7 +13,7 @@ from goldilocks.checkpoints import conventions, header
 from goldilocks.checkpoints.client import RefusedError, concurrent_map, submit
 from goldilocks.checkpoints.families import Choice, Norm, choose, like_norms
 from goldilocks.checkpoints.folders import INDEX, WHOLE_MODEL
-from goldilocks.checkpoints.ranges import MissingError, Source, Span, merged, refuse_lfs_pointer
+from goldilocks.checkpoints.ranges import MissingError, Source, Span, merge, refuse_lfs_pointer
 from goldilocks.checkpoints.resolve import PICKLES, Checkpoint, pickle_refused
 from goldilocks.checkpoints.shards import SAFETENSORS, missing_norms, number_of_blocks, read_index, shards_of
 from goldilocks.core.cli import UserError
@@ -191,8 +191,9 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     }
     shards = shards_of(first)
     if not choice.norms:
-        told = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
-        hint = f"; unrecognised: {', '.join(told[:3])}{' …' if told[3:] else ''}" if told else ""
+        listed_shapes = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
+        more = " …" if listed_shapes[3:] else ""
+        hint = f"; unrecognised: {', '.join(listed_shapes[:3])}{more}" if listed_shapes else ""
         it = f"{len(first)} of its {shards.total} shards" if shards else "it"
         raise UserError(f"{folder.name}: no norm in {it}{hint}")
     _checked(choice, files, folder.name)
@@ -257,7 +258,7 @@ def read_tensors(names: Iterable[str], files: Mapping[str, File]) -> dict[str, b
         by_file.setdefault(files[name].source.name, (files[name], []))[1].append(name)
     found = {}
     for file, inside in by_file.values():
-        spans = merged([Span(file.places[name].start, file.places[name].stop) for name in inside])
+        spans = merge([Span(file.places[name].start, file.places[name].stop) for name in inside])
         contents, starts = file.source.read(spans), [span.start for span in spans]
         for name in inside:
             place = file.places[name]

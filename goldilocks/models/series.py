@@ -108,29 +108,19 @@ def open_checkpoint(argument: str, client: Client) -> Opened:
     return Opened(split_argument(argument)[1], step_of(argument, checkpoint), config, files, norms)
 
 
-def in_order(checkpoints: list[Opened]) -> list[tuple[int, Opened]]:
-    """Checkpoints by step; where one does not tell its step, in the order given, counted.
+def open_series(arguments: Iterable[str | Path], client: Client) -> list[tuple[int, Opened]]:
+    """The checkpoints of a training by step; where one does not tell its step, in the order given, counted.
 
     Raises:
-        UserError: if two are of one step.
+        UserError: if one can't be read, there is none, or two are of one step.
     """
-    steps = [one.step for one in checkpoints]
-    if any(step is None for step in steps):
-        return list(enumerate(checkpoints))
-    found = sorted(((one.step or 0, one) for one in checkpoints), key=lambda item: item[0])
-    for (step, one), (following, other) in pairwise(found):
+    opened = [open_checkpoint(str(argument), client) for argument in arguments]
+    if not opened:
+        raise UserError("no checkpoint was given")
+    if any(one.step is None for one in opened):
+        return list(enumerate(opened))
+    series = sorted(((one.step or 0, one) for one in opened), key=lambda item: item[0])
+    for (step, one), (following, other) in pairwise(series):
         if step == following:
             raise UserError(f"{one.name} and {other.name}: both of step {step}; give the checkpoints of one training")
-    return found
-
-
-def open_series(arguments: Iterable[str | Path], client: Client) -> list[tuple[int, Opened]]:
-    """The checkpoints of a training by step.
-
-    Raises:
-        UserError: if one can't be read, or there is none.
-    """
-    found = in_order([open_checkpoint(str(argument), client) for argument in arguments])
-    if not found:
-        raise UserError("no checkpoint was given")
-    return found
+    return series
