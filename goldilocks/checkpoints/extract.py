@@ -62,8 +62,8 @@ class File(NamedTuple):
     places: Mapping[str, header.Place]
 
 
-def open_file(source: Source) -> File:
-    """Read a file's header, in one request if it is not too long.
+def open_file(source: Source, named: Collection[str] | None = None) -> File:
+    """Read a file's header, in one request if it is not too long; keep the places of the named tensors, or of all.
 
     Raises:
         UserError: if it is no sound safetensors file.
@@ -74,15 +74,10 @@ def open_file(source: Source) -> File:
         length = header.length(first, source.size)
         end = header.PREFIX + length
         rest = source.read([Span(len(first), end)])[0] if end > len(first) else b""
-        return File(source, header.parse((first + rest)[header.PREFIX : end], source.size))
+        places = header.parse((first + rest)[header.PREFIX : end], source.size)
     except header.HeaderError as error:
         raise UserError(f"{source.name}: not a sound safetensors file: {error}") from None
-
-
-def open_shard(source: Source, named: Collection[str]) -> File:
-    """Read a shard's header and keep the places of the named tensors."""
-    file = open_file(source)
-    return file._replace(places={name: place for name, place in file.places.items() if name in named})
+    return File(source, {name: place for name, place in places.items() if named is None or name in named})
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
@@ -174,7 +169,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     strange = like_norms(listed, choice.norms)
     named = {*choice.norms, *strange}
     wanted = sorted({listed[name] for name in named} - set(opened))
-    files_read = concurrent_map(lambda name: open_shard(folder.source(name), named), wanted)
+    files_read = concurrent_map(lambda name: open_file(folder.source(name), named), wanted)
     opened |= dict(zip(wanted, files_read, strict=True))
     files = {name: opened[listed[name]] for name in named}
     for name, file in files.items():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from goldilocks.checkpoints.client import Client, RefusedError
-from goldilocks.checkpoints.extract import STORED, File, decode, main_files, open_first, open_shard, read_tensors
+from goldilocks.checkpoints.extract import STORED, File, decode, main_files, open_file, open_first, read_tensors
 from goldilocks.checkpoints.folders import LocalFolder
 from goldilocks.checkpoints.ranges import MissingError, Tally
 from goldilocks.checkpoints.resolve import Checkpoint, resolve, split_argument
@@ -103,7 +103,7 @@ def open_checkpoint(argument: str, client: Client) -> Opened:
     projections, norms = find(listed), Read(listed, config)
     wanted = {name for one in projections for name in (*one.names, *norms.of(one))}
     for file in sorted({listed[name] for name in wanted} - set(opened)):
-        opened[file] = open_shard(checkpoint.folder.source(file), wanted)
+        opened[file] = open_file(checkpoint.folder.source(file), wanted)
     files = {name: opened[listed[name]] for name in wanted if name in opened[listed[name]].places}
     return Opened(split_argument(argument)[1], step_of(argument, checkpoint), config, files, norms)
 

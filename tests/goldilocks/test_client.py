@@ -127,7 +127,8 @@ def test_a_server_that_asks_for_time_gets_it(monkeypatch, capsys, asked, least, 
     assert capsys.readouterr().err == (said if least else "")
 
 
-def test_a_server_that_asks_for_too_much_time_is_given_up():
+def test_a_server_that_asks_for_too_much_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(requests.time, "sleep", lambda _: None)
     client, _ = playing(lambda _: response(503, **{"Retry-After": "3600"}), retries=1)
     with pytest.raises(UserError, match="503 Service Unavailable, and asks us to wait for 3,600 s"):
         client.text(URL)
