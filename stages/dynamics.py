@@ -23,7 +23,8 @@ import pandas as pd
 
 from goldilocks.claims import growth
 from goldilocks.claims.growth import KEY
-from goldilocks.config.dynamics import Run, Settings
+from goldilocks.config.dynamics import Settings
+from goldilocks.config.run import Seeds as Run
 from goldilocks.core import arrays, cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.stats import intervals, seeds
@@ -66,10 +67,7 @@ def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarr
         found: the result of `growth.of_seeds`.
     """
     by_block = growth.relative(values, "std", last)
-    result = growth.estimates(found)
-    if by_block.shape[1] > 1:
-        most = int((by_block[:, 0] > by_block[:, 1:].max(1)).sum())
-        result["share_of_seeds_where_block_0_grew_most"] = intervals.share_interval(most, len(by_block))
+    result = growth.estimates(found) | growth.block_0_grew_most(by_block)
     for name, step in (("first", 0), ("last", last)):
         ratio = growth.by_seed_and_block(values, "update_ratio", step)
         result[f"{name}_update_ratio"] = intervals.mean_interval(ratio.mean(1))

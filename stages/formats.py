@@ -43,7 +43,8 @@ from typing import Any
 
 import numpy as np
 
-from goldilocks.config.formats import Run, Settings
+from goldilocks.config.formats import Settings
+from goldilocks.config.run import RootSeed as Run
 from goldilocks.core import cli, files, params, rng, schemas, tables
 from goldilocks.core.progress import Progress
 from goldilocks.softmax.failures import (

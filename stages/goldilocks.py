@@ -24,7 +24,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from goldilocks.config.goldilocks import Run, Settings
+from goldilocks.config.goldilocks import Settings
+from goldilocks.config.run import RootSeed as Run
 from goldilocks.core import cli, files, params, rng, schemas, system_info, tables
 from goldilocks.core.progress import Progress
 from goldilocks.softmax import drawn_rows, zone

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from goldilocks.config import goldilocks
-from goldilocks.config.run import Seeds
+from goldilocks.config.run import Seeds as Run
 from goldilocks.core import cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.softmax import zone as goldilocks_zone
@@ -44,10 +44,6 @@ BOUNDS = dict.fromkeys((*OF_SOFTMAX, *OF_ZONE, "gaussian_distance"), (0.0, 1.0))
 
 class Settings(params.Section):
     """This stage has no parameters of its own."""
-
-
-class Run(Seeds):
-    """What this stage sees of `run:`."""
 
 
 def gaussian_distance(histogram: pd.DataFrame) -> float:
@@ -134,7 +130,7 @@ def main() -> None:
         seeds.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
     )
     model = tables.parameters(files.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
-    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
     values = tidy(attention, losses, histograms, model["width"] // model["heads"], zone)
     summary = seeds.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
     columns = {str(name): column.to_numpy() for name, column in summary.items()}

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from goldilocks.ablations import runs
+from goldilocks.ablations import runs, spikes
+from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
 from goldilocks.ablations.summary import Thresholds, summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
@@ -72,10 +73,11 @@ def control(seeds: list[int]) -> dict[str, Any]:
     made_by = parameters(paths, ("train", "run"))
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
     values, last = growth.tidy(weights), int(weights["step"].max())
-    found = growth.of_seeds(values, last)
+    found, by_block = growth.of_seeds(values, last), growth.relative(values, "std", last)
+    estimates = growth.estimates(found) | growth.block_0_grew_most(by_block)
     return {
-        **growth.falling_trend_p(growth.relative(values, "std", last)),
-        **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
+        **growth.falling_trend_p(by_block),
+        **{name: estimate.as_metrics() for name, estimate in estimates.items()},
         "by_seed": growth.by_name(found, seeds),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }
@@ -84,16 +86,20 @@ def control(seeds: list[int]) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.summarize_ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    fixed, _ = params.load("claims", claims.Settings, claims.Run)
-    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    fixed, _ = params.load("claims", claims.Settings, params.Section)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
     found, rates, made_with = gather(settings)
 
     from goldilocks.plotting import style
     from goldilocks.plotting.ablations import figures
 
     thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
-    metrics = summary(found, rates, thresholds)
+    metrics = summary(found, rates, made_with["ablate"]["rates"], thresholds)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
+    if NO_LAYERNORM in rates:
+        alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
+        if spike := spikes.largest(found, NO_LAYERNORM, alike):
+            metrics["without_layernorm"]["spike"] = spike
     with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
         style.draw_all(figures(found, metrics, WIDTH), folder, DPI)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, NARROW, NO_LAYERNORM
+from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, MAIN, NARROW, NO_LAYERNORM, SIZES
 from goldilocks.softmax import zone
 from goldilocks.stats import intervals
+from goldilocks.stats.intervals import Estimate
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
 SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
@@ -46,16 +47,22 @@ def diverged(runs: pd.DataFrame, condition: str) -> set[int]:
 
 def first(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity before the first update, mean over blocks, by seed."""
-    found = chosen(runs, condition, quantity)
-    values: BySeed = found[found["step"] == 0].groupby("seed")["value"].mean()
+    rows = chosen(runs, condition, quantity)
+    values: BySeed = rows[rows["step"] == 0].groupby("seed")["value"].mean()
     return values
+
+
+def at_the_end(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """One quantity of one condition at the last look, of the seeds that did not diverge: seed, step, block, value."""
+    rows = chosen(runs, condition, quantity)
+    rows = rows[~rows["seed"].isin(diverged(runs, condition))]
+    at_last: pd.DataFrame = rows[rows["step"] == rows["step"].max()]
+    return at_last
 
 
 def last(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity at the last look, mean over blocks, by seed, of those that did not diverge."""
-    found = chosen(runs, condition, quantity)
-    found = found[~found["seed"].isin(diverged(runs, condition))]
-    values: BySeed = found[found["step"] == found["step"].max()].groupby("seed")["value"].mean()
+    values: BySeed = at_the_end(runs, condition, quantity).groupby("seed")["value"].mean()
     return values
 
 
@@ -66,22 +73,12 @@ def widening(runs: pd.DataFrame, condition: str) -> BySeed:
     return growth.groupby("seed").mean()
 
 
-def by_block(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
-    """A quantity at the last look, of those that did not diverge: a row for each seed, a column for each block."""
-    found = chosen(runs, condition, quantity)
-    found = found[~found["seed"].isin(diverged(runs, condition))]
-    blocks: pd.DataFrame = found[found["step"] == found["step"].max()].pivot(
-        index="seed", columns="block", values="value"
-    )
-    return blocks
-
-
 def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity of the last block over that of the first, at the last look, by seed."""
-    found = by_block(runs, condition, quantity)
-    if found.empty:
+    blocks = at_the_end(runs, condition, quantity).pivot(index="seed", columns="block", values="value")
+    if blocks.empty:
         return NOTHING
-    ratio: BySeed = found.iloc[:, -1] / found.iloc[:, 0]
+    ratio: BySeed = blocks.iloc[:, -1] / blocks.iloc[:, 0]
     return ratio
 
 
@@ -163,12 +160,74 @@ def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
     return all(name in found and found[name]["low"] >= least for name, least in needed)
 
 
-def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Thresholds) -> dict[str, Any]:
+def excludes_0(estimate: Estimate) -> bool:
+    """Whether an interval lies on one side of 0."""
+    return bool(estimate.low > 0 or estimate.high < 0)
+
+
+def extremes(values: Iterable[float]) -> dict[str, float | None]:
+    """The lowest and the highest of some values, None of none."""
+    several = list(values)
+    return {"lowest": min(several, default=None), "highest": max(several, default=None)}
+
+
+def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model without LayerNorm differs from the base, and what qualifies that.
+
+    A training breaks down if it diverges or its loss ends above its start. Gradients jump more at higher rates, so the
+    jumps of the other conditions with the same rate stand beside its own.
+    """
+    of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
+    less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
+    first, last = of["first_test_loss"], of.get("last_test_loss", NOTHING)
+    sound = last[last <= first[last.index]]
+    rate = conditions[NO_LAYERNORM]["learning_rate"]
+    return {name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less} | {
+        "share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING)),
+        "seeds": len(first),
+        "broke_down": len(first) - len(sound),
+        "last_test_loss_of_others": extremes(sound),
+        "gradient_jump_of_others": extremes(
+            other["gradient_jump"]["value"]
+            for name, other in conditions.items()
+            if name in MAIN and name != NO_LAYERNORM and other["learning_rate"] == rate and "gradient_jump" in other
+        ),
+    }
+
+
+def differences(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the differences of loss to the base of each condition say together, and whether each excludes 0 in a family.
+
+    In the family all intervals hold at once (Bonferroni).
+    """
+    added = {name: Estimate(**of["added_loss"]) for name, of in conditions.items() if "added_loss" in of}
+    compared = {name: e for name, e in added.items() if BASES[name] != name}
+    for name, e in compared.items():
+        survives = excludes_0(intervals.widened(e, len(compared)))
+        conditions[name]["added_loss"]["survives_bonferroni"] = survives
+    by_d = [added[name] for size in SIZES if (name := f"{size}_by_d") in added]
+    return {
+        "family": {
+            "differences": len(compared),
+            "survive_bonferroni": sum(conditions[name]["added_loss"]["survives_bonferroni"] for name in compared),
+        },
+        "by_d_over_sizes": {
+            "sizes": len(by_d),
+            "exclude_0": sum(map(excludes_0, by_d)),
+            **extremes(e.value for e in by_d),
+        },
+    }
+
+
+def summary(
+    runs: pd.DataFrame, rates: Mapping[str, float], tried: Sequence[float], thresholds: Thresholds
+) -> dict[str, Any]:
     """The metrics of all runs.
 
     Args:
         runs: columns condition, seed, quantity, step, block, head, value.
         rates: the learning rate of each condition.
+        tried: the learning rates among which each condition's was chosen.
     """
     by_condition = {name: quantities(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
     conditions: dict[str, Any] = {}
@@ -191,11 +250,9 @@ def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Threshol
             ):
                 found[quantity] = added
         conditions[name] = found
-    result: dict[str, Any] = {"conditions": conditions}
+    at_an_end = sum(of["learning_rate"] in (min(tried), max(tried)) for of in conditions.values())
+    result: dict[str, Any] = {"conditions": conditions, "conditions_at_an_end_of_the_rates": at_an_end}
+    result |= differences(conditions)
     if NO_LAYERNORM in by_condition:
-        of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
-        less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-        result["without_layernorm"] = {
-            name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less
-        } | {"share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING))}
+        result["without_layernorm"] = without_layernorm(by_condition, conditions)
     return result

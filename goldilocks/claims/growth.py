@@ -64,6 +64,14 @@ def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
     return found
 
 
+def block_0_grew_most(growth: np.ndarray) -> dict[str, Estimate]:
+    """The share of seeds in which block 0 grew most, from growth (seeds, blocks); empty with a single block."""
+    if growth.shape[1] == 1:
+        return {}
+    most = int((growth[:, 0] > growth[:, 1:].max(1)).sum())
+    return {"share_of_seeds_where_block_0_grew_most": intervals.share_interval(most, len(growth))}
+
+
 def falling_trend_p(growth: np.ndarray) -> dict[str, float]:
     """One-sided p-values of Page's test that growth (seeds, blocks) falls with depth, with and without block 0.
 

@@ -178,7 +178,7 @@ def test_histograms_follow_step_block_matrix_and_head(page):
 def read_out(explorer):
     """Dimension, exponent and value that the sentence below the map tells."""
     told = explorer.locator("[aria-live]").inner_text()
-    found = r"At d = (\S+), logits times d to the power −(\S+): largest probability (\S+), .* zone\.$"
+    found = r"At d = (\S+), logits times d to the power −(\S+): the largest probability is (\S+), .* zone\.$"
     return re.match(found, told).groups()
 
 

@@ -1,7 +1,6 @@
 import json
-from pathlib import Path
 
-from closure import PACKAGES, ROOT, closure
+from closure import ROOT, closure
 from ruamel.yaml import YAML
 
 from goldilocks.ablations import runs
@@ -29,16 +28,6 @@ def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(
 def test_the_summary_declares_what_it_depends_on():
     deps = set(STAGES["summarize_ablations"]["deps"])
     assert deps == closure("stages.summarize_ablations") | {str(runs.RUNS), str(runs.CONTROL), "requirements.lock"}
-
-
-def test_the_second_text_declares_what_it_depends_on():
-    stage = MAIN["second_text"]
-    of_project = {path for path in stage["deps"] if path.startswith(PACKAGES)}
-    needed = closure("stages.second_text")
-    assert {path for path in needed if not path.startswith(tuple(of_project))} == set()
-    assert [path for path in of_project if not any(Path(name).is_relative_to(path) for name in needed)] == []
-    assert {"data/checked", "data/inputs/tokenizer", "requirements.lock"} == set(stage["deps"]) - of_project
-    assert (stage["params"], stage["outs"]) == (["second_text", "tokens"], ["data/second_text"])
 
 
 def test_make_ablations_first_makes_all_data_that_trainings_need():
