@@ -115,7 +115,9 @@ def softmax_work(rows: int, keys: int) -> int:
     return 3 * len(FORMATS) * len(SCALINGS) * len(SUBTRACTED) * len(KEYS) * rows * keys
 
 
-def first_dimensions(found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]], appears: float) -> dict[str, Any]:
+def first_dimensions(
+    by_dimension: dict[int, dict[tuple[str, ...], dict[str, Estimate]]], appears: float
+) -> dict[str, Any]:
     """{format: {scaling: {softmax: {keys: {last_without_FAILURE: d, first_FAILURE: d}}}}} from `shares` at each d."""
     tree: dict[str, Any] = {}
     for names in product(FORMATS, SCALINGS, SUBTRACTED, KEYS):
@@ -123,7 +125,7 @@ def first_dimensions(found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]
         for name in names:
             place = place.setdefault(name, {})
         for failure in FAILURES:
-            ends = bracket({d: of[names][failure] for d, of in found.items()}, appears)
+            ends = bracket({d: of[names][failure] for d, of in by_dimension.items()}, appears)
             place[f"last_without_{failure}"], place[f"first_{failure}"] = ends
     return tree
 
@@ -135,15 +137,15 @@ def main() -> None:
     dimensions = [2**power for power in range(1, settings.widest.bit_length())]
     shown = min(SHOWN_DIMENSION, settings.widest)
     lines: list[dict[str, Any]] = []
-    found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]] = {}
+    by_dimension: dict[int, dict[tuple[str, ...], dict[str, Estimate]]] = {}
     at_each = softmax_work(rows, keys) + softmax_work(queries, 3) + queries * keys
     total = sum(dimensions) * (rows + keys) + len(dimensions) * at_each
     with Progress("formats", total, "number") as progress:
         for d in dimensions:
             dots = dot_products(run.root_seed, rows, keys, d, progress)
-            found[d] = shares(run.root_seed, queries, keys, d)
+            by_dimension[d] = shares(run.root_seed, queries, keys, d)
             for line in outcomes(dots, d):
-                of_queries = found[d][line["format"], line["scaling"], line["softmax"], line["keys"]]
+                of_queries = by_dimension[d][line["format"], line["scaling"], line["softmax"], line["keys"]]
                 lines.append(line | {failure: share.value for failure, share in of_queries.items()})
             progress.add(at_each)
             if d == shown:
@@ -156,7 +158,7 @@ def main() -> None:
     }
     files.write_metrics(
         "formats",
-        first_dimensions(found, settings.appears)
+        first_dimensions(by_dimension, settings.appears)
         | {"exp_thresholds": thresholds, "independent_dot_products": {"dimension": shown, "largest": largest}},
     )
 

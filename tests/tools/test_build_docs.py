@@ -56,9 +56,9 @@ def test_a_page_that_is_out_of_date_is_reported_and_rewritten(copy, monkeypatch)
     page = copy / "docs" / "tables.md"
     current = page.read_text("utf-8")
     page.write_text(current.replace("int32", "int33"), "utf-8")
-    with pytest.raises(build_docs.cli.UserError) as told:
+    with pytest.raises(build_docs.cli.UserError) as raised:
         check(monkeypatch, "--check")
-    assert told.value.problems == ("docs/tables.md: tables is out of date; run make docs",)
+    assert raised.value.problems == ("docs/tables.md: tables is out of date; run make docs",)
     assert page.read_text("utf-8") != current
     check(monkeypatch)
     assert page.read_text("utf-8") == current
