@@ -1,7 +1,7 @@
 """Summarise the ablations: metrics and figures for the claims and the report. (S8, S13-S15, W5-W8)
 
-`make ablations` ends with this command, which is not a stage. So the claims and the report can use the committed
-results, and `make repro` never trains an ablation.
+The last stage of the ablations' pipeline. The claims and the report use what it wrote, which is in git, so `make repro`
+never trains an ablation.
 
 Reads:  ablations/runs/<condition>/seed-<s>.parquet and ablations/control/seed-<s>.parquet for the conditions and seeds
         of `ablations:`
@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from goldilocks.ablations import runs
+from goldilocks.ablations import runs, spikes
+from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
 from goldilocks.ablations.summary import Thresholds, summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
@@ -95,6 +96,10 @@ def main() -> None:
     thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
     metrics = summary(frame, rates, made_with["ablate"]["rates"], thresholds)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
+    if NO_LAYERNORM in rates:
+        alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
+        if spike := spikes.largest(frame, NO_LAYERNORM, alike):
+            metrics["without_layernorm"]["spike"] = spike
     with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
         style.draw_all(figures(frame, metrics, WIDTH), folder, DPI)

@@ -10,15 +10,14 @@ command: PYTHONPATH=. python tests/sensitivity.py [STAGE ...]
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib
+import io
 import json
+import multiprocessing
 import os
 import shutil
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 from goldilocks.core import cli, files, params
 from goldilocks.core.dvc_files import paths_overlap
 from tools import configure
+from tools.scheduling.pipeline import ABLATIONS, PROJECT, open_repository
 from tools.verification.compare import values
 
 AT_ONCE = 2
@@ -58,63 +58,43 @@ class Stage(NamedTuple):
 
 def stages_here():
     """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
-    from dvc.repo import Repo
-
     here, found = Path.cwd(), []
-    with Repo() as repo:
-        for stage in sorted(repo.index.stages, key=lambda stage: Path(stage.wdir) != here):
-            words = stage.cmd.split()
-            found.append(
-                Stage(
-                    name=stage.name,
-                    folder=Path(stage.wdir).relative_to(here),
-                    arguments=words[words.index("-m") + 1 :],
-                    sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
-                    dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
-                    outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+    for root in (PROJECT, ABLATIONS):
+        with open_repository(root) as repo:
+            for stage in repo.index.stages:
+                words = stage.cmd.split()
+                found.append(
+                    Stage(
+                        name=stage.name,
+                        folder=Path(stage.wdir).relative_to(here),
+                        arguments=words[words.index("-m") + 1 :],
+                        sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
+                        dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
+                        outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+                    )
                 )
-            )
     return found
 
 
 def run(stage, folder):
-    """Run a stage in a copy of the project; returns its last line if it failed, else nothing. Only in a fork."""
-    log = folder / "sensitivity.log"
+    """Run a stage in a copy of the project; returns what it printed if it failed, else nothing. Only in a fork."""
     os.chdir(folder / stage.folder)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.dup2(descriptor, sys.stderr.fileno())
     sys.argv = stage.arguments
+    said = io.StringIO()
     try:
-        cli.run(importlib.import_module(stage.arguments[0]).main)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            cli.run(importlib.import_module(stage.arguments[0]).main)
     except SystemExit as stop:
-        if stop.code:
-            return log.read_text("utf-8", "replace").strip().splitlines()[-1] if log.stat().st_size else "it failed"
+        return said.getvalue() or "it failed" if stop.code else ""
     finally:
         os.chdir(folder)
     return ""
 
 
-def in_forks(jobs, at_once=AT_ONCE):
-    """Run jobs in forks of this process, a few at once; each returns lines, all of which are returned in order."""
-    told, running = [], set()
-    with tempfile.TemporaryDirectory() as folder:
-        for number, job in enumerate(jobs):
-            while len(running) == at_once:
-                running.discard(os.wait()[0])
-            told.append(Path(folder, f"{number}.json"))
-            child = os.fork()
-            if child == 0:
-                try:
-                    told[-1].write_text(json.dumps(job()), "utf-8")
-                except BaseException:
-                    told[-1].write_text(json.dumps([traceback.format_exc()]), "utf-8")
-                finally:
-                    os._exit(0)
-            running.add(child)
-        while running:
-            running.discard(os.wait()[0])
-        return [line for path in told for line in json.loads(path.read_text("utf-8"))]
+def in_forks(function, jobs):
+    """Call a function for each job in a fork of this process, a few at once; each returns lines."""
+    with multiprocessing.get_context("fork").Pool(AT_ONCE, maxtasksperchild=1) as pool:
+        return [line for lines in pool.starmap(function, jobs, chunksize=1) for line in lines]
 
 
 def contents(path):
@@ -231,12 +211,12 @@ class Trials:
         """All of it: how many changes were tried, and a line for each problem."""
         found = []
         for stage in self.all:
-            found += in_forks([functools.partial(self.as_it_is, stage)])
+            found += in_forks(self.as_it_is, [(stage,)])
             self.import_alike()
         if found:
             return 0, found
-        jobs = [functools.partial(self.tried, *change) for change in self.changes()]
-        return len(jobs), [*in_forks(jobs), *self.instances()]
+        changes = list(self.changes())
+        return len(changes), [*in_forks(self.tried, changes), *self.instances()]
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
 MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
 ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
+PATIENCE = 2.0  # s; a download that takes longer shows its progress
 MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of a repository
 
 A = TypeVar("A")
@@ -94,11 +95,11 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
 
 
 def progress_bar(total: int, name: str) -> tqdm[Any]:
-    """A bar for the bytes of a download on a terminal, shown after two seconds; `total` is 0 if unknown."""
+    """A bar for the bytes of a download on a terminal, shown after `PATIENCE`; `total` is 0 if unknown."""
     from tqdm import tqdm
 
     quiet = None if sys.stderr else True  # None: unless stderr is a terminal
-    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=2, leave=False, disable=quiet)
+    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=PATIENCE, leave=False, disable=quiet)
 
 
 class Client:

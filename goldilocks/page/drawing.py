@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 
-LEFT, RIGHT, TOP, BOTTOM = 8, 312, 8, 226  # of the map at a glance, 360 by 260
+LEFT, RIGHT, TOP, BOTTOM = 22, 312, 8, 226  # of the map at a glance, 360 by 260
 COLOURS = {"unscaled": "red", "scaled": "blue", "scaled_by_d": "green"}
 
 
@@ -80,5 +80,7 @@ def glance(zone: pd.DataFrame) -> Markup:
         f'<text x="{LEFT + 4}" y="{BOTTOM - 8}">too small: all keys look alike</text>'
         f'<text class="name" transform="translate({RIGHT - 10} {y(d[-1] ** -0.5) - 10:.0f}) rotate({slope:.1f})" '
         'text-anchor="end">Goldilocks zone</text>'
-        f'{ends}<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 18}" text-anchor="middle">dimension d</text></svg>'
+        f'<text transform="translate(12 {(TOP + BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        "logits: q·k times (log)</text>"
+        f'{ends}<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 18}" text-anchor="middle">dimension d (log)</text></svg>'
     )

@@ -209,7 +209,7 @@ const derive = {
 // One cell of the map in words: what the sentence below it and the hint on it say.
 function cellInWords(row) {
   const where = row.zone === "undecided" ? "at the edge of" : row.zone;
-  return `At d = ${row.dimension.toLocaleString("en")}, logits times d to the power −${row.exponent.toFixed(3)}: ${row.quantity} ${text(row.value)}, ${where} the Goldilocks zone.`;
+  return `At d = ${row.dimension.toLocaleString("en")}, logits times d to the power −${row.exponent.toFixed(3)}: ${row.reading.replace("{}", text(row.value))}, ${where} the Goldilocks zone.`;
 }
 
 // A sentence about the rows shown, by an explorer's `name`.

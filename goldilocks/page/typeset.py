@@ -78,7 +78,12 @@ def typeset(text: str) -> str:
     """A sentence from the tables of claims, with its numbers as the page writes them."""
     text = UP_TO.sub(_up_to, FROM.sub(_from, text))
     text = re.sub(r"(?<=\d) ?%", f"{SPACE}%", NUMBER.sub(_number, text))
-    return text.replace(" - ", " − ")
+    return re.sub(r"(?<=\d)-(?=\d)", "–", text.replace(" - ", " − "))
+
+
+def capital(words: str) -> str:
+    """Words with a capital in front, if they begin with a Latin letter: σ stays."""
+    return words[0].upper() + words[1:] if words[0].isascii() else words
 
 
 def _named(pairs: str) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import extract
 from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.shards import read_index
 from goldilocks.core import params
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import layout
@@ -64,22 +65,24 @@ def test_a_name_that_dvc_would_not_see_is_refused(tmp_path, monkeypatch, name):
     assert not (tmp_path / "inputs").exists()
 
 
-@pytest.mark.parametrize("file", ["../x.safetensors", "/x.safetensors", "a/../../x.safetensors", "."])
-def test_an_index_leads_nowhere_else(tmp_path, file):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    save_file(gpt2_tensors(), tmp_path / "x.safetensors")
-    index = {"weight_map": dict.fromkeys(gpt2_tensors(), file)}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=r"points to .*(outside of its folder|no safetensors file)"):
-        extracted(folder)
+def index(*files):
+    return {"weight_map": dict(enumerate(files))}
 
 
-def test_an_index_of_more_files_than_any_model_has_is_refused(tmp_path):
-    index = {"weight_map": {f"h.{i}.ln_1.weight": f"{i}.safetensors" for i in range(5000)}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match="points to 5,000 files, more than the 4,096 allowed"):
-        extracted(tmp_path)
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        *((index(way_out), "outside of its folder") for way_out in ("../x.safetensors", "/x.safetensors", ".", "a\\b")),
+        *((index(address), "outside of its folder") for address in ("http://x/y.safetensors", "x?y", "x#y")),
+        (index("a/../../x.safetensors"), "outside of its folder"),
+        (index("model.bin"), "which is no safetensors file"),
+        (index(*(f"{i}.safetensors" for i in range(5000))), "points to 5,000 files, more than the 4,096 allowed"),
+        *((nonsense, "not an index of safetensors files") for nonsense in (index(1), {"weights": {}}, index(), [1])),
+    ],
+)
+def test_an_index_leads_nowhere_else(contents, said):
+    with pytest.raises(UserError, match=f"^it: .*{said}"):
+        read_index(json.dumps(contents).encode(), "it")
 
 
 def replaced(value, text):

@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import pytest
-from family_names import CASES, numbered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import TensorSpec, deserialize, serialize_file
@@ -114,18 +113,15 @@ TYPES = {"F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "F64": ("<f8", "f
 def test_every_type_becomes_float32_and_is_recorded(tmp_path, stored):
     code, name = TYPES[stored]
     values = np.array([0.1, -2.5, 1e-7, 3e4])
-    raw = (values.astype("<f4").view("<u4") >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
+    bits = values.astype("<f4").view("<u4")
+    raw = (bits >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
     path = tmp_path / "x.safetensors"
     spec = TensorSpec(dtype=name, shape=[4], data_ptr=raw.ctypes.data, data_len=raw.nbytes)
     serialize_file({"ln_f.weight": spec}, str(path))
     (tensor,) = survey(path).tensors
     assert (tensor.stored, tensor.values.dtype) == (stored, np.float32)
-    np.testing.assert_allclose(tensor.values, values, rtol={"BF16": 2**-7, "F16": 0.2}.get(stored, 1e-7))
-    if stored == "BF16":
-        import torch
-
-        expected = torch.frombuffer(bytearray(raw.tobytes()), dtype=torch.bfloat16).float().numpy()
-        np.testing.assert_array_equal(tensor.values, expected)
+    expected = (bits & 0xFFFF0000).view("<f4") if stored == "BF16" else raw.astype(np.float32)
+    np.testing.assert_array_equal(tensor.values, expected)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +150,7 @@ def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
 
 
 def test_many_problems_are_one_line(tmp_path):
-    names = [f"{name}.weight" for name in numbered(CASES["GPT-2"][2])]
-    save_file({name: np.ones(4, np.int8) for name in names}, tmp_path / "x.safetensors")
+    save_file({f"h.{i}.ln_1.weight": np.ones(4, np.int8) for i in range(7)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"is stored as I8.*\(and 6 more such problems\)") as raised:
         survey(tmp_path / "x.safetensors")
     assert len(raised.value.problems) == 1

@@ -136,7 +136,7 @@ def test_a_longer_query_saturates_softmax_unless_it_is_scaled(page):
     assert seen[45, 0][1] > 0.99 > 0.8 > seen[45, 1][1] > seen[45, 2][1]
 
 
-def test_bars_are_as_high_as_their_values(page):
+def test_bars_are_as_high_as_their_values_on_a_scale_that_ticks_tell_and_show_their_numbers(page):
     explorer = page.locator("#softmax .explorer")
     choose(explorer, "dimension", 10)
     choose(explorer, "scaling", 1)
@@ -153,12 +153,11 @@ def test_bars_are_as_high_as_their_values(page):
         assert high.sum() >= 3
         ratio = heights[high] / np.array(values)[high]
         np.testing.assert_allclose(ratio, ratio[0], rtol=0.02)
-
-
-def test_logits_have_ticks_that_tell_a_logarithmic_scale(page):
-    words = page.locator("#softmax .chart").first.locator("text").all_text_contents()
+    words = explorer.locator(".chart").first.locator("text").all_text_contents()
     assert {"0", "1", "3", "10", "−1", "−3", "−10"} <= set(words)
     assert "log scale" in words[0]
+    mark = explorer.locator(".chart").nth(1).locator("rect[data-value]").first
+    assert mark.locator("title").text_content() == f"key 1: {shown['probability'][0]}"
 
 
 def test_histograms_follow_step_block_matrix_and_head(page):
@@ -179,12 +178,11 @@ def test_histograms_follow_step_block_matrix_and_head(page):
 def read_out(explorer):
     """Dimension, exponent and value that the sentence below the map tells."""
     told = explorer.locator("[aria-live]").inner_text()
-    return re.match(
-        r"At d = (\S+), logits times d to the power −(\S+): largest probability (\S+), .* zone\.$", told
-    ).groups()
+    found = r"At d = (\S+), logits times d to the power −(\S+): the largest probability is (\S+), .* zone\.$"
+    return re.match(found, told).groups()
 
 
-def test_the_map_reads_out_the_cell_that_was_walked_to(page):
+def test_the_map_reads_out_the_cell_that_was_walked_to_or_clicked_and_the_hint_says_the_same(page):
     explorer = page.locator("#goldilocks_map .explorer")
     before = drawn(explorer)
     choose(explorer, "quantity", 1)
@@ -197,11 +195,6 @@ def test_the_map_reads_out_the_cell_that_was_walked_to(page):
     cells = zip(shown["value"], shown["dimension"], shown["exponent"], strict=True)
     (expected,) = [plain(shown) for shown, d, exponent in cells if (d, exponent) == ("8", "0")]
     assert plain(value) == pytest.approx(expected, rel=1e-2)
-
-
-def test_a_click_on_the_map_sets_what_is_read_and_the_hint_says_the_same(page):
-    explorer = page.locator("#goldilocks_map .explorer")
-    choose(explorer, "quantity", 1)
     cell = explorer.locator('[data-cell^="16 "]').nth(3)
     hint = cell.locator("title").text_content()
     cell.click()
@@ -243,13 +236,6 @@ def test_gpt2_is_shown_first_then_the_models_of_the_run(page):
     assert explorer.locator(".band").count() == 0
 
 
-def test_pointing_at_a_mark_shows_its_numbers(page):
-    explorer = page.locator("#softmax .explorer")
-    choose(explorer, "dimension", 0)
-    mark = explorer.locator(".chart").nth(1).locator("rect[data-value]").first
-    assert mark.locator("title").text_content() == f"key 1: {numbers(explorer)['probability'][0]}"
-
-
 @pytest.mark.parametrize("width", WIDTHS)
 def test_three_charts_stand_beside_or_below_each_other(page, width):
     page.set_viewport_size({"width": width, "height": 900})
@@ -287,14 +273,11 @@ def test_axe_finds_nothing(browser, smoke, scheme, width):
     assert {"color-contrast", "region", "landmark-one-main"} <= {each["id"] for each in found["passes"]}
 
 
-def test_a_link_into_a_folded_part_opens_it(page):
+def test_a_link_into_a_folded_part_opens_it_and_paper_gets_no_controls(page):
     assert not page.locator("#one_pair").is_visible()
     page.evaluate("location.hash = '#one_pair'")
     page.locator("#one_pair img").wait_for()
     assert page.locator("#one_pair").is_visible()
-
-
-def test_paper_gets_no_controls(page):
     page.emulate_media(media="print")
     assert not page.locator(".controls").first.is_visible()
     assert page.locator("#softmax .chart").first.is_visible()

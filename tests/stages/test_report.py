@@ -100,30 +100,28 @@ def test_a_claim_that_only_the_kept_run_measured_says_one_thing():
     )
 
 
-def test_the_steepest_step_is_found_and_a_gradient_that_jumps_with_it():
+def test_the_steepest_step_is_found_and_an_update_that_is_large_then():
     steps = [0, 1, 2, 10, 20, 30, 40]
     std = dict(zip(steps, [1, 1.1, 1.2, 1.3, 1.4, 2.1, 2.2], strict=True))
-    gradient = dict.fromkeys(steps, 0.1) | {20: 5.0}
+    update = dict.fromkeys(steps, 0.01) | {20: 0.07}
+    entropy = dict(zip(steps, [1, 1, 1, 0.9, 0.6, 0.3, 0.2], strict=True))
     rows = [
-        {"quantity": name, "step": step, "block": block, "mean": of[step] + block * 0}
-        for name, of in (("std", std), ("gradient_norm", gradient), ("update_ratio", dict.fromkeys(steps, 0.07)))
+        {"quantity": name, "step": step, "block": block, "mean": of[step] + block * above}
+        for name, of, above in (("std", std, 0), ("update_ratio", update, 0), ("normalised_entropy", entropy, 0.05))
         for step in steps
         for block in (0, 1)
     ]
     found = report.steepest(pd.DataFrame(rows))
-    assert (found["before"], found["after"], found["moved"]) == (20, 30, pytest.approx(0.07))
-    assert (found["growth"], found["gradient"]) == (pytest.approx(0.5), pytest.approx(50))
-    calm = pd.DataFrame([row | {"mean": 0.1} if row["quantity"] == "gradient_norm" else row for row in rows])
-    assert report.steepest(calm)["gradient"] is None
+    assert (found["earlier"], found["before"], found["after"]) == (10, 20, 30)
+    assert (found["growth"], found["moved"], found["moved_earlier"]) == pytest.approx((0.5, 0.07, 0.01))
+    assert (found["entropy_earlier"], found["entropy_after"]) == (0.9, 0.3), "of the block where it is lowest"
+    calm = pd.DataFrame([row | {"mean": 0.1} if row["quantity"] == "update_ratio" else row for row in rows])
+    assert report.steepest(calm)["moved"] is None
     assert report.steepest(pd.DataFrame(rows).query("step < 2")) is None
 
 
 def test_links_lead_to_a_repository_if_it_is_named(rebuilt):
-    parameters = rebuilt.folder / "params.yaml"
-    text = parameters.read_text("utf-8").replace(
-        "\nreport:\n", "\nreport:\n  repository: https://example.org/me/it/blob/main\n"
-    )
-    parameters.write_text(text, "utf-8")
+    rebuilt.configure("report.repository=https://example.org/me/it/blob/main")
     done = rebuilt.here("report", "data/model5/seed-0")
     assert done.returncode == 0, done.stderr
     addresses = {a for tag, a in Page(rebuilt.read("reports/index.html")).addresses if tag == "a"}
