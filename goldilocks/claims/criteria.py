@@ -142,12 +142,13 @@ def exactly(target: float, tolerance: float = 0.0) -> Criterion:
     return Criterion(lambda _: (target - tolerance, target + tolerance), lambda _: words)
 
 
-def fits_and_differs(degrees: str, other: str, name: str, share: float = 0.999) -> Criterion:
+def fits_and_differs(degrees: str, other: str, name: str) -> Criterion:
     """Pearson's χ² does not refute one hypothesis, but refutes another, which shows that the test has power.
 
-    The statistic is χ²/df, without sampling error; a share of true hypotheses lies in the range. If the other
-    hypothesis does, too, the sample is too small to decide.
+    The statistic is χ²/df; 99.9 % of true hypotheses lie in the range. If the other hypothesis does, too, the sample is
+    too small to decide.
     """
+    share = 0.999
 
     def accepted(known: MetricTree) -> tuple[float, float]:
         df = known.at(degrees)

@@ -102,8 +102,8 @@ def edges(cells: pd.DataFrame, least_gradient: float, least_discrimination: floa
     return keys.assign(decades=np.log10(np.maximum(keys["upper"] / keys["lower"], 1)))
 
 
-def _estimate(cells: pd.DataFrame, name: str, row: int) -> dict[str, float | int]:
-    value, low, high, n = cells[[*with_interval(name), "trials"]].iloc[row]
+def _at_widest(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
+    value, low, high, n = cells[[*with_interval(name), "trials"]].iloc[-1]
     return Estimate(value, low, high, int(n)).as_metrics()
 
 
@@ -203,15 +203,15 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
             "dimensions_undecided": int((rows["zone"] == UNDECIDED).sum()),
             "widest_dimension_inside": int(dimensions[rows["zone"] == INSIDE].max(initial=0)),
             "outside_from_dimension": _from_there_on(dimensions, rows["zone"].to_numpy() == OUTSIDE),
-            "relative_gradient": _estimate(rows, "relative_gradient", -1),
-            "discrimination": _estimate(rows, "discrimination", -1),
+            "relative_gradient": _at_widest(rows, "relative_gradient"),
+            "discrimination": _at_widest(rows, "discrimination"),
         }
     unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in NAMED_EXPONENTS)
     halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2
     result["unscaled"] |= {
         "jacobian_halves_from_dimension": int(next(iter(dimensions[halved]), 0)),
         "jacobian_not_halved_to_dimension": int(dimensions[whole].max(initial=0)),
-        **{f"relative_{name}": _estimate(at["unscaled"], f"relative_{name}", -1) for name in GRADIENTS},
+        **{f"relative_{name}": _at_widest(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
         **{f"growth_of_{name}": _largest_growth(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
     }
     result["by_root_d"] |= {
