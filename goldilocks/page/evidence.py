@@ -22,7 +22,7 @@ SUBJECTS = {
     "S5": ("the share of a row's entries that hold half of its probability",
            "the share of entries that get next to nothing (less than softmax.negligible)"),
     "S6": ("the effective share of a row's entries, exp(H)/n,", "the same share without scaling"),
-    "S7": ("the loss gradient at the widest d, as a share of an even softmax's,",
+    "S7": ("without scaling the loss gradient at the widest d, as a share of an even softmax's,",
            "its largest factor from d to 2d", "the diagonal at the widest d, as that share,",
            "the diagonal's largest factor from d to 2d", "the Jacobian norm at the widest d, as that share,",
            "the Jacobian norm's largest factor from d to 2d"),
