@@ -17,7 +17,6 @@ from typing import Any
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import load
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import origin
 from goldilocks.config.inputs import Run, Settings
 from goldilocks.core import bpe, cli, files, params
@@ -71,7 +70,7 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.inputs")
     settings, _ = params.load("inputs", Settings, Run)
     with files.atomic_directory(OUTPUT) as folder:
-        client = Client(Tally(), settings.timeout, settings.retries)
+        client = Client(timeout=settings.timeout, retries=settings.retries)
         origins = fetch(folder, settings, client) + bring(folder, settings.checkpoints, client)
         bpe.load(folder / layout.TOKENIZER)
         files.write_json(folder / "provenance.json", provenance(settings, origins))

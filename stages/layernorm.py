@@ -34,7 +34,6 @@ from goldilocks.checkpoints import summary
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import Extraction
 from goldilocks.checkpoints.load import load
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
 from goldilocks.config.layernorm import Run, Settings
 from goldilocks.core import cli, files, params
@@ -93,7 +92,7 @@ def stage(arguments: list[str]) -> None:
     brought = sorted(path.as_posix() for path in CHECKPOINTS.glob("*/"))
     found = [
         one._replace(revision=revisions.get(f"checkpoints/{one.model}", one.revision))
-        for one in survey([*brought, *arguments], Client(Tally()))
+        for one in survey([*brought, *arguments], Client())
     ]
     thresholds = (settings.gamma_from, settings.gamma_to, settings.beta_near_zero)
     tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()} | unknown_conventions(found))
@@ -150,8 +149,8 @@ def main() -> None:
     if arguments.stage:
         stage(arguments.checkpoint)
         return
-    tally = Tally()
-    client = Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
+    client = Client(None, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
+    tally = client.tally
     found = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
     checkpoints = [summary.to_dict(one, *thresholds) for one in found]

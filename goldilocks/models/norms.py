@@ -14,7 +14,6 @@ from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.conventions import deciding
 from goldilocks.checkpoints.families import KINDS, choose
 from goldilocks.checkpoints.load import load
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.core.cli import UserError
 from goldilocks.models.projections import Projection
 
@@ -38,10 +37,9 @@ def norms(*checkpoints: str | Path, client: Client | None = None) -> pd.DataFram
     """
     import pandas as pd
 
-    client = client or Client(Tally())
     parts, unknown = [], {}
     for argument in checkpoints:
-        found = load(str(argument), client)
+        found = load(argument, client)
         if found.unknown:
             unknown[found.model] = found.unknown
         of_model = {"model": found.model, "revision": found.revision, "family": found.family}

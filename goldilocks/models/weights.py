@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.core.cli import UserError
 from goldilocks.model5.weight_stats import ALL_HEADS, members, moments, weight_statistics
 from goldilocks.models.projections import Projection, Weight, find
@@ -69,7 +68,7 @@ def weights(
     """
     import pandas as pd
 
-    series = open_series([checkpoints] if isinstance(checkpoints, str) else checkpoints, client or Client(Tally()))
+    series = open_series([checkpoints] if isinstance(checkpoints, str) else checkpoints, client or Client())
     _, first = series[0]
     projections = find(first.files)
     if not projections:

@@ -13,25 +13,17 @@ from safetensors.numpy import save, save_file
 from test_inputs import damage, gpt2_tensors, local_source
 
 from goldilocks.checkpoints import reference, summary
-from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.load import fingerprint, gpt2_differences
-from goldilocks.checkpoints.ranges import Tally
-from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.load import fingerprint, gpt2_differences, read
 from goldilocks.core import files, tables
 from stages import layernorm
 
 THRESHOLDS = (0.2, 0.4, 0.1)
 
 
-def survey(path):
-    return extract(resolve(str(path), Client(Tally())))
-
-
 def test_the_table_holds_every_value_in_model_order(tmp_path):
     tensors = gpt2_tensors(blocks=11)
     save_file(tensors, str(tmp_path / "m.safetensors"))
-    tables.write(tmp_path / "n.parquet", "layernorm", layernorm.columns([survey(tmp_path / "m.safetensors")]), {})
+    tables.write(tmp_path / "n.parquet", "layernorm", layernorm.columns([read(tmp_path / "m.safetensors")]), {})
     table = tables.read(tmp_path / "n.parquet", "layernorm")
     assert len(table) == (4 * 11 + 2) * 8
     assert list(table["block"].unique()) == [*range(11), -1]
@@ -200,7 +192,7 @@ def test_the_fingerprint_is_of_names_types_and_values(tmp_path):
     spec = {"dtype": "bfloat16", "shape": [2], "data_len": 4}  # the last one's bytes in another type
     specs = {name: TensorSpec(data_ptr=array.ctypes.data, **spec) for name, array in variants[-1].items()}
     serialize_file(specs, str(tmp_path / "6.safetensors"))
-    found = [fingerprint(survey(tmp_path / f"{i}.safetensors")) for i in range(7)]
+    found = [fingerprint(read(tmp_path / f"{i}.safetensors")) for i in range(7)]
     assert found[0] == found[5]
     assert len(set(found)) == 6
 
@@ -208,7 +200,7 @@ def test_the_fingerprint_is_of_names_types_and_values(tmp_path):
 def test_a_table_of_many_norms_takes_little_more_memory_than_it_has(tmp_path):
     names = [f"model.layers.{i}.{norm}_layernorm.weight" for i in range(30) for norm in ("input", "post_attention")]
     save_file(dict.fromkeys(names, np.ones(8192, np.float32)), str(tmp_path / "m.safetensors"))
-    found = survey(tmp_path / "m.safetensors")
+    found = read(tmp_path / "m.safetensors")
     tracemalloc.start()
     columns = layernorm.columns([found])
     assert tracemalloc.get_traced_memory()[1] < 32 * 60 * 8192
@@ -227,7 +219,7 @@ def test_another_gpt2_than_openais_is_told_loudly(tmp_path):
 
 def test_the_reference_figures_are_met_to_their_last_digit_or_not(tmp_path):
     save_file(gpt2_tensors(), str(tmp_path / "gpt2.safetensors"))
-    found = survey(tmp_path / "gpt2.safetensors")
+    found = read(tmp_path / "gpt2.safetensors")
     mine = summary.by_kind(found, *THRESHOLDS)
     figures = {kind: tuple(files.significant(mine[kind][name]) for name in reference.FIGURES) for kind in mine}
     with pytest.MonkeyPatch.context() as patch:
@@ -245,7 +237,7 @@ def reading(tmp_path, medians, config=None, final=1):
             tensors[f"h.{i}.{norm}.weight"] = np.full(8, median, np.float32)
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(config or {"model_type": "gpt2"}), "utf-8")
-    return summary.reading(survey(tmp_path))
+    return summary.reading(read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +301,7 @@ def test_the_pipeline_takes_any_mix_of_checkpoints(project, tmp_path, monkeypatc
             assert done.returncode == 0, done.stderr
     folder = project.folder / "data" / "inputs"
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["gpt2", "mine", "other"]
-    assert {tensor.stored for tensor in survey(folder / "checkpoints" / "mine").tensors} == {"F16"}
+    assert {tensor.stored for tensor in read(folder / "checkpoints" / "mine").tensors} == {"F16"}
     save_file(gpt2_tensors(), tmp_path / "five.safetensors")
     assert project.here("layernorm", "--stage", str(tmp_path / "five.safetensors")).returncode == 0
     table = tables.read(project.folder / "data" / "layernorm.parquet", "layernorm")
