@@ -51,12 +51,13 @@ def bring(folder: Path, arguments: list[str], client: Client) -> list[layout.Ori
     """
     origins = []
     for argument in arguments:
-        found = load(argument, client)
-        if found.model == MODEL5 or (folder / layout.CHECKPOINTS / found.model).exists():
-            raise cli.UserError(f"inputs.checkpoints: {argument}: a second {found.model}; write NAME={argument}")
-        if is_ignored(found.model):
-            raise cli.UserError(f"inputs.checkpoints: {argument}: DVC ignores {found.model}; write NAME={argument}")
-        origins.append(layout.write_checkpoint(folder, found, origin(argument)))
+        extraction = load(argument, client)
+        name = extraction.model
+        if name == MODEL5 or (folder / layout.CHECKPOINTS / name).exists():
+            raise cli.UserError(f"inputs.checkpoints: {argument}: a second {name}; write NAME={argument}")
+        if is_ignored(name):
+            raise cli.UserError(f"inputs.checkpoints: {argument}: DVC ignores {name}; write NAME={argument}")
+        origins.append(layout.write_checkpoint(folder, extraction, origin(argument)))
     return origins
 
 

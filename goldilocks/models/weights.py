@@ -44,13 +44,13 @@ class Baseline(NamedTuple):
         import pandas as pd
 
         with np.errstate(invalid="ignore"):
-            found = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
+            statistics = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
         if not np.isfinite(weight.rows).all():
-            found = {name: np.full_like(values, np.nan, dtype=np.float64) for name, values in found.items()}
-        growth = np.divide(found["std"], self.std, out=np.ones_like(self.std), where=self.std != 0)
+            statistics = {name: np.full_like(values, np.nan, dtype=np.float64) for name, values in statistics.items()}
+        growth = np.divide(statistics["std"], self.std, out=np.ones_like(self.std), where=self.std != 0)
         parts, heads = zip(*members(weight.heads), strict=True)
         place = {"module": projection.module, "block": projection.block, "part": parts, "head": heads}
-        frame = pd.DataFrame(place | found | {"growth": growth})
+        frame = pd.DataFrame(place | statistics | {"growth": growth})
         return frame if weight.by_head else frame[frame["head"] == ALL_HEADS]
 
 
