@@ -112,10 +112,10 @@ class Handler(BaseHTTPRequestHandler):
         return self.send_contents(files[name])
 
     def drip(self) -> None:
-        """Send a header for ever, a little at a time."""
+        """Send a header without an end, a little at a time."""
         self.close_connection = True
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Endless: ")
-        while True:
+        for _ in range(30):
             self.wfile.write(b"x")
             time.sleep(0.1)
 

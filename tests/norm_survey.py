@@ -20,11 +20,9 @@ import torch
 from architectures import build, transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.conventions import AS_STORED, LESS_1
-from goldilocks.checkpoints.extract import decode, extract
-from goldilocks.checkpoints.ranges import Tally
-from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.extract import decode
+from goldilocks.checkpoints.load import read
 
 transformers.logging.disable_progress_bar()
 
@@ -218,7 +216,7 @@ def measure(model_type: str) -> Row:
     names = {module.weight.detach().float().numpy().tobytes(): name for name, module in modules.items()}
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        survey = extract(resolve(folder, Client(Tally())))
+        survey = read(folder)
     gamma = [tensor for tensor in survey.tensors if tensor.norm.kind == "gamma"]
     stored = {tensor.name: decode(tensor.raw, tensor.stored) for tensor in gamma}
     found = {names.get(stored[tensor.name].tobytes(), ""): tensor for tensor in gamma}  # files have names of their own

@@ -111,8 +111,8 @@ class Client:
         whole: the largest file, in bytes, to download from a server that ignores ranges.
     """
 
-    def __init__(self, tally: Tally, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
-        self.tally, self.timeout, self.retries, self.whole = tally, timeout, retries, whole
+    def __init__(self, tally: Tally | None = None, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
+        self.tally, self.timeout, self.retries, self.whole = tally or Tally(), timeout, retries, whole
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 

@@ -92,12 +92,12 @@ def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | No
         return None
     refuse_lfs_pointer(text, where)
     try:
-        found = json.loads(text)
+        config = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        config = None
+    if not isinstance(config, dict):
         raise UserError(f"{where}: not a JSON object; mend it, or take it away")
-    return found
+    return config
 
 
 def main_files(checkpoint: Checkpoint) -> list[str]:
@@ -113,12 +113,12 @@ def main_files(checkpoint: Checkpoint) -> list[str]:
         return [WHOLE_MODEL]
     if WHOLE_MODEL + INDEX in names:
         return [WHOLE_MODEL + INDEX]
-    found = sorted(name for name in names if name.endswith(SAFETENSORS))
+    files = sorted(name for name in names if name.endswith(SAFETENSORS))
     where = checkpoint.folder.name
-    if len(found) == 1 or shards_of(found):
-        return found
-    if found:
-        raise UserError(f"{where}: holds {', '.join(found[:4])}{' …' if found[4:] else ''}; name the file you mean")
+    if len(files) == 1 or shards_of(files):
+        return files
+    if files:
+        raise UserError(f"{where}: holds {', '.join(files[:4])}{' …' if files[4:] else ''}; name the file you mean")
     if pickles := sorted(name for name in names if name.endswith(PICKLES)):
         raise pickle_refused(f"{where}/{pickles[0]}")
     raise UserError(f"{where}: no safetensors file in it")
@@ -251,12 +251,12 @@ def read_tensors(names: Iterable[str], files: Mapping[str, File]) -> dict[str, b
     by_file: dict[str, tuple[File, list[str]]] = {}
     for name in names:
         by_file.setdefault(files[name].source.name, (files[name], []))[1].append(name)
-    found = {}
+    tensors = {}
     for file, inside in by_file.values():
         spans = merge([Span(file.places[name].start, file.places[name].stop) for name in inside])
         contents, starts = file.source.read(spans), [span.start for span in spans]
         for name in inside:
             place = file.places[name]
             which = bisect_right(starts, place.start) - 1
-            found[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
-    return found
+            tensors[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
+    return tensors

@@ -112,10 +112,10 @@ def _place(name: str, text: str, base: int) -> Place:
 
 
 def _places(text: str, base: int) -> dict[str, Place]:
-    found: dict[str, Place] = {}
+    places: dict[str, Place] = {}
     noted = False
     for name, start, stop in _members(text):
-        if name in found or (name == METADATA and noted):
+        if name in places or (name == METADATA and noted):
             raise HeaderError(f"its header names {name!r:.60} twice")
         if name == METADATA:
             noted = True
@@ -124,8 +124,8 @@ def _places(text: str, base: int) -> dict[str, Place]:
         elif stop - start > LONGEST_ENTRY:
             raise HeaderError(f"the entry of {name!r:.60} has more than {LONGEST_ENTRY} characters")
         else:
-            found[name] = _place(name, text[start:stop], base)
-    return found
+            places[name] = _place(name, text[start:stop], base)
+    return places
 
 
 def parse(text: bytes, file_size: int) -> dict[str, Place]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -17,13 +18,18 @@ from goldilocks.core.cli import plain
 TOLERANCE = 6e-6  # relative; the reference figures have six digits
 
 
-def load(argument: str, client: Client) -> Extraction:
-    """The norms of the checkpoint that `[NAME=]WHERE` means; notes and warnings go to stderr.
+def read(argument: str | Path, client: Client | None = None) -> Extraction:
+    """The norms of the checkpoint that `[NAME=]WHERE` means.
 
     Raises:
         UserError: if it can't be read, is damaged, or has no norm.
     """
-    extraction = extract(resolve(argument, client))
+    return extract(resolve(str(argument), client or Client()))
+
+
+def load(argument: str | Path, client: Client | None = None) -> Extraction:
+    """As `read`; notes and warnings go to stderr."""
+    extraction = read(argument, client)
     notes = [*extraction.notes]
     if differences := gpt2_differences(extraction):
         more = f" and {len(differences) - 3} more" if differences[3:] else ""

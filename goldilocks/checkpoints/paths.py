@@ -75,13 +75,14 @@ def labels(stacks: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Label]:
     shared = COMMON.union(set.intersection(*map(set, stacks)) if stacks else ())
     apart = {stack: [part for part in stack if part not in shared] for stack in stacks}
     firsts = Counter("".join(parts[:1]) for parts in apart.values())
-    found = {}
+    by_stack = {}
     for stack, parts in apart.items():
         first = "".join(parts[:1])
         chosen = parts[:1] if firsts[first] == 1 else parts
         text = " ".join(re.sub(r"_(?:model|tower)$", "", part).replace("_", " ") for part in chosen)
-        found[stack] = Label(text, first)
-    texts = Counter(label.text for label in found.values() if label.text)
+        by_stack[stack] = Label(text, first)
+    texts = Counter(label.text for label in by_stack.values() if label.text)
     return {
-        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part) for stack, label in found.items()
+        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part)
+        for stack, label in by_stack.items()
     }

@@ -64,8 +64,8 @@ def number_of_blocks(config: dict[str, Any] | None) -> int | None:
     text = config.get("text_config")  # of a model for images or sound, too
     for holder in (config, text if isinstance(text, dict) else {}):
         for key in DEPTHS:
-            if type(found := holder.get(key)) is int and 0 < found < 10_000:
-                return found
+            if type(number := holder.get(key)) is int and 0 < number < 10_000:
+                return number
     return None
 
 

@@ -63,10 +63,10 @@ class Opened(NamedTuple):
 def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
     """A JSON object beside a checkpoint's tensors, if there is one."""
     try:
-        found = json.loads(checkpoint.folder.text(name))
+        contents = json.loads(checkpoint.folder.text(name))
     except (MissingError, RefusedError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return contents if isinstance(contents, dict) else None
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -16,7 +17,7 @@ from test_inputs import gpt2_tensors
 from goldilocks.checkpoints import client as requests
 from goldilocks.checkpoints.client import AT_ONCE, Client, concurrent_map, redacted
 from goldilocks.checkpoints.http import HttpFile
-from goldilocks.checkpoints.ranges import Span, Tally, merge
+from goldilocks.checkpoints.ranges import Span, merge
 from goldilocks.core.cli import UserError
 
 URL = "https://host/model.safetensors"
@@ -43,7 +44,7 @@ def playing(answer, retries=0):
         asked.append(request)
         return answer(request)
 
-    client = Client(Tally(), retries=retries)
+    client = Client(retries=retries)
     client._http = httpx2.Client(transport=httpx2.MockTransport(reply))
     return client, asked
 
@@ -92,9 +93,17 @@ def test_a_text_of_which_a_part_comes_is_refused(status):
         client.text(URL)
 
 
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that the client sleeps, without sleeping."""
+    seconds = []
+    monkeypatch.setattr(requests, "time", SimpleNamespace(sleep=seconds.append, monotonic=time.monotonic))
+    return seconds
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_a_temporary_error_is_retried(monkeypatch, status):
-    monkeypatch.setattr(requests.time, "sleep", lambda _: None)
+@pytest.mark.usefixtures("waits")
+def test_a_temporary_error_is_retried(status):
     answers = iter([response(status), response(200, b"{}")])
     client, asked = playing(lambda _: next(answers), retries=1)
     assert client.text(URL) == b"{}"
@@ -115,9 +124,7 @@ NEVER = "Mon, 1 Jan 99999999999999999999 00:00:00 GMT"
 @pytest.mark.parametrize(
     ("asked", "least", "most"), [("7", 7, 7), ("later", 20, 50), ("soon", 0, 1), (NEVER, 0, 1), ("-5", 0, 1)]
 )
-def test_a_server_that_asks_for_time_gets_it(monkeypatch, capsys, asked, least, most):
-    waits = []
-    monkeypatch.setattr(requests.time, "sleep", waits.append)
+def test_a_server_that_asks_for_time_gets_it(waits, capsys, asked, least, most):
     asked = format_datetime(datetime.now(UTC) + timedelta(seconds=50), usegmt=True) if asked == "later" else asked
     answers = iter([response(503, **{"Retry-After": asked}), response(200, b"{}")])
     client, _ = playing(lambda _: next(answers), retries=1)
@@ -127,8 +134,8 @@ def test_a_server_that_asks_for_time_gets_it(monkeypatch, capsys, asked, least, 
     assert capsys.readouterr().err == (said if least else "")
 
 
-def test_a_server_that_asks_for_too_much_time_is_given_up(monkeypatch):
-    monkeypatch.setattr(requests.time, "sleep", lambda _: None)
+@pytest.mark.usefixtures("waits")
+def test_a_server_that_asks_for_too_much_time_is_given_up():
     client, _ = playing(lambda _: response(503, **{"Retry-After": "3600"}), retries=1)
     with pytest.raises(UserError, match="503 Service Unavailable, and asks us to wait for 3,600 s"):
         client.text(URL)

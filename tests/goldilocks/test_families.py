@@ -12,10 +12,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
 from goldilocks.checkpoints.families import Norm, choose, like_norms
-from goldilocks.checkpoints.ranges import Tally
-from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.load import read
 
 IN, OUT, MLP, MLP_OUT = "attention input", "attention output", "mlp input", "mlp output"
 LLAMA = {"layers.N.input_layernorm": IN, "layers.N.post_attention_layernorm": MLP, "norm": "final"}
@@ -81,7 +79,7 @@ def survey(folder, names, config=None):
     save_file({name: np.ones(4, np.float32) for name in names}, folder / "model.safetensors")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
-    return extract(resolve(str(folder), Client(Tally())))
+    return read(folder)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -164,7 +162,7 @@ def test_matrices_that_are_called_norms_are_none(tmp_path):
     tensors = {"ln_f.weight": np.ones(3), "norm_matrix": np.ones((2, 2)), "norm.proj.weight": np.ones((2, 2))}
     heads = {"h.0.attn.q_norm.weight": np.ones((2, 4)), "h.0.attn.q_norm.bias": np.ones(4)}
     save_file(tensors | heads, tmp_path / "x.safetensors")
-    found = extract(resolve(str(tmp_path), Client(Tally())))
+    found = read(tmp_path)
     assert [tensor.name for tensor in found.tensors] == ["ln_f.weight"]
     assert found.unrecognised == {"h.0.attn.q_norm.bias": (4,), "h.0.attn.q_norm.weight": (2, 4)}
 
@@ -242,8 +240,8 @@ def test_any_names_have_places_that_depend_on_no_order(names, config):
 def test_a_real_checkpoint_that_others_made(tmp_path):
     """all-MiniLM-L6-v2."""
     folder = minilm(tmp_path)
-    client = Client(Tally())
-    found = extract(resolve(str(folder), client))
+    client = Client()
+    found = read(folder, client)
     assert (found.family, found.notes, found.unrecognised) == ("bert", [], {})
     assert len(found.tensors) == 2 * 13
     with safe_open(folder / "model.safetensors", "numpy") as reference:

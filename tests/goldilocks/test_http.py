@@ -14,9 +14,9 @@ from test_inputs import gpt2_tensors
 
 from goldilocks.checkpoints import client as requests
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.ranges import HEAD, Tally
-from goldilocks.checkpoints.resolve import origin, resolve
+from goldilocks.checkpoints.load import read
+from goldilocks.checkpoints.ranges import HEAD
+from goldilocks.checkpoints.resolve import origin
 from goldilocks.core.cli import UserError
 
 PADDING = {f"h.{i}.attn.c_attn.big": np.zeros(50_000, np.float32) for i in range(3)}
@@ -36,8 +36,8 @@ def server(monkeypatch):
 
 
 def survey(server, client=None, name="model.safetensors"):
-    client = client or Client(Tally(), timeout=1.0, retries=2)
-    return extract(resolve(f"{server.address}{PLAIN}/{name}", client)), client.tally
+    client = client or Client(timeout=1.0, retries=2)
+    return read(f"{server.address}{PLAIN}/{name}", client), client.tally
 
 
 def assert_complete(extraction):
@@ -72,7 +72,7 @@ def test_a_long_header_takes_one_request_more(server):
 @pytest.mark.parametrize("fault", ["429", "500", "503", "cut", "silence"])
 def test_a_temporary_failure_is_retried(server, fault):
     server.faults[fault] = 2 - (fault == "silence")
-    assert_complete(survey(server, Client(Tally(), timeout=1.0, retries=2))[0])
+    assert_complete(survey(server, Client(timeout=1.0, retries=2))[0])
     assert server.faults[fault] == 0, "it happened"
 
 
@@ -82,7 +82,7 @@ def test_a_lasting_failure_is_one_line(server, fault):
     if fault == "no server":
         server.server_close()
     with pytest.raises(UserError) as raised:
-        survey(server, Client(Tally(), timeout=0.2, retries=1))
+        survey(server, Client(timeout=0.2, retries=1))
     (line,) = raised.value.problems
     assert line.startswith(server.address)
     assert line.endswith("(2 attempts); check the address and the connection")
@@ -92,13 +92,13 @@ def test_a_lasting_failure_is_one_line(server, fault):
 def test_a_server_that_ignores_ranges_may_send_the_whole_file_if_that_is_asked_for(server):
     server.faults["ranges ignored"] = 10**6
     size = len(server.files["model.safetensors"])
-    found, tally = survey(server, Client(Tally(), 1.0, 0, whole=size))
+    found, tally = survey(server, Client(None, 1.0, 0, whole=size))
     assert_complete(found)
     assert tally.bytes >= size
     with pytest.raises(UserError, match="would send the whole file; download it, or allow that with --whole MEGABYTES"):
         survey(server)
     with pytest.raises(UserError, match=rf"{size:,} bytes, --whole allows {size - 1:,}; download it yourself"):
-        survey(server, Client(Tally(), 1.0, 0, whole=size - 1))
+        survey(server, Client(None, 1.0, 0, whole=size - 1))
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -108,7 +108,7 @@ def test_progress_is_shown_on_a_terminal_if_it_takes_long(server, monkeypatch, t
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     server.faults["ranges ignored"], server.drawn_out = 10**6, 0.5
-    survey(server, Client(Tally(), 1.0, 0, whole=10**6))
+    survey(server, Client(None, 1.0, 0, whole=10**6))
     shown = re.findall(r"model\.safetensors: +(\d+)%.+?k/605k", sys.stderr.getvalue())
     assert all(30 <= int(percent) <= 100 for percent in shown)
     assert bool(shown) == terminal
@@ -127,7 +127,7 @@ def test_an_error_ends_it_at_once_whatever_else_hangs(server):
     server.faults["silence"] = 1  # for config.json; a file that is not there has none
     started = time.monotonic()
     with pytest.raises(UserError, match="no such file"):
-        survey(server, Client(Tally(), timeout=30.0, retries=0), name="nothing.safetensors")
+        survey(server, Client(timeout=30.0, retries=0), name="nothing.safetensors")
     assert time.monotonic() - started < server.silence - 1
 
 
@@ -135,7 +135,7 @@ def test_headers_that_drip_are_given_up(server):
     server.faults["drip"] = 10
     started = time.monotonic()
     with pytest.raises(UserError, match=r"no answer in 0\.4 s; check the address"):
-        survey(server, Client(Tally(), timeout=0.2, retries=0))
+        survey(server, Client(timeout=0.2, retries=0))
     assert time.monotonic() - started < 2
 
 
@@ -156,8 +156,7 @@ def test_a_signed_address_is_asked_for_one_file_and_its_signature_is_shown_nowhe
 
 def test_a_proxy_is_used_where_the_environment_names_one(server, monkeypatch):
     monkeypatch.setenv("http_proxy", server.address)
-    client = Client(Tally(), 1.0, 0)
-    assert_complete(extract(resolve(f"http://nowhere.invalid{PLAIN}/model.safetensors", client)))
+    assert_complete(read(f"http://nowhere.invalid{PLAIN}/model.safetensors", Client(None, 1.0, 0)))
     assert {path.split("/")[2] for path, _ in server.requests} == {"nowhere.invalid"}
 
 

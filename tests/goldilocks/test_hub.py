@@ -7,9 +7,9 @@ from safetensors.numpy import save
 from test_inputs import TEXT, gpt2_tensors
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
 from goldilocks.checkpoints.folders import parse_description
-from goldilocks.checkpoints.ranges import Span, Tally
+from goldilocks.checkpoints.load import read
+from goldilocks.checkpoints.ranges import Span
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core import arrays
 from goldilocks.core.cli import UserError
@@ -115,8 +115,8 @@ URL_TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
 
 
 def survey(where, retries=1):
-    tally = Tally()
-    return extract(resolve(where, Client(tally, 2.0, retries))), tally
+    client = Client(None, 2.0, retries)
+    return read(where, client), client.tally
 
 
 @pytest.mark.usefixtures("hub_home")
@@ -149,7 +149,7 @@ def test_an_address_that_expired_is_asked_for_again(server):
         survey(REPOSITORY, retries=0)
     server.faults["expired"] = 0
     before = len(server.requests)
-    client = Client(Tally(), 2.0, 1)
+    client = Client(None, 2.0, 1)
     source = resolve(REPOSITORY, client).folder.source("model.safetensors")
     source.head()
     server.faults["expired"] = 1

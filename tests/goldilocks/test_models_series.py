@@ -104,8 +104,8 @@ def test_of_a_hubs_revisions_only_the_needed_bytes_are_asked_for(tmp_path, monke
         here["HUGGINGFACE_CO_URL_TEMPLATE"] = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
         for name, value in here.items():
             monkeypatch.setattr(constants, name, value)
-        tally = Tally()
-        frame = g.weights([f"owner/pythia@step{step}" for step in reversed(steps)], client=Client(tally))
+        client = Client()
+        frame = g.weights([f"owner/pythia@step{step}" for step in reversed(steps)], client=client)
         asked = list(hub.requests)
     assert frame["step"].unique().tolist() == list(steps)
     np.testing.assert_allclose(frame.groupby("step")["growth"].mean(), [1, 2, 3], rtol=1e-6)
@@ -113,7 +113,7 @@ def test_of_a_hubs_revisions_only_the_needed_bytes_are_asked_for(tmp_path, monke
     np.testing.assert_allclose(frame.groupby("step")["beta_mean"].mean(), [1, 2, 3])
     needed = BLOCKS * (3 * WIDE * WIDE + 2 * WIDE) * 4
     assert needed < hub.bytes_sent / len(steps) < needed + HEAD + 500
-    assert tally.bytes == hub.bytes_sent
+    assert client.tally.bytes == hub.bytes_sent
     of_files = [path for path, span in asked if span and large(path)]
     assert len(of_files) <= len(steps) * (2 + 2 * BLOCKS), "a redirected header; each block's projection and norm"
     assert len(asked) - len(of_files) == 2 * len(steps), "what is in the revision, and config.json"
