@@ -106,15 +106,15 @@ def validated(path: Path = params.PARAMS) -> Params:
         UserError: one line for each problem.
     """
     contents = params.read(path)
-    found = params.problems(Params, contents, file=path)
+    lines = params.problems(Params, contents, file=path)
     if not params.problems(inputs.Settings, contents.get("inputs")):
         settings = inputs.Settings.model_validate(contents["inputs"])
-        found += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
-    if not found:
+        lines += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
+    if not lines:
         settled = Params.model_validate(contents)
-        found = [f"{path}: {problem}" for problem in train.native_only(settled.train, settled.run)]
-    if found:
-        raise cli.UserError(*found)
+        lines = [f"{path}: {problem}" for problem in train.native_only(settled.train, settled.run)]
+    if lines:
+        raise cli.UserError(*lines)
     return settled
 
 
@@ -156,7 +156,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 def note_local(checkpoints: list[str]) -> None:
     """Write a hash of the norms of each checkpoint on this machine."""
-    found = []
+    hashes = []
     if checkpoints:
         from goldilocks.checkpoints.client import Client
         from goldilocks.checkpoints.extract import extract
@@ -165,8 +165,8 @@ def note_local(checkpoints: list[str]) -> None:
         from goldilocks.checkpoints.resolve import is_local, resolve
 
         local = [argument for argument in checkpoints if is_local(argument)]
-        found = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
-    write_if_changed(LOCAL, json.dumps(found, indent=2) + "\n")
+        hashes = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
+    write_if_changed(LOCAL, json.dumps(hashes, indent=2) + "\n")
 
 
 def check() -> Params:

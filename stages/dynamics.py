@@ -60,14 +60,14 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
-def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth.
 
     Args:
-        found: the result of `growth.of_seeds`.
+        statistics: the result of `growth.of_seeds`.
     """
     by_block = growth.relative(values, "std", last)
-    result = growth.estimates(found) | growth.block_0_grew_most(by_block)
+    result = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
     for name, step in (("first", 0), ("last", last)):
         ratio = growth.by_seed_and_block(values, "update_ratio", step)
         result[f"{name}_update_ratio"] = intervals.mean_interval(ratio.mean(1))
@@ -101,12 +101,12 @@ def early_metrics(values: pd.DataFrame, early: list[int]) -> dict[str, Any]:
         return {}
     of_early = values[values["step"].isin(early)].groupby(["quantity", "seed"])["value"]
     lowest, highest = of_early.min(), of_early.max()
-    found = {
+    extremes = {
         "lowest_early_attention_entropy": lowest["normalised_entropy"],
         "lowest_early_head_entropy": lowest["lowest_head_entropy"],
         "largest_early_logit": highest["largest_logit"],
     }
-    return {name: intervals.mean_interval(by_seed).as_metrics() for name, by_seed in found.items()}
+    return {name: intervals.mean_interval(by_seed).as_metrics() for name, by_seed in extremes.items()}
 
 
 def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def main() -> None:
         for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
     }
     start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
-    found = growth.of_seeds(values, last) if last > 0 else {}
-    files.write_json(GROWTH, files.rounded(growth.by_name(found, run.seeds)))
+    statistics = growth.of_seeds(values, last) if last > 0 else {}
+    files.write_json(GROWTH, files.rounded(growth.by_name(statistics, run.seeds)))
     files.write_metrics(
         "dynamics",
         {
@@ -180,13 +180,13 @@ def main() -> None:
         | early_metrics(values, early.tolist())
         | final
         | attention_metrics(losses)
-        | (growth_metrics(values, last, found) if last > 0 else {}),
+        | (growth_metrics(values, last, statistics) if last > 0 else {}),
     )
     with files.atomic_directory(files.METRICS / "train") as folder:
         for seed in run.seeds:
             own = (table[table["seed"] == seed] for table in (losses, checks))
-            found = of_run(files.MODEL5 / f"seed-{seed}", *own)
-            files.write_json(folder / f"seed-{seed}.json", files.rounded(found))
+            of_seed = of_run(files.MODEL5 / f"seed-{seed}", *own)
+            files.write_json(folder / f"seed-{seed}.json", files.rounded(of_seed))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),
         ("test_loss", "test_loss", "loss"),

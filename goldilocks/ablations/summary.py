@@ -101,7 +101,7 @@ def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thr
     """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
     of_heads = (chosen(runs, condition, quantity) for quantity in ("relative_gradient", "discrimination"))
     gradient, discrimination = (
-        found[found["step"] == step].set_index(["seed", "block", "head"])["value"] for found in of_heads
+        rows[rows["step"] == step].set_index(["seed", "block", "head"])["value"] for rows in of_heads
     )
     inside = zone.contains(gradient, discrimination, thresholds.least_gradient, thresholds.least_discrimination)
     shares: BySeed = inside.groupby("seed").mean()
@@ -154,10 +154,10 @@ def difference(of: BySeed, other: BySeed) -> dict[str, Any] | None:
     return intervals.mean_interval(pairs.to_numpy()).as_metrics() if len(pairs) else None
 
 
-def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
+def attends(metrics: Mapping[str, Any], thresholds: Thresholds) -> bool:
     """Whether a condition has learned to attend, by the whole of its intervals."""
     needed = (("cost_of_deletion", thresholds.attends), ("gain_on_unigrams", thresholds.gain))
-    return all(name in found and found[name]["low"] >= least for name, least in needed)
+    return all(name in metrics and metrics[name]["low"] >= least for name, least in needed)
 
 
 def excludes_0(estimate: Estimate) -> bool:
@@ -232,24 +232,25 @@ def summary(
     by_condition = {name: quantities(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
     conditions: dict[str, Any] = {}
     for name, of in by_condition.items():
-        found: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             quantity: intervals.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
         }
-        for quantity in SHARES & found.keys():
-            found[quantity] |= {"low": max(found[quantity]["low"], 0.0), "high": min(found[quantity]["high"], 1.0)}
-        found |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
-        found["by_seed"] = {
+        for quantity in SHARES & metrics.keys():
+            e = metrics[quantity]
+            e.update(low=max(e["low"], 0.0), high=min(e["high"], 1.0))
+        metrics |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        metrics["by_seed"] = {
             quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
             for quantity in SHOWN
             if quantity in of
         }
-        found |= {"attends": attends(found, thresholds)}
+        metrics |= {"attends": attends(metrics, thresholds)}
         for quantity, other in (("added_loss", BASES[name]), ("added_by_start", NARROW.get(name, ""))):
             if added := difference(
                 of.get("last_test_loss", NOTHING), by_condition.get(other, {}).get("last_test_loss", NOTHING)
             ):
-                found[quantity] = added
-        conditions[name] = found
+                metrics[quantity] = added
+        conditions[name] = metrics
     at_an_end = sum(of["learning_rate"] in (min(tried), max(tried)) for of in conditions.values())
     result: dict[str, Any] = {"conditions": conditions, "conditions_at_an_end_of_the_rates": at_an_end}
     result |= differences(conditions)

@@ -37,12 +37,12 @@ class MetricTree(NamedTuple):
         Raises:
             KeyError: if there is none.
         """
-        found: Any = self.metrics
+        entry: Any = self.metrics
         for key in path.split("."):
-            if not isinstance(found, Mapping):
+            if not isinstance(entry, Mapping):
                 raise KeyError(path)
-            found = found[key]
-        return found
+            entry = entry[key]
+        return entry
 
     def number(self, number: Number) -> float:
         """A number, the margin of a name, or the metric at a path."""
@@ -56,10 +56,10 @@ class MetricTree(NamedTuple):
         Raises:
             KeyError: if there is none, or a text that says why.
         """
-        found = self.at(path)
-        if isinstance(found, str):  # why there is none
+        entry = self.at(path)
+        if isinstance(entry, str):  # why there is none
             raise KeyError(path)
-        return as_estimate(found)
+        return as_estimate(entry)
 
     def get(self, path: str) -> Any:
         """The metric at a dotted path, None if there is none."""
@@ -69,11 +69,11 @@ class MetricTree(NamedTuple):
             return None
 
 
-def as_estimate(found: Any) -> Estimate:
+def as_estimate(entry: Any) -> Estimate:
     """A metric as an estimate; a plain number is one without sampling error, of 0 observations."""
-    if isinstance(found, Mapping):
-        return Estimate(found["value"], found["low"], found["high"], int(found.get("n", 0)))
-    return Estimate(float(found), float(found), float(found), 0)
+    if isinstance(entry, Mapping):
+        return Estimate(entry["value"], entry["low"], entry["high"], int(entry.get("n", 0)))
+    return Estimate(float(entry), float(entry), float(entry), 0)
 
 
 class Criterion(NamedTuple):
@@ -142,12 +142,13 @@ def exactly(target: float, tolerance: float = 0.0) -> Criterion:
     return Criterion(lambda _: (target - tolerance, target + tolerance), lambda _: words)
 
 
-def fits_and_differs(degrees: str, other: str, name: str, share: float = 0.999) -> Criterion:
+def fits_and_differs(degrees: str, other: str, name: str) -> Criterion:
     """Pearson's χ² does not refute one hypothesis, but refutes another, which shows that the test has power.
 
-    The statistic is χ²/df, without sampling error; a share of true hypotheses lies in the range. If the other
-    hypothesis does, too, the sample is too small to decide.
+    The statistic is χ²/df; 99.9 % of true hypotheses lie in the range. If the other hypothesis does, too, the sample is
+    too small to decide.
     """
+    share = 0.999
 
     def accepted(known: MetricTree) -> tuple[float, float]:
         df = known.at(degrees)

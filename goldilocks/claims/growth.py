@@ -54,14 +54,14 @@ def relative(values: pd.DataFrame, quantity: str, last: int) -> np.ndarray:
 def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
     """Statistics by seed of growth by depth, from growth (seeds, blocks); `kind` is part of their names."""
     depth = np.arange(growth.shape[1])
-    found = {}
+    statistics = {}
     if depth.size > 1:
-        found[f"lead_of_block_0_in_{kind}"] = growth[:, 0] - growth[:, 1:].max(1)
+        statistics[f"lead_of_block_0_in_{kind}"] = growth[:, 0] - growth[:, 1:].max(1)
     for start, suffix in ((0, ""), (1, "_after_block_0")):
         if depth.size - start > 2:
             ranks = [intervals.rank_correlation(depth[start:], seed[start:]) for seed in growth]
-            found[f"rank_correlation_of_{kind}_with_depth{suffix}"] = np.array(ranks)
-    return found
+            statistics[f"rank_correlation_of_{kind}_with_depth{suffix}"] = np.array(ranks)
+    return statistics
 
 
 def block_0_grew_most(growth: np.ndarray) -> dict[str, Estimate]:
@@ -107,15 +107,15 @@ def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
     }
 
 
-def by_name(found: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
+def by_name(statistics: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
     """The result of `of_seeds` by name and seed, for JSON."""
     names = [f"seed_{seed}" for seed in sorted(seeds)]
-    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in found.items()}
+    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in statistics.items()}
 
 
-def estimates(found: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
+def estimates(statistics: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
     """The result of `of_seeds` as estimates over seeds."""
     return {
         name: (intervals.rank_interval if name.startswith("rank") else intervals.mean_interval)(of)
-        for name, of in found.items()
+        for name, of in statistics.items()
     }

@@ -171,6 +171,6 @@ def test_in_the_family_of_claims_a_verdict_may_not_stand():
         put(found, "dynamics.lead_of_block_0_in_growth", 0.2, half)
         entry = entry_of("W8", found)
         assert (entry["verdict"], entry["survives_bonferroni"]) == (REPRODUCED, stands)
-    told = claims.family(entries)
-    assert told["decided_by_an_interval"] == 19
-    assert told["met_by_chance_at_most"] == pytest.approx(0.475)
+    family = claims.family(entries)
+    assert family["decided_by_an_interval"] == 19
+    assert family["met_by_chance_at_most"] == pytest.approx(0.475)

@@ -140,12 +140,12 @@ def test_the_extremes_of_a_row_tell_its_failures():
     """Of rows of 9 logits, of which some fail in each way: the smallest and the two largest against all."""
     z = np.random.default_rng(0).normal(0, 5, (4000, 9))
     z[:40, 0] *= 80_000
-    kept = np.sort(z, -1)[:, [0, -2, -1]]
+    extremes = np.sort(z, -1)[:, [0, -2, -1]]
     for name, subtract in product(FORMATS, (False, True)):
         whole, _ = failures.failures(z, z / 2, 2.0, FORMATS[name], subtract)
-        told, _ = failures.failures(kept, kept / 2, 2.0, FORMATS[name], subtract)
+        of_extremes, _ = failures.failures(extremes, extremes / 2, 2.0, FORMATS[name], subtract)
         for failure in failures.FAILURES:
-            np.testing.assert_array_equal(told[failure], whole[failure])
+            np.testing.assert_array_equal(of_extremes[failure], whole[failure])
             assert whole[failure].any() or name == "fp32" or subtract or failure == "dot_product_overflow", failure
 
 

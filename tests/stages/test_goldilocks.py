@@ -216,13 +216,3 @@ def test_over_lengths_the_worst_counts():
     assert "independent" not in zone.over_lengths({"length_8": at_length(0.9, rho=0.3)})
     few = [{"value": 1, "low": 0, "high": 5, "n": 9}, {"value": 2, "low": 1, "high": 3, "n": 7}]
     assert zone.extreme(few, lowest=False) == {"value": 2, "low": 1, "high": 5, "n": 7}, "the fewest observations"
-
-
-def test_the_ratio_of_jacobians_is_drawn_for_each_number_of_keys():
-    table = table_of(SMALL)
-    (axes,) = drawing.jacobians(table, 4, 1.2, 7).axes
-    lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
-    for line, n in zip(lines, (4, 9), strict=True):
-        rows = table[(table["length"] == n) & (table["correlation"] == 0)]
-        norms = rows.set_index(["exponent", "dimension"])["jacobian_norm"]
-        np.testing.assert_allclose(line.get_ydata(), norms[0.0] / norms[0.5], rtol=1e-9)

@@ -66,7 +66,7 @@ def tidied():
 
 
 def of_block(values, **where):
-    """What is told of one scaling, seed and step, by quantity and block."""
+    """The values of one scaling, seed and step, by quantity and block."""
     chosen = np.logical_and.reduce([values[name] == value for name, value in where.items()])
     return values[chosen].set_index(["quantity", "block"])["value"]
 

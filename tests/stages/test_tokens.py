@@ -63,12 +63,12 @@ def test_the_second_text_is_of_another_package_and_has_the_tokens_of_the_first(b
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [("package=no_such", "no_such: no such package is installed"), ("subpackages=[x]", "has no subpackage 'x'")],
 )
-def test_a_second_text_that_is_not_there_is_one_line(bare, change, told):
+def test_a_second_text_that_is_not_there_is_one_line(bare, change, message):
     bare.configure(f"second_text.{change}")
     done = bare.here("second_text")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line
