@@ -122,17 +122,14 @@ def changed(before, after, old, new):
     return any(was != now and (was, now) != (old, new) for was, now in pairs)
 
 
-def copy(base, folder):
-    """The project in another folder, its files shared: whoever writes one puts a new one in its place."""
+def copy_with(base, folder, key, value):
+    """The project in another folder with another value of a parameter.
+
+    Its files are shared: whoever writes one puts a new one in its place.
+    """
     shutil.copytree(base, folder, copy_function=os.link, ignore=shutil.ignore_patterns(".git", ".dvc", "tried"))
-
-
-def with_value(folder, key, value):
-    """Set one parameter of a copy."""
-    path = folder / params.PARAMS
-    text = configure.edited(path.read_text("utf-8"), [(key.split("."), value)])
-    with files.atomic_file(path) as other:
-        other.write_text(text, "utf-8")
+    text = (base / params.PARAMS).read_text("utf-8")
+    files.write_text(folder / params.PARAMS, configure.edited(text, [(key.split("."), value)]))
 
 
 class Trials:
@@ -151,20 +148,11 @@ class Trials:
             needed += [other for other in everything if other not in needed and stage.needs(other)]
         self.all = [stage for stage in everything if stage in needed]
         self.values = {".".join(keys): value for keys, value in configure.leaves(params.read())}
-        self.noted = self.base / "tried"
+        self.results = {}
 
     def as_it_is(self, stage):
-        """Run a stage, and note its results."""
-        failed = run(stage, self.base)
-        files.write_json(self.noted / f"{stage.name}.json", results(stage, self.base))
-        files.write_json(self.noted / "imported.json", sorted(name for name in sys.modules if name != "__main__"))
-        return [f"{stage.name}: at the size of smoke: {failed}"] if failed else []
-
-    def import_alike(self):
-        """Import what the stage that ran last did, so that forks need not."""
-        for name in files.read_json(self.noted / "imported.json"):
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+        """Run a stage; what it said if it failed, and the modules that it imported."""
+        return [run(stage, self.base), *sys.modules]
 
     def changes(self):
         """Each stage with each parameter that it declares, and another value for it; of a matrix, one instance."""
@@ -176,9 +164,8 @@ class Trials:
 
     def tried(self, stage, key, value):
         """Run a stage with another value of a parameter, and see whether its results follow."""
-        folder = self.noted / f"{stage.name} {key}"
-        copy(self.base, folder)
-        with_value(folder, key, value)
+        folder = self.base / "tried" / f"{stage.name} {key}"
+        copy_with(self.base, folder, key, value)
         neutral = key in NEUTRAL or key in UNUSED.get(stage.group, ())
         told = f"{stage.group}: {key} = {value!r} instead of {self.values[key]!r}"
         readers = [] if neutral else [reader for reader in self.all if reader.name == PASSED_ON.get(key)]
@@ -188,8 +175,7 @@ class Trials:
             if failed := run(each, folder):
                 return [f"{told}: {failed}"]
             stage = each
-        before = files.read_json(self.noted / f"{stage.name}.json")
-        differs = changed(before, results(stage, folder), self.values[key], value)
+        differs = changed(self.results[stage.name], results(stage, folder), self.values[key], value)
         shutil.rmtree(folder)
         if differs:
             return [f"{told}: results differ, and must not"] if neutral else []
@@ -199,7 +185,7 @@ class Trials:
         """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""
         first = {}
         for stage in self.looked_at:
-            found = sorted(files.read_json(self.noted / f"{stage.name}.json").items())
+            found = sorted(self.results[stage.name].items())
             made = [(Path(path).name, of) for path, of in found if Path(path).suffix in (".parquet", ".safetensors")]
             original, its = first.setdefault(stage.group, (stage.name, made))
             if original != stage.name:
@@ -209,12 +195,14 @@ class Trials:
 
     def run(self):
         """All of it: how many changes were tried, and a line for each problem."""
-        found = []
         for stage in self.all:
-            found += in_forks(self.as_it_is, [(stage,)])
-            self.import_alike()
-        if found:
-            return 0, found
+            failed, *modules = in_forks(self.as_it_is, [(stage,)])
+            if failed:
+                return 0, [f"{stage.name}: at the size of smoke: {failed}"]
+            self.results[stage.name] = results(stage, self.base)
+            for name in modules:  # so that other forks need not import them
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
         changes = list(self.changes())
         return len(changes), [*in_forks(self.tried, changes), *self.instances()]
 

@@ -148,6 +148,7 @@ def test_a_training_that_is_stopped_saves_and_says_so(longer, number, code):
     if number == signal.SIGTERM:
         os.kill(process.pid, number)  # as when its group is ended, and its parent passes that on
     process.join(60)
+    process.kill()  # if it did not stop
     assert process.exitcode == code
     (done,) = checkpoints(longer)
     step = int(done.parent.name.removeprefix("step-"))
