@@ -154,7 +154,7 @@ def main() -> None:
     client = Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
     found = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
-    told = [summary.to_dict(one, *thresholds) for one in found]
+    checkpoints = [summary.to_dict(one, *thresholds) for one in found]
     if arguments.out:
         from goldilocks.core import tables
 
@@ -162,9 +162,9 @@ def main() -> None:
         tables.write(arguments.out, "layernorm", columns(found), revisions | unknown_conventions(found))
     read = {"requests": tally.requests, "bytes": tally.bytes}
     if arguments.json:
-        print(json.dumps({"checkpoints": files.rounded(told), "read": read}, indent=2, ensure_ascii=False))
+        print(json.dumps({"checkpoints": files.rounded(checkpoints), "read": read}, indent=2, ensure_ascii=False))
     else:
-        print(summary.table(told, *thresholds, arguments.tensors or len(told) == 1))
+        print(summary.table(checkpoints, *thresholds, arguments.tensors or len(checkpoints) == 1))
     print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
+import gc
 import hashlib
 import importlib
 import io
@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
@@ -36,12 +35,19 @@ from goldilocks.core import cli, dvc_files
 def pytest_configure() -> None:
     """Let Ctrl-C reach what is tested, although a shell that starts tests in its background has it ignored.
 
-    And let an example take as long as a busy machine needs.
+    And let an example take as long as a busy machine needs; and collect no garbage while all tests are imported.
     """
+    gc.disable()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("busy machine", deadline=None)
     hypothesis.settings.load_profile("busy machine")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what was imported, which stays."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,14 +66,15 @@ def environment() -> dict[str, str]:
     return own | somebody
 
 
-@functools.cache
-def _forkserver() -> ForkServerContext:
-    """A clean process that has imported what trains, to be forked for each run of some stages."""
+def fork(target: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Call a function in a new process, which has imported what trains: it is forked from a clean one that has."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stages", "goldilocks.model5.training_run"])
     with contextlib.chdir(ROOT):
         forkserver.ensure_running()
-    return context
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 class Project:
@@ -118,13 +125,11 @@ class Project:
         return subprocess.CompletedProcess([name, *arguments], code, said[0].getvalue(), said[1].getvalue())
 
     def fork(self, log: Path, *commands: str) -> BaseProcess:
-        """Start stages, one after another, in one process that need not import torch; `log` gets what they print.
+        """Start stages, one after another, in one process, by `fork`; `log` gets what they print.
 
         Their code is the tests', not the copy's.
         """
-        process = _forkserver().Process(target=run_stages.run_in, args=(self.folder, log, commands))
-        process.start()
-        return process
+        return fork(run_stages.run_in, self.folder, log, commands)
 
     def configure(self, *assignments: str, preset: str | None = None) -> None:
         chosen = ["--preset", preset] if preset else []
@@ -255,9 +260,8 @@ def small_disk_at() -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def _rebuild_in_smoke_size(folder: Path) -> None:
+def _rebuild_in_smoke_size(project: Project) -> None:
     """Run every stage, in two processes for all, and let DVC record the results."""
-    project = fresh_copy(folder)
     project.configure(preset="smoke")
     commands = []
     for stage in YAML(typ="safe").load(project.read("dvc.yaml"))["stages"].values():
@@ -265,7 +269,7 @@ def _rebuild_in_smoke_size(folder: Path) -> None:
         commands += [command.replace("${item.seed}", str(seed)) for seed in ([0, 1] if "matrix" in stage else [0])]
     trained = 1 + commands.index("train 1")  # in a process of their own, which computes without denormal numbers
     for number, some in enumerate((commands[:trained], commands[trained:])):
-        log = folder.with_name(f"smoke run {number}.log")
+        log = project.folder.with_name(f"smoke run {number}.log")
         process = project.fork(log, *some)
         process.join()
         assert process.exitcode == 0, log.read_text("utf-8")
@@ -273,9 +277,9 @@ def _rebuild_in_smoke_size(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def smoke(shared: Shared) -> Project:
+def smoke(shared: Shared, _fresh: Project) -> Project:
     """The pipeline rebuilt in smoke size, once for all tests. Only to look at."""
-    return Project(shared("smoke run", _rebuild_in_smoke_size))
+    return Project(shared("smoke run", lambda folder: _rebuild_in_smoke_size(_fresh.copy(folder))))
 
 
 @pytest.fixture

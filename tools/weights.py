@@ -95,11 +95,11 @@ def main() -> None:
     if arguments.out:
         parquet.may_be_replaced(arguments.out)
     tally = Tally()
-    told = []
+    lines = []
     if arguments.watched:
         frame = read_watched(arguments.watched)
         if (arguments.watched / "attention").is_dir():
-            told.append(zones(read_watched(arguments.watched, "attention")))
+            lines.append(zones(read_watched(arguments.watched, "attention")))
     else:
         frame = weights(arguments.checkpoint, client=Client(tally))
         print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
@@ -110,7 +110,7 @@ def main() -> None:
 
         with style.applied():
             style.save(series.std_by_block(frame), arguments.figure, 150)
-    print("\n".join([*summary(frame), *told, *claims(frame)]))
+    print("\n".join([*summary(frame), *lines, *claims(frame)]))
 
 
 if __name__ == "__main__":

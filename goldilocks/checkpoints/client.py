@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,7 +75,7 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
     todo = list(enumerate(items))[::-1]
     if len(todo) < 2:
         return [work(item) for _, item in todo]
-    found: dict[int, T] = {}
+    results: dict[int, T] = {}
 
     def worker() -> None:
         while todo:
@@ -83,7 +83,7 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
                 n, item = todo.pop()
             except IndexError:  # another thread took the last one
                 return
-            found[n] = work(item)
+            results[n] = work(item)
 
     workers = [submit(worker) for _ in range(min(AT_ONCE, len(todo)))]
     try:
@@ -91,7 +91,7 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
             done.result()
     finally:
         todo.clear()
-    return [found[n] for n in sorted(found)]
+    return [results[n] for n in sorted(results)]
 
 
 def progress_bar(total: int, name: str) -> tqdm[Any]:
@@ -239,10 +239,9 @@ class Client:
         return self.retry(attempt, redacted(url))
 
 
-def _close(answer: Future[httpx2.Response]) -> None:
-    """Close an answer that came too late."""
-    with suppress(Exception):
-        answer.result().close()
+def _close(late: Future[httpx2.Response]) -> None:
+    if late.exception() is None:
+        late.result().close()
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -54,13 +54,13 @@ def without_constants(paths: Mapping[str, Path]) -> dict[str, Path]:
             if part.isdecimal():
                 seen[path.stack, path.rest[:i]].add(part)
 
-    def kept(path: Path) -> tuple[str, ...]:
+    def varying(path: Path) -> tuple[str, ...]:
         inner = range(1, len(path.rest) - 1)
         numbers = [i for i in inner if path.rest[i].isdecimal() and path.rest[i - 1] != "layer"]
         gone = {i for i in numbers if len(seen[path.stack, path.rest[:i]]) == 1}
         return tuple(part for i, part in enumerate(path.rest) if not {i, i + 1} & gone)
 
-    return {name: path._replace(rest=kept(path)) for name, path in paths.items()}
+    return {name: path._replace(rest=varying(path)) for name, path in paths.items()}
 
 
 class Label(NamedTuple):

@@ -20,7 +20,7 @@ SHARES = {GAMMA: ("share_in_range", "share_below_1"), BETA: ("share_near_zero",)
 """The shares that mean something for γ, and for β."""
 
 LARGE = 5.0  # γ above this are unusual
-SAME = 0.01  # medians that differ by less than this part are told as the same
+SAME = 0.01  # medians that differ by less than this part are called the same
 FAR = 2.0  # so many times its neighbours' γ, or so many times less, is far
 
 
@@ -166,7 +166,7 @@ def table(
         kind: str, first: tuple[str, str], entries: Iterable[tuple[str, str, dict[str, Any]]]
     ) -> Iterable[str]:
         columns = (*MOMENTS, *SHARES[kind])
-        rows = [[*told, SIGNS[kind], *(_number(numbers.get(name)) for name in columns)] for *told, numbers in entries]
+        rows = [[*cells, SIGNS[kind], *(_number(numbers.get(name)) for name in columns)] for *cells, numbers in entries]
         return _aligned([[*first, "", *(words.get(name, name) for name in columns)], *rows], 3) if rows else ()
 
     lines: list[str] = []
@@ -184,8 +184,8 @@ def table(
             lines += lines_of(kind, ("tensor", "place"), found)
     for one in checkpoints:
         if one["unrecognised"]:
-            told = [f"{name} {list(shape)}" for name, shape in one["unrecognised"].items()]
-            more = f" and {len(told) - LISTED:,} more" if told[LISTED:] else ""
-            lines += ["", plain(f"{one['model']}: unrecognised, not counted above: {', '.join(told[:LISTED])}{more}")]
+            shapes = [f"{name} {list(shape)}" for name, shape in one["unrecognised"].items()]
+            more = f" and {len(shapes) - LISTED:,} more" if shapes[LISTED:] else ""
+            lines += ["", plain(f"{one['model']}: unrecognised, not counted above: {', '.join(shapes[:LISTED])}{more}")]
     lines += ["", *(plain(f"{one['model']}: {one['reading']}.") for one in checkpoints)]
     return "\n".join(lines)

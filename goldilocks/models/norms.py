@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("gamma_mean", "gamma_std", "beta_mean", "beta_std")
-"""What is told of the norm that projections read; NaN where there is none."""
+"""The statistics of the norm that projections read; NaN where there is none."""
 
 
 def norms(*checkpoints: str | Path, client: Client | None = None) -> pd.DataFrame:
@@ -80,7 +80,7 @@ class Read:
         return tuple(name for name in of_block if name.rpartition(".")[0] == nearest)
 
     def columns(self, tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """What is told of a norm with these parameters, γ as the model multiplies with it."""
+        """The statistics of a norm with these parameters, γ as the model multiplies with it."""
         found = dict.fromkeys(COLUMNS, float("nan"))
         for name, stored in tensors.items():
             kind = KINDS[name.rpartition(".")[2]]

@@ -16,7 +16,7 @@ from test_inputs import gpt2_tensors
 from goldilocks.checkpoints import client as requests
 from goldilocks.checkpoints.client import AT_ONCE, Client, concurrent_map, redacted
 from goldilocks.checkpoints.http import HttpFile
-from goldilocks.checkpoints.ranges import Span, Tally, merged
+from goldilocks.checkpoints.ranges import Span, Tally, merge
 from goldilocks.core.cli import UserError
 
 URL = "https://host/model.safetensors"
@@ -127,7 +127,8 @@ def test_a_server_that_asks_for_time_gets_it(monkeypatch, capsys, asked, least, 
     assert capsys.readouterr().err == (said if least else "")
 
 
-def test_a_server_that_asks_for_too_much_time_is_given_up():
+def test_a_server_that_asks_for_too_much_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(requests.time, "sleep", lambda _: None)
     client, _ = playing(lambda _: response(503, **{"Retry-After": "3600"}), retries=1)
     with pytest.raises(UserError, match="503 Service Unavailable, and asks us to wait for 3,600 s"):
         client.text(URL)
@@ -156,7 +157,7 @@ def test_a_part_of_another_file_or_another_part_is_refused(first, then, said):
     ([], []), ([(5, 9), (0, 2)], [(0, 9)]), ([(0, 2), (2 + 11, 20)], [(0, 2), (13, 20)]), ([(0, 9), (3, 4)], [(0, 9)]),
 ])  # fmt: skip
 def test_neighbouring_spans_are_read_as_one(spans, expected):
-    assert merged([Span(*span) for span in spans], gap=10) == [Span(*span) for span in expected]
+    assert merge([Span(*span) for span in spans], gap=10) == [Span(*span) for span in expected]
 
 
 @pytest.mark.parametrize(

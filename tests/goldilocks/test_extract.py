@@ -13,7 +13,7 @@ from test_header import json_like, mutated
 from test_inputs import gpt2_tensors
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract, open_shard
+from goldilocks.checkpoints.extract import extract, open_file
 from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
@@ -168,7 +168,7 @@ def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
 
 def test_of_shards_only_what_is_needed_is_remembered(tmp_path):
     folder = written(tmp_path / "m", checkpoint())
-    file = open_shard(resolve(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
+    file = open_file(resolve(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
     assert set(file.places) == {"h.0.ln_1.bias"}
 
 

@@ -72,7 +72,7 @@ def test_a_long_header_takes_one_request_more(server):
 @pytest.mark.parametrize("fault", ["429", "500", "503", "cut", "silence"])
 def test_a_temporary_failure_is_retried(server, fault):
     server.faults[fault] = 2 - (fault == "silence")
-    assert_complete(survey(server, Client(Tally(), timeout=0.5, retries=2))[0])
+    assert_complete(survey(server, Client(Tally(), timeout=1.0, retries=2))[0])
     assert server.faults[fault] == 0, "it happened"
 
 

@@ -6,10 +6,9 @@ from hub_server import BOOK, COMMIT, serving
 from safetensors.numpy import save
 from test_inputs import TEXT, gpt2_tensors
 
-from goldilocks.checkpoints import client as requests
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.folders import described
+from goldilocks.checkpoints.folders import parse_description
 from goldilocks.checkpoints.ranges import Span, Tally
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core import arrays
@@ -186,21 +185,6 @@ def test_without_a_connection_the_local_cache_is_used_and_that_is_told(server, h
         survey(f"{REPOSITORY}@other")
 
 
-@pytest.mark.usefixtures("hub_home")
-def test_a_sharded_repository_is_read_where_its_norms_are(server):
-    tensors = gpt2_tensors()
-    del server.files["model.safetensors"]
-    parts = {f"model-{n}.safetensors": dict(list(tensors.items())[n::3]) for n in range(3)}
-    parts["model-3.safetensors"] = {"wte.weight": parts["model-0.safetensors"].pop("wte.weight")}
-    server.files |= {name: save(part) for name, part in parts.items()}
-    weight_map = {tensor: name for name, part in parts.items() for tensor in part}
-    server.files["model.safetensors.index.json"] = json.dumps({"weight_map": weight_map}).encode()
-    found, _ = survey(REPOSITORY)
-    assert len(found.tensors) == 10
-    assert found.revision == COMMIT
-    assert not [path for path, _ in server.requests if path.endswith("model-3.safetensors")]
-
-
 def test_offline_means_offline(server, hub_home, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="not in the hub's local cache, and HF_HUB_OFFLINE forbids"):
@@ -242,19 +226,4 @@ NONSENSE = [
 def test_a_hub_that_talks_nonsense_is_refused():
     for text in NONSENSE:
         with pytest.raises(UserError, match="it: the hub names no commit or no files"):
-            described(text.encode(), "it")
-
-
-@pytest.mark.usefixtures("hub_home")
-def test_a_hub_that_talks_without_end_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(requests, "MAX_TEXT", 10**5)
-    server.description = b" " * 10**6
-    with pytest.raises(UserError, match="more than the 100000 bytes that there should be"):
-        survey(REPOSITORY)
-
-
-@pytest.mark.usefixtures("hub_home")
-def test_a_repository_with_pickles_only_is_refused(server):
-    server.files["pytorch_model.bin"] = server.files.pop("model.safetensors")
-    with pytest.raises(UserError, match=r"gpt2/pytorch_model\.bin: a pickle, which can run any code"):
-        survey(REPOSITORY)
+            parse_description(text.encode(), "it")

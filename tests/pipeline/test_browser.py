@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from closure import ROOT
 
+from goldilocks.plotting import palette
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test adds it")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -128,7 +130,7 @@ def test_a_longer_query_saturates_softmax_unless_it_is_scaled(page):
             even = np.full(p.size, 1 / p.size)
             jacobian, its = (np.linalg.norm(np.diag(of) - np.outer(of, of)) for of in (expected, even))
             told = explorer.locator("[aria-live]").inner_text()
-            found = re.search(r"largest probability is (\S+) .* Jacobian norm (\S+) \(", told).groups()
+            found = re.search(r"largest probability is (.+?) \(.* Jacobian norm (.+?) \(", told).groups()
             assert [plain(x) for x in found] == pytest.approx([expected.max(), jacobian / its], rel=0.1, abs=0.02)
             seen[d, scaling] = charts, expected.max()
     assert explorer.locator("output").inner_text() == "4,096"
@@ -175,11 +177,51 @@ def test_histograms_follow_step_block_matrix_and_head(page):
     assert sigma == pytest.approx(0.02, rel=0.1)
 
 
+def test_a_histogram_has_a_bar_for_each_bin_as_high_as_its_share(page):
+    explorer = page.locator("#qkv_histograms .explorer")
+    shown = {name: [plain(cell) for cell in cells] for name, cells in numbers(explorer).items()}
+    x, y, width, height = explorer.locator("rect[data-value]").evaluate_all(
+        "bars => ['x', 'y', 'width', 'height'].map(a => bars.map(bar => +bar.getAttribute(a)))"
+    )
+    edges = np.polyfit(shown["left"], x, 1)
+    np.testing.assert_allclose(np.polyval(edges, shown["left"]), x, atol=0.1)
+    np.testing.assert_allclose(np.polyval(edges, shown["right"]), np.add(x, width), atol=0.1)
+    scale = max(height) / max(shown["share"])
+    np.testing.assert_allclose(height, scale * np.array(shown["share"]), atol=0.01 * max(height))
+    np.testing.assert_allclose(np.add(y, height), y[0] + height[0], atol=1e-6, err_msg="all stand on one line")
+
+
+def test_the_mean_of_many_is_marked_where_the_axis_says_it(page):
+    chart = page.locator("#softmax .chart").nth(1)
+    told = plain(chart.locator("text.on").text_content().split(": ")[1])
+    rule = float(chart.locator("line.rule").get_attribute("y1"))
+    bars = chart.locator("rect[data-value]").evaluate_all(
+        "bars => bars.map(b => [+b.dataset.value, +b.getAttribute('y')])"
+    )
+    (high, top), zero = max(bars), float(chart.locator("line.zero").get_attribute("y1"))
+    assert rule == pytest.approx(zero + (top - zero) * told / high, abs=0.5)
+
+
 def read_out(explorer):
     """Dimension, exponent and value that the sentence below the map tells."""
     told = explorer.locator("[aria-live]").inner_text()
     found = r"At d = (\S+), logits times d to the power −(\S+): the largest probability is (\S+), .* zone\.$"
     return re.match(found, told).groups()
+
+
+def test_the_map_has_the_colour_of_each_cells_value_and_an_outline_around_the_zone(page):
+    explorer = page.locator("#goldilocks_map .explorer")
+    shown = numbers(explorer)
+    fills = explorer.locator("[data-cell]").evaluate_all("cells => cells.map(cell => cell.getAttribute('fill'))")
+    colours = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in palette.VIRIDIS])
+    at = np.linspace(0, 1, len(colours))
+    for fill, value in zip(fills, map(plain, shown["value"]), strict=True):
+        expected = [np.interp(value, at, channel) for channel in colours.T]
+        np.testing.assert_allclose([int(part) for part in re.findall(r"\d+", fill)], expected, atol=1.5)
+    inside = np.array(shown["zone"]).reshape(len(set(shown["dimension"])), -1) == "inside"
+    around = np.pad(inside, 1)
+    edges = sum(np.abs(np.diff(around.astype(int), axis=axis)).sum() for axis in (0, 1))
+    assert explorer.locator("path.edge").get_attribute("d").count("M") == edges > 0
 
 
 def test_the_map_reads_out_the_cell_that_was_walked_to_or_clicked_and_the_hint_says_the_same(page):
@@ -271,6 +313,23 @@ def test_axe_finds_nothing(browser, smoke, scheme, width):
     found = axe.run(page).response
     assert [(each["id"], [node["html"][:120] for node in each["nodes"]][:3]) for each in found["violations"]] == []
     assert {"color-contrast", "region", "landmark-one-main"} <= {each["id"] for each in found["passes"]}
+
+
+def test_no_letter_of_a_figure_is_cut_off(browser, committed):
+    page = browser.new_page()
+    for path in [*(committed / "reports/figures").glob("*.svg"), *(committed / "reports/ablations").glob("*.svg")]:
+        page.set_content(path.read_text("utf-8"))
+        cut = page.evaluate(
+            """() => {
+                const whole = document.querySelector("svg").getBoundingClientRect();
+                return [...document.querySelectorAll("svg g > use")].filter(one => {
+                    const box = one.getBoundingClientRect();
+                    return box.left < whole.left - 1 || box.right > whole.right + 1
+                        || box.top < whole.top - 1 || box.bottom > whole.bottom + 1;
+                }).length;
+            }"""
+        )
+        assert cut == 0, path.name
 
 
 def test_a_link_into_a_folded_part_opens_it_and_paper_gets_no_controls(page):

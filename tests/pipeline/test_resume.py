@@ -114,9 +114,11 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt)
     process.join()
     assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
     last = int(checkpoints(rebuilt)[-1].parent.name.removeprefix("step-"))
-    done = rebuilt.stage("train", "0")
-    assert done.returncode == 0, done.stderr
-    assert f"train seed 0: goes on from the checkpoint of step {last}\n" in done.stderr
+    log = rebuilt.folder / "resumed.log"
+    process = rebuilt.fork(log, "train 0")
+    process.join()
+    assert process.exitcode == 0, log.read_text("utf-8")
+    assert f"train seed 0: goes on from the checkpoint of step {last}\n" in log.read_text("utf-8")
     assert digest(rebuilt) == expected
 
 
