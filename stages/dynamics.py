@@ -33,12 +33,12 @@ from goldilocks.stats.intervals import Estimate
 OUTPUT = files.DATA / "dynamics.parquet"
 GROWTH = files.DATA / "growth.json"
 WHOLE_MODEL = -1
-OF_UPDATES = ("gradient_norm", "update_ratio")
+PER_UPDATE = ("gradient_norm", "update_ratio")
 MEAN_OVER_HEADS = ("normalised_entropy", "largest_probability", "logit_std")
 EXTREME_OF_HEADS = ("lowest_head_entropy", "largest_logit")
 BOUNDS = {  # where their intervals end
     "cosine_to_initial": (-1.0, 1.0),
-    **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *OF_UPDATES, "largest_logit"), (0.0, np.inf)),
+    **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *PER_UPDATE, "largest_logit"), (0.0, np.inf)),
     **dict.fromkeys(("tail_mass", "normalised_entropy", "lowest_head_entropy", "largest_probability"), (0.0, 1.0)),
 }
 
@@ -52,7 +52,7 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
     parts = [
         growth.tidy(weights),
-        updates[updates["part"] == "qkv"].melt(KEY, list(OF_UPDATES), "quantity", "value"),
+        updates[updates["part"] == "qkv"].melt(KEY, list(PER_UPDATE), "quantity", "value"),
         by_head[list(MEAN_OVER_HEADS)].mean().melt(KEY, list(MEAN_OVER_HEADS), "quantity", "value"),
         extremes.melt(KEY, list(EXTREME_OF_HEADS), "quantity", "value"),
         losses.assign(quantity=losses["split"].astype(str) + "_loss", block=WHOLE_MODEL, value=losses["loss"]),
@@ -64,7 +64,7 @@ def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.
     """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth.
 
     Args:
-        statistics: the result of `growth.of_seeds`.
+        statistics: the result of `growth.seed_statistics`.
     """
     by_block = growth.relative(values, "std", last)
     result = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
@@ -128,7 +128,7 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
     return result
 
 
-def of_run(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
+def training_metrics(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
     """The metrics of a single training.
 
     Args:
@@ -168,7 +168,7 @@ def main() -> None:
         for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
     }
     start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
-    statistics = growth.of_seeds(values, last) if last > 0 else {}
+    statistics = growth.seed_statistics(values, last) if last > 0 else {}
     files.write_json(GROWTH, files.rounded(growth.by_name(statistics, run.seeds)))
     files.write_metrics(
         "dynamics",
@@ -185,7 +185,7 @@ def main() -> None:
     with files.atomic_directory(files.METRICS / "train") as folder:
         for seed in run.seeds:
             own = (table[table["seed"] == seed] for table in (losses, checks))
-            of_seed = of_run(files.MODEL5 / f"seed-{seed}", *own)
+            of_seed = training_metrics(files.MODEL5 / f"seed-{seed}", *own)
             files.write_json(folder / f"seed-{seed}.json", files.rounded(of_seed))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),

@@ -33,13 +33,13 @@ from goldilocks.stats import intervals, seeds
 OUTPUT = files.DATA / "logits.parquet"
 WHOLE_MODEL = -1
 KEY = ["scaling", "seed", "step", "block"]
-OF_SOFTMAX = (
+ROW_STATISTICS = (
     "normalised_entropy", "largest_probability", "effective_share", "share_holding_half", "share_negligible",
     "jacobian_norm",
 )  # fmt: skip
-OF_LOGITS = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "centred_alignment", "own_cosine")
-OF_ZONE = ("inside_zone", "below_zone", "above_zone")
-BOUNDS = dict.fromkeys((*OF_SOFTMAX, *OF_ZONE, "gaussian_distance"), (0.0, 1.0)) | {"own_cosine": (-1.0, 1.0)}
+LOGIT_QUANTITIES = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "centred_alignment", "own_cosine")
+ZONE_SHARES = ("inside_zone", "below_zone", "above_zone")
+BOUNDS = dict.fromkeys((*ROW_STATISTICS, *ZONE_SHARES, "gaussian_distance"), (0.0, 1.0)) | {"own_cosine": (-1.0, 1.0)}
 
 
 class Settings(params.Section):
@@ -75,7 +75,7 @@ def tidy(
             below_zone=(side == goldilocks_zone.FLAT).astype(float),
             above_zone=(side == goldilocks_zone.SATURATED).astype(float),
         )
-        .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE]]
+        .groupby(KEY, as_index=False, observed=True)[[*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES]]
         .mean()
     )
     distances = [
@@ -83,7 +83,7 @@ def tidy(
         for key, of_block in histograms.groupby(["seed", "step", "block"])
     ]
     parts = [
-        by_block.melt(KEY, [*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE], "quantity", "value"),
+        by_block.melt(KEY, [*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES], "quantity", "value"),
         pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=scalings.OWN),
         losses.assign(quantity="loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]

@@ -73,7 +73,7 @@ def control(seeds: list[int]) -> dict[str, Any]:
     made_by = parameters(paths, ("train", "run"))
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
     values, last = growth.tidy(weights), int(weights["step"].max())
-    statistics, by_block = growth.of_seeds(values, last), growth.relative(values, "std", last)
+    statistics, by_block = growth.seed_statistics(values, last), growth.relative(values, "std", last)
     estimates = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
     return {
         **growth.falling_trend_p(by_block),

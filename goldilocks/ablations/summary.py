@@ -113,7 +113,7 @@ def imbalance(runs: pd.DataFrame, condition: str) -> BySeed:
     return chosen(runs, condition, "gradient_log_mean").groupby("seed")["value"].std(ddof=0)
 
 
-def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
+def noted_once(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
     """A quantity that a run notes once, mean over blocks, by seed."""
     return lambda runs, condition: chosen(runs, condition, quantity).groupby("seed")["value"].mean()
 
@@ -121,14 +121,14 @@ def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
 def quantities(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
     """A condition's quantities by name, each with a value a seed; logarithms are natural, losses in nats/token."""
     end = int(runs.loc[runs["condition"] == condition, "step"].max())
-    of = OF_A_RUN | {
+    of = QUANTITIES | {
         f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
         for when, step in (("initial", 0), ("final", end))
     }
     return {name: values.dropna() for name, quantity in of.items() if len(values := quantity(runs, condition))}
 
 
-OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
+QUANTITIES: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
     "initial_attention_entropy": lambda runs, condition: first(runs, condition, "attention_entropy"),
     "final_attention_entropy": lambda runs, condition: last(runs, condition, "attention_entropy"),
     "initial_largest_logit": lambda runs, condition: first(runs, condition, "largest_logit"),
@@ -143,8 +143,8 @@ OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
     "drift": drift,
     "residual_growth": lambda runs, condition: growth(runs, condition, "residual_rms"),
     "imbalance": imbalance,
-    "gradient_jump": over_steps("gradient_log_jump"),
-    "gradient_spread": over_steps("gradient_log_spread"),
+    "gradient_jump": noted_once("gradient_log_jump"),
+    "gradient_spread": noted_once("gradient_log_spread"),
 }
 
 

@@ -140,14 +140,14 @@ def test_of_a_model_that_has_not_learned_to_attend_nothing_is_said_whatever_else
     assert {name for name, verdict in verdicts(found).items() if verdict == NOT_MEASURED} == {*GATES[path]}
 
 
-def of_seeds(**values):
+def by_seeds(**values):
     return {name: {f"seed_{seed}": value for seed, value in of.items()} for name, of in values.items()}
 
 
 def test_beside_the_control_movement_is_told_less_that_on_shuffled_tokens_by_pairs():
     train = dict.fromkeys(claims.MOVE, 1) | {"prompt": "x"}
-    growth = of_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})
-    by_seed = of_seeds(growth_of_std={1: 0.4, 0: 0.1, 7: 5.0}, more={0: 1})
+    growth = by_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})
+    by_seed = by_seeds(growth_of_std={1: 0.4, 0: 0.1, 7: 5.0}, more={0: 1})
     control = {"made_with": train | {"prompt": "y"}, "by_seed": by_seed}
     found = claims.beside_control(growth, {"control": control, "conditions": 3}, train)
     assert found["control"]["beyond"].keys() == {"growth_of_std"}

@@ -184,14 +184,8 @@ def control_settings(**changes):
 
 
 def test_the_control_is_the_articles_training_with_its_tokens_in_another_order(monkeypatch):
-    read = []
-
-    def batches(tokens, root_seed, seed, size):
-        read.append(tokens.train)
-        return original(tokens, root_seed, seed, size)
-
-    original = runs.Tokens.batches
-    monkeypatch.setattr(runs.Tokens, "batches", batches)
+    read, batches = [], runs.Tokens.batches
+    monkeypatch.setattr(runs.Tokens, "batches", lambda own, *rest: read.append(own.train) or batches(own, *rest))
     first, second = (control.train_one(control_settings(), RUN, seed, TOKENS, "") for seed in (0, 1))
     for shuffled in read:
         assert np.array_equal(np.sort(shuffled), np.sort(TOKENS.train))

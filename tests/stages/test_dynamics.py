@@ -16,7 +16,7 @@ SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0, "std": 0.02}
 
 def by_depth(by_block):
     """Estimates of what growth (seeds, blocks) says of depth."""
-    return growth.estimates(growth.of_depth(np.array(by_block), "growth")) | growth.block_0_grew_most(
+    return growth.estimates(growth.depth_statistics(np.array(by_block), "growth")) | growth.block_0_grew_most(
         np.array(by_block)
     )
 
@@ -53,7 +53,7 @@ def test_page_finds_a_trend_that_falls_with_depth():
 
 def rows(seed, step, block, merged, q, k, v):
     """Rows of the `weights` table of one block, each value of a statistic that is not named being -7."""
-    names = [*growth.OF_MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
+    names = [*growth.MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
     nothing = {"seed": seed, "step": step, "block": block} | dict.fromkeys(names, -7.0)
     by_part = {"q": q, "k": k, "v": v, "qkv": merged}
     whole = [nothing | {"part": part, "head": -1} | of for part, of in by_part.items()]
@@ -62,7 +62,7 @@ def rows(seed, step, block, merged, q, k, v):
 
 SPLITS = {"train": 21, "test": 3, "test_without_attention": 3, "unigram": 1, "bigram": 1}  # rows, in a smoke run
 QUANTITIES = {
-    *growth.OF_MERGED, *growth.MEAN_OVER_PARTS, *growth.BY_PART, *dynamics.OF_UPDATES, *dynamics.MEAN_OVER_HEADS,
+    *growth.MERGED, *growth.MEAN_OVER_PARTS, *growth.BY_PART, *dynamics.PER_UPDATE, *dynamics.MEAN_OVER_HEADS,
     *dynamics.EXTREME_OF_HEADS,
 }  # fmt: skip
 
@@ -84,13 +84,13 @@ def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,)):
 
 
 def test_each_quantity_is_of_the_matrix_that_it_should_be_of():
-    merged = {name: i / 10 for i, name in enumerate(growth.OF_MERGED)}
+    merged = {name: i / 10 for i, name in enumerate(growth.MERGED)}
     parts = (SPREAD | {"excess_kurtosis": 1.0 + i, "std": 0.1 * (i + 1)} for i in range(3))
     values = tidied(rows(0, 0, 0, merged | {"excess_kurtosis": 9.0, "q99": 99.0}, *parts))
     assert set(values["quantity"]) == {*QUANTITIES, "train_loss"}
     assert values["quantity"].is_unique
     found = values.set_index("quantity")["value"].to_dict()
-    assert {name: found[name] for name in growth.OF_MERGED} == merged
+    assert {name: found[name] for name in growth.MERGED} == merged
     assert (found["excess_kurtosis"], found["quantile_ratio"], found["train_loss"]) == (2, 4, 1)
     assert [found[name] for name in growth.BY_PART] == pytest.approx([0.1, 0.2, 0.3])
     assert (found["gradient_norm"], found["update_ratio"]) == (5, 0.05)
@@ -103,11 +103,11 @@ def test_change_is_from_the_first_to_the_last_snapshot():
     for seed, block in product((0, 1), (0, 1, 2)):
         for step, factor in ((0, 1.0), (1, 50.0), (10, 1.5 - 0.1 * block + 0.01 * seed)):
             one = SPREAD | {"std": 0.02 * factor, "excess_kurtosis": factor}
-            merged = dict.fromkeys(growth.OF_MERGED, factor) | {"stable_rank": 30 / factor}
+            merged = dict.fromkeys(growth.MERGED, factor) | {"stable_rank": 30 / factor}
             weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
     tidy = tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2))
-    of_seeds = growth.of_seeds(tidy, 10)
-    found, by_seed = dynamics.growth_metrics(tidy, 10, of_seeds), growth.by_name(of_seeds, [1, 0])
+    statistics = growth.seed_statistics(tidy, 10)
+    found, by_seed = dynamics.growth_metrics(tidy, 10, statistics), growth.by_name(statistics, [1, 0])
     values = {name: entry["value"] for name, entry in found.items() if isinstance(entry, dict) and "value" in entry}
     ranks = [30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)]
     assert values.items() >= {

@@ -46,7 +46,7 @@ def run(condition, seed, loss, entropy=0.9, residual=(1.0,) * 3, seen=(1.0,) * 2
     return frame.assign(condition=condition, seed=seed)
 
 
-def of_seeds(condition, *losses, **changes):
+def runs_of(condition, *losses, **changes):
     """A run of each seed, alike but for the loss; a single loss is that of all."""
     of_each = losses if len(losses) > 1 else losses * len(SEEDS)
     return pd.concat(run(condition, seed, loss, **changes) for seed, loss in zip(SEEDS, of_each, strict=True))
@@ -100,7 +100,7 @@ def test_quantities_of_a_condition(metrics):
     ],
 )
 def test_a_condition_attends_if_deletion_costs_enough_and_counts_are_beaten(changes, attends):
-    found = summarised(of_seeds("scaled", 6.0, 6.01, 6.02, **changes))["conditions"]["scaled"]
+    found = summarised(runs_of("scaled", 6.0, 6.01, 6.02, **changes))["conditions"]["scaled"]
     assert found["attends"] is attends
     assert ("last_test_loss" in found) is ("diverged" not in changes)
 
@@ -131,7 +131,7 @@ def test_differences_are_of_pairs_of_one_seed(metrics):
 def test_a_training_breaks_down_if_it_diverges_or_ends_above_its_start():
     sound = run("no_layernorm", 0, 7.5)
     for last in (run("no_layernorm", 2, 8.1), run("no_layernorm", 2, 0.0, diverged=True)):
-        parts = (of_seeds("scaled", 6.0), sound, run("no_layernorm", 1, 7.0), last)
+        parts = (runs_of("scaled", 6.0), sound, run("no_layernorm", 1, 7.0), last)
         found = summarised(*parts)["without_layernorm"]
         assert (found["seeds"], found["broke_down"]) == (3, 1)
         assert found["last_test_loss_of_others"] == {"lowest": 7.0, "highest": 7.5}
@@ -139,9 +139,9 @@ def test_a_training_breaks_down_if_it_diverges_or_ends_above_its_start():
 
 def test_in_the_family_of_differences_an_interval_is_wider():
     """Of two differences; for n = 3 it is 6.205/4.303 times as wide."""
-    others = (of_seeds("scaled", 6.0), of_seeds("scaled_wide_blocks", 7.0, 7.1, 7.2))
+    others = (runs_of("scaled", 6.0), runs_of("scaled_wide_blocks", 7.0, 7.1, 7.2))
     for spread, survives in ((0.3, False), (0.06, True)):
-        found = summarised(*others, of_seeds("untied", 6.8 - spread, 6.8, 6.8 + spread))
+        found = summarised(*others, runs_of("untied", 6.8 - spread, 6.8, 6.8 + spread))
         added = found["conditions"]["untied"]["added_loss"]
         assert added["low"] > 0
         assert added["survives_bonferroni"] is survives
@@ -151,7 +151,7 @@ def test_in_the_family_of_differences_an_interval_is_wider():
 
 def test_a_wide_start_is_also_compared_with_the_usual_one_of_its_own_scaling():
     losses = {"scaled": 6.0, "scaled_by_d": 5.5, "scaled_by_d_wide_qk": 5.25}
-    found = summarised(*(of_seeds(name, loss) for name, loss in losses.items()))["conditions"]
+    found = summarised(*(runs_of(name, loss) for name, loss in losses.items()))["conditions"]
     assert found["scaled_by_d_wide_qk"]["added_by_start"]["value"] == pytest.approx(-0.25)
     assert found["scaled_by_d_wide_qk"]["added_loss"]["value"] == pytest.approx(-0.75)
     assert "added_by_start" not in found["scaled_by_d"]
@@ -159,7 +159,7 @@ def test_a_wide_start_is_also_compared_with_the_usual_one_of_its_own_scaling():
 
 def test_sizes_are_compared_with_the_condition_of_their_size_and_drawn_so():
     losses = {"scaled": 5.0, "brief": 6.0, "brief_by_d": 6.5, "width_64": 6.25, "width_64_by_d": 6.0}
-    metrics = summarised(*(of_seeds(name, loss) for name, loss in losses.items()))
+    metrics = summarised(*(runs_of(name, loss) for name, loss in losses.items()))
     assert metrics["by_d_over_sizes"] == {"sizes": 2, "exclude_0": 2, "lowest": -0.25, "highest": 0.5}
     found = metrics["conditions"]
     added = {name: of["added_loss"]["value"] for name, of in found.items()}
