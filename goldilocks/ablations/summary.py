@@ -179,13 +179,13 @@ def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions:
     """
     of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
     less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-    first, last = of["first_test_loss"], of.get("last_test_loss", NOTHING)
-    sound = last[last <= first[last.index]]
+    start, end = of["first_test_loss"], of.get("last_test_loss", NOTHING)
+    sound = end[end <= start[end.index]]
     rate = conditions[NO_LAYERNORM]["learning_rate"]
     return {name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less} | {
         "share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING)),
-        "seeds": len(first),
-        "broke_down": len(first) - len(sound),
+        "seeds": len(start),
+        "broke_down": len(start) - len(sound),
         "last_test_loss_of_others": extremes(sound),
         "gradient_jump_of_others": extremes(
             other["gradient_jump"]["value"]
@@ -196,21 +196,18 @@ def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions:
 
 
 def differences(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """What the differences of loss to the base of each condition say together, and whether each excludes 0 in a family.
+    """What the differences of loss to the base of each condition say together.
 
-    In the family all intervals hold at once (Bonferroni).
+    Each is marked by `survives_bonferroni`: whether it excludes 0 where the intervals of all hold at once.
     """
     added = {name: Estimate(**of["added_loss"]) for name, of in conditions.items() if "added_loss" in of}
     compared = {name: e for name, e in added.items() if BASES[name] != name}
-    for name, e in compared.items():
-        survives = excludes_0(intervals.widened(e, len(compared)))
-        conditions[name]["added_loss"]["survives_bonferroni"] = survives
+    survives = {name: excludes_0(intervals.widened(e, len(compared))) for name, e in compared.items()}
+    for name, mark in survives.items():
+        conditions[name]["added_loss"]["survives_bonferroni"] = mark
     by_d = [added[name] for size in SIZES if (name := f"{size}_by_d") in added]
     return {
-        "family": {
-            "differences": len(compared),
-            "survive_bonferroni": sum(conditions[name]["added_loss"]["survives_bonferroni"] for name in compared),
-        },
+        "family": {"differences": len(compared), "survive_bonferroni": sum(survives.values())},
         "by_d_over_sizes": {
             "sizes": len(by_d),
             "exclude_0": sum(map(excludes_0, by_d)),
