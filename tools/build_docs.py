@@ -89,10 +89,10 @@ def from_template(name: str) -> str:
     known = MetricTree(metrics | {"ablations": files.read_json(files.ABLATIONS / "metrics.json")}, {})
 
     def value(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
-        return f"{factor * known.estimate(path).value:{sign}z.{digits}f}"
+        return f"{factor * known.estimate(path).value:{sign}.{digits}f}"
 
     def estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
-        low, high = (f"{factor * end:{sign}z.{digits}f}" for end in known.estimate(path)[1:3])
+        low, high = (f"{factor * end:{sign}.{digits}f}" for end in known.estimate(path)[1:3])
         return f"{value(path, digits, factor, sign)} [{low}, {high}]"
 
     template = Template((TEMPLATES / name).read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
