@@ -83,16 +83,22 @@ def graph(stages: dict[str, Any]) -> str:
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
+def number(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many decimals, and with one more where these would all be 0."""
+    text = f"{value:{sign}.{digits}f}"
+    return text if float(text) else f"{value:{sign}z.{digits + 1}f}"
+
+
 def from_template(name: str) -> str:
     """A template beside this module, filled in with the metrics of the reports and with params.yaml."""
     metrics = {path.stem: files.read_json(path) for path in (REPORTS / "metrics").glob("*.json")}
     known = MetricTree(metrics | {"ablations": files.read_json(files.ABLATIONS / "metrics.json")}, {})
 
     def value(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
-        return f"{factor * known.estimate(path).value:{sign}.{digits}f}"
+        return number(factor * known.estimate(path).value, digits, sign)
 
     def estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
-        low, high = (f"{factor * end:{sign}.{digits}f}" for end in known.estimate(path)[1:3])
+        low, high = (number(factor * end, digits, sign) for end in known.estimate(path)[1:3])
         return f"{value(path, digits, factor, sign)} [{low}, {high}]"
 
     template = Template((TEMPLATES / name).read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)

@@ -59,6 +59,11 @@ def test_the_table_of_the_kept_run_has_the_kept_numbers(committed):
     assert f"{kept['lowest_early_attention_entropy']['value']:.3f} of the maximum" in table
 
 
+def test_a_number_that_is_not_0_does_not_look_like_it():
+    numbers = [build_docs.number(value, 2, "+") for value in (0.174, -0.0046, -1e-9)]
+    assert numbers == ["+0.17", "-0.005", "+0.000"]
+
+
 def test_the_graph_holds_every_stage_and_the_right_edges():
     stages = build_docs.params.read(ROOT / "dvc.yaml")["stages"]
     edges = set(build_docs.edges(stages))
