@@ -9,6 +9,7 @@ example: python -m stages.figures data/model5/seed-0
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,6 +131,7 @@ def main() -> None:
 
     from goldilocks.plotting import style
 
+    gc.disable()  # a tenth faster, and 300 MB at most
     with style.applied(), files.atomic_directory(OUTPUT) as folder:
         style.draw_all(drawings(shown, settings.width), folder, settings.dpi)
 

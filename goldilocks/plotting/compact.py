@@ -7,6 +7,7 @@ that no eye can see, names nothing refers to, and styles that a hundred neighbou
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 from collections.abc import Iterable, Iterator
@@ -166,6 +167,7 @@ def _runs(found: Iterable[Segment]) -> Iterator[Segment]:
         at = points[-1] if points else start
 
 
+@functools.cache  # figures share most letters
 def path(d: str, scale: float, units: int) -> str:
     """Path data in steps from point to point, of `units` to a unit of the picture.
 

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -41,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "axes.labelsize": TEXT,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "axes.titley": 1.0,  # where it would be moved to after measuring all that is above the axes
     "axes.titlesize": TEXT,
     "figure.titlesize": TITLE,
     "font.size": SMALL,
@@ -212,14 +214,31 @@ def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
 
 
 def prepare(axes: Axes) -> None:
-    """Spare what would take most of the time: minor ticks, layout of spines, and formulas as labels."""
+    """Spare what would take most of the time: minor ticks, layout of spines, formulas as labels, and repetitions."""
     axes.minorticks_off()
     for spine in axes.spines.values():
         spine.set_in_layout(False)
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
             axis.set_major_formatter(FuncFormatter(power_of_ten))
+        for name in ("_update_ticks", "_get_ticklabel_bboxes"):
+            remember(axis, name)
     measure_once(axes)
+
+
+def remember(axis: Axis, name: str) -> None:
+    """Let a method of an axis, which drawing calls about six times, compute once for each view and size of the axes."""
+    compute = getattr(axis, name)
+    known: dict[tuple[float, ...], Any] = {}
+
+    def recalled(*arguments: Any) -> Any:
+        state = (*axis.get_view_interval(), *axis.axes.bbox.extents)
+        if state not in known:
+            known.clear()
+            known[state] = compute(*arguments)
+        return known[state]
+
+    setattr(axis, name, recalled)
 
 
 def measure_once(axes: Axes) -> None:

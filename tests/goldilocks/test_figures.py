@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from goldilocks.core import tables
@@ -245,3 +246,22 @@ def test_layout_measures_labels_once_and_they_stay_in_the_figure(monkeypatch):
             np.testing.assert_allclose(told, found, atol=2)
             assert (found >= -1).all()
             assert (found[2:] <= figure.bbox.extents[2:] + 1).all()
+
+
+def test_ticks_are_placed_anew_only_for_another_view_or_size(monkeypatch):
+    asked = []
+    place = Axis._update_ticks
+    monkeypatch.setattr(Axis, "_update_ticks", lambda axis: asked.append(axis) or place(axis))
+    with style.applied():
+        axes = Figure(figsize=(7, 3)).subplots()
+        style.prepare(axes)
+
+        def ticks():
+            return [tick.get_loc() for tick in axes.xaxis._update_ticks()]
+
+        assert ticks() == ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+        assert asked == [axes.xaxis]
+        axes.set_xlim(0, 100)
+        assert ticks() == [0, 20, 40, 60, 80, 100]
+        axes.set_position((0, 0, 0.15, 1))
+        assert ticks() == [0, 50, 100]
