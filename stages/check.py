@@ -17,10 +17,12 @@ example: python -m stages.check
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from goldilocks.config import (
@@ -104,50 +106,26 @@ def validated(path: Path = params.PARAMS) -> Params:
         UserError: one line for each problem.
     """
     contents = params.read(path)
-    found = params.problems(Params, contents, file=path)
+    lines = params.problems(Params, contents, file=path)
     if not params.problems(inputs.Settings, contents.get("inputs")):
         settings = inputs.Settings.model_validate(contents["inputs"])
-        found += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
-    if not found:
+        lines += [f"{path}: {problem}" for problem in unusable_inputs(settings)]
+    if not lines:
         settled = Params.model_validate(contents)
-        found = [f"{path}: {problem}" for problem in train.native_only(settled.train, settled.run)]
-    if found:
-        raise cli.UserError(*found)
+        lines = [f"{path}: {problem}" for problem in train.native_only(settled.train, settled.run)]
+    if lines:
+        raise cli.UserError(*lines)
     return settled
-
-
-def normalised(name: str) -> str:
-    """A package's name as its metadata folder spells it."""
-    return re.sub(r"[-_.]+", "_", name).lower()
-
-
-def installed() -> dict[str, str]:
-    """The version of each installed package, from its folder NAME-VERSION.dist-info: reading metadata takes 0.1 s."""
-    found = {}
-    for place in reversed(sys.path):
-        for folder in Path(place).glob("*.dist-info"):
-            name, _, version = folder.stem.partition("-")
-            found[normalised(name)] = version.split("+")[0]
-    return found
 
 
 def other_versions(lock: str) -> Iterator[str]:
     """A line for each package that a lock file pins and that is installed in another version."""
-    here = installed()
     for name, pinned in re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", lock, re.MULTILINE):
-        version = here.get(normalised(name), pinned)
-        if version != pinned:
-            yield f"{LOCK}: pins {name} {pinned}, installed is {version}; run make repro, which installs what it pins"
-
-
-def stale(folder: Path, seeds: list[int]) -> list[Path]:
-    """The entries of `folder` named after seeds (`seed-<s>`, with or without a suffix) that are not among `seeds`."""
-    found = []
-    for path in sorted(folder.glob("seed-*")):
-        match = re.fullmatch(r"seed-(\d+)", path.stem)
-        if match and int(match[1]) not in seeds:
-            found.append(path)
-    return found
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            version = metadata.version(name).split("+")[0]
+            if version != pinned:
+                found = f"pins {name} {pinned}, installed is {version}"
+                yield f"{LOCK}: {found}; run make repro, which installs what it pins"
 
 
 def remove_other_seeds(seeds: list[int]) -> None:
@@ -156,9 +134,11 @@ def remove_other_seeds(seeds: list[int]) -> None:
     DVC's cache keeps the data, so a seed that comes back is not trained again.
     """
     finished.prune()  # while dvc.lock still lists them
-    for path in stale(files.MODEL5, seeds):
-        files.remove(path)
-        print(f"{path}: removed, its seed is not in run.seeds")
+    for path in sorted(files.MODEL5.glob("seed-*")):
+        match = re.fullmatch(r"seed-(\d+)", path.stem)  # with or without a suffix
+        if match and int(match[1]) not in seeds:
+            files.remove(path)
+            print(f"{path}: removed, its seed is not in run.seeds")
     if not dvc_files.LOCK.is_file():
         return
     instances = dvc_files.blocks(dvc_files.LOCK.read_text("utf-8"))
@@ -176,7 +156,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 def note_local(checkpoints: list[str]) -> None:
     """Write a hash of the norms of each checkpoint on this machine."""
-    found = []
+    hashes = []
     if checkpoints:
         from goldilocks.checkpoints.client import Client
         from goldilocks.checkpoints.extract import extract
@@ -185,8 +165,8 @@ def note_local(checkpoints: list[str]) -> None:
         from goldilocks.checkpoints.resolve import is_local, resolve
 
         local = [argument for argument in checkpoints if is_local(argument)]
-        found = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
-    write_if_changed(LOCAL, json.dumps(found, indent=2) + "\n")
+        hashes = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
+    write_if_changed(LOCAL, json.dumps(hashes, indent=2) + "\n")
 
 
 def check() -> Params:

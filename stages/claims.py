@@ -65,13 +65,13 @@ HEADLINES = {
 def with_shares(metrics: dict[str, Any], layernorm: Path) -> dict[str, Any]:
     """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures."""
     made_with = tables.parameters(layernorm)
-    found = shares(pd.read_parquet(layernorm), made_with["layernorm"], made_with.get("unknown_convention", {}))
-    others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in found.items()}
+    by_share = shares(pd.read_parquet(layernorm), made_with["layernorm"], made_with.get("unknown_convention", {}))
+    others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in by_share.items()}
     references = {
-        share: {model: value for model, value in of.items() if model not in found[share]}
+        share: {model: value for model, value in of.items() if model not in by_share[share]}
         for share, of in REFERENCES.items()
     }
-    return metrics | {"shares": found, "shares_of_others": others, "references": references}
+    return metrics | {"shares": by_share, "shares_of_others": others, "references": references}
 
 
 def measured(folder: Path) -> dict[str, Any]:
@@ -106,11 +106,11 @@ def family(entries: list[dict[str, Any]]) -> dict[str, float]:
 
 def headlines(known: MetricTree) -> dict[str, float]:
     """The headlines of a run, without those that it did not measure."""
-    found = {}
+    result = {}
     for name, (path, factor) in HEADLINES.items():
         with contextlib.suppress(KeyError):
-            found[name] = factor * known.at(path)
-    return found
+            result[name] = factor * known.at(path)
+    return result
 
 
 def beside_control(growth: Mapping[str, Any], ablations: dict[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,14 +149,14 @@ def main() -> None:
     for entry, at_size in zip(entries, judge_all(CLAIMS, MetricTree(kept, margins)), strict=True):
         entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
-    found = (
+    metrics = (
         {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
         | {"by_construction": counted([entry for entry in entries if entry["by_construction"]])}
         | {"family": family(entries), "beyond_control": here["ablations"].get("control", {}).get("beyond", {})}
         | {entry["id"]: as_metrics(entry) | {"kept": as_metrics(entry["kept"])} for entry in entries}
     )
-    files.write_metrics("claims", found)
-    files.write_metrics("headlines", headlines(MetricTree(here | {"claims": found}, margins)))
+    files.write_metrics("claims", metrics)
+    files.write_metrics("headlines", headlines(MetricTree(here | {"claims": metrics}, margins)))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ OF_CONDITIONS = Path("goldilocks/ablations/conditions.py")
 
 def main() -> None:
     cli.no_arguments(__doc__, "stages.code")
-    made_with = map(Path, params.read(PIPELINE)["stages"]["code"]["deps"])
-    sources = [path for dep in made_with for path in (sorted(dep.rglob("*.py")) if dep.is_dir() else [dep])]
-    files.write_json(runs.CODE, {path.as_posix(): files.sha256(path) for path in sources if path != OF_CONDITIONS})
+    made_with = params.read(PIPELINE)["stages"]["code"]["deps"]
+    files.write_json(runs.CODE, {path: files.sha256(Path(path)) for path in made_with if Path(path) != OF_CONDITIONS})
     for name, condition in conditions.CONDITIONS.items():
         condition.write(name)
 

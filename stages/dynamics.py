@@ -23,7 +23,8 @@ import pandas as pd
 
 from goldilocks.claims import growth
 from goldilocks.claims.growth import KEY
-from goldilocks.config.dynamics import Run, Settings
+from goldilocks.config.dynamics import Settings
+from goldilocks.config.run import Seeds as Run
 from goldilocks.core import arrays, cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.stats import intervals, seeds
@@ -32,12 +33,12 @@ from goldilocks.stats.intervals import Estimate
 OUTPUT = files.DATA / "dynamics.parquet"
 GROWTH = files.DATA / "growth.json"
 WHOLE_MODEL = -1
-OF_UPDATES = ("gradient_norm", "update_ratio")
+PER_UPDATE = ("gradient_norm", "update_ratio")
 MEAN_OVER_HEADS = ("normalised_entropy", "largest_probability", "logit_std")
 EXTREME_OF_HEADS = ("lowest_head_entropy", "largest_logit")
 BOUNDS = {  # where their intervals end
     "cosine_to_initial": (-1.0, 1.0),
-    **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *OF_UPDATES, "largest_logit"), (0.0, np.inf)),
+    **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *PER_UPDATE, "largest_logit"), (0.0, np.inf)),
     **dict.fromkeys(("tail_mass", "normalised_entropy", "lowest_head_entropy", "largest_probability"), (0.0, 1.0)),
 }
 
@@ -51,7 +52,7 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     extremes = by_head.agg(lowest_head_entropy=("normalised_entropy", "min"), largest_logit=("largest_logit", "max"))
     parts = [
         growth.tidy(weights),
-        updates[updates["part"] == "qkv"].melt(KEY, list(OF_UPDATES), "quantity", "value"),
+        updates[updates["part"] == "qkv"].melt(KEY, list(PER_UPDATE), "quantity", "value"),
         by_head[list(MEAN_OVER_HEADS)].mean().melt(KEY, list(MEAN_OVER_HEADS), "quantity", "value"),
         extremes.melt(KEY, list(EXTREME_OF_HEADS), "quantity", "value"),
         losses.assign(quantity=losses["split"].astype(str) + "_loss", block=WHOLE_MODEL, value=losses["loss"]),
@@ -59,17 +60,14 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
-def growth_metrics(values: pd.DataFrame, last: int, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth.
 
     Args:
-        found: the result of `growth.of_seeds`.
+        statistics: the result of `growth.seed_statistics`.
     """
     by_block = growth.relative(values, "std", last)
-    result = growth.estimates(found)
-    if by_block.shape[1] > 1:
-        most = int((by_block[:, 0] > by_block[:, 1:].max(1)).sum())
-        result["share_of_seeds_where_block_0_grew_most"] = intervals.share_interval(most, len(by_block))
+    result = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
     for name, step in (("first", 0), ("last", last)):
         ratio = growth.by_seed_and_block(values, "update_ratio", step)
         result[f"{name}_update_ratio"] = intervals.mean_interval(ratio.mean(1))
@@ -103,12 +101,12 @@ def early_metrics(values: pd.DataFrame, early: list[int]) -> dict[str, Any]:
         return {}
     of_early = values[values["step"].isin(early)].groupby(["quantity", "seed"])["value"]
     lowest, highest = of_early.min(), of_early.max()
-    found = {
+    extremes = {
         "lowest_early_attention_entropy": lowest["normalised_entropy"],
         "lowest_early_head_entropy": lowest["lowest_head_entropy"],
         "largest_early_logit": highest["largest_logit"],
     }
-    return {name: intervals.mean_interval(by_seed).as_metrics() for name, by_seed in found.items()}
+    return {name: intervals.mean_interval(by_seed).as_metrics() for name, by_seed in extremes.items()}
 
 
 def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
@@ -130,7 +128,7 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
     return result
 
 
-def of_run(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
+def training_metrics(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
     """The metrics of a single training.
 
     Args:
@@ -170,8 +168,8 @@ def main() -> None:
         for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
     }
     start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
-    found = growth.of_seeds(values, last) if last > 0 else {}
-    files.write_json(GROWTH, files.rounded(growth.by_name(found, run.seeds)))
+    statistics = growth.seed_statistics(values, last) if last > 0 else {}
+    files.write_json(GROWTH, files.rounded(growth.by_name(statistics, run.seeds)))
     files.write_metrics(
         "dynamics",
         {
@@ -182,13 +180,13 @@ def main() -> None:
         | early_metrics(values, early.tolist())
         | final
         | attention_metrics(losses)
-        | (growth_metrics(values, last, found) if last > 0 else {}),
+        | (growth_metrics(values, last, statistics) if last > 0 else {}),
     )
     with files.atomic_directory(files.METRICS / "train") as folder:
         for seed in run.seeds:
             own = (table[table["seed"] == seed] for table in (losses, checks))
-            found = of_run(files.MODEL5 / f"seed-{seed}", *own)
-            files.write_json(folder / f"seed-{seed}.json", files.rounded(found))
+            of_seed = training_metrics(files.MODEL5 / f"seed-{seed}", *own)
+            files.write_json(folder / f"seed-{seed}.json", files.rounded(of_seed))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),
         ("test_loss", "test_loss", "loss"),

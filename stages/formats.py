@@ -2,32 +2,29 @@
 
 The model of arithmetic: q and k are rounded to the format, and then every operation (the dot product, the division by
 √d, the subtraction of the maximum, the exponential, the sum, the division) is exact and rounded once, to nearest, ties
-to even. The result is therefore a limit of the format, not of an implementation or a processor; real kernels round more
-often, and the errors of their running sums come on top. Exact means float64 here, whose own rounding is 2⁻²⁹ of fp32's:
-only where it decides a tie could another processor find something else.
+to even. So the result is a limit of the format and of no implementation; real kernels round more often. Exact means
+float64 here, whose own rounding is 2⁻²⁹ of fp32's.
 
-What to expect. exp rounds to infinity above ln(largest), to a subnormal number below ln(smallest normal), and to zero
-below ln(smallest subnormal / 2):
+exp rounds to infinity above ln(largest), to a subnormal number below ln(smallest normal), and to zero below
+ln(smallest subnormal / 2):
 
     fp32   88.72   -87.34   -103.97
     bf16   88.72   -87.34    -92.88
     fp16   11.09    -9.70    -17.33
 
-So the naive softmax, exp(z) / Σexp(z), lasts until a logit passes the first of these. A key that equals q has q·k =
-|q|² ≈ d: unscaled it passes at d ≈ ln(largest), scaled by 1/√d at d ≈ ln(largest)², which is 123 in fp16 and 7,871 in
-the others. Independent q and k have logits of standard deviation √d, whose largest pass too; scaled, it is 1, and they
-never do. Subtracting the row's maximum first leaves exp no argument above 0 at any scale, and what then underflows is
-small beside the largest term, which is 1. Neither helps where the dot product itself passes the largest number, as |q|²
-does in fp16 from d = 65,536 on.
+The naive softmax, exp(z) / Σexp(z), lasts until a logit passes ln(largest). A key that equals q has q·k = |q|² ≈ d:
+unscaled it passes at d ≈ ln(largest), scaled by 1/√d at d ≈ ln(largest)², which is 123 in fp16 and 7,871 in the others.
+Logits of independent q and k have the standard deviation √d and pass too; scaled, it is 1, and they never do. If the
+row's maximum is subtracted first, exp has no argument above 0 at any scale. Nothing helps where the dot product itself
+passes the largest number, as |q|² does in fp16 from d = 65,536 on.
 
-Shares of rows are of many, each with keys of its own, so that their exact intervals (Clopper and Pearson 1934) tell on
-which side of the criterion they lie; rows that share keys would fail together. `goldilocks/softmax/failures.py` draws
-their logits without the vectors, so these are not rounded. That would move a logit about as much as its own rounding
-does, and no share so far that it shows. Errors, and shares of entries, are of fewer rows, whose vectors are rounded.
+Shares of rows are over many rows, each with keys of its own, since rows that share keys fail together; their intervals
+are exact (Clopper and Pearson 1934). `goldilocks/softmax/failures.py` draws their logits without vectors, so no vector
+is rounded; that moves no share visibly. Errors, and shares of entries, are over fewer rows, whose vectors are rounded.
 
-Precision is another matter. Rounding moves a logit in proportion to its size, so whether a row's two largest become
-equal hardly depends on d or on the scaling: in bf16 it is about one row in fifty, in fp16 an eighth of that. What it
-does to the probabilities depends on the absolute error of the logits, which grows as √d where nothing is scaled.
+Rounding moves a logit in proportion to its size, so whether a row's two largest become equal hardly depends on d or on
+the scaling: in bf16 it is about one row in fifty, in fp16 an eighth of that. What it does to the probabilities depends
+on the absolute error of the logits, which grows as √d where nothing is scaled.
 
 Reads:  parameters only.
 Writes: data/formats.parquet, reports/metrics/formats.json
@@ -43,7 +40,8 @@ from typing import Any
 
 import numpy as np
 
-from goldilocks.config.formats import Run, Settings
+from goldilocks.config.formats import Settings
+from goldilocks.config.run import RootSeed as Run
 from goldilocks.core import cli, files, params, rng, schemas, tables
 from goldilocks.core.progress import Progress
 from goldilocks.softmax.failures import (
@@ -114,7 +112,9 @@ def softmax_work(rows: int, keys: int) -> int:
     return 3 * len(FORMATS) * len(SCALINGS) * len(SUBTRACTED) * len(KEYS) * rows * keys
 
 
-def first_dimensions(found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]], appears: float) -> dict[str, Any]:
+def first_dimensions(
+    by_dimension: dict[int, dict[tuple[str, ...], dict[str, Estimate]]], appears: float
+) -> dict[str, Any]:
     """{format: {scaling: {softmax: {keys: {last_without_FAILURE: d, first_FAILURE: d}}}}} from `shares` at each d."""
     tree: dict[str, Any] = {}
     for names in product(FORMATS, SCALINGS, SUBTRACTED, KEYS):
@@ -122,7 +122,7 @@ def first_dimensions(found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]
         for name in names:
             place = place.setdefault(name, {})
         for failure in FAILURES:
-            ends = bracket({d: of[names][failure] for d, of in found.items()}, appears)
+            ends = bracket({d: of[names][failure] for d, of in by_dimension.items()}, appears)
             place[f"last_without_{failure}"], place[f"first_{failure}"] = ends
     return tree
 
@@ -134,15 +134,15 @@ def main() -> None:
     dimensions = [2**power for power in range(1, settings.widest.bit_length())]
     shown = min(SHOWN_DIMENSION, settings.widest)
     lines: list[dict[str, Any]] = []
-    found: dict[int, dict[tuple[str, ...], dict[str, Estimate]]] = {}
+    by_dimension: dict[int, dict[tuple[str, ...], dict[str, Estimate]]] = {}
     at_each = softmax_work(rows, keys) + softmax_work(queries, 3) + queries * keys
     total = sum(dimensions) * (rows + keys) + len(dimensions) * at_each
     with Progress("formats", total, "number") as progress:
         for d in dimensions:
             dots = dot_products(run.root_seed, rows, keys, d, progress)
-            found[d] = shares(run.root_seed, queries, keys, d)
+            by_dimension[d] = shares(run.root_seed, queries, keys, d)
             for line in outcomes(dots, d):
-                of_queries = found[d][line["format"], line["scaling"], line["softmax"], line["keys"]]
+                of_queries = by_dimension[d][line["format"], line["scaling"], line["softmax"], line["keys"]]
                 lines.append(line | {failure: share.value for failure, share in of_queries.items()})
             progress.add(at_each)
             if d == shown:
@@ -155,7 +155,7 @@ def main() -> None:
     }
     files.write_metrics(
         "formats",
-        first_dimensions(found, settings.appears)
+        first_dimensions(by_dimension, settings.appears)
         | {"exp_thresholds": thresholds, "independent_dot_products": {"dimension": shown, "largest": largest}},
     )
 

@@ -24,7 +24,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from goldilocks.config.goldilocks import Run, Settings
+from goldilocks.config.goldilocks import Settings
+from goldilocks.config.run import RootSeed as Run
 from goldilocks.core import cli, files, params, rng, schemas, system_info, tables
 from goldilocks.core.progress import Progress
 from goldilocks.softmax import drawn_rows, zone
@@ -67,7 +68,7 @@ def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progre
     query, keys = (rng.generator(root_seed, f"goldilocks/{name}", d, n) for name in ("query", "keys"))
     scales, wanted = float(d) ** -exponents(settings.exponents), trials(n, settings)
     chunk = max(1, CHUNK_ELEMENTS // n)
-    found: dict[float, Moments] = {}
+    by_scale: dict[float, Moments] = {}
     for first, last in ((0, settings.trials), (settings.trials, max(wanted))):
         chosen = [scale for scale, until in zip(scales.tolist(), wanted, strict=True) if until >= last]
         for start in range(first, last, chunk):
@@ -75,10 +76,10 @@ def moments(root_seed: int, d: int, n: int, settings: Settings, progress: Progre
             drawn = drawn_rows.draw(query, keys, d, n, settings.correlations, size)
             for scale in chosen:
                 part = Moments.of(drawn_rows.statistics_at(drawn, scale))
-                found[scale] = found[scale].merged(part) if scale in found else part
+                by_scale[scale] = by_scale[scale].merged(part) if scale in by_scale else part
             if progress:
                 progress.add(size * len(chosen) * work(n, settings))
-    return [found[scale] for scale in scales.tolist()]
+    return [by_scale[scale] for scale in scales.tolist()]
 
 
 def monte_carlo(root_seed: int, settings: Settings, threads: int) -> dict[tuple[int, int], list[Moments]]:
@@ -86,18 +87,18 @@ def monte_carlo(root_seed: int, settings: Settings, threads: int) -> dict[tuple[
     pairs = [(d, n) for n in sorted(settings.lengths, reverse=True) for d in dimensions(settings.widest)]
     total = sum(sum(trials(n, settings)) * work(n, settings) for _, n in pairs)
     with ThreadPoolExecutor(threads) as pool, Progress("goldilocks", total, "number") as progress:
-        found = pool.map(lambda d, n: moments(root_seed, d, n, settings, progress), *zip(*pairs, strict=True))
-        return dict(zip(pairs, found, strict=True))
+        results = pool.map(lambda d, n: moments(root_seed, d, n, settings, progress), *zip(*pairs, strict=True))
+        return dict(zip(pairs, results, strict=True))
 
 
-def table(found: dict[tuple[int, int], list[Moments]], settings: Settings) -> pd.DataFrame:
+def table(by_pair: dict[tuple[int, int], list[Moments]], settings: Settings) -> pd.DataFrame:
     """The table `goldilocks`, and what the metrics need beside it: the trace, and ratios to an even row's.
 
     A row for each dimension, length, correlation and scale, ordered in this way.
     """
     axes = (dimensions(settings.widest), settings.lengths, settings.correlations, exponents(settings.exponents))
     d, n, rho, exponent = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
-    ordered = [found[pair] for pair in product(*axes[:2])]
+    ordered = [by_pair[pair] for pair in product(*axes[:2])]
     mean, half, count = (  # from (dimensions · lengths, exponents, statistics, correlations) to (statistics, rows)
         np.array([[of(one) for one in by_exponent] for by_exponent in ordered]).transpose(2, 0, 3, 1)
         .reshape(len(drawn_rows.STATISTICS), -1)

@@ -17,7 +17,6 @@ from typing import Any
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import load
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import origin
 from goldilocks.config.inputs import Run, Settings
 from goldilocks.core import bpe, cli, files, params
@@ -52,12 +51,13 @@ def bring(folder: Path, arguments: list[str], client: Client) -> list[layout.Ori
     """
     origins = []
     for argument in arguments:
-        found = load(argument, client)
-        if found.model == MODEL5 or (folder / layout.CHECKPOINTS / found.model).exists():
-            raise cli.UserError(f"inputs.checkpoints: {argument}: a second {found.model}; write NAME={argument}")
-        if is_ignored(found.model):
-            raise cli.UserError(f"inputs.checkpoints: {argument}: DVC ignores {found.model}; write NAME={argument}")
-        origins.append(layout.write_checkpoint(folder, found, origin(argument)))
+        extraction = load(argument, client)
+        name = extraction.model
+        if name == MODEL5 or (folder / layout.CHECKPOINTS / name).exists():
+            raise cli.UserError(f"inputs.checkpoints: {argument}: a second {name}; write NAME={argument}")
+        if is_ignored(name):
+            raise cli.UserError(f"inputs.checkpoints: {argument}: DVC ignores {name}; write NAME={argument}")
+        origins.append(layout.write_checkpoint(folder, extraction, origin(argument)))
     return origins
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     cli.no_arguments(__doc__, "stages.inputs")
     settings, _ = params.load("inputs", Settings, Run)
     with files.atomic_directory(OUTPUT) as folder:
-        client = Client(Tally(), settings.timeout, settings.retries)
+        client = Client(timeout=settings.timeout, retries=settings.retries)
         origins = fetch(folder, settings, client) + bring(folder, settings.checkpoints, client)
         bpe.load(folder / layout.TOKENIZER)
         files.write_json(folder / "provenance.json", provenance(settings, origins))

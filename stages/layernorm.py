@@ -34,7 +34,6 @@ from goldilocks.checkpoints import summary
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import Extraction
 from goldilocks.checkpoints.load import load
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
 from goldilocks.config.layernorm import Run, Settings
 from goldilocks.core import cli, files, params
@@ -48,20 +47,20 @@ def columns(extractions: Iterable[Extraction]) -> dict[str, Any]:
     """The columns of the `layernorm` table for the given checkpoints, in their order."""
     from goldilocks.core.tables import Runs
 
-    found = [(one, tensor) for one in extractions for tensor in one.tensors]
-    lengths = [tensor.values.size for _, tensor in found]
+    tensors = [(one, tensor) for one in extractions for tensor in one.tensors]
+    lengths = [tensor.values.size for _, tensor in tensors]
     texts = {
-        "model": [one.model for one, _ in found],
-        "revision": [one.revision for one, _ in found],
-        "family": [one.family for one, _ in found],
-        "place": [tensor.norm.place for _, tensor in found],
-        "kind": [tensor.norm.kind for _, tensor in found],
-        "stored": [tensor.stored for _, tensor in found],
+        "model": [one.model for one, _ in tensors],
+        "revision": [one.revision for one, _ in tensors],
+        "family": [one.family for one, _ in tensors],
+        "place": [tensor.norm.place for _, tensor in tensors],
+        "kind": [tensor.norm.kind for _, tensor in tensors],
+        "stored": [tensor.stored for _, tensor in tensors],
     }
     return {name: Runs(values, lengths) for name, values in texts.items()} | {
-        "block": np.repeat(np.array([tensor.norm.block for _, tensor in found], np.int16), lengths),
+        "block": np.repeat(np.array([tensor.norm.block for _, tensor in tensors], np.int16), lengths),
         "index": np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]),
-        "value": np.concatenate([tensor.values for _, tensor in found]),
+        "value": np.concatenate([tensor.values for _, tensor in tensors]),
     }
 
 
@@ -71,17 +70,17 @@ def survey(arguments: Iterable[str], client: Client) -> list[Extraction]:
     Raises:
         UserError: if one can't be read, or two have one name.
     """
-    found = [load(argument, client) for argument in arguments]
-    names = [one.model for one in found]
+    extractions = [load(argument, client) for argument in arguments]
+    names = [one.model for one in extractions]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise cli.UserError(f"{', '.join(repeated)}: the name of more than one checkpoint; write NAME=WHERE")
-    return found
+    return extractions
 
 
 def unknown_conventions(extractions: Iterable[Extraction]) -> dict[str, dict[str, str]]:
     """For a table's metadata: why it is not known of a model whether it stores γ less 1. Empty if all is known."""
-    found = {one.model: one.unknown for one in extractions if one.unknown}
-    return {"unknown_convention": found} if found else {}
+    reasons = {one.model: one.unknown for one in extractions if one.unknown}
+    return {"unknown_convention": reasons} if reasons else {}
 
 
 def stage(arguments: list[str]) -> None:
@@ -91,17 +90,18 @@ def stage(arguments: list[str]) -> None:
     settings, _ = params.load("layernorm", Settings, Run)
     revisions = {entry["input"]: entry["revision"] for entry in files.read_json(PROVENANCE)["inputs"]}
     brought = sorted(path.as_posix() for path in CHECKPOINTS.glob("*/"))
-    found = [
+    extractions = [
         one._replace(revision=revisions.get(f"checkpoints/{one.model}", one.revision))
-        for one in survey([*brought, *arguments], Client(Tally()))
+        for one in survey([*brought, *arguments], Client())
     ]
     thresholds = (settings.gamma_from, settings.gamma_to, settings.beta_near_zero)
-    tables.write(OUTPUT, "layernorm", columns(found), {"layernorm": settings.model_dump()} | unknown_conventions(found))
+    parameters = {"layernorm": settings.model_dump()} | unknown_conventions(extractions)
+    tables.write(OUTPUT, "layernorm", columns(extractions), parameters)
     metrics = {
         one.model: summary.by_kind(one, *thresholds)
         | {"unrecognised": len(one.unrecognised)}
         | ({"unknown_convention": one.unknown} if one.unknown else {})
-        for one in found
+        for one in extractions
     }
     files.write_metrics("layernorm", metrics)
 
@@ -150,21 +150,21 @@ def main() -> None:
     if arguments.stage:
         stage(arguments.checkpoint)
         return
-    tally = Tally()
-    client = Client(tally, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
-    found = survey(arguments.checkpoint, client)
+    client = Client(None, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
+    tally = client.tally
+    extractions = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)
-    told = [summary.to_dict(one, *thresholds) for one in found]
+    checkpoints = [summary.to_dict(one, *thresholds) for one in extractions]
     if arguments.out:
         from goldilocks.core import tables
 
-        revisions = {"revisions": {one.model: one.revision for one in found}}
-        tables.write(arguments.out, "layernorm", columns(found), revisions | unknown_conventions(found))
+        revisions = {"revisions": {one.model: one.revision for one in extractions}}
+        tables.write(arguments.out, "layernorm", columns(extractions), revisions | unknown_conventions(extractions))
     read = {"requests": tally.requests, "bytes": tally.bytes}
     if arguments.json:
-        print(json.dumps({"checkpoints": files.rounded(told), "read": read}, indent=2, ensure_ascii=False))
+        print(json.dumps({"checkpoints": files.rounded(checkpoints), "read": read}, indent=2, ensure_ascii=False))
     else:
-        print(summary.table(told, *thresholds, arguments.tensors or len(told) == 1))
+        print(summary.table(checkpoints, *thresholds, arguments.tensors or len(checkpoints) == 1))
     print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from goldilocks.config import goldilocks
-from goldilocks.config.run import Seeds
+from goldilocks.config.run import Seeds as Run
 from goldilocks.core import cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.softmax import zone as goldilocks_zone
@@ -33,21 +33,17 @@ from goldilocks.stats import intervals, seeds
 OUTPUT = files.DATA / "logits.parquet"
 WHOLE_MODEL = -1
 KEY = ["scaling", "seed", "step", "block"]
-OF_SOFTMAX = (
+ROW_STATISTICS = (
     "normalised_entropy", "largest_probability", "effective_share", "share_holding_half", "share_negligible",
     "jacobian_norm",
 )  # fmt: skip
-OF_LOGITS = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "centred_alignment", "own_cosine")
-OF_ZONE = ("inside_zone", "below_zone", "above_zone")
-BOUNDS = dict.fromkeys((*OF_SOFTMAX, *OF_ZONE, "gaussian_distance"), (0.0, 1.0)) | {"own_cosine": (-1.0, 1.0)}
+LOGIT_QUANTITIES = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "centred_alignment", "own_cosine")
+ZONE_SHARES = ("inside_zone", "below_zone", "above_zone")
+BOUNDS = dict.fromkeys((*ROW_STATISTICS, *ZONE_SHARES, "gaussian_distance"), (0.0, 1.0)) | {"own_cosine": (-1.0, 1.0)}
 
 
 class Settings(params.Section):
     """This stage has no parameters of its own."""
-
-
-class Run(Seeds):
-    """What this stage sees of `run:`."""
 
 
 def gaussian_distance(histogram: pd.DataFrame) -> float:
@@ -79,7 +75,7 @@ def tidy(
             below_zone=(side == goldilocks_zone.FLAT).astype(float),
             above_zone=(side == goldilocks_zone.SATURATED).astype(float),
         )
-        .groupby(KEY, as_index=False, observed=True)[[*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE]]
+        .groupby(KEY, as_index=False, observed=True)[[*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES]]
         .mean()
     )
     distances = [
@@ -87,7 +83,7 @@ def tidy(
         for key, of_block in histograms.groupby(["seed", "step", "block"])
     ]
     parts = [
-        by_block.melt(KEY, [*OF_SOFTMAX, *OF_LOGITS, *OF_ZONE], "quantity", "value"),
+        by_block.melt(KEY, [*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES], "quantity", "value"),
         pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=scalings.OWN),
         losses.assign(quantity="loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
@@ -134,7 +130,7 @@ def main() -> None:
         seeds.gather(table, run.seeds) for table in ("attention", "inference", "logit_histograms")
     )
     model = tables.parameters(files.MODEL5 / f"seed-{run.seeds[0]}" / "attention.parquet")["train"]
-    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
     values = tidy(attention, losses, histograms, model["width"] // model["heads"], zone)
     summary = seeds.over_seeds(values, ["quantity", "scaling", "step", "block"], BOUNDS)
     columns = {str(name): column.to_numpy() for name, column in summary.items()}

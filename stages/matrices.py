@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from goldilocks.config.matrices import Run, Settings
+from goldilocks.config.matrices import Settings
+from goldilocks.config.run import RootSeed as Run
 from goldilocks.core import arrays, cli, files, params, rng
 
 OUTPUT = files.DATA / "matrices"

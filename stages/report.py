@@ -10,6 +10,7 @@ example: python -m stages.report data/model5/seed-0
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from goldilocks.ablations.conditions import CONDITIONS, MAIN
 from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.config.report import Run, Settings
 from goldilocks.core import cli, files, params, tables
-from goldilocks.page import drawing, typeset
+from goldilocks.page import drawing, evidence, typeset
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 
 OUTPUT = Path("reports/index.html")
@@ -76,6 +77,7 @@ def pinned_versions(lock: str) -> list[tuple[str, str]]:
 def data_uri(folder: str, name: str) -> Markup:
     """A figure of `reports/` as a data URI, for an attribute in double quotes."""
     svg = (REPORTS / folder / f"{name}.svg").read_text("utf-8")
+    svg = re.sub(r"""="([^"']*)\"""", r"='\1'", svg)  # a double quote takes three letters
     quoted = quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n<>'")  # shorter than base64
     return Markup("data:image/svg+xml," + quoted)  # noqa: S704  without double quotes and ampersands
 
@@ -90,7 +92,7 @@ def shown(claim: Mapping[str, Any]) -> dict[str, str]:
 
 
 def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
-    """Between which evenly spaced snapshots σ grows most, and what gradient and update were at the first of them.
+    """Between which evenly spaced snapshots σ grows most, and what one update did at the first of them.
 
     Args:
         dynamics: the table.
@@ -99,22 +101,21 @@ def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
         None if there are fewer than three of these snapshots.
     """
     by_step = {
-        name: dynamics[dynamics["quantity"] == name].groupby("step")["mean"].mean()
-        for name in ("std", "gradient_norm", "update_ratio")
+        name: dynamics[dynamics["quantity"] == name].groupby("step")["mean"]
+        for name in ("std", "update_ratio", "normalised_entropy")
     }
-    std = by_step["std"]
+    std, update, entropy = by_step["std"].mean(), by_step["update_ratio"].mean(), by_step["normalised_entropy"].min()
     steps = [step for step in std.index if step % (std.index[-1] - std.index[-2]) == 0] if len(std) > 1 else []
     if len(steps) < 3:
         return None
     growth = {after: float(std[after] / std[before] - 1) for before, after in itertools.pairwise(steps[1:])}
     after = max(growth, key=lambda step: growth[step])
     before, earlier = steps[steps.index(after) - 1], steps[steps.index(after) - 2]
-    gradient = by_step["gradient_norm"]
-    jumped = gradient.get(before, 0) / gradient.get(earlier, float("inf"))
-    update = by_step["update_ratio"].get(before)
+    moved, moved_earlier = float(update.get(before, 0.0)), float(update.get(earlier, math.inf))
     return {
-        "before": before, "after": after, "growth": growth[after], "moved": update,
-        "gradient": jumped if jumped > 3 and update else None,
+        "earlier": earlier, "before": before, "after": after, "growth": growth[after],
+        "moved": moved if moved > 3 * moved_earlier else None, "moved_earlier": moved_earlier,
+        "entropy_earlier": entropy.get(earlier, math.nan), "entropy_after": entropy.get(after, math.nan),
     }  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def render(**content: Any) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    for name in ("number", "percent", "percents", "estimate", "typeset"):
+    for name in ("number", "percent", "percents", "estimate", "typeset", "capital"):
         environment.filters[name] = getattr(typeset, name)
     environment.globals.update(content, data_uri=data_uri)
     return environment.get_template("page.html.j2").render()
@@ -169,7 +170,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
     parameters = params.read()
     rows = parameters["matrices"]["rows"]
     judged = files.read_json(files.DATA / "claims.json")
-    claims = [claim | {"shown": shown(claim)} for claim in judged["claims"]]
+    claims = [claim | {"shown": shown(claim), "why": evidence.reason(claim)} for claim in judged["claims"]]
     provenance = files.read_json(files.DATA / "inputs" / "provenance.json")
     metrics = {name: files.read_metrics(name) for name in METRICS}
     made_with = tables.parameters(run / "histograms.parquet")
@@ -195,6 +196,8 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "source_in_words": SOURCES.get(provenance["source"], "those of a folder"),
         "claims": claims,
         "by_id": {claim["id"]: claim for claim in claims},
+        "sentences": evidence.sentences,
+        "notes": evidence.notes,
         "only_kept": [
             claim["id"] for claim in claims
             if claim["verdict"] == UNMEASURED and claim["kept"]["verdict"] == "reproduced"

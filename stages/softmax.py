@@ -17,11 +17,13 @@ example: python -m stages.softmax
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from goldilocks.config.softmax import Run, Settings
+from goldilocks.config.run import RootSeed as Run
+from goldilocks.config.softmax import Settings
 from goldilocks.core import arrays, cli, files, params, rng, tables
 from goldilocks.softmax import scalings
 from goldilocks.softmax.statistics import (
@@ -107,29 +109,29 @@ def main() -> None:
     rows, d = q.shape
     logits = q @ k.T
 
-    chosen = with_shares(settings.negligible)
+    statistics = with_shares(settings.negligible)
     row, column = np.indices(logits.shape)
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    metrics: dict[str, dict[str, dict[str, float]]] = {scaling: {} for scaling in SCALINGS}
     parts = []
-    for scaling in SCALINGS:
+    for scaling, what in product(SCALINGS, ("rows", "all")):
         scaled = scalings.factor(scaling, d) * logits
-        metrics[scaling] = {}
-        for what in ("rows", "all"):
-            log_p = log_softmax(over(scaled, what))
-            metrics[scaling][what] = {name: float(f(log_p).mean()) for name, f in chosen.items()}
-            parts.append((scaling, what, scaled, log_p.reshape(logits.shape)))
-    columns = {
-        "scaling": np.repeat([part[0] for part in parts], logits.size),
-        "over": np.repeat([part[1] for part in parts], logits.size),
-        "row": np.tile(row.ravel(), len(parts)),
-        "column": np.tile(column.ravel(), len(parts)),
-        "logit": np.concatenate([part[2].ravel() for part in parts]),
-        "probability": np.concatenate([np.exp(part[3]).ravel() for part in parts]),
-        "surprisal": np.concatenate([-part[3].ravel() for part in parts]),
-    }
+        log_p = log_softmax(over(scaled, what))
+        metrics[scaling][what] = {name: float(f(log_p).mean()) for name, f in statistics.items()}
+        parts.append(
+            {
+                "scaling": np.full(logits.size, scaling),
+                "over": np.full(logits.size, what),
+                "row": row.ravel(),
+                "column": column.ravel(),
+                "logit": scaled.ravel(),
+                "probability": np.exp(log_p).ravel(),
+                "surprisal": -log_p.ravel(),
+            }
+        )
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     tables.write(OUTPUT, "softmax", columns, {"softmax": settings.model_dump(), "run": run.model_dump()})
 
-    trials = trial_statistics(run.root_seed, rows, d, settings.trials, chosen)
+    trials = trial_statistics(run.root_seed, rows, d, settings.trials, statistics)
     drawn: dict[str, Any] = {
         scaling: {name: intervals.mean_interval(values).as_metrics() for name, values in of.items()}
         for scaling, of in trials.items()
@@ -155,8 +157,8 @@ def main() -> None:
             },
         },
     )
-    shown = {f"{scaling}_{what}": np.sort(np.exp(p).ravel())[::-1][:100] for scaling, what, _, p in parts}
-    files.write_plot("softmax", {"rank": np.arange(1, min(100, logits.size) + 1)} | shown)
+    largest = {f"{part['scaling'][0]}_{part['over'][0]}": np.sort(part["probability"])[::-1][:100] for part in parts}
+    files.write_plot("softmax", {"rank": np.arange(1, min(100, logits.size) + 1)} | largest)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Summarise the ablations: metrics and figures for the claims and the report. (S8, S13-S15, W5-W8)
 
-`make ablations` ends with this command, which is not a stage. So the claims and the report can use the committed
-results, and `make repro` never trains an ablation.
+The last stage of the ablations' pipeline. The claims and the report use what it wrote, which is in git, so `make repro`
+never trains an ablation.
 
 Reads:  ablations/runs/<condition>/seed-<s>.parquet and ablations/control/seed-<s>.parquet for the conditions and seeds
         of `ablations:`
@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from goldilocks.ablations import runs
+from goldilocks.ablations import runs, spikes
+from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
 from goldilocks.ablations.summary import Thresholds, summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
@@ -57,9 +58,9 @@ def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str
     paths = {(c, s): runs.RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
     made_by = parameters(paths, ("ablate", "run"))
     rates = {condition: made_by[condition, settings.seeds[0]]["learning_rate"] for condition in settings.conditions}
-    found = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
+    frames = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
     first = next(iter(made_by.values()))
-    return pd.concat(found, ignore_index=True), rates, {part: first[part] for part in ("ablate", "run")}
+    return pd.concat(frames, ignore_index=True), rates, {part: first[part] for part in ("ablate", "run")}
 
 
 def control(seeds: list[int]) -> dict[str, Any]:
@@ -72,11 +73,12 @@ def control(seeds: list[int]) -> dict[str, Any]:
     made_by = parameters(paths, ("train", "run"))
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
     values, last = growth.tidy(weights), int(weights["step"].max())
-    found = growth.of_seeds(values, last)
+    statistics, by_block = growth.seed_statistics(values, last), growth.relative(values, "std", last)
+    estimates = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
     return {
-        **growth.falling_trend_p(growth.relative(values, "std", last)),
-        **{name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()},
-        "by_seed": growth.by_name(found, seeds),
+        **growth.falling_trend_p(by_block),
+        **{name: estimate.as_metrics() for name, estimate in estimates.items()},
+        "by_seed": growth.by_name(statistics, seeds),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }
 
@@ -84,19 +86,23 @@ def control(seeds: list[int]) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.summarize_ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    fixed, _ = params.load("claims", claims.Settings, claims.Run)
-    zone, _ = params.load("goldilocks", goldilocks.Settings, goldilocks.Run)
-    found, rates, made_with = gather(settings)
+    fixed, _ = params.load("claims", claims.Settings, params.Section)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
+    frame, rates, made_with = gather(settings)
 
     from goldilocks.plotting import style
     from goldilocks.plotting.ablations import figures
 
     thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
-    metrics = summary(found, rates, thresholds)
+    metrics = summary(frame, rates, made_with["ablate"]["rates"], thresholds)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
+    if NO_LAYERNORM in rates:
+        alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
+        if spike := spikes.largest(frame, NO_LAYERNORM, alike):
+            metrics["without_layernorm"]["spike"] = spike
     with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
-        style.draw_all(figures(found, metrics, WIDTH), folder, DPI)
+        style.draw_all(figures(frame, metrics, WIDTH), folder, DPI)
         checksums.seal(folder)
 
 

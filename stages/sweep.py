@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from goldilocks.config.sweep import Run, Settings
+from goldilocks.config.run import RootSeed as Run
+from goldilocks.config.sweep import Settings
 from goldilocks.core import arrays, cli, files, params, system_info, tables
 from goldilocks.stats import intervals
 from goldilocks.stats.product_moments import (

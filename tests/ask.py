@@ -5,7 +5,6 @@ The answers go to a file in the folder ASKED. torch is asked where it is loaded,
 example: ASKED=/tmp python ask.py stages.train --help
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -15,37 +14,28 @@ import tempfile
 from pathlib import Path
 
 
-@contextlib.contextmanager
-def printed():
-    """What is printed meanwhile on the standard output of C, in a list."""
-    flush, stdout, lines = ctypes.CDLL(None).fflush, os.dup(1), []
+def printed(use):
+    """What the standard output of C gets while a function is called."""
+    flush, stdout = ctypes.CDLL(None).fflush, os.dup(1)
     flush(None)
     with tempfile.TemporaryFile() as caught:
         os.dup2(caught.fileno(), 1)
-        yield lines
+        use()
         flush(None)
         os.dup2(stdout, 1)
         caught.seek(0)
-        lines.append(caught.read().decode())
+        return caught.read().decode()
 
 
-def printed_by_mkl():
-    """What MKL says of a product."""
-    import torch
-
-    matrix = torch.ones(64, 64)
-    with printed() as lines, torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
-        _ = matrix @ matrix
-    return lines[0]
+def use_mkl(torch):
+    with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+        torch.ones(64, 64) @ torch.ones(64, 64)
 
 
-def printed_by_onednn():
-    """What oneDNN says of itself when it is first used."""
-    import torch
-
-    with printed() as lines, torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+def use_onednn(torch):
+    """It tells of itself when it is first used."""
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
         torch.ones(4, 4).to_mkldnn()
-    return lines[0]
 
 
 def answers():
@@ -59,7 +49,7 @@ def answers():
         import torch
 
         told["torch"] = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
-        told["mkl"], told["onednn"] = printed_by_mkl(), printed_by_onednn()
+        told["mkl"], told["onednn"] = printed(lambda: use_mkl(torch)), printed(lambda: use_onednn(torch))
     told["pools"] = [
         {name: pool.get(name) for name in ("internal_api", "architecture", "num_threads")}
         for pool in threadpoolctl.threadpool_info()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,6 +12,7 @@ PUBLIC = Path("goldilocks/__init__.py")
 """Names for notebooks, loaded when asked for. No stage uses one, so none depends on it."""
 
 
+@functools.cache
 def path_of(module: str) -> Path | None:
     """The file of a project module or package, None if it is not the project's."""
     base = ROOT.joinpath(*module.split("."))
@@ -20,6 +22,7 @@ def path_of(module: str) -> Path | None:
     return None
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Every module of the project that a source names in an import, anywhere in it, with the packages on the way."""
     named = set()
@@ -33,6 +36,7 @@ def imports(path: Path) -> set[str]:
     return {name for name in steps if name.split(".")[0] in PACKAGES and path_of(name)}
 
 
+@functools.cache
 def has_code(path: Path) -> bool:
     """Whether a source is more than a docstring."""
     return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text("utf-8")).body)

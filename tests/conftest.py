@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import importlib
 import io
+import multiprocessing
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
 
 import hypothesis
 import last_commit
 import pytest
+import run_stages
 from closure import ROOT
 from ruamel.yaml import YAML
 
 import stages  # noqa: F401  before any numerical library: it pins what they compute with
-from goldilocks.core import cli
+from goldilocks.core import cli, dvc_files
 
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach what is tested, although a shell that starts tests in its background has it ignored.
 
-    And let an example take as long as a busy machine needs.
+    And let an example take as long as a busy machine needs; and collect no garbage while all tests are imported.
     """
+    gc.disable()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("busy machine", deadline=None)
     hypothesis.settings.load_profile("busy machine")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what was imported, which stays."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,16 +58,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def environment() -> dict[str, str]:
-    """A user's shell with the tests' interpreter first on PATH, and nothing of a git or make around it."""
+    """A user's shell with the tests' interpreter first on PATH and a name for git, and no git or make around it."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     own = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "MAKE", "MFLAGS"))}
-    return own | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+    somebody = {f"GIT_{role}_{name}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for name in ("NAME", "EMAIL")}
+    own |= {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+    return own | somebody
 
 
-def lock_entries(lock: str) -> dict[str, str]:
-    """The text of each stage's entry in a `dvc.lock`, by its name."""
-    _, *parts = re.split(r"^(?=  \S)", lock, flags=re.MULTILINE)
-    return {part.split(":\n", 1)[0].strip(): part for part in parts}
+def fork(target: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Call a function in a new process, which has imported what trains: it is forked from a clean one that has."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stages", "goldilocks.model5.training_run"])
+    with contextlib.chdir(ROOT):
+        forkserver.ensure_running()
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 class Project:
@@ -76,8 +94,7 @@ class Project:
         return done.stdout + done.stderr
 
     def git(self, *arguments: str) -> str:
-        """Run git, as somebody."""
-        return self.check("git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments)
+        return self.check("git", *arguments)
 
     def stage(self, name: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run one stage's module."""
@@ -107,6 +124,13 @@ class Project:
                 code = ended.code or 0
         return subprocess.CompletedProcess([name, *arguments], code, said[0].getvalue(), said[1].getvalue())
 
+    def fork(self, log: Path, *commands: str) -> BaseProcess:
+        """Start stages, one after another, in one process, by `fork`; `log` gets what they print.
+
+        Their code is the tests', not the copy's.
+        """
+        return fork(run_stages.run_in, self.folder, log, commands)
+
     def configure(self, *assignments: str, preset: str | None = None) -> None:
         chosen = ["--preset", preset] if preset else []
         done = self.here("tools.configure", *chosen, *assignments)
@@ -119,15 +143,14 @@ class Project:
 
     def commit(self, message: str) -> None:
         """Record all changes of tracked files in git."""
-        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-        self.check("git", *identity, "commit", "--quiet", "--all", "--message", message)
+        self.git("-c", "commit.gpgsign=false", "commit", "--quiet", "--all", "--message", message)
 
     def read(self, path: str) -> str:
         return (self.folder / path).read_text("utf-8")
 
     def results(self) -> dict[str, str]:
         """The hash of all that a rebuild makes, by name: stages of `dvc.lock`, reports, data."""
-        hashes = {f"dvc.lock: {name}": text for name, text in lock_entries(self.read("dvc.lock")).items()}
+        hashes = {f"dvc.lock: {name}": text for name, text in dvc_files.blocks(self.read("dvc.lock")).items()}
         for path in (path for part in ("reports", "data") for path in (self.folder / part).rglob("*")):
             name = path.relative_to(self.folder).as_posix()
             if path.is_file() and not name.startswith("data/checkpoints/") and not re.search(r"\.tmp(/|$)", name):
@@ -193,7 +216,7 @@ def _fresh(shared: Shared) -> Project:
 @pytest.fixture
 def project(_fresh: Project, tmp_path: Path) -> Project:
     """A fresh copy of the project, nothing run in it."""
-    return _fresh.copy(tmp_path / "project")
+    return _fresh.copy(tmp_path / "a project")
 
 
 @pytest.fixture
@@ -220,15 +243,6 @@ def native(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@pytest.fixture
 def small_disk_at() -> Iterator[Callable[[Path, str], None]]:
     """Mount a file system of a size (as in "64k") at a folder while the test runs; skips where that is not allowed."""
     mounted = []
@@ -246,24 +260,26 @@ def small_disk_at() -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def _rebuild_in_smoke_size(folder: Path) -> None:
-    """Run every stage, in two processes for all, which saves most imports, and let DVC record the results."""
-    project = fresh_copy(folder)
+def _rebuild_in_smoke_size(project: Project) -> None:
+    """Run every stage, in two processes for all, and let DVC record the results."""
     project.configure(preset="smoke")
     commands = []
     for stage in YAML(typ="safe").load(project.read("dvc.yaml"))["stages"].values():
         command = stage["cmd"].removeprefix("python -m stages.").replace("${run.seeds[0]}", "0")
         commands += [command.replace("${item.seed}", str(seed)) for seed in ([0, 1] if "matrix" in stage else [0])]
-    trained = 1 + commands.index("train 1")
-    for some in (commands[:trained], commands[trained:]):
-        project.check("python", str(ROOT / "tests" / "run_stages.py"), *some)
-    project.check("dvc", "commit", "--force", "dvc.yaml")
+    trained = 1 + commands.index("train 1")  # in a process of their own, which computes without denormal numbers
+    for number, some in enumerate((commands[:trained], commands[trained:])):
+        log = project.folder.with_name(f"smoke run {number}.log")
+        process = project.fork(log, *some)
+        process.join()
+        assert process.exitcode == 0, log.read_text("utf-8")
+    project.check("dvc", "commit", "--force")
 
 
 @pytest.fixture(scope="session")
-def smoke(shared: Shared) -> Project:
+def smoke(shared: Shared, _fresh: Project) -> Project:
     """The pipeline rebuilt in smoke size, once for all tests. Only to look at."""
-    return Project(shared("smoke run", _rebuild_in_smoke_size))
+    return Project(shared("smoke run", lambda folder: _rebuild_in_smoke_size(_fresh.copy(folder))))
 
 
 @pytest.fixture

@@ -17,65 +17,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import transformers
+from architectures import build, transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.conventions import AS_STORED, LESS_1
-from goldilocks.checkpoints.extract import decode, extract
-from goldilocks.checkpoints.ranges import Tally
-from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.extract import decode
+from goldilocks.checkpoints.load import read
 
-transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 PAGE = Path(__file__).parents[1] / "docs" / "norms.md"
 MARKS = "<!-- architectures -->", "<!-- end of architectures -->"
-LENGTH, LARGEST = 12, 20_000_000
-SIZES = (
-    dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "word_embed_proj_dim"), 32)
-    | dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "hidden_dim"), 64)
-    | dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "n_layer", "n_layers"), 2)
-    | dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads", "num_heads"), 4)
-    | dict.fromkeys(("n_head", "n_heads"), 4)
-    | dict.fromkeys(("max_position_embeddings", "n_positions", "max_source_positions", "max_target_positions"), 64)
-    | dict.fromkeys(("num_local_experts", "num_experts", "num_key_value_heads", "num_decoder_layers"), 2)
-    | {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 8, "d_kv": 8}
-    | {"num_experts_per_tok": 1, "moe_intermediate_size": 32, "image_size": 16, "patch_size": 4, "num_mel_bins": 8}
-    | {"ffn_dim": 64, "state_size": 4, "time_step_rank": 4, "attention_hidden_size": 32, "context_length": 64}
-)  # fmt: skip
-"""A tiny size, under every name that it has."""
-
-
-LATENT = {
-    "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
-    "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "num_key_value_heads": 4,
-}  # fmt: skip
-LINEAR = {"layer_types": ["linear_attention", "full_attention"]}
-HEADS_OF_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_expand": 2}
-OWN: dict[str, dict] = {
-    "gpt_neo": {"attention_types": [[["global"], 2]]}, "gptj": {"rotary_dim": 4}, "codegen": {"rotary_dim": 4},
-    "qwen3_next": LINEAR, "qwen3_5_text": LINEAR, "qwen3_5_moe_text": LINEAR,
-    "recurrent_gemma": {"num_hidden_layers": 3},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1}, "bamba": HEADS_OF_MAMBA | {"attn_layer_indices": [1]},
-    "deepseek_v2": LATENT, "deepseek_v3": LATENT, "minicpm3": LATENT, "longcat_flash": LATENT, "dots1": LATENT,
-    "xlnet": {"d_head": 8, "n_head": 4, "d_model": 32, "d_inner": 64, "n_layer": 2}, "mamba2": {"num_heads": 8},
-    "granitemoehybrid": HEADS_OF_MAMBA | {"layer_types": ["mamba", "attention"]},
-    "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
-    "lfm2": {"layer_types": ["conv", "full_attention"]}, "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
-    "gemma4_text": {"vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
-    "gemma3n_text": {
-        "layer_types": ["sliding_attention", "full_attention"], "num_kv_shared_layers": 0, "laurel_rank": 4,
-        "activation_sparsity_pattern": [0.0, 0.0], "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 64,
-    },
-    "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64},
-    "prophetnet": {"num_encoder_layers": 2, "num_decoder_layers": 2},
-    "luke": {"entity_vocab_size": 16, "entity_emb_size": 16}, "segformer": {"image_size": 64},
-    "swin": {"depths": [1, 2], "num_heads": [2, 2], "embed_dim": 16, "image_size": 32, "window_size": 4},
-    "qwen2_vl": {"vision_config": {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32}},
-}  # fmt: skip
-"""What an architecture needs beside `SIZES`, or in place of them."""
-
+LENGTH = 12
 PARTS_AND_OLD_NAMES = {"step3p5", "RefinedWeb", "RefinedWebModel"}  # of Step 3.7, and of Falcon
 ARCHITECTURES = sorted((LESS_1 | AS_STORED) - PARTS_AND_OLD_NAMES)
 REASONS = {
@@ -85,45 +38,6 @@ REASONS = {
     "olmo_hybrid": "transformers saves an output of attention under the name of an input of the MLP",
 }
 """Why an architecture is not whole."""
-
-
-def shrink(config: transformers.PretrainedConfig, own: dict) -> None:
-    """Make a configuration tiny, and those in it, but for what `own` says."""
-    for name, size in SIZES.items():
-        if name not in own and type(getattr(config, name, None)) is int:
-            with contextlib.suppress(Exception):  # one that follows from others
-                setattr(config, name, size)
-    for part in list(vars(config).values()):
-        if isinstance(part, transformers.PretrainedConfig):
-            shrink(part, own)
-
-
-def size_of(config: transformers.PretrainedConfig) -> int:
-    """The number of parameters of its model."""
-    config.architectures = config.architectures or []
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in transformers.AutoModel.from_config(config).parameters())
-
-
-def build(model_type: str) -> torch.nn.Module:
-    """A tiny random model of this architecture, its γ all different.
-
-    Raises:
-        Exception: whatever transformers has against it.
-    """
-    own, kind = OWN.get(model_type, {}), transformers.CONFIG_MAPPING[model_type]
-    try:
-        config = kind(**SIZES | own)
-        assert size_of(config) < LARGEST
-    except Exception:  # transformers raises anything
-        config = kind(**own)
-        shrink(config, own)
-        assert size_of(config) < LARGEST
-    torch.manual_seed(0)
-    model = transformers.AutoModel.from_config(config).eval()
-    for _, module in norm_modules(model):
-        torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-    return model
 
 
 def norm_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -274,23 +188,12 @@ def traced(model: torch.nn.Module, norms: Iterable[str]) -> dict[str, str]:
 class Row(NamedTuple):
     """What was measured of an architecture."""
 
-    norms: int
-    """How many the model has."""
-
-    found: int
-    """How many of them the survey finds."""
-
-    adds: list[float]
-    """What they add to their stored γ."""
-
-    places: list[str]
-    """As the survey tells them."""
-
-    confirmed: int
-    """How many places in blocks the model's forward pass confirms."""
-
-    wrong: list[str]
-    """Norms missing or too many, and what else the survey says of them that is not so."""
+    norms: int  # that the model has
+    found: int  # of them, by the survey
+    adds: list[float]  # to the stored γ
+    places: list[str]  # as the survey names them
+    confirmed: int  # places in blocks that the model's forward pass confirms
+    wrong: list[str]  # norms missing or too many, and what else the survey says of them that is not so
 
     def line(self, model_type: str) -> str:
         """The row of the table in docs/norms.md."""
@@ -307,11 +210,13 @@ def measure(model_type: str) -> Row:
     """Build an architecture, save it, survey the file, and compare with the model's own modules."""
     model = build(model_type)
     modules = dict(norm_modules(model))
+    for module in modules.values():
+        torch.nn.init.uniform_(module.weight, 0.5, 1.5)  # so that they tell norms apart
     adds = {name: added(module) for name, module in modules.items()}
     names = {module.weight.detach().float().numpy().tobytes(): name for name, module in modules.items()}
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        survey = extract(resolve(folder, Client(Tally())))
+        survey = read(folder)
     gamma = [tensor for tensor in survey.tensors if tensor.norm.kind == "gamma"]
     stored = {tensor.name: decode(tensor.raw, tensor.stored) for tensor in gamma}
     found = {names.get(stored[tensor.name].tobytes(), ""): tensor for tensor in gamma}  # files have names of their own

@@ -4,13 +4,13 @@ example: python ../tests/run_stages.py matrices "train 0"
 """
 
 import importlib
+import os
 import sys
 import time
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path.cwd())  # as `python -m` does
-    commands = sys.argv[1:]
+
+def run_all(commands):
     for command in commands:
         name, *arguments = command.split()
         started = time.process_time()
@@ -18,3 +18,15 @@ if __name__ == "__main__":
         sys.argv = [name, *arguments]
         importlib.import_module("goldilocks.core.cli").run(module.main)
         print(f"{command}: {time.process_time() - started:.1f} s of CPU", flush=True)
+
+
+def run_in(folder, log, commands):
+    """Run them in a project's folder; what they print goes to a file."""
+    os.chdir(folder)
+    sys.stdout = sys.stderr = log.open("w", buffering=1)
+    run_all(commands)
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path.cwd())  # as `python -m` does
+    run_all(sys.argv[1:])

@@ -10,15 +10,14 @@ command: PYTHONPATH=. python tests/sensitivity.py [STAGE ...]
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib
+import io
 import json
+import multiprocessing
 import os
 import shutil
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 from goldilocks.core import cli, files, params
 from goldilocks.core.dvc_files import paths_overlap
 from tools import configure
+from tools.scheduling.pipeline import ABLATIONS, PROJECT, open_repository
 from tools.verification.compare import values
 
 AT_ONCE = 2
@@ -58,63 +58,43 @@ class Stage(NamedTuple):
 
 def stages_here():
     """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
-    from dvc.repo import Repo
-
     here, found = Path.cwd(), []
-    with Repo() as repo:
-        for stage in sorted(repo.index.stages, key=lambda stage: Path(stage.wdir) != here):
-            words = stage.cmd.split()
-            found.append(
-                Stage(
-                    name=stage.name,
-                    folder=Path(stage.wdir).relative_to(here),
-                    arguments=words[words.index("-m") + 1 :],
-                    sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
-                    dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
-                    outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+    for root in (PROJECT, ABLATIONS):
+        with open_repository(root) as repo:
+            for stage in repo.index.stages:
+                words = stage.cmd.split()
+                found.append(
+                    Stage(
+                        name=stage.name,
+                        folder=Path(stage.wdir).relative_to(here),
+                        arguments=words[words.index("-m") + 1 :],
+                        sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
+                        dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
+                        outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
+                    )
                 )
-            )
     return found
 
 
 def run(stage, folder):
-    """Run a stage in a copy of the project; returns its last line if it failed, else nothing. Only in a fork."""
-    log = folder / "sensitivity.log"
+    """Run a stage in a copy of the project; returns what it printed if it failed, else nothing. Only in a fork."""
     os.chdir(folder / stage.folder)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.dup2(descriptor, sys.stderr.fileno())
     sys.argv = stage.arguments
+    said = io.StringIO()
     try:
-        cli.run(importlib.import_module(stage.arguments[0]).main)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            cli.run(importlib.import_module(stage.arguments[0]).main)
     except SystemExit as stop:
-        if stop.code:
-            return log.read_text("utf-8", "replace").strip().splitlines()[-1] if log.stat().st_size else "it failed"
+        return said.getvalue() or "it failed" if stop.code else ""
     finally:
         os.chdir(folder)
     return ""
 
 
-def in_forks(jobs, at_once=AT_ONCE):
-    """Run jobs in forks of this process, a few at once; each returns lines, all of which are returned in order."""
-    told, running = [], set()
-    with tempfile.TemporaryDirectory() as folder:
-        for number, job in enumerate(jobs):
-            while len(running) == at_once:
-                running.discard(os.wait()[0])
-            told.append(Path(folder, f"{number}.json"))
-            child = os.fork()
-            if child == 0:
-                try:
-                    told[-1].write_text(json.dumps(job()), "utf-8")
-                except BaseException:
-                    told[-1].write_text(json.dumps([traceback.format_exc()]), "utf-8")
-                finally:
-                    os._exit(0)
-            running.add(child)
-        while running:
-            running.discard(os.wait()[0])
-        return [line for path in told for line in json.loads(path.read_text("utf-8"))]
+def in_forks(function, jobs):
+    """Call a function for each job in a fork of this process, a few at once; each returns lines."""
+    with multiprocessing.get_context("fork").Pool(AT_ONCE, maxtasksperchild=1) as pool:
+        return [line for lines in pool.starmap(function, jobs, chunksize=1) for line in lines]
 
 
 def contents(path):
@@ -142,17 +122,14 @@ def changed(before, after, old, new):
     return any(was != now and (was, now) != (old, new) for was, now in pairs)
 
 
-def copy(base, folder):
-    """The project in another folder, its files shared: whoever writes one puts a new one in its place."""
+def copy_with(base, folder, key, value):
+    """The project in another folder with another value of a parameter.
+
+    Its files are shared: whoever writes one puts a new one in its place.
+    """
     shutil.copytree(base, folder, copy_function=os.link, ignore=shutil.ignore_patterns(".git", ".dvc", "tried"))
-
-
-def with_value(folder, key, value):
-    """Set one parameter of a copy."""
-    path = folder / params.PARAMS
-    text = configure.edited(path.read_text("utf-8"), [(key.split("."), value)])
-    with files.atomic_file(path) as other:
-        other.write_text(text, "utf-8")
+    text = (base / params.PARAMS).read_text("utf-8")
+    files.write_text(folder / params.PARAMS, configure.edited(text, [(key.split("."), value)]))
 
 
 class Trials:
@@ -171,20 +148,11 @@ class Trials:
             needed += [other for other in everything if other not in needed and stage.needs(other)]
         self.all = [stage for stage in everything if stage in needed]
         self.values = {".".join(keys): value for keys, value in configure.leaves(params.read())}
-        self.noted = self.base / "tried"
+        self.results = {}
 
     def as_it_is(self, stage):
-        """Run a stage, and note its results."""
-        failed = run(stage, self.base)
-        files.write_json(self.noted / f"{stage.name}.json", results(stage, self.base))
-        files.write_json(self.noted / "imported.json", sorted(name for name in sys.modules if name != "__main__"))
-        return [f"{stage.name}: at the size of smoke: {failed}"] if failed else []
-
-    def import_alike(self):
-        """Import what the stage that ran last did, so that forks need not."""
-        for name in files.read_json(self.noted / "imported.json"):
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+        """Run a stage; what it said if it failed, and the modules that it imported."""
+        return [run(stage, self.base), *sys.modules]
 
     def changes(self):
         """Each stage with each parameter that it declares, and another value for it; of a matrix, one instance."""
@@ -196,9 +164,8 @@ class Trials:
 
     def tried(self, stage, key, value):
         """Run a stage with another value of a parameter, and see whether its results follow."""
-        folder = self.noted / f"{stage.name} {key}"
-        copy(self.base, folder)
-        with_value(folder, key, value)
+        folder = self.base / "tried" / f"{stage.name} {key}"
+        copy_with(self.base, folder, key, value)
         neutral = key in NEUTRAL or key in UNUSED.get(stage.group, ())
         told = f"{stage.group}: {key} = {value!r} instead of {self.values[key]!r}"
         readers = [] if neutral else [reader for reader in self.all if reader.name == PASSED_ON.get(key)]
@@ -208,8 +175,7 @@ class Trials:
             if failed := run(each, folder):
                 return [f"{told}: {failed}"]
             stage = each
-        before = files.read_json(self.noted / f"{stage.name}.json")
-        differs = changed(before, results(stage, folder), self.values[key], value)
+        differs = changed(self.results[stage.name], results(stage, folder), self.values[key], value)
         shutil.rmtree(folder)
         if differs:
             return [f"{told}: results differ, and must not"] if neutral else []
@@ -219,7 +185,7 @@ class Trials:
         """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""
         first = {}
         for stage in self.looked_at:
-            found = sorted(files.read_json(self.noted / f"{stage.name}.json").items())
+            found = sorted(self.results[stage.name].items())
             made = [(Path(path).name, of) for path, of in found if Path(path).suffix in (".parquet", ".safetensors")]
             original, its = first.setdefault(stage.group, (stage.name, made))
             if original != stage.name:
@@ -229,14 +195,16 @@ class Trials:
 
     def run(self):
         """All of it: how many changes were tried, and a line for each problem."""
-        found = []
         for stage in self.all:
-            found += in_forks([functools.partial(self.as_it_is, stage)])
-            self.import_alike()
-        if found:
-            return 0, found
-        jobs = [functools.partial(self.tried, *change) for change in self.changes()]
-        return len(jobs), [*in_forks(jobs), *self.instances()]
+            failed, *modules = in_forks(self.as_it_is, [(stage,)])
+            if failed:
+                return 0, [f"{stage.name}: at the size of smoke: {failed}"]
+            self.results[stage.name] = results(stage, self.base)
+            for name in modules:  # so that other forks need not import them
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+        changes = list(self.changes())
+        return len(changes), [*in_forks(self.tried, changes), *self.instances()]
 
 
 if __name__ == "__main__":

@@ -52,20 +52,20 @@ def load(model: str) -> tuple[Any, Any]:
     chosen: dict[str, Any] = {"trust_remote_code": False} | ({"revision": revision} if at else {})
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **chosen)
-        found, told = transformers.AutoModel.from_pretrained(
+        loaded, info = transformers.AutoModel.from_pretrained(
             where, use_safetensors=True, output_loading_info=True, **chosen
         )
     except Exception as error:  # whatever transformers makes of what is there
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         raise cli.UserError(f"{model}: transformers can't load it: {reason}") from None
-    absent = sorted(told["missing_keys"])
+    absent = sorted(info["missing_keys"])
     if any(re.search(r"(^|\.)\d+\.", name) for name in absent):
         raise cli.UserError(
             f"{model}: {len(absent)} of its tensors are not in its files, such as {absent[0]}: they would be random"
         )
     if absent:
         print(cli.plain(f"{model}: not in its files, so random: {', '.join(absent[:3])}"), file=sys.stderr)
-    return found, tokenizer
+    return loaded, tokenizer
 
 
 def read_text(path: Path, most: int) -> str:
@@ -84,7 +84,7 @@ def read_text(path: Path, most: int) -> str:
 
 
 def line(head: pd.Series[Any]) -> str:
-    """What is told of one head."""
+    """One head's numbers."""
     name = f"block {head['block']} head {head['head']}"
     return (
         f"  {name:<16}  {head['zone']:<9}  gradient {head['relative_gradient']:.3f}  "

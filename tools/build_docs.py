@@ -13,18 +13,15 @@ examples:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import StrictUndefined, Template
 
-from goldilocks.ablations.conditions import BASES, MAIN, NO_LAYERNORM
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.core import cli, files, params, schemas
 from goldilocks.core.dvc_files import paths_overlap
-from goldilocks.stats import intervals
-from goldilocks.stats.intervals import Estimate
 from tools import params_schema
 
 PAGES = {
@@ -39,8 +36,6 @@ SCHEMA = Path("params.schema.json")
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
 TEMPLATES = Path(__file__).parent
-SIZES = ("brief", "width_64", "width_64_kept", "width_256", "width_256_kept", "head_16", "head_64")
-"""Conditions of other sizes that are trained with 1/√d and with 1/d."""
 
 
 def edges(stages: dict[str, Any]) -> list[tuple[str, str]]:
@@ -88,73 +83,32 @@ def graph(stages: dict[str, Any]) -> str:
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
-def excludes_0(estimate: Estimate) -> bool:
-    """Whether an estimate's interval lies on one side of 0."""
-    return estimate.low > 0 or estimate.high < 0
+def number(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many decimals, and with one more where these would all be 0."""
+    text = f"{value:{sign}.{digits}f}"
+    return text if float(text) else f"{value:{sign}z.{digits + 1}f}"
 
 
-def from_template(name: str, reports: Path) -> str:
-    """What the reports in a folder say, by a template beside this module."""
-    metrics = {path.stem: files.read_json(path) for path in (reports / "metrics").glob("*.json")}
-    known = MetricTree(metrics | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}, {})
+def from_template(name: str) -> str:
+    """A template beside this module, filled in with the metrics of the reports and with params.yaml."""
+    metrics = {path.stem: files.read_json(path) for path in (REPORTS / "metrics").glob("*.json")}
+    known = MetricTree(metrics | {"ablations": files.read_json(files.ABLATIONS / "metrics.json")}, {})
 
-    def format_estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
-        value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in known.estimate(path)[:3])
-        return f"{value} [{low}, {high}]"
+    def value(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+        return number(factor * known.estimate(path).value, digits, sign)
 
-    conditions = known.at("ablations.conditions")
+    def estimate(path: str, digits: int = 2, factor: float = 1.0, sign: str = "") -> str:
+        low, high = (number(factor * end, digits, sign) for end in known.estimate(path)[1:3])
+        return f"{value(path, digits, factor, sign)} [{low}, {high}]"
 
-    def added(condition: str, quantity: str = "added_loss", mark: bool = True) -> str:
-        star = "*" if mark and not conditions[condition]["attends"] else ""
-        return format_estimate(f"ablations.conditions.{condition}.{quantity}", sign="+") + star
-
-    def of_seeds(condition: str, quantity: str) -> list[float]:
-        return sorted(known.at(f"ablations.conditions.{condition}.by_seed.{quantity}").values())
-
-    def first_logits(condition: str, digits: int = 3) -> str:
-        return f"{conditions[condition]['initial_logit_std']['value']:.{digits}f}"
-
-    differences = {
-        name: known.estimate(f"ablations.conditions.{name}.added_loss") for name in conditions if BASES[name] != name
-    }
-    standing = [name for name, e in differences.items() if excludes_0(intervals.widened(e, len(differences)))]
-    rates = known.at("ablations.made_with.ablate.rates")
-    jumps = [
-        of["gradient_jump"]["value"]
-        for name, of in conditions.items()
-        if name in MAIN and name != NO_LAYERNORM and of["learning_rate"] == max(rates)
-    ]
-    claims = {name: of for name, of in known.at("claims").items() if isinstance(of, Mapping) and "verdict" in of}
-    by_d = [known.estimate(f"ablations.conditions.{size}_by_d.added_loss") for size in SIZES]
     template = Template((TEMPLATES / name).read_text("utf-8"), undefined=StrictUndefined, keep_trailing_newline=True)
-    return str(
-        template.render(
-            at=known.at,
-            format_estimate=format_estimate,
-            added=added,
-            of_seeds=of_seeds,
-            first_logits=first_logits,
-            by_start=lambda condition: added(condition, "added_by_start"),
-            of_sizes=sorted(each.value for each in by_d),
-            decided=sum(map(excludes_0, by_d)),
-            differences=len(differences),
-            standing=len(standing),
-            unscaled_stands="unscaled" in standing,
-            compared=len(conditions),
-            at_ends=sum(of["learning_rate"] in (min(rates), max(rates)) for of in conditions.values()),
-            jumps=[conditions[NO_LAYERNORM]["gradient_jump"]["value"], *sorted(jumps)],
-            fallen=[name for name, of in claims.items() if of.get("survives_bonferroni") is False],
-            leads_on_text=round(5 * known.at("dynamics.share_of_seeds_where_block_0_grew_most.value")),
-            leads_on_shuffled=sum(
-                lead > 0 for lead in known.at("ablations.control.by_seed.lead_of_block_0_in_growth").values()
-            ),
-        )
-    )
+    settings = params.read()
+    return str(template.render(at=known.at, value=value, estimate=estimate, settings=settings))
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "summary": lambda: from_template("readme.md.j2", REPORTS),
-    "findings": lambda: from_template("findings.md.j2", REPORTS),
+    "summary": lambda: from_template("readme.md.j2"),
+    "findings": lambda: from_template("findings.md.j2"),
     "pipeline": lambda: graph(params.read(PIPELINE)["stages"]),
     "tables": schemas.markdown,
 }

@@ -34,9 +34,8 @@ from ruamel.yaml.error import YAMLError
 from goldilocks.core import cli, dvc_files, files, processes
 from tools.scheduling import pipeline
 
-LOCKS = (dvc_files.LOCK, dvc_files.ABLATIONS_LOCK)
+ROOTS = (pipeline.PROJECT, pipeline.ABLATIONS)
 TMP = Path(".dvc/tmp")
-RWLOCK = TMP / "rwlock"
 IDLE = re.compile(rb'\{(("read"|"write"): \{\}(, )?)*\}')  # what the register is while nobody reads or writes
 LAST_REPAIR = TMP / "repaired"  # an empty file, whose time says when
 PATIENCE = 10.0  # seconds; DVC holds its locks while it keeps records, not while a stage runs
@@ -63,23 +62,24 @@ def alive(register: dict[str, Any], written: float) -> Iterator[int]:
                 yield number
 
 
-def repair_register() -> bool:
-    """Remove DVC's register if it can't be read or names no living process.
+def repair_register(root: Path) -> bool:
+    """Remove the register of a DVC repository if it can't be read or names no living process.
 
     Returns:
         whether a process of DVC is at work.
     """
-    if not RWLOCK.is_file() or IDLE.fullmatch(RWLOCK.read_bytes()):
+    register = root / TMP / "rwlock"
+    if not register.is_file() or IDLE.fullmatch(register.read_bytes()):
         return False
-    with processes.exclusive(TMP / "rwlock.lock", "DVC", PATIENCE):
+    with processes.exclusive(register.with_suffix(".lock"), "DVC", PATIENCE):
         try:
-            if any(alive(json.loads(RWLOCK.read_bytes()), RWLOCK.stat().st_mtime)):
+            if any(alive(json.loads(register.read_bytes()), register.stat().st_mtime)):
                 return True
             problem = "the processes in it are gone"
         except (ValueError, AttributeError, LookupError, TypeError):
             problem = "it was half-written"
-        RWLOCK.unlink()
-    report(RWLOCK, f"removed, {problem}")
+        register.unlink()
+    report(register, f"removed, {problem}")
     return False
 
 
@@ -117,7 +117,7 @@ def repair_lock(lock: Path) -> None:
         )
     if is_sound(lock.read_bytes()):
         return
-    with processes.exclusive(TMP / "lock", "DVC", PATIENCE):
+    with processes.exclusive(lock.parent / TMP / "lock", "DVC", PATIENCE):
         if is_sound(contents := lock.read_bytes()):  # DVC was just writing it
             return
         damaged = lock.with_name(f"{lock.name}.damaged.tmp")
@@ -184,15 +184,15 @@ def repair_cache(cache: Path, at_work: bool = False) -> None:
 
 
 def repair_records() -> bool:
-    """Repair `dvc.lock` and DVC's register, without loading DVC; returns whether a process of DVC is at work.
+    """Repair each `dvc.lock` and register of DVC, without loading DVC; returns whether a process of DVC is at work.
 
     Raises:
         UserError: if only the user can, or if another process holds DVC's lock.
     """
-    at_work = repair_register()
-    for lock in LOCKS:
-        repair_lock(lock)
-    return at_work
+    at_work = [repair_register(root) for root in ROOTS]
+    for root in ROOTS:
+        repair_lock(root / dvc_files.LOCK)
+    return any(at_work)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ examples:
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -26,7 +25,9 @@ from tools.scheduling import pipeline, resources
 from tools.scheduling.runner import Limits, rebuild
 from tools.scheduling.schedule import short_name
 
-ABLATIONS = "ablations/dvc.yaml"
+TEXTS = ("tokens", "second_text")
+"""The stages of the pipeline whose outputs the ablations train on."""
+
 TRAININGS = {"train": "train", "control": "train", "rate": "ablate", "ablate": "ablate"}
 """The stages that train, one instance a model, and the section that says how large it is."""
 
@@ -95,8 +96,8 @@ def main() -> None:
     parser.add_argument("--set", default="", metavar="WORDS", help="values to apply first, as in make repro SET=...")
     parser.add_argument("--jobs", default="", metavar="N", help="stages at once; empty for as many as there are cores")
     parser.add_argument("--force", action="store_true", help="run every stage, also what is up to date or in the cache")
-    parser.add_argument("--ablations", action="store_true", help="train the ablations first, and sum them up")
-    parser.add_argument("target", nargs="*", default=[pipeline.PIPELINE], help="stages; all that they need comes first")
+    parser.add_argument("--ablations", action="store_true", help="run the ablations' pipeline first")
+    parser.add_argument("target", nargs="*", help="stages; all that they need comes first")
     arguments = parser.parse_args()
     asked = jobs(arguments.jobs)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -108,11 +109,9 @@ def main() -> None:
     limited = limits(settings, asked)
     worked = False
     if arguments.ablations:
-        worked = rebuild([ABLATIONS], limited, is_training, arguments.force)
-        summed = subprocess.run([sys.executable, "-m", "stages.summarize_ablations"])
-        if summed.returncode:
-            sys.exit(summed.returncode)
-    if not rebuild(arguments.target, limited, is_training, arguments.force) and not worked:
+        rebuild(limited, is_training, TEXTS)
+        worked = rebuild(limited, is_training, force=arguments.force, root=pipeline.ABLATIONS)
+    if not rebuild(limited, is_training, arguments.target, arguments.force) and not worked:
         print(UP_TO_DATE)
     prune.tidy()
 

@@ -29,7 +29,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goldilocks.core import cli, files, params, system_info
-from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock, Entry
+from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
+from tools.scheduling.pipeline import ABLATIONS
 from tools.verification import approximate, compare, consistency, report
 from tools.verification.clone import Clone, output_of
 from tools.verification.compare import Difference
@@ -47,22 +48,17 @@ def cache_of(source: Path) -> Path:
 
 
 def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:
-    """Make one training of the ablations again, the stages that all need, and the summary of those that are committed.
+    """Make one training of the ablations again, and the stages that are not trainings: code and summary.
 
     The commit's hash selects it, so that over time all are tried.
     """
-    summary, folders = str(files.ABLATIONS), (rebuilt.folder, committed.folder)
     recorded = DvcLock(committed.folder / ABLATIONS_LOCK).stages
-    trainings, shared = ([name for name in recorded if ("@" in name) is of_matrix] for of_matrix in (True, False))
-    rebuilt.run("python", "-m", "stages.summarize_ablations")
+    trainings = [name for name in recorded if "@" in name]
     chosen = trainings[int(commit, 16) % len(trainings)]
     print(f"rebuilding of the ablations: {chosen}", file=sys.stderr, flush=True)
-    for stage in (*shared, chosen):
-        rebuilt.run("dvc", "repro", "--force", "--single-item", f"{ABLATIONS_LOCK.with_name('dvc.yaml')}:{stage}")
-    compared, found = compare.of_lock(ABLATIONS_LOCK, *folders, cache)
-    sides = [compare.in_clone(folder, summary) for folder in folders]
-    changed = compare.of_files(Entry("ablations", summary, ""), *sides)
-    return compared + 1, [*([changed] if changed else []), *found]
+    for stage in (name for name in recorded if "@" not in name or name == chosen):
+        rebuilt.run("dvc", "--cd", str(ABLATIONS), "repro", "--force", "--single-item", stage)
+    return compare.of_lock(ABLATIONS_LOCK, rebuilt.folder, committed.folder, cache)
 
 
 def verify(source: Path, folder: Path, stages: Sequence[str], static: bool) -> report.Result:

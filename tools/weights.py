@@ -88,21 +88,20 @@ def main() -> None:
     if arguments.figure and arguments.figure.suffix != ".svg":
         parser.error("--figure must be the name of an .svg file")
     from goldilocks.checkpoints.client import Client
-    from goldilocks.checkpoints.ranges import Tally
     from goldilocks.models import parquet
     from goldilocks.models.weights import TAIL_SIGMAS, read_watched, weights
 
     if arguments.out:
         parquet.may_be_replaced(arguments.out)
-    tally = Tally()
-    told = []
+    lines = []
     if arguments.watched:
         frame = read_watched(arguments.watched)
         if (arguments.watched / "attention").is_dir():
-            told.append(zones(read_watched(arguments.watched, "attention")))
+            lines.append(zones(read_watched(arguments.watched, "attention")))
     else:
-        frame = weights(arguments.checkpoint, client=Client(tally))
-        print(f"read {tally.bytes:,} bytes in {tally.requests} requests", file=sys.stderr)
+        client = Client()
+        frame = weights(arguments.checkpoint, client=client)
+        print(f"read {client.tally.bytes:,} bytes in {client.tally.requests} requests", file=sys.stderr)
     if arguments.out:
         parquet.write(arguments.out, "weights", frame, {"tail_sigmas": TAIL_SIGMAS})
     if arguments.figure:
@@ -110,7 +109,7 @@ def main() -> None:
 
         with style.applied():
             style.save(series.std_by_block(frame), arguments.figure, 150)
-    print("\n".join([*summary(frame), *told, *claims(frame)]))
+    print("\n".join([*summary(frame), *lines, *claims(frame)]))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, NARROW, NO_LAYERNORM
+from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, MAIN, NARROW, NO_LAYERNORM, SIZES
 from goldilocks.softmax import zone
 from goldilocks.stats import intervals
+from goldilocks.stats.intervals import Estimate
 
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
 SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
@@ -46,16 +47,22 @@ def diverged(runs: pd.DataFrame, condition: str) -> set[int]:
 
 def first(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity before the first update, mean over blocks, by seed."""
-    found = chosen(runs, condition, quantity)
-    values: BySeed = found[found["step"] == 0].groupby("seed")["value"].mean()
+    rows = chosen(runs, condition, quantity)
+    values: BySeed = rows[rows["step"] == 0].groupby("seed")["value"].mean()
     return values
+
+
+def at_the_end(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """One quantity of one condition at the last look, of the seeds that did not diverge: seed, step, block, value."""
+    rows = chosen(runs, condition, quantity)
+    rows = rows[~rows["seed"].isin(diverged(runs, condition))]
+    at_last: pd.DataFrame = rows[rows["step"] == rows["step"].max()]
+    return at_last
 
 
 def last(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity at the last look, mean over blocks, by seed, of those that did not diverge."""
-    found = chosen(runs, condition, quantity)
-    found = found[~found["seed"].isin(diverged(runs, condition))]
-    values: BySeed = found[found["step"] == found["step"].max()].groupby("seed")["value"].mean()
+    values: BySeed = at_the_end(runs, condition, quantity).groupby("seed")["value"].mean()
     return values
 
 
@@ -66,22 +73,12 @@ def widening(runs: pd.DataFrame, condition: str) -> BySeed:
     return growth.groupby("seed").mean()
 
 
-def by_block(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
-    """A quantity at the last look, of those that did not diverge: a row for each seed, a column for each block."""
-    found = chosen(runs, condition, quantity)
-    found = found[~found["seed"].isin(diverged(runs, condition))]
-    blocks: pd.DataFrame = found[found["step"] == found["step"].max()].pivot(
-        index="seed", columns="block", values="value"
-    )
-    return blocks
-
-
 def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     """A quantity of the last block over that of the first, at the last look, by seed."""
-    found = by_block(runs, condition, quantity)
-    if found.empty:
+    blocks = at_the_end(runs, condition, quantity).pivot(index="seed", columns="block", values="value")
+    if blocks.empty:
         return NOTHING
-    ratio: BySeed = found.iloc[:, -1] / found.iloc[:, 0]
+    ratio: BySeed = blocks.iloc[:, -1] / blocks.iloc[:, 0]
     return ratio
 
 
@@ -104,7 +101,7 @@ def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thr
     """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
     of_heads = (chosen(runs, condition, quantity) for quantity in ("relative_gradient", "discrimination"))
     gradient, discrimination = (
-        found[found["step"] == step].set_index(["seed", "block", "head"])["value"] for found in of_heads
+        rows[rows["step"] == step].set_index(["seed", "block", "head"])["value"] for rows in of_heads
     )
     inside = zone.contains(gradient, discrimination, thresholds.least_gradient, thresholds.least_discrimination)
     shares: BySeed = inside.groupby("seed").mean()
@@ -116,7 +113,7 @@ def imbalance(runs: pd.DataFrame, condition: str) -> BySeed:
     return chosen(runs, condition, "gradient_log_mean").groupby("seed")["value"].std(ddof=0)
 
 
-def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
+def noted_once(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
     """A quantity that a run notes once, mean over blocks, by seed."""
     return lambda runs, condition: chosen(runs, condition, quantity).groupby("seed")["value"].mean()
 
@@ -124,14 +121,14 @@ def over_steps(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
 def quantities(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
     """A condition's quantities by name, each with a value a seed; logarithms are natural, losses in nats/token."""
     end = int(runs.loc[runs["condition"] == condition, "step"].max())
-    of = OF_A_RUN | {
+    of = QUANTITIES | {
         f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
         for when, step in (("initial", 0), ("final", end))
     }
     return {name: values.dropna() for name, quantity in of.items() if len(values := quantity(runs, condition))}
 
 
-OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
+QUANTITIES: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
     "initial_attention_entropy": lambda runs, condition: first(runs, condition, "attention_entropy"),
     "final_attention_entropy": lambda runs, condition: last(runs, condition, "attention_entropy"),
     "initial_largest_logit": lambda runs, condition: first(runs, condition, "largest_logit"),
@@ -146,8 +143,8 @@ OF_A_RUN: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
     "drift": drift,
     "residual_growth": lambda runs, condition: growth(runs, condition, "residual_rms"),
     "imbalance": imbalance,
-    "gradient_jump": over_steps("gradient_log_jump"),
-    "gradient_spread": over_steps("gradient_log_spread"),
+    "gradient_jump": noted_once("gradient_log_jump"),
+    "gradient_spread": noted_once("gradient_log_spread"),
 }
 
 
@@ -157,45 +154,103 @@ def difference(of: BySeed, other: BySeed) -> dict[str, Any] | None:
     return intervals.mean_interval(pairs.to_numpy()).as_metrics() if len(pairs) else None
 
 
-def attends(found: Mapping[str, Any], thresholds: Thresholds) -> bool:
+def attends(metrics: Mapping[str, Any], thresholds: Thresholds) -> bool:
     """Whether a condition has learned to attend, by the whole of its intervals."""
     needed = (("cost_of_deletion", thresholds.attends), ("gain_on_unigrams", thresholds.gain))
-    return all(name in found and found[name]["low"] >= least for name, least in needed)
+    return all(name in metrics and metrics[name]["low"] >= least for name, least in needed)
 
 
-def summary(runs: pd.DataFrame, rates: Mapping[str, float], thresholds: Thresholds) -> dict[str, Any]:
+def excludes_0(estimate: Estimate) -> bool:
+    """Whether an interval lies on one side of 0."""
+    return bool(estimate.low > 0 or estimate.high < 0)
+
+
+def extremes(values: Iterable[float]) -> dict[str, float | None]:
+    """The lowest and the highest of some values, None of none."""
+    several = list(values)
+    return {"lowest": min(several, default=None), "highest": max(several, default=None)}
+
+
+def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model without LayerNorm differs from the base, and what qualifies that.
+
+    A training breaks down if it diverges or its loss ends above its start. Gradients jump more at higher rates, so the
+    jumps of the other conditions with the same rate stand beside its own.
+    """
+    of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
+    less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
+    start, end = of["first_test_loss"], of.get("last_test_loss", NOTHING)
+    sound = end[end <= start[end.index]]
+    rate = conditions[NO_LAYERNORM]["learning_rate"]
+    return {name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less} | {
+        "share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING)),
+        "seeds": len(start),
+        "broke_down": len(start) - len(sound),
+        "last_test_loss_of_others": extremes(sound),
+        "gradient_jump_of_others": extremes(
+            other["gradient_jump"]["value"]
+            for name, other in conditions.items()
+            if name in MAIN and name != NO_LAYERNORM and other["learning_rate"] == rate and "gradient_jump" in other
+        ),
+    }
+
+
+def differences(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the differences of loss to the base of each condition say together.
+
+    Each is marked by `survives_bonferroni`: whether it excludes 0 where the intervals of all hold at once.
+    """
+    added = {name: Estimate(**of["added_loss"]) for name, of in conditions.items() if "added_loss" in of}
+    compared = {name: e for name, e in added.items() if BASES[name] != name}
+    survives = {name: excludes_0(intervals.widened(e, len(compared))) for name, e in compared.items()}
+    for name, mark in survives.items():
+        conditions[name]["added_loss"]["survives_bonferroni"] = mark
+    by_d = [added[name] for size in SIZES if (name := f"{size}_by_d") in added]
+    return {
+        "family": {"differences": len(compared), "survive_bonferroni": sum(survives.values())},
+        "by_d_over_sizes": {
+            "sizes": len(by_d),
+            "exclude_0": sum(map(excludes_0, by_d)),
+            **extremes(e.value for e in by_d),
+        },
+    }
+
+
+def summary(
+    runs: pd.DataFrame, rates: Mapping[str, float], tried: Sequence[float], thresholds: Thresholds
+) -> dict[str, Any]:
     """The metrics of all runs.
 
     Args:
         runs: columns condition, seed, quantity, step, block, head, value.
         rates: the learning rate of each condition.
+        tried: the learning rates among which each condition's was chosen.
     """
     by_condition = {name: quantities(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
     conditions: dict[str, Any] = {}
     for name, of in by_condition.items():
-        found: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             quantity: intervals.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
         }
-        for quantity in SHARES & found.keys():
-            found[quantity] |= {"low": max(found[quantity]["low"], 0.0), "high": min(found[quantity]["high"], 1.0)}
-        found |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
-        found["by_seed"] = {
+        for quantity in SHARES & metrics.keys():
+            e = metrics[quantity]
+            e.update(low=max(e["low"], 0.0), high=min(e["high"], 1.0))
+        metrics |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        metrics["by_seed"] = {
             quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
             for quantity in SHOWN
             if quantity in of
         }
-        found |= {"attends": attends(found, thresholds)}
+        metrics |= {"attends": attends(metrics, thresholds)}
         for quantity, other in (("added_loss", BASES[name]), ("added_by_start", NARROW.get(name, ""))):
             if added := difference(
                 of.get("last_test_loss", NOTHING), by_condition.get(other, {}).get("last_test_loss", NOTHING)
             ):
-                found[quantity] = added
-        conditions[name] = found
-    result: dict[str, Any] = {"conditions": conditions}
+                metrics[quantity] = added
+        conditions[name] = metrics
+    at_an_end = sum(of["learning_rate"] in (min(tried), max(tried)) for of in conditions.values())
+    result: dict[str, Any] = {"conditions": conditions, "conditions_at_an_end_of_the_rates": at_an_end}
+    result |= differences(conditions)
     if NO_LAYERNORM in by_condition:
-        of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
-        less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-        result["without_layernorm"] = {
-            name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less
-        } | {"share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING))}
+        result["without_layernorm"] = without_layernorm(by_condition, conditions)
     return result

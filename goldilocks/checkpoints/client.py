@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
 MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
 ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
+PATIENCE = 2.0  # s; a download that takes longer shows its progress
 MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of a repository
 
 A = TypeVar("A")
@@ -74,7 +75,7 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
     todo = list(enumerate(items))[::-1]
     if len(todo) < 2:
         return [work(item) for _, item in todo]
-    found: dict[int, T] = {}
+    results: dict[int, T] = {}
 
     def worker() -> None:
         while todo:
@@ -82,7 +83,7 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
                 n, item = todo.pop()
             except IndexError:  # another thread took the last one
                 return
-            found[n] = work(item)
+            results[n] = work(item)
 
     workers = [submit(worker) for _ in range(min(AT_ONCE, len(todo)))]
     try:
@@ -90,15 +91,15 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
             done.result()
     finally:
         todo.clear()
-    return [found[n] for n in sorted(found)]
+    return [results[n] for n in sorted(results)]
 
 
 def progress_bar(total: int, name: str) -> tqdm[Any]:
-    """A bar for the bytes of a download on a terminal, shown after two seconds; `total` is 0 if unknown."""
+    """A bar for the bytes of a download on a terminal, shown after `PATIENCE`; `total` is 0 if unknown."""
     from tqdm import tqdm
 
     quiet = None if sys.stderr else True  # None: unless stderr is a terminal
-    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=2, leave=False, disable=quiet)
+    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=PATIENCE, leave=False, disable=quiet)
 
 
 class Client:
@@ -110,8 +111,8 @@ class Client:
         whole: the largest file, in bytes, to download from a server that ignores ranges.
     """
 
-    def __init__(self, tally: Tally, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
-        self.tally, self.timeout, self.retries, self.whole = tally, timeout, retries, whole
+    def __init__(self, tally: Tally | None = None, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
+        self.tally, self.timeout, self.retries, self.whole = tally or Tally(), timeout, retries, whole
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 
@@ -238,10 +239,9 @@ class Client:
         return self.retry(attempt, redacted(url))
 
 
-def _close(answer: Future[httpx2.Response]) -> None:
-    """Close an answer that came too late."""
-    with suppress(Exception):
-        answer.result().close()
+def _close(late: Future[httpx2.Response]) -> None:
+    if late.exception() is None:
+        late.result().close()
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -106,8 +106,8 @@ def own_place(config: Mapping[str, Any], parts: tuple[str, ...]) -> str:
     if config.get("do_stable_layer_norm") is False and parts[-2:] == ("encoder", "layer_norm"):
         return "embedding"
     named = (config.get("model_type"), parts[0])
-    found = (place for (of, name), place in OWN_PLACES.items() if of in named and parts[-len(name) :] == name)
-    return next(found, "")
+    matching = (place for (of, name), place in OWN_PLACES.items() if of in named and parts[-len(name) :] == name)
+    return next(matching, "")
 
 
 def is_post_norm(config: Mapping[str, Any], looks_like_pre_norm: bool) -> bool:
@@ -128,13 +128,13 @@ def deciding(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The values of config.json that the rules ask for; None if there is no config.json."""
     if config is None:
         return None
-    found: dict[str, Any] = {key: config[key] for key in PRE_NORM_IF if isinstance(config.get(key), bool)}
+    decisive: dict[str, Any] = {key: config[key] for key in PRE_NORM_IF if isinstance(config.get(key), bool)}
     for key in LAYER_TYPES:
         value = config.get(key)
         if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-            found[key] = [plain(each) for each in value]
+            decisive[key] = [plain(each) for each in value]
     if isinstance(kind := config.get("model_type"), str):
-        found["model_type"] = plain(kind)
+        decisive["model_type"] = plain(kind)
     if isinstance(text := config.get("text_config"), dict) and (of_text := deciding(text)):
-        found["text_config"] = of_text
-    return dict(sorted(found.items()))
+        decisive["text_config"] = of_text
+    return dict(sorted(decisive.items()))

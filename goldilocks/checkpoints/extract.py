@@ -13,7 +13,7 @@ from goldilocks.checkpoints import conventions, header
 from goldilocks.checkpoints.client import RefusedError, concurrent_map, submit
 from goldilocks.checkpoints.families import Choice, Norm, choose, like_norms
 from goldilocks.checkpoints.folders import INDEX, WHOLE_MODEL
-from goldilocks.checkpoints.ranges import MissingError, Source, Span, merged, refuse_lfs_pointer
+from goldilocks.checkpoints.ranges import MissingError, Source, Span, merge, refuse_lfs_pointer
 from goldilocks.checkpoints.resolve import PICKLES, Checkpoint, pickle_refused
 from goldilocks.checkpoints.shards import SAFETENSORS, missing_norms, number_of_blocks, read_index, shards_of
 from goldilocks.core.cli import UserError
@@ -62,8 +62,8 @@ class File(NamedTuple):
     places: Mapping[str, header.Place]
 
 
-def open_file(source: Source) -> File:
-    """Read a file's header, in one request if it is not too long.
+def open_file(source: Source, named: Collection[str] | None = None) -> File:
+    """Read a file's header, in one request if it is not too long; keep the places of the named tensors, or of all.
 
     Raises:
         UserError: if it is no sound safetensors file.
@@ -74,15 +74,10 @@ def open_file(source: Source) -> File:
         length = header.length(first, source.size)
         end = header.PREFIX + length
         rest = source.read([Span(len(first), end)])[0] if end > len(first) else b""
-        return File(source, header.parse((first + rest)[header.PREFIX : end], source.size))
+        places = header.parse((first + rest)[header.PREFIX : end], source.size)
     except header.HeaderError as error:
         raise UserError(f"{source.name}: not a sound safetensors file: {error}") from None
-
-
-def open_shard(source: Source, named: Collection[str]) -> File:
-    """Read a shard's header and keep the places of the named tensors."""
-    file = open_file(source)
-    return file._replace(places={name: place for name, place in file.places.items() if name in named})
+    return File(source, {name: place for name, place in places.items() if named is None or name in named})
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
@@ -97,12 +92,12 @@ def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | No
         return None
     refuse_lfs_pointer(text, where)
     try:
-        found = json.loads(text)
+        config = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        config = None
+    if not isinstance(config, dict):
         raise UserError(f"{where}: not a JSON object; mend it, or take it away")
-    return found
+    return config
 
 
 def main_files(checkpoint: Checkpoint) -> list[str]:
@@ -118,12 +113,12 @@ def main_files(checkpoint: Checkpoint) -> list[str]:
         return [WHOLE_MODEL]
     if WHOLE_MODEL + INDEX in names:
         return [WHOLE_MODEL + INDEX]
-    found = sorted(name for name in names if name.endswith(SAFETENSORS))
+    files = sorted(name for name in names if name.endswith(SAFETENSORS))
     where = checkpoint.folder.name
-    if len(found) == 1 or shards_of(found):
-        return found
-    if found:
-        raise UserError(f"{where}: holds {', '.join(found[:4])}{' …' if found[4:] else ''}; name the file you mean")
+    if len(files) == 1 or shards_of(files):
+        return files
+    if files:
+        raise UserError(f"{where}: holds {', '.join(files[:4])}{' …' if files[4:] else ''}; name the file you mean")
     if pickles := sorted(name for name in names if name.endswith(PICKLES)):
         raise pickle_refused(f"{where}/{pickles[0]}")
     raise UserError(f"{where}: no safetensors file in it")
@@ -174,7 +169,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     strange = like_norms(listed, choice.norms)
     named = {*choice.norms, *strange}
     wanted = sorted({listed[name] for name in named} - set(opened))
-    files_read = concurrent_map(lambda name: open_shard(folder.source(name), named), wanted)
+    files_read = concurrent_map(lambda name: open_file(folder.source(name), named), wanted)
     opened |= dict(zip(wanted, files_read, strict=True))
     files = {name: opened[listed[name]] for name in named}
     for name, file in files.items():
@@ -191,8 +186,9 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     }
     shards = shards_of(first)
     if not choice.norms:
-        told = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
-        hint = f"; unrecognised: {', '.join(told[:3])}{' …' if told[3:] else ''}" if told else ""
+        listed_shapes = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
+        more = " …" if listed_shapes[3:] else ""
+        hint = f"; unrecognised: {', '.join(listed_shapes[:3])}{more}" if listed_shapes else ""
         it = f"{len(first)} of its {shards.total} shards" if shards else "it"
         raise UserError(f"{folder.name}: no norm in {it}{hint}")
     _checked(choice, files, folder.name)
@@ -255,12 +251,12 @@ def read_tensors(names: Iterable[str], files: Mapping[str, File]) -> dict[str, b
     by_file: dict[str, tuple[File, list[str]]] = {}
     for name in names:
         by_file.setdefault(files[name].source.name, (files[name], []))[1].append(name)
-    found = {}
+    tensors = {}
     for file, inside in by_file.values():
-        spans = merged([Span(file.places[name].start, file.places[name].stop) for name in inside])
+        spans = merge([Span(file.places[name].start, file.places[name].stop) for name in inside])
         contents, starts = file.source.read(spans), [span.start for span in spans]
         for name in inside:
             place = file.places[name]
             which = bisect_right(starts, place.start) - 1
-            found[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
-    return found
+            tensors[name] = contents[which][place.start - starts[which] : place.stop - starts[which]]
+    return tensors

@@ -210,8 +210,8 @@ def known_stacks(
     for name in names:
         if (inner := split(name)) and inner.block is not None and inner.stack in norms:
             parts = [part for part in inner.rest if not LIKE_A_NORM.search(part)]
-            told = {sublayer(part) for i, part in enumerate(parts) if part != "conv" or i == 0}
-            sublayers[inner.stack][inner.block] |= told - {""}
+            named = {sublayer(part) for i, part in enumerate(parts) if part != "conv" or i == 0}
+            sublayers[inner.stack][inner.block] |= named - {""}
     if len(norms) == 1:
         (by_block,) = sublayers.values()
         for block, kind in enumerate(conventions.layer_types(config)):

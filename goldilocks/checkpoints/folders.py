@@ -9,8 +9,8 @@ import hashlib
 import json
 import re
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote
 
 from goldilocks.checkpoints.client import MAX_TEXT, Client, RefusedError, UnreachableError
@@ -22,21 +22,24 @@ WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # names of files, alone
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class Folder(Protocol):
+class Folder(ABC):
     """A place that holds the files of one checkpoint."""
 
     name: str
     """Its name for the user."""
 
-    revision: str
+    revision = ""
     """The commit, where there is such a thing."""
 
     def names(self) -> set[str] | None:
         """The names of the files in it; None if it can't tell."""
+        return None
 
+    @abstractmethod
     def source(self, name: str) -> Source:
         """The file of this name, to be read by ranges."""
 
+    @abstractmethod
     def text(self, name: str) -> bytes:
         """All of a small file.
 
@@ -45,9 +48,7 @@ class Folder(Protocol):
         """
 
 
-class LocalFolder:
-    revision = ""
-
+class LocalFolder(Folder):
     def __init__(self, path: Path, tally: Tally) -> None:
         self.path, self.name, self.tally = path, str(path), tally
 
@@ -70,20 +71,15 @@ class LocalFolder:
         return contents
 
 
-class HttpFolder:
+class HttpFolder(Folder):
     """A folder of a web server.
 
     Args:
         query: follows the name in an address; such an address is signed, and good for one file.
     """
 
-    revision = ""
-
     def __init__(self, url: str, client: Client, query: str = "") -> None:
         self.name, self.client, self.query = url, client, query
-
-    def names(self) -> None:
-        return None
 
     def source(self, name: str) -> HttpFile:
         return HttpFile(f"{self.name}/{name}{self.query}", self.client)
@@ -97,16 +93,11 @@ class HttpFolder:
         return contents
 
 
-class FsspecFolder:
+class FsspecFolder(Folder):
     """A folder behind a URL such as s3://bucket/folder."""
-
-    revision = ""
 
     def __init__(self, url: str, tally: Tally) -> None:
         self.name, self.tally = url, tally
-
-    def names(self) -> None:
-        return None
 
     def source(self, name: str) -> FsspecFile:
         return FsspecFile(f"{self.name}/{name}", self.tally)
@@ -115,7 +106,7 @@ class FsspecFolder:
         return self.source(name).whole(MAX_TEXT)
 
 
-class HubFolder:
+class HubFolder(Folder):
     """A repository of a model hub at one commit.
 
     `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the hub's local cache have the meaning that `huggingface_hub` gives
@@ -173,31 +164,31 @@ class HubFolder:
     def _cached(self, name: str, revision: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(self.repository, name, revision=revision)
-        return Path(found) if isinstance(found, str) else None
+        path = try_to_load_from_cache(self.repository, name, revision=revision)
+        return Path(path) if isinstance(path, str) else None
 
     def _commit(self, revision: str) -> str:
         """The commit of a revision, from the cache if the hub need not, must not or can't be asked."""
         from huggingface_hub import constants
 
-        recalled = self._cached_commit(revision)
-        if constants.HF_HUB_OFFLINE and not recalled:
+        cached = self._cached_commit(revision)
+        if constants.HF_HUB_OFFLINE and not cached:
             raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
-        if recalled and (constants.HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
-            return recalled
+        if cached and (constants.HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
+            return cached
         try:
             return self._resolve(revision)
         except UnreachableError as error:
-            if not recalled:
+            if not cached:
                 raise
-            print(plain(f"{error}; going on with the local cache, which has commit {recalled}"), file=sys.stderr)
-            return recalled
+            print(plain(f"{error}; going on with the local cache, which has commit {cached}"), file=sys.stderr)
+            return cached
 
     def _cached_commit(self, revision: str) -> str:
         """The commit of a revision as the local cache has it; empty if it has none."""
         for name in (WHOLE_MODEL, WHOLE_MODEL + INDEX):
-            if found := self._cached(name, revision):
-                return next(path.name for path in found.parents if path.parent.name == "snapshots")
+            if file := self._cached(name, revision):
+                return next(path.name for path in file.parents if path.parent.name == "snapshots")
         return ""
 
     def _resolve(self, revision: str) -> str:
@@ -213,13 +204,13 @@ class HubFolder:
                 f"{self.name}: neither a file or folder here nor {what} on the hub that you can see; check the name, "
                 "and for a private one set HF_TOKEN"
             ) from None
-        found, self._hashes = described(contents, self.name)
-        if COMMIT.fullmatch(revision) and found != revision:
-            raise UserError(f"{self.name}: the hub answered for commit {found}")
-        return found
+        commit, self._hashes = parse_description(contents, self.name)
+        if COMMIT.fullmatch(revision) and commit != revision:
+            raise UserError(f"{self.name}: the hub answered for commit {commit}")
+        return commit
 
 
-def described(contents: bytes, name: str) -> tuple[str, dict[str, str | None]]:
+def parse_description(contents: bytes, name: str) -> tuple[str, dict[str, str | None]]:
     """The commit and the hash of each file, from what a hub says of a repository.
 
     Raises:
@@ -227,9 +218,9 @@ def described(contents: bytes, name: str) -> tuple[str, dict[str, str | None]]:
     """
     hashes: dict[str, str | None] = {}
     try:
-        found = json.loads(contents)
-        commit = found["sha"]
-        for entry in found["siblings"]:
+        description = json.loads(contents)
+        commit = description["sha"]
+        for entry in description["siblings"]:
             large = entry.get("lfs")
             hashes[entry["rfilename"]] = large["sha256"] if large else entry.get("blobId")
         good = COMMIT.fullmatch(commit) and not any(".." in file.split("/") for file in hashes)

@@ -9,10 +9,11 @@ The object is read member by member, so that a hundred megabytes of junk take no
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterator
+from itertools import accumulate
+from operator import mul
+from typing import Any, NamedTuple
 
 PREFIX = 8
 LARGEST = 100_000_000  # bytes, the format's own limit
@@ -24,10 +25,15 @@ BITS = {
     "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
 METADATA = "__metadata__"
-SPACE = re.compile(r"[ \t\n\r]*")
 LONGEST_ENTRY = 4096  # characters of a tensor's entry; no tensor has a thousand axes
-MAX_DIGITS = 308  # of a number; the reference reader refuses what no 64-bit float can be
-MAX_DEPTH = 100  # of lists and objects in an entry; the reference reader's limit is 128
+
+SPACE = r"[ \t\n\r]*+"
+CHARACTERS = r'[^"\\\x00-\x1f]*+'
+STRING = rf'"{CHARACTERS}(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{{4}}){CHARACTERS})*+"'
+NOTE = rf'{STRING}{SPACE}:{SPACE}{STRING}{SPACE}(?:,{SPACE}(?=")|(?=\}}))'
+NOTES = re.compile(rf"\{{{SPACE}(?:{NOTE})*+\}}|null")
+MEMBER = re.compile(rf'{SPACE}({STRING}){SPACE}:{SPACE}(\{{(?:[^{{}}"]++|{STRING})*+\}}|null){SPACE}(,|\}}{SPACE}\Z)')
+EMPTY = re.compile(rf"\{{{SPACE}\}}{SPACE}")
 
 
 class HeaderError(ValueError):
@@ -60,146 +66,66 @@ def length(first: bytes, file_size: int) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise HeaderError(f"its header names {twice!r:.60} twice")
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise HeaderError("its header names something twice in the entry of a tensor")
+    return found
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        _no_number(digits)
-    return int(digits)
+DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        _no_number(digits)
-    return value
+def _members(text: str) -> Iterator[tuple[str, int, int]]:
+    """The name of each member of the header's object, and where its value, an object or null, starts and stops."""
+    at, after = 1, "}" if EMPTY.fullmatch(text) else ","
+    while after == ",":
+        member = MEMBER.match(text, at)
+        if member is None:
+            raise HeaderError(f"its header is not a JSON object of objects (from character {at})")
+        name = DECODER.decode(member[1])
+        name.encode()  # fails on half a surrogate pair
+        yield name, *member.span(2)
+        at, after = member.end(), member[3]
 
 
-def _no_number(text: str) -> NoReturn:
-    raise HeaderError(f"its header holds the number {text[:30]}, which is out of range")
-
-
-def _size(value: Any, of: str) -> int:
-    if type(value) is not int or not 0 <= value <= LARGEST_SIZE:
-        raise HeaderError(f"{of} is {value!r:.40}, which no size can be")
-    return value
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_no_number)
-
-
-def _entry(name: str, text: str, at: int) -> tuple[dict[str, Any], int]:
-    """The entry of a tensor that begins at `at`, and where it ends; it may hold further keys, with any values."""
-    part = text[at : at + LONGEST_ENTRY]
-    wrong = HeaderError(f"the entry of {name!r:.60} is not dtype, shape and data_offsets")
-    if part[:1] != "{":
-        raise wrong
-    try:
-        entry, length = DECODER.raw_decode(part)
-    except json.JSONDecodeError as error:
-        if len(part) == LONGEST_ENTRY:
-            raise wrong from None
-        raise json.JSONDecodeError(error.msg, text, at + error.pos) from None
-    if not {"dtype", "shape", "data_offsets"} <= set(entry):
-        raise wrong
-    if part.count("[", 0, length) + part.count("{", 0, length) > MAX_DEPTH:
-        raise HeaderError("its header is nested too deep")
-    if "\\u" in part[:length]:
-        json.dumps(entry, ensure_ascii=False).encode()  # fails on half a surrogate pair
-    return entry, at + length
-
-
-def _place(name: str, entry: dict[str, Any], base: int) -> Place:
+def _place(name: str, text: str, base: int) -> Place:
     """A tensor's place from its entry; offsets count from the header's end, at byte `base` of the file."""
+    entry = DECODER.decode(text)
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
+        raise HeaderError(f"the entry of {name!r:.60} is not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise HeaderError(f"{name!r:.60} is of the unknown type {dtype!r:.40}")
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
         raise HeaderError(f"the shape or the offsets of {name!r:.60} are not lists of numbers")
-    values = 1
-    for n in shape:
-        values *= _size(n, f"an axis of {name!r:.60}")
-        if values > LARGEST_SIZE:
-            raise HeaderError(f"the shape of {name!r:.60} multiplies to more than 64 bits can count")
-    start, stop = (_size(offset, f"an offset of {name!r:.60}") for offset in offsets)
-    if start > stop:
-        raise HeaderError(f"{name!r:.60} runs backwards, from byte {start} to byte {stop}")
-    if values * BITS[dtype] != 8 * (stop - start):
+    for value in (*shape, *offsets):
+        if type(value) is not int or not 0 <= value <= LARGEST_SIZE:
+            raise HeaderError(f"an axis or offset of {name!r:.60} is {value!r:.40}, which no size can be")
+    products = list(accumulate(shape, mul, initial=1))
+    if max(products) > LARGEST_SIZE:
+        raise HeaderError(f"the shape of {name!r:.60} multiplies to more than 64 bits can count")
+    start, stop = offsets
+    if products[-1] * BITS[dtype] != 8 * (stop - start):
         takes = f"shape {shape!s:.60} of type {dtype} takes others"
-        raise HeaderError(f"{name!r:.60} has {stop - start} bytes, and {takes}")
+        raise HeaderError(f"{name!r:.60} has bytes {start} to {stop}, and {takes}")
     return Place(dtype, tuple(shape), base + start, base + stop)
 
 
-def _space(text: str, at: int) -> int:
-    """The end of the white space at `at`."""
-    match = SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _after(text: str, at: int, wanted: str) -> int:
-    """The position after the character `wanted` and the white space around it."""
-    at = _space(text, at)
-    if text[at : at + 1] != wanted:
-        raise json.JSONDecodeError(f"Expecting {wanted}", text, at)
-    return _space(text, at + 1)
-
-
-def _string(text: str, at: int) -> tuple[str, int]:
-    """The string that begins at `at`, and where it ends."""
-    if text[at : at + 1] != '"':
-        raise json.JSONDecodeError("Expecting a string", text, at)
-    found, end = DECODER.raw_decode(text, at)
-    found.encode()  # fails on half a surrogate pair
-    return found, end
-
-
-def _members(text: str, at: int, member: Callable[[str, int], int]) -> int:
-    """Walk through the members of the JSON object that begins at `at`, and return where it ends.
-
-    Args:
-        member: takes a member's name and where its value begins, and returns where that ends.
-    """
-    at = _after(text, at, "{")
-    seen = set[str]()
-    while seen or text[at : at + 1] != "}":
-        name, at = _string(text, at)
-        if name in seen:
-            raise HeaderError(f"its header names {name!r:.60} twice")
-        seen.add(name)
-        at = _space(text, member(name, _after(text, at, ":")))
-        if text[at : at + 1] == "}":
-            break
-        at = _after(text, at, ",")
-    return at + 1
-
-
 def _places(text: str, base: int) -> dict[str, Place]:
-    found = {}
-
-    def note(name: str, at: int) -> int:
-        if text[at : at + 1] != '"':
-            raise HeaderError(f"its {METADATA} is not a mapping from names to texts (see {name!r:.60})")
-        return _string(text, at)[1]
-
-    def member(name: str, at: int) -> int:
+    places: dict[str, Place] = {}
+    noted = False
+    for name, start, stop in _members(text):
+        if name in places or (name == METADATA and noted):
+            raise HeaderError(f"its header names {name!r:.60} twice")
         if name == METADATA:
-            if text.startswith("null", at):
-                return at + len("null")
-            if text[at : at + 1] != "{":
+            noted = True
+            if not NOTES.fullmatch(text, start, stop):
                 raise HeaderError(f"its {METADATA} is not a mapping from names to texts")
-            return _members(text, at, note)
-        entry, end = _entry(name, text, at)
-        found[name] = _place(name, entry, base)
-        return end
-
-    end = _members(text, 0, member)
-    if _space(text, end) != len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
-    return found
+        elif stop - start > LONGEST_ENTRY:
+            raise HeaderError(f"the entry of {name!r:.60} has more than {LONGEST_ENTRY} characters")
+        else:
+            places[name] = _place(name, text[start:stop], base)
+    return places
 
 
 def parse(text: bytes, file_size: int) -> dict[str, Place]:
@@ -219,7 +145,7 @@ def parse(text: bytes, file_size: int) -> dict[str, Place]:
     except UnicodeEncodeError:
         raise HeaderError("its header holds half a character") from None
     except json.JSONDecodeError as error:
-        raise HeaderError(f"its header is not JSON ({error.msg}, character {error.pos})") from None
+        raise HeaderError(f"its header is not JSON ({error.msg})") from None
     except RecursionError:
         raise HeaderError("its header is nested too deep") from None
     for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):

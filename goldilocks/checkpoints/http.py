@@ -70,11 +70,11 @@ class HttpFile:
                 raise
             self._direct = self.url  # the address that a redirect led to has expired
             raise TransientError(str(error)) from error
-        found = b"".join(parts)
-        if len(found) != stop - span.start:
-            raise TransientError(f"{len(found)} bytes came of the {stop - span.start} asked for")
+        contents = b"".join(parts)
+        if len(contents) != stop - span.start:
+            raise TransientError(f"{len(contents)} bytes came of the {stop - span.start} asked for")
         self._direct = direct
-        return found
+        return contents
 
     def _check_range(self, response: httpx2.Response, span: Span) -> int:
         """Check that the answer is this span of this file, and return where it ends."""
@@ -87,10 +87,12 @@ class HttpFile:
                 f"{self.name}: the server ignores ranges and would send the whole file; "
                 "download it, or allow that with --whole MEGABYTES"
             )
-        told = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", ""))
-        if not told:
+        content_range = re.fullmatch(
+            r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", "")
+        )
+        if not content_range:
             raise UserError(f"{self.name}: the server does not say which part of how large a file it sends")
-        first, last, size = (int(number) for number in told.groups())
+        first, last, size = (int(number) for number in content_range.groups())
         etag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if self.size and (size, etag) != (self.size, self.etag):
             raise changed(self.name)

@@ -54,13 +54,13 @@ def without_constants(paths: Mapping[str, Path]) -> dict[str, Path]:
             if part.isdecimal():
                 seen[path.stack, path.rest[:i]].add(part)
 
-    def kept(path: Path) -> tuple[str, ...]:
+    def varying(path: Path) -> tuple[str, ...]:
         inner = range(1, len(path.rest) - 1)
         numbers = [i for i in inner if path.rest[i].isdecimal() and path.rest[i - 1] != "layer"]
         gone = {i for i in numbers if len(seen[path.stack, path.rest[:i]]) == 1}
         return tuple(part for i, part in enumerate(path.rest) if not {i, i + 1} & gone)
 
-    return {name: path._replace(rest=kept(path)) for name, path in paths.items()}
+    return {name: path._replace(rest=varying(path)) for name, path in paths.items()}
 
 
 class Label(NamedTuple):
@@ -75,13 +75,14 @@ def labels(stacks: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Label]:
     shared = COMMON.union(set.intersection(*map(set, stacks)) if stacks else ())
     apart = {stack: [part for part in stack if part not in shared] for stack in stacks}
     firsts = Counter("".join(parts[:1]) for parts in apart.values())
-    found = {}
+    by_stack = {}
     for stack, parts in apart.items():
         first = "".join(parts[:1])
         chosen = parts[:1] if firsts[first] == 1 else parts
         text = " ".join(re.sub(r"_(?:model|tower)$", "", part).replace("_", " ") for part in chosen)
-        found[stack] = Label(text, first)
-    texts = Counter(label.text for label in found.values() if label.text)
+        by_stack[stack] = Label(text, first)
+    texts = Counter(label.text for label in by_stack.values() if label.text)
     return {
-        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part) for stack, label in found.items()
+        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part)
+        for stack, label in by_stack.items()
     }

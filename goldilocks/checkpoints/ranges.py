@@ -64,15 +64,15 @@ class Source(Protocol):
         """
 
 
-def merged(spans: Sequence[Span], gap: int = SMALL_GAP) -> list[Span]:
+def merge(spans: Sequence[Span], gap: int = SMALL_GAP) -> list[Span]:
     """Sorted spans that cover the given ones; spans closer than `gap` become one."""
-    found: list[Span] = []
+    merged: list[Span] = []
     for span in sorted(spans):
-        if found and span.start - found[-1].stop <= gap:
-            found[-1] = Span(found[-1].start, max(found[-1].stop, span.stop))
+        if merged and span.start - merged[-1].stop <= gap:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].stop, span.stop))
         else:
-            found.append(span)
-    return found
+            merged.append(span)
+    return merged
 
 
 def refuse_lfs_pointer(contents: bytes, name: str) -> None:
@@ -119,10 +119,10 @@ class LocalFile:
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         with self.path.open("rb", buffering=0) as handle:
-            found = [self._span(handle.fileno(), span) for span in spans]
+            parts = [self._span(handle.fileno(), span) for span in spans]
             if _identity(handle.fileno()) != self._identity:
                 raise changed(self.name)
-        return found
+        return parts
 
     def _span(self, descriptor: int, span: Span) -> bytes:
         contents = os.pread(descriptor, span.stop - span.start, span.start)
@@ -153,10 +153,10 @@ class FsspecFile:
         return self._spans([Span(0, min(HEAD, self.size))])[0]
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
-        found = self._spans(spans)
+        parts = self._spans(spans)
         if self._info() != (self.size, self._etag):
             raise changed(self.name)
-        return found
+        return parts
 
     def whole(self, most: int) -> bytes:
         """All of a small file."""
@@ -179,18 +179,18 @@ class FsspecFile:
 
     def _spans(self, spans: Sequence[Span]) -> list[bytes]:
         try:
-            found: list[bytes] = self._system.cat_ranges(
+            parts: list[bytes] = self._system.cat_ranges(
                 [self._path] * len(spans), [s.start for s in spans], [s.stop for s in spans]
             )
         except Exception as error:
             raise self._failed(error) from None
-        for part, span in zip(found, spans, strict=True):
+        for part, span in zip(parts, spans, strict=True):
             if isinstance(part, Exception):
                 raise self._failed(part)
             if len(part) != span.stop - span.start:
                 raise changed(self.name)
             self.tally.add(1, len(part))
-        return found
+        return parts
 
     def _failed(self, error: Exception) -> UserError:
         return UserError(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}")

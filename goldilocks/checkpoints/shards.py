@@ -64,8 +64,8 @@ def number_of_blocks(config: dict[str, Any] | None) -> int | None:
     text = config.get("text_config")  # of a model for images or sound, too
     for holder in (config, text if isinstance(text, dict) else {}):
         for key in DEPTHS:
-            if type(found := holder.get(key)) is int and 0 < found < 10_000:
-                return found
+            if type(number := holder.get(key)) is int and 0 < number < 10_000:
+                return number
     return None
 
 
@@ -94,9 +94,9 @@ def missing_norms(norms: Collection[Norm], depth: int | None) -> str:
         for block in range(max(depth or 0, last + 1))
         if not found or any((block, *parameter) not in found for parameter in of_a_block)
     ]
-    told = [f"block{'s' if blocks[1:] else ''} {ranges_of(blocks)}"] if blocks else []
+    missing = [f"block{'s' if blocks[1:] else ''} {ranges_of(blocks)}"] if blocks else []
     if depth is None:
-        told.append(f"any after block {last}" if found else "any block")
+        missing.append(f"any after block {last}" if found else "any block")
     if all(norm.block >= 0 for norm in norms):
-        told.append("any outside of blocks")
-    return ", ".join(told)
+        missing.append("any outside of blocks")
+    return ", ".join(missing)

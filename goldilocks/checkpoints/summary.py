@@ -20,7 +20,7 @@ SHARES = {GAMMA: ("share_in_range", "share_below_1"), BETA: ("share_near_zero",)
 """The shares that mean something for γ, and for β."""
 
 LARGE = 5.0  # γ above this are unusual
-SAME = 0.01  # medians that differ by less than this part are told as the same
+SAME = 0.01  # medians that differ by less than this part are called the same
 FAR = 2.0  # so many times its neighbours' γ, or so many times less, is far
 
 
@@ -32,11 +32,11 @@ def statistics(values: np.ndarray, gamma_from: float, gamma_to: float, near_zero
     """
     x = values.astype(np.float64).ravel()
     finite = x[np.isfinite(x)]
-    found: dict[str, Any] = {"n": x.size, "not_finite": x.size - finite.size}
+    numbers: dict[str, Any] = {"n": x.size, "not_finite": x.size - finite.size}
     if not finite.size:
-        return found
+        return numbers
     quantiles = np.percentile(finite, PERCENTS)
-    return found | {
+    return numbers | {
         "mean": finite.mean(),
         "std": finite.std(),
         "min": finite.min(),
@@ -50,18 +50,18 @@ def statistics(values: np.ndarray, gamma_from: float, gamma_to: float, near_zero
 
 def by_kind(extraction: Extraction, *thresholds: float) -> dict[str, dict[str, Any]]:
     """The statistics of all γ of a checkpoint, and of all β if it has any."""
-    found = {}
+    statistics_by_kind = {}
     for kind in SIGNS:
         parts = [tensor.values for tensor in extraction.tensors if tensor.norm.kind == kind]
         if parts:
-            found[kind] = statistics(np.concatenate(parts), *thresholds)
-    return found
+            statistics_by_kind[kind] = statistics(np.concatenate(parts), *thresholds)
+    return statistics_by_kind
 
 
-def _meant(kind: str, found: dict[str, Any]) -> dict[str, Any]:
+def _meant(kind: str, numbers: dict[str, Any]) -> dict[str, Any]:
     """Statistics without the shares that mean nothing for this kind."""
     other = {name for names in SHARES.values() for name in names} - {*SHARES[kind]}
-    return {name: value for name, value in found.items() if name not in other}
+    return {name: value for name, value in numbers.items() if name not in other}
 
 
 def to_dict(extraction: Extraction, *thresholds: float) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def far_from_neighbours(extraction: Extraction) -> list[str]:
         finite = tensor.values[np.isfinite(tensor.values)]
         if tensor.norm.kind == GAMMA and tensor.norm.block >= 0 and finite.size:
             by_place.setdefault(tensor.norm.place, {})[tensor.norm.block] = float(np.median(finite))
-    found = []
+    far = []
     for place, medians in by_place.items():
         blocks = sorted(medians)
         for i, block in enumerate(blocks):
@@ -98,8 +98,8 @@ def far_from_neighbours(extraction: Extraction) -> list[str]:
             expected = float(np.median(around)) if len(around) > 1 else 0.0
             ratio = medians[block] / expected if expected else 1.0
             if not 1 / FAR <= ratio <= FAR:
-                found.append(f"block {block}'s {place} ({medians[block]:.2g} beside {expected:.2g})")
-    return found
+                far.append(f"block {block}'s {place} ({medians[block]:.2g} beside {expected:.2g})")
+    return far
 
 
 def reading(extraction: Extraction) -> str:
@@ -166,7 +166,7 @@ def table(
         kind: str, first: tuple[str, str], entries: Iterable[tuple[str, str, dict[str, Any]]]
     ) -> Iterable[str]:
         columns = (*MOMENTS, *SHARES[kind])
-        rows = [[*told, SIGNS[kind], *(_number(numbers.get(name)) for name in columns)] for *told, numbers in entries]
+        rows = [[*cells, SIGNS[kind], *(_number(numbers.get(name)) for name in columns)] for *cells, numbers in entries]
         return _aligned([[*first, "", *(words.get(name, name) for name in columns)], *rows], 3) if rows else ()
 
     lines: list[str] = []
@@ -184,8 +184,8 @@ def table(
             lines += lines_of(kind, ("tensor", "place"), found)
     for one in checkpoints:
         if one["unrecognised"]:
-            told = [f"{name} {list(shape)}" for name, shape in one["unrecognised"].items()]
-            more = f" and {len(told) - LISTED:,} more" if told[LISTED:] else ""
-            lines += ["", plain(f"{one['model']}: unrecognised, not counted above: {', '.join(told[:LISTED])}{more}")]
+            shapes = [f"{name} {list(shape)}" for name, shape in one["unrecognised"].items()]
+            more = f" and {len(shapes) - LISTED:,} more" if shapes[LISTED:] else ""
+            lines += ["", plain(f"{one['model']}: unrecognised, not counted above: {', '.join(shapes[:LISTED])}{more}")]
     lines += ["", *(plain(f"{one['model']}: {one['reading']}.") for one in checkpoints)]
     return "\n".join(lines)

@@ -8,9 +8,7 @@ section `claims:`, or at another metric named by its path.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -39,12 +37,12 @@ class MetricTree(NamedTuple):
         Raises:
             KeyError: if there is none.
         """
-        found: Any = self.metrics
+        entry: Any = self.metrics
         for key in path.split("."):
-            if not isinstance(found, Mapping):
+            if not isinstance(entry, Mapping):
                 raise KeyError(path)
-            found = found[key]
-        return found
+            entry = entry[key]
+        return entry
 
     def number(self, number: Number) -> float:
         """A number, the margin of a name, or the metric at a path."""
@@ -58,10 +56,10 @@ class MetricTree(NamedTuple):
         Raises:
             KeyError: if there is none, or a text that says why.
         """
-        found = self.at(path)
-        if isinstance(found, str):  # why there is none
+        entry = self.at(path)
+        if isinstance(entry, str):  # why there is none
             raise KeyError(path)
-        return as_estimate(found)
+        return as_estimate(entry)
 
     def get(self, path: str) -> Any:
         """The metric at a dotted path, None if there is none."""
@@ -71,27 +69,24 @@ class MetricTree(NamedTuple):
             return None
 
 
-def as_estimate(found: Any) -> Estimate:
+def as_estimate(entry: Any) -> Estimate:
     """A metric as an estimate; a plain number is one without sampling error, of 0 observations."""
-    if isinstance(found, Mapping):
-        return Estimate(found["value"], found["low"], found["high"], int(found.get("n", 0)))
-    return Estimate(float(found), float(found), float(found), 0)
+    if isinstance(entry, Mapping):
+        return Estimate(entry["value"], entry["low"], entry["high"], int(entry.get("n", 0)))
+    return Estimate(float(entry), float(entry), float(entry), 0)
 
 
-def between(met: bool, refuted: bool) -> Outcome:
-    return Outcome.MET if met else Outcome.REFUTED if refuted else Outcome.UNDECIDED
+class Criterion(NamedTuple):
+    """A range of accepted values, its ends included."""
 
+    range: Callable[[MetricTree], tuple[float, float]]
+    """The lowest and the highest accepted value."""
 
-class Criterion(ABC):
-    """A range of accepted values, ends included, except those of `Above` and `Below`."""
+    describe: Callable[[MetricTree], str]
+    """The criterion in words."""
 
-    @abstractmethod
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        """The lowest and highest accepted value."""
-
-    @abstractmethod
-    def describe(self, known: MetricTree) -> str:
-        """The criterion in words, with the numbers that are known."""
+    beyond: str = ""
+    """The path of a metric that must lie above the range, or else nothing is decided."""
 
     def outcome(self, estimate: Estimate, known: MetricTree) -> Outcome:
         """Whether an estimate meets it.
@@ -100,101 +95,68 @@ class Criterion(ABC):
             KeyError: if there is no metric where the criterion looks for one.
         """
         low, high = self.range(known)
-        return between(low <= estimate.low and estimate.high <= high, estimate.high < low or estimate.low > high)
+        if estimate.high < low or estimate.low > high:
+            return Outcome.REFUTED
+        met = low <= estimate.low and estimate.high <= high
+        return Outcome.MET if met and (not self.beyond or known.number(self.beyond) > high) else Outcome.UNDECIDED
 
 
-@dataclass(frozen=True)
-class Above(Criterion):
-    limit: Number
-    name: str = ""
-
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        return math.nextafter(known.number(self.limit), math.inf), math.inf
-
-    def describe(self, known: MetricTree) -> str:
-        return f"interval above {self.name or format(known.number(self.limit), 'g')}"
+def above(limit: Number) -> Criterion:
+    """Above a limit, which is not included."""
+    return Criterion(
+        lambda known: (math.nextafter(known.number(limit), math.inf), math.inf),
+        lambda known: f"interval above {known.number(limit):g}",
+    )
 
 
-@dataclass(frozen=True)
-class AtLeast(Criterion):
-    limit: Number
-
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        return known.number(self.limit), math.inf
-
-    def describe(self, known: MetricTree) -> str:
-        return f"interval from {known.number(self.limit):g} on"
+def below(limit: Number) -> Criterion:
+    """Below a limit, which is not included."""
+    return Criterion(
+        lambda known: (-math.inf, math.nextafter(known.number(limit), -math.inf)),
+        lambda known: f"interval below {known.number(limit):g}",
+    )
 
 
-@dataclass(frozen=True)
-class Below(Criterion):
-    limit: Number
-    name: str = ""
-
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        return -math.inf, math.nextafter(known.number(self.limit), -math.inf)
-
-    def describe(self, known: MetricTree) -> str:
-        return f"interval below {self.name or format(known.number(self.limit), 'g')}"
+def at_least(limit: Number) -> Criterion:
+    """From a limit on."""
+    return Criterion(
+        lambda known: (known.number(limit), math.inf), lambda known: f"interval from {known.number(limit):g} on"
+    )
 
 
-@dataclass(frozen=True)
-class About(Criterion):
+def about(target: Number, margin: str = "about") -> Criterion:
     """Within a relative margin of a target."""
-
-    target: Number
-    margin: str = "about"
-
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        target, margin = known.number(self.target), known.number(self.margin)
-        return target * (1 - margin), target * (1 + margin)
-
-    def describe(self, known: MetricTree) -> str:
-        target = "what is expected" if isinstance(self.target, str) else f"{self.target:g}"
-        return f"interval within ±{known.number(self.margin):.0%} of {target}"
+    words = "what is expected" if isinstance(target, str) else f"{target:g}"
+    return Criterion(
+        lambda known: (
+            known.number(target) * (1 - known.number(margin)),
+            known.number(target) * (1 + known.number(margin)),
+        ),
+        lambda known: f"interval within ±{known.number(margin):.0%} of {words}",
+    )
 
 
-@dataclass(frozen=True)
-class Exactly(Criterion):
+def exactly(target: float, tolerance: float = 0.0) -> Criterion:
     """A value without sampling error, to an absolute tolerance."""
-
-    target: Number
-    tolerance: float = 0.0
-
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        target = known.number(self.target)
-        return target - self.tolerance, target + self.tolerance
-
-    def describe(self, known: MetricTree) -> str:
-        exact = f"{known.number(self.target):g}"
-        return f"{exact} to {self.tolerance:g}" if self.tolerance else f"exactly {exact}"
+    words = f"{target:g} to {tolerance:g}" if tolerance else f"exactly {target:g}"
+    return Criterion(lambda _: (target - tolerance, target + tolerance), lambda _: words)
 
 
-@dataclass(frozen=True)
-class FitsAndDiffers(Criterion):
+def fits_and_differs(degrees: str, other: str, name: str) -> Criterion:
     """Pearson's χ² does not refute one hypothesis, but refutes another, which shows that the test has power.
 
     The statistic is χ²/df; 99.9 % of true hypotheses lie in the range. If the other hypothesis does, too, the sample is
     too small to decide.
     """
+    share = 0.999
 
-    degrees: str
-    other: str
-    name: str
-    share: float = 0.999
-
-    def range(self, known: MetricTree) -> tuple[float, float]:
-        degrees = known.at(self.degrees)
-        low, high = (chi_square_quantile((1 + side * self.share) / 2, degrees) / degrees for side in (-1, 1))
+    def accepted(known: MetricTree) -> tuple[float, float]:
+        df = known.at(degrees)
+        low, high = (chi_square_quantile((1 + side * share) / 2, df) / df for side in (-1, 1))
         return low, high
 
-    def describe(self, known: MetricTree) -> str:
-        try:
-            low, high = self.range(known)
-        except KeyError:
-            return f"where {self.share:.1%} of true draws lie, and {self.name} does not"
-        return f"in [{low:.3g}, {high:.3g}], where {self.share:.1%} of true draws lie, and {self.name} is not"
+    def describe(known: MetricTree) -> str:
+        low, high = accepted(known)
+        return f"in [{low:.3g}, {high:.3g}], where {share:.1%} of true draws lie, and {name} is not"
 
-    def outcome(self, estimate: Estimate, known: MetricTree) -> Outcome:
-        fits = super().outcome(estimate, known) == Outcome.MET
-        return between(fits and known.number(self.other) > self.range(known)[1], not fits)
+    return Criterion(accepted, describe, beyond=other)

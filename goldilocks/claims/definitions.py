@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from goldilocks.checkpoints.reference import GAMMA_FROM, GAMMA_TO, of_gpt2
-from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, FitsAndDiffers
+from goldilocks.claims.criteria import about, above, at_least, below, exactly, fits_and_differs
 from goldilocks.claims.verdicts import Claim, Remark, Requirement
 
 SCALING, WEIGHTS = "numerical scaling", "weight initialisation"
@@ -27,14 +27,14 @@ LOSS, DIAGONAL, ATTENTION = "the loss's ‖p - e_t‖", "mean p(1 - p)", "attent
 """Measures of the gradient that softmax passes; `goldilocks/softmax/statistics.py` defines them."""
 
 COST = "what deleting attention costs"
-ATTENDS = (Requirement("dynamics.cost_of_deleting_attention", AtLeast("attends"), COST),)
+ATTENDS = (Requirement("dynamics.cost_of_deleting_attention", at_least("attends"), COST),)
 ABLATIONS_ATTEND = tuple(
     requirement
     for condition, words in (("scaled", "with LayerNorm"), ("no_layernorm", "without LayerNorm"))
     for requirement in (
-        Requirement(f"ablations.conditions.{condition}.cost_of_deletion", AtLeast("attends"), f"{words} {COST}"),
+        Requirement(f"ablations.conditions.{condition}.cost_of_deletion", at_least("attends"), f"{words} {COST}"),
         Requirement(
-            f"ablations.conditions.{condition}.gain_on_unigrams", AtLeast("gain"), f"{words} its gain on unigrams"
+            f"ablations.conditions.{condition}.gain_on_unigrams", at_least("gain"), f"{words} its gain on unigrams"
         ),
     )
 )
@@ -58,18 +58,18 @@ def _claim(
 CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S1", "σ(Q) ≈ 1 and σ(K) ≈ 1", "4.1", "σ over every Q, and every K, of experiments 1 and 2", "entry",
-        Requirement("sweep.all_pairs.sigma_Q", About(1.0)), Requirement("sweep.all_pairs.sigma_K", About(1.0), "σ(K)"),
+        Requirement("sweep.all_pairs.sigma_Q", about(1.0)), Requirement("sweep.all_pairs.sigma_K", about(1.0), "σ(K)"),
         interval=CHI, figure="one_pair", by_construction=True,
     ),
     _claim(
         "S2", "σ(QKᵀ) ≈ √50 ≈ 7", "3.1, 4.1", "mean σ(QKᵀ) over draws", "draw",
-        Requirement("sweep.monte_carlo.sigma_QKt", About("sweep.one_pair.sqrt_dimension")), figure="one_pair",
+        Requirement("sweep.monte_carlo.sigma_QKt", about("sweep.one_pair.sqrt_dimension")), figure="one_pair",
     ),
     _claim(
         "S3", "Var(QKᵀ) ≈ d: σ and √n overlap almost perfectly for n = 2…100", "2.1, 3.2",
         "largest |mean σ/√n - 1| over n", "draw",
-        Requirement("sweep.monte_carlo.largest_ratio_error", Below("overlap")),
-        Requirement("sweep.monte_carlo.slope", About(0.5, "overlap"), "slope of ½ log mean variance on log n"),
+        Requirement("sweep.monte_carlo.largest_ratio_error", below("overlap")),
+        Requirement("sweep.monte_carlo.slope", about(0.5, "overlap"), "slope of ½ log mean variance on log n"),
         remarks=(Remark("single draws, as the article plots them, stray by up to",
                         "sweep.single_draws.largest_ratio_error"),
                  Remark("their R² with √n is", "sweep.single_draws.r_squared")),
@@ -77,13 +77,13 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "S4", "dividing by √d brings σ to ≈ 1", "2.3", "mean σ(QKᵀ/√d) over draws", "draw",
-        Requirement("sweep.monte_carlo.sigma_QKt_scaled", About(1.0)), figure="sweep_ratio",
+        Requirement("sweep.monte_carlo.sigma_QKt_scaled", about(1.0)), figure="sweep_ratio",
     ),
     _claim(
         "S5", "unscaled: a few entries take large probability, most are ≈ 0", "4.2",
         "share of a row's entries that hold half of its probability", "draw",
-        Requirement(f"{DRAWN}.unscaled.share_of_entries_holding_half", Below("few")),
-        Requirement(f"{DRAWN}.unscaled.share_of_negligible_probabilities", Above(0.5),
+        Requirement(f"{DRAWN}.unscaled.share_of_entries_holding_half", below("few")),
+        Requirement(f"{DRAWN}.unscaled.share_of_negligible_probabilities", above(0.5),
                     "share of them below softmax.negligible"),
         remarks=(
             Remark("below a hundredth of that", f"{DRAWN}.unscaled.share_below_a_hundredth_of_it"),
@@ -96,8 +96,8 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S6", "scaled: spread more evenly, many entries can be chosen", "4.2",
         "effective share of a row's entries, exp(H)/n", "draw",
-        Requirement(f"{DRAWN}.scaled.effective_share_of_entries", Above(0.5)),
-        Requirement(f"{DRAWN}.unscaled.effective_share_of_entries", Below(0.5), "unscaled"),
+        Requirement(f"{DRAWN}.scaled.effective_share_of_entries", above(0.5)),
+        Requirement(f"{DRAWN}.unscaled.effective_share_of_entries", below(0.5), "unscaled"),
         remarks=(
             Remark("in Model 5 after training: scaled", f"{LAST}.scaled.effective_share"),
             Remark("unscaled", f"{LAST}.unscaled.effective_share"),
@@ -107,12 +107,12 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S7", "large logits saturate softmax: gradients close to 0", "2.2",
         "the gradient that softmax passes unscaled at the widest d, of an even row's: largest over lengths", "draw",
-        Requirement(f"{MAP}.largest_gradient_unscaled", Below("vanished"), measure=LOSS),
-        Requirement(f"{MAP}.largest_growth_of_gradient_unscaled", Below(1.0), "largest factor from d to 2d", LOSS),
-        Requirement(f"{MAP}.largest_trace_unscaled", Below("vanished"), DIAGONAL, DIAGONAL),
-        Requirement(f"{MAP}.largest_growth_of_trace_unscaled", Below(1.0), "its largest factor", DIAGONAL),
-        Requirement(f"{MAP}.largest_jacobian_unscaled", Below("vanished"), ATTENTION, ATTENTION),
-        Requirement(f"{MAP}.largest_growth_of_jacobian_unscaled", Below(1.0), "its largest factor", ATTENTION),
+        Requirement(f"{MAP}.largest_gradient_unscaled", below("vanished"), measure=LOSS),
+        Requirement(f"{MAP}.largest_growth_of_gradient_unscaled", below(1.0), "largest factor from d to 2d", LOSS),
+        Requirement(f"{MAP}.largest_trace_unscaled", below("vanished"), DIAGONAL, DIAGONAL),
+        Requirement(f"{MAP}.largest_growth_of_trace_unscaled", below(1.0), "its largest factor", DIAGONAL),
+        Requirement(f"{MAP}.largest_jacobian_unscaled", below("vanished"), ATTENTION, ATTENTION),
+        Requirement(f"{MAP}.largest_growth_of_jacobian_unscaled", below(1.0), "its largest factor", ATTENTION),
         absent=NO_MAP,
         remarks=(
             Remark(f"at the articles' d, of an even row's: {LOSS}", f"{DRAWN}.unscaled.relative_gradient"),
@@ -132,11 +132,11 @@ CLAIMS: tuple[Claim, ...] = (
         "S8", "a Goldilocks zone of logits, kept by scaling and normalisation", "5.1",
         "the loss's gradient that softmax passes at 1/√d, of an even row's: lowest over d and lengths (scaling's "
         "half of the claim follows by construction from S4 and the thresholds)", "draw",
-        Requirement(f"{MAP}.lowest_gradient_by_root_d", Above(GRADIENT)),
-        Requirement(f"{MAP}.lowest_discrimination_by_root_d", Above(DISCRIMINATION), "discrimination there"),
-        Requirement(f"{MAP}.largest_gradient_unscaled", Below(GRADIENT), "gradient unscaled, at the widest d"),
-        Requirement(f"{MAP}.largest_discrimination_by_d", Below(DISCRIMINATION), "discrimination at 1/d, there"),
-        Requirement("ablations.without_layernorm.share_in_zone", Above(0.0),
+        Requirement(f"{MAP}.lowest_gradient_by_root_d", above(GRADIENT)),
+        Requirement(f"{MAP}.lowest_discrimination_by_root_d", above(DISCRIMINATION), "discrimination there"),
+        Requirement(f"{MAP}.largest_gradient_unscaled", below(GRADIENT), "gradient unscaled, at the widest d"),
+        Requirement(f"{MAP}.largest_discrimination_by_d", below(DISCRIMINATION), "discrimination at 1/d, there"),
+        Requirement("ablations.without_layernorm.share_in_zone", above(0.0),
                     "share of heads in the zone after training, with LayerNorm less without", unit="seed"),
         absent=f"{NO_MAP}; for normalisation: make ablations",
         least=2, gate=ABLATIONS_ATTEND,
@@ -150,9 +150,9 @@ CLAIMS: tuple[Claim, ...] = (
         "S9", "scaling acts like sampling temperature T = √d", "5.3",
         "χ²/df of sampled frequencies against softmax(z/√d)", "sample",
         Requirement("softmax.temperature.reduced_chi_square",
-             FitsAndDiffers("softmax.temperature.degrees_of_freedom",
+             fits_and_differs("softmax.temperature.degrees_of_freedom",
                             "softmax.temperature.reduced_chi_square_at_temperature_1", "χ²/df at T = 1")),
-        Requirement("softmax.temperature.largest_difference_from_power", Exactly(0.0, 1e-9),
+        Requirement("softmax.temperature.largest_difference_from_power", exactly(0.0, 1e-9),
              "largest difference of softmax(z/√d) from p^(1/T) renormalised"),
         interval="exact χ² test",
         remarks=(Remark("χ²/df at T = 1", "softmax.temperature.reduced_chi_square_at_temperature_1"),),
@@ -161,7 +161,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S10", f"GPT-2's γ lie mostly in {GAMMA_FROM}-{GAMMA_TO}", "4.3",
         "share of γ in the range, of all", "parameter",
-        Requirement("shares.gamma_in_range.gpt2", Above(0.5)), interval=EXACT,
+        Requirement("shares.gamma_in_range.gpt2", above(0.5)), interval=EXACT,
         absent=NO_GPT2.format(f"{of_gpt2('share_in_range', 'gamma'):.3f}"),
         remarks=(Remark("others:", "shares_of_others.gamma_in_range", every=True),
                  Remark("reference figures:", "references.gamma_in_range", every=True)),
@@ -169,21 +169,21 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "S11", "GPT-2's β concentrate around 0", "4.3", "share of |β| below layernorm.beta_near_zero", "parameter",
-        Requirement("shares.beta_near_zero.gpt2", Above(0.5)), interval=EXACT,
+        Requirement("shares.beta_near_zero.gpt2", above(0.5)), interval=EXACT,
         absent=NO_GPT2.format("90 % of GPT-2 small's β lie in {:.3f}…{:.3f}".format(*MIDDLE_OF_BETA)),
         remarks=(Remark("others:", "shares_of_others.beta_near_zero", every=True),), figure="layernorm_histograms",
     ),
     _claim(
         "S12", "LayerNorm mostly shrinks activations (γ < 1)", "4.3",
         "share of γ below 1, which shrinks what the norm has brought to unit RMS, not what enters it", "parameter",
-        Requirement("shares.gamma_below_1.gpt2", Above(0.5)), interval=EXACT,
+        Requirement("shares.gamma_below_1.gpt2", above(0.5)), interval=EXACT,
         absent=NO_GPT2.format(f"median γ of GPT-2 small {of_gpt2('q50', 'gamma'):.3f}"),
         remarks=(Remark("others:", "shares_of_others.gamma_below_1", every=True),), figure="layernorm_by_model",
     ),
     _claim(
         "S13", "LayerNorm stabilises gradients", "5.2",
         "σ of the step-to-step change of ln ‖gradient‖ of a block: without LayerNorm less with", "seed",
-        Requirement("ablations.without_layernorm.gradient_jump", Above(0.0)),
+        Requirement("ablations.without_layernorm.gradient_jump", above(0.0)),
         absent=NO_ABLATION, least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.gradient_jump"),
                  Remark("σ of ln ‖gradient‖ over all steps, without less with:",
@@ -194,7 +194,7 @@ CLAIMS: tuple[Claim, ...] = (
         "S14", "LayerNorm reduces the drift of activations through the layers", "5.2",
         "|ln(RMS that attention sees in the last block / in the first)| at the end: without LayerNorm less with",
         "seed",
-        Requirement("ablations.without_layernorm.drift", Above(0.0)),
+        Requirement("ablations.without_layernorm.drift", above(0.0)),
         absent=NO_ABLATION, least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.drift"),
                  Remark("without", "ablations.conditions.no_layernorm.drift"),
@@ -206,7 +206,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "S15", "LayerNorm balances the layers against each other", "5.2",
         "σ over blocks of mean ln ‖gradient‖: without LayerNorm less with", "seed",
-        Requirement("ablations.without_layernorm.imbalance", Above(0.0)),
+        Requirement("ablations.without_layernorm.imbalance", above(0.0)),
         absent=NO_ABLATION, least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("with LayerNorm it is", "ablations.conditions.scaled.imbalance"),
                  Remark("without", "ablations.conditions.no_layernorm.imbalance")),
@@ -214,29 +214,29 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "W1", "bias vectors are 0 after initialisation", "4.1", "largest |bias|", "bias",
-        Requirement("dynamics.initialisation.W1", Exactly(0.0)), interval=EXACT, by_construction=True,
+        Requirement("dynamics.initialisation.W1", exactly(0.0)), interval=EXACT, by_construction=True,
     ),
     _claim(
         "W2", "Linear weights have std ≈ 0.02", "4.1", "pooled std", "weight",
-        Requirement("dynamics.initialisation.W2", About("dynamics.initialisation.W2.expected")),
+        Requirement("dynamics.initialisation.W2", about("dynamics.initialisation.W2.expected")),
         figure="qkv_histograms", by_construction=True,
     ),
     _claim(
         "W3", "position embeddings have Xavier's std √(2/(T+D))", "4.1", "pooled std", "weight",
-        Requirement("dynamics.initialisation.W3", About("dynamics.initialisation.W3.expected")),
+        Requirement("dynamics.initialisation.W3", about("dynamics.initialisation.W3.expected")),
         by_construction=True,
     ),
     _claim(
         "W4", "token embeddings have std ≈ 0.02 because of weight tying", "3.3, 4.1", "pooled std", "weight",
-        Requirement("dynamics.initialisation.W4", About("dynamics.initialisation.W4.expected")),
-        Requirement("dynamics.initialisation.W4_untied", About("dynamics.initialisation.W4_untied.expected"),
+        Requirement("dynamics.initialisation.W4", about("dynamics.initialisation.W4.expected")),
+        Requirement("dynamics.initialisation.W4_untied", about("dynamics.initialisation.W4_untied.expected"),
                     "without tying"),
         by_construction=True,
     ),
     _claim(
         "W5", "QKV weights start narrow around 0 and widen", "4.2", "relative growth of σ, mean over blocks", "seed",
-        Requirement("dynamics.growth_of_std", Above(0.0)),
-        Requirement(f"{BEYOND}.growth_of_std", Above(0.0), "less that on shuffled tokens"),
+        Requirement("dynamics.growth_of_std", above(0.0)),
+        Requirement(f"{BEYOND}.growth_of_std", above(0.0), "less that on shuffled tokens"),
         absent=NO_CONTROL, least=2, gate=ATTENDS,
         remarks=(Remark("relative growth of the spectral norm", "dynamics.growth_of_spectral_norm"),
                  Remark("the stable rank changes by", "dynamics.change_of_stable_rank"),
@@ -245,10 +245,10 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "W6", "their tails grow longer", "4.2", "change of excess kurtosis of Q, K and V, mean over blocks", "seed",
-        Requirement("dynamics.change_of_excess_kurtosis", Above(0.0)),
-        Requirement("dynamics.change_of_tail_mass", Above(0.0),
+        Requirement("dynamics.change_of_excess_kurtosis", above(0.0)),
+        Requirement("dynamics.change_of_tail_mass", above(0.0),
                     "change of the tail mass, which widening alone would raise"),
-        Requirement(f"{BEYOND}.change_of_excess_kurtosis", Above(0.0),
+        Requirement(f"{BEYOND}.change_of_excess_kurtosis", above(0.0),
                     "change of the excess kurtosis less that on shuffled tokens"),
         absent=NO_CONTROL, least=2, gate=ATTENDS,
         remarks=(Remark("(q99 - q01)/(q75 - q25), which single outliers do not move, changes from 3.45 by",
@@ -257,12 +257,12 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     _claim(
         "W7", "early layers widen faster, later ones slower", "4.3", "rank correlation of growth with depth", "seed",
-        Requirement("dynamics.rank_correlation_of_growth_with_depth", Below(0.0), measure="σ"),
-        Requirement(f"{BEYOND}.rank_correlation_of_growth_with_depth", Below(0.0), "less that on shuffled tokens",
+        Requirement("dynamics.rank_correlation_of_growth_with_depth", below(0.0), measure="σ"),
+        Requirement(f"{BEYOND}.rank_correlation_of_growth_with_depth", below(0.0), "less that on shuffled tokens",
                     measure="σ"),
-        Requirement("dynamics.rank_correlation_of_spectral_growth_with_depth", Below(0.0),
+        Requirement("dynamics.rank_correlation_of_spectral_growth_with_depth", below(0.0),
                     "of the spectral norm's growth", measure="spectral norm"),
-        Requirement(f"{BEYOND}.rank_correlation_of_spectral_growth_with_depth", Below(0.0),
+        Requirement(f"{BEYOND}.rank_correlation_of_spectral_growth_with_depth", below(0.0),
                     "of the spectral norm's growth less that on shuffled tokens", measure="spectral norm"),
         absent=NO_CONTROL, least=3, gate=ATTENDS,
         remarks=(Remark("without block 0", "dynamics.rank_correlation_of_growth_with_depth_after_block_0"),
@@ -277,18 +277,18 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "W8", "the layer next to the embedding grows most", "4.3", "growth of block 0 less the largest of the others",
         "seed",
-        Requirement("dynamics.lead_of_block_0_in_growth", Above(0.0), measure="σ"),
-        Requirement(f"{BEYOND}.lead_of_block_0_in_growth", Above(0.0), "less that on shuffled tokens", measure="σ"),
-        Requirement("dynamics.lead_of_block_0_in_spectral_growth", Above(0.0), "in the spectral norm's growth",
+        Requirement("dynamics.lead_of_block_0_in_growth", above(0.0), measure="σ"),
+        Requirement(f"{BEYOND}.lead_of_block_0_in_growth", above(0.0), "less that on shuffled tokens", measure="σ"),
+        Requirement("dynamics.lead_of_block_0_in_spectral_growth", above(0.0), "in the spectral norm's growth",
                     measure="spectral norm"),
-        Requirement(f"{BEYOND}.lead_of_block_0_in_spectral_growth", Above(0.0),
+        Requirement(f"{BEYOND}.lead_of_block_0_in_spectral_growth", above(0.0),
                     "in the spectral norm's growth less that on shuffled tokens", measure="spectral norm"),
         absent=NO_CONTROL, least=2, gate=ATTENDS, figure="std_by_block",
     ),
     _claim(
         "W9", "the narrow start keeps softmax out of saturation early in training", "5.3",
         "lowest attention entropy of a head early in training, as a share of its maximum", "seed",
-        Requirement("dynamics.lowest_early_head_entropy", Above(0.5)), absent=NO_SNAPSHOTS, least=2,
+        Requirement("dynamics.lowest_early_head_entropy", above(0.5)), absent=NO_SNAPSHOTS, least=2,
         remarks=(Remark("lowest mean over a block's heads", "dynamics.lowest_early_attention_entropy"),
                  Remark("largest |logit| of any head", "dynamics.largest_early_logit"),
                  Remark("before training from blocks ten times as wide, mean over blocks",

@@ -12,7 +12,7 @@ from goldilocks.stats.intervals import Estimate
 
 ALL_HEADS = -1
 KEY = ["seed", "step", "block"]
-OF_MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
+MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
 MEAN_OVER_PARTS = ("excess_kurtosis", "quantile_ratio")
 BY_PART = ("std_q", "std_k", "std_v")
 CHANGES = ("excess_kurtosis", "tail_mass", "quantile_ratio", "stable_rank")
@@ -32,7 +32,7 @@ def tidy(weights: pd.DataFrame) -> pd.DataFrame:
         quantile_ratio=(of_parts["q99"] - of_parts["q01"]) / (of_parts["q75"] - of_parts["q25"])
     ).groupby(KEY, as_index=False)[list(MEAN_OVER_PARTS)]
     parts = [
-        whole[whole["part"] == "qkv"].melt(KEY, list(OF_MERGED), "quantity", "value"),
+        whole[whole["part"] == "qkv"].melt(KEY, list(MERGED), "quantity", "value"),
         shape.mean().melt(KEY, list(MEAN_OVER_PARTS), "quantity", "value"),
         of_parts.assign(quantity="std_" + of_parts["part"].astype(str), value=of_parts["std"]),
     ]
@@ -51,17 +51,25 @@ def relative(values: pd.DataFrame, quantity: str, last: int) -> np.ndarray:
     return np.asarray(after / before - 1)
 
 
-def of_depth(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
+def depth_statistics(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
     """Statistics by seed of growth by depth, from growth (seeds, blocks); `kind` is part of their names."""
     depth = np.arange(growth.shape[1])
-    found = {}
+    statistics = {}
     if depth.size > 1:
-        found[f"lead_of_block_0_in_{kind}"] = growth[:, 0] - growth[:, 1:].max(1)
+        statistics[f"lead_of_block_0_in_{kind}"] = growth[:, 0] - growth[:, 1:].max(1)
     for start, suffix in ((0, ""), (1, "_after_block_0")):
         if depth.size - start > 2:
             ranks = [intervals.rank_correlation(depth[start:], seed[start:]) for seed in growth]
-            found[f"rank_correlation_of_{kind}_with_depth{suffix}"] = np.array(ranks)
-    return found
+            statistics[f"rank_correlation_of_{kind}_with_depth{suffix}"] = np.array(ranks)
+    return statistics
+
+
+def block_0_grew_most(growth: np.ndarray) -> dict[str, Estimate]:
+    """The share of seeds in which block 0 grew most, from growth (seeds, blocks); empty with a single block."""
+    if growth.shape[1] == 1:
+        return {}
+    most = int((growth[:, 0] > growth[:, 1:].max(1)).sum())
+    return {"share_of_seeds_where_block_0_grew_most": intervals.share_interval(most, len(growth))}
 
 
 def falling_trend_p(growth: np.ndarray) -> dict[str, float]:
@@ -79,7 +87,7 @@ def falling_trend_p(growth: np.ndarray) -> dict[str, float]:
     }
 
 
-def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
+def seed_statistics(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
     """Statistics by seed of the growth from step 0 to the last, each (seeds,): means over blocks, trends with depth.
 
     Growth is relative: after over before, minus 1.
@@ -91,23 +99,23 @@ def of_seeds(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
     }
     return {
         "growth_of_std": std.mean(1),
-        **of_depth(std, "growth"),
+        **depth_statistics(std, "growth"),
         "growth_of_spectral_norm": spectral.mean(1),
-        **of_depth(spectral, "spectral_growth"),
+        **depth_statistics(spectral, "spectral_growth"),
         **changes,
         "final_cosine_to_initial": by_seed_and_block(values, "cosine_to_initial", last).mean(1),
     }
 
 
-def by_name(found: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
-    """The result of `of_seeds` by name and seed, for JSON."""
+def by_name(statistics: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
+    """The result of `seed_statistics` by name and seed, for JSON."""
     names = [f"seed_{seed}" for seed in sorted(seeds)]
-    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in found.items()}
+    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in statistics.items()}
 
 
-def estimates(found: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
-    """The result of `of_seeds` as estimates over seeds."""
+def estimates(statistics: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
+    """The result of `seed_statistics` as estimates over seeds."""
     return {
         name: (intervals.rank_interval if name.startswith("rank") else intervals.mean_interval)(of)
-        for name, of in found.items()
+        for name, of in statistics.items()
     }

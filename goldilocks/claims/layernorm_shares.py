@@ -30,14 +30,14 @@ def shares(
             reason in place of a value.
     """
     finite = table[np.isfinite(table["value"])]
-    found: dict[str, dict[str, float | str]] = {}
+    result: dict[str, dict[str, float | str]] = {}
     for share in ("gamma_in_range", "gamma_below_1", "beta_near_zero"):
         of_kind = finite[finite["kind"] == share.split("_")[0]]
         counted = of_kind.assign(met=meets(of_kind["value"].to_numpy(np.float64), share, thresholds))
         means = counted.groupby("model", observed=True)["met"].mean()
         reasons = (unknown or {}) if share.startswith("gamma") else {}
-        found[share] = {
+        result[share] = {
             str(model): f"γ as stored, since {reasons[model]}" if model in reasons else float(mean)
             for model, mean in means.items()
         }
-    return found
+    return result

@@ -11,6 +11,7 @@ from goldilocks.stats.intervals import Estimate, widened
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 DEPENDS, UNDECIDED, NOT_MEASURED = "depends on the measure", "undecided", "not measured here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, DEPENDS, UNDECIDED, NOT_MEASURED)
+NUMBERS = re.compile(r"(\d+)")
 DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
 """Verdicts that an estimate decided."""
 
@@ -80,9 +81,9 @@ def format_estimate(e: Estimate) -> str:
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
-def format_found(found: Any) -> str:
+def format_metric(metric: Any) -> str:
     """A metric as text; where it is a text, that is why there is no number."""
-    return f"{NOT_MEASURED} ({found})" if isinstance(found, str) else format_estimate(as_estimate(found))
+    return f"{NOT_MEASURED} ({metric})" if isinstance(metric, str) else format_estimate(as_estimate(metric))
 
 
 def spell_out(name: str) -> str:
@@ -93,20 +94,15 @@ def spell_out(name: str) -> str:
     return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
 
 
-def natural_key(name: str) -> list[str | int]:
-    """A key that sorts names with numbers in them by the numbers: text and numbers in turn."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
 def format_remark(remark: Remark, known: MetricTree) -> str:
-    """A remark as text, empty if there is nothing at its path."""
-    try:
-        found = known.at(remark.path)
-    except KeyError:
+    """A remark as text, names in the order of the numbers in them; empty if there is nothing at its path."""
+    metric = known.get(remark.path)
+    if metric is None:
         return ""
     if not remark.every:
-        return f"{remark.text} {format_estimate(as_estimate(found))}"
-    parts = [f"{spell_out(name)} {format_found(found[name])}" for name in sorted(found, key=natural_key)]
+        return f"{remark.text} {format_estimate(as_estimate(metric))}"
+    ordered = sorted(metric, key=lambda name: [int(part) if part.isdecimal() else part for part in NUMBERS.split(name)])
+    parts = [f"{spell_out(name)} {format_metric(metric[name])}" for name in ordered]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 
@@ -146,7 +142,12 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
         comparisons: number of claims for which the intervals hold together, by Bonferroni's correction.
     """
     entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
+    entry["criterion"] = ""
     remarks = [format_remark(remark, known) for remark in claim.remarks]
+
+    def with_verdict(verdict: str, *notes: str) -> dict[str, Any]:
+        return entry | {"verdict": verdict, "note": "; ".join(filter(None, [*notes, *remarks]))}
+
     try:
         estimates = [known.estimate(each.path) for each in claim.requirements]
         gates = [known.estimate(each.path) for each in claim.gate]
@@ -155,29 +156,26 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
             for each, estimate in zip(claim.requirements, estimates, strict=True)
         ]
     except KeyError:
-        reasons = [found for each in claim.requirements if isinstance(found := known.get(each.path), str)]
-        note = "; ".join(filter(None, [*(reasons[:1] or [claim.absent]), *remarks]))
-        return entry | {"criterion": "", "verdict": NOT_MEASURED, "note": note}
-    own, *others = estimates
+        reasons = [reason for each in claim.requirements if isinstance(reason := known.get(each.path), str)]
+        return with_verdict(NOT_MEASURED, (reasons or [claim.absent])[0])
+    entry["criterion"] = criterion(claim, known)
     if shut := [
         f"{each.name} {format_estimate(estimate)} ({each.criterion.describe(known)})"
         for each, estimate in zip(claim.gate, gates, strict=True)
         if each.criterion.outcome(estimate, known) != Outcome.MET
     ]:
-        note = "; ".join(filter(None, [f"not shown to have learned to attend: {', '.join(shut)}", *remarks]))
-        return entry | {"criterion": criterion(claim, known), "verdict": UNDECIDED, "note": note}
-    measures = by_measure(claim, outcomes)
-    entry |= {"criterion": criterion(claim, known), "value": own.value, "n": own.n or None}
+        return with_verdict(UNDECIDED, f"not shown to have learned to attend: {', '.join(shut)}")
+    own, *others = estimates
+    entry |= {"value": own.value, "n": own.n or None}
     beside = [f"{each.name} {format_estimate(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
-    few = [(e.n, each.unit or claim.unit) for each, e in zip(claim.requirements, estimates, strict=True)
-           if 0 < e.n < claim.least]  # fmt: skip
-    if few:
-        n, unit = few[0]
-        short = f"{n} {unit}{'' if n == 1 else 's'} where an honest interval needs {claim.least}"
-        return entry | {"verdict": UNDECIDED, "note": "; ".join(filter(None, [short, *beside, *remarks]))}
-    said_by = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
-    entry |= {"low": own.low, "high": own.high, "verdict": over_measures({*measures.values()})}
-    return entry | {"note": "; ".join(filter(None, [*said_by, *beside, *remarks]))}
+    for each, e in zip(claim.requirements, estimates, strict=True):
+        if 0 < e.n < claim.least:
+            units = f"{e.n} {each.unit or claim.unit}{'' if e.n == 1 else 's'}"
+            return with_verdict(UNDECIDED, f"{units} where an honest interval needs {claim.least}", *beside)
+    measures = by_measure(claim, outcomes)
+    entry |= {"low": own.low, "high": own.high}
+    by_name = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
+    return with_verdict(over_measures({*measures.values()}), *by_name, *beside)
 
 
 def rests_on_an_interval(claim: Claim, known: MetricTree) -> bool:

@@ -1,10 +1,9 @@
-"""The section `formats` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `formats` of `params.yaml`."""
 
 from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from goldilocks.config.run import RootSeed
 from goldilocks.core import params
 from goldilocks.core.params import Section
 
@@ -29,7 +28,3 @@ class Settings(Section):
     @classmethod
     def _power_of_two(cls, widest: int) -> int:
         return params.power_of_two(widest)
-
-
-class Run(RootSeed):
-    """What this stage sees of `run:`."""

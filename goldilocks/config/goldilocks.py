@@ -1,4 +1,4 @@
-"""The section `goldilocks` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `goldilocks` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from goldilocks.config.run import RootSeed
 from goldilocks.core import params
 from goldilocks.core.params import Section
 
@@ -76,7 +75,3 @@ class Settings(Section):
         if least >= shortest:
             raise ValueError(f"must be less than the shortest of goldilocks.lengths, {shortest}: a probability of 1")
         return least
-
-
-class Run(RootSeed):
-    """What this stage sees of `run:`."""

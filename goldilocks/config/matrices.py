@@ -1,10 +1,9 @@
-"""The section `matrices` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `matrices` of `params.yaml`."""
 
 from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from goldilocks.config.run import RootSeed
 from goldilocks.core.params import Section
 
 
@@ -28,7 +27,3 @@ class Settings(Section):
         if last <= first:
             raise ValueError(f"must be greater than matrices.first_dimension = {first}: a slope needs two dimensions")
         return last
-
-
-class Run(RootSeed):
-    """What this stage sees of `run:`."""

@@ -1,10 +1,9 @@
-"""The section `softmax` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `softmax` of `params.yaml`."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from goldilocks.config.run import RootSeed
 from goldilocks.core.params import Section
 
 
@@ -17,7 +16,3 @@ class Settings(Section):
 
     negligible: float = Field(gt=0, lt=0.01)
     """A probability below this counts as about 0; shares below a hundredth and a hundred times it are reported, too."""
-
-
-class Run(RootSeed):
-    """What this stage sees of `run:`."""

@@ -44,8 +44,8 @@ def problems(source: Path) -> Iterator[str]:
         elif is_lfs_pointer(path):
             yield f"{path}: {LFS_PROBLEM}"
     for folder, _, names in os.walk(source):
-        found = [Path(folder, name) for name in names]
-        yield from (f"{path}: neither a file nor a folder" for path in found if path.exists() and not path.is_file())
+        paths = [Path(folder, name) for name in names]
+        yield from (f"{path}: neither a file nor a folder" for path in paths if path.exists() and not path.is_file())
 
 
 def fetch(folder: Path, source: Path) -> list[Origin]:
@@ -62,8 +62,8 @@ def fetch(folder: Path, source: Path) -> list[Origin]:
     (folder / TOKENIZER).mkdir()
     for name in TOKENIZER_FILES:
         shutil.copyfile(source / MODEL / name, folder / TOKENIZER / name)
-    found = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WEIGHTS))
-    write_checkpoint(folder, found, "local directory")
+    extraction = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WEIGHTS))
+    write_checkpoint(folder, extraction, "local directory")
     return [
         describe(path, path.relative_to(source).as_posix(), "local directory", "as found") for path in wanted(source)
     ]

@@ -55,7 +55,7 @@ def fetch(folder: Path, client: Client, text_url: str, repository: str, revision
         hub = HubFolder(repository, revision, client)
         for name in TOKENIZER_FILES:
             (folder / TOKENIZER / name).write_bytes(hub.text(name))
-        found = extract(Checkpoint(repository.split("/")[1], hub, WHOLE_MODEL))
+        extraction = extract(Checkpoint(repository.split("/")[1], hub, WHOLE_MODEL))
         text = client.text(text_url)
     except UserError as error:
         raise UserError(*(f"{problem}; {INSTEAD}" for problem in error.problems)) from error
@@ -63,5 +63,5 @@ def fetch(folder: Path, client: Client, text_url: str, repository: str, revision
     return [
         describe(folder / CORPUS, CORPUS, f"{text_url}, header and footer cut off", "as found"),
         *(describe(folder / TOKENIZER / name, name, repository, revision) for name in TOKENIZER_FILES),
-        write_checkpoint(folder, found, repository),
+        write_checkpoint(folder, extraction, repository),
     ]

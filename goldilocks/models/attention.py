@@ -46,8 +46,8 @@ class HeadSums:
         """Near each head's mean logit: powers taken about it lose no digits."""
 
     def _add(self, name: str, values: np.ndarray, heads: np.ndarray) -> None:
-        found = np.bincount(heads, values, minlength=self.heads)
-        self.sums[name] = self.sums[name] + found if name in self.sums else found
+        totals = np.bincount(heads, values, minlength=self.heads)
+        self.sums[name] = self.sums[name] + totals if name in self.sums else totals
 
     def add(self, call: Call) -> None:
         """Take in all rows of a call."""
@@ -181,10 +181,10 @@ def attention(
         sums = of_module.setdefault(call.module, HeadSums(call.query.shape[1], negligible))
         sums.add(call)
 
-    found = islice(token_windows(tokenizer, texts, window_length(model, tokenizer, length)), windows)
+    chosen = islice(token_windows(tokenizer, texts, window_length(model, tokenizer, length)), windows)
     count = tokens = 0
     with evaluating(model):
-        for ids in batches(found):
+        for ids in batches(chosen):
             read(model, ids, note)
             count, tokens = count + len(ids), tokens + ids.numel()
     if not count:

@@ -44,12 +44,8 @@ class Call(NamedTuple):
         seen = np.minimum(np.arange(1, length + 1), keys) if self.causal else np.full(length, keys)
         if self.mask is not None:
             shown = shown_by(self.mask)
-            seen = (
-                (shown if shown.shape[-1] > 1 else shown.expand(*shown.shape[:-1], keys))[..., :keys]
-                .sum(-1)
-                .cpu()
-                .numpy()
-            )
+            shown = shown[..., :keys] if shown.shape[-1] > 1 else shown.expand(*shown.shape[:-1], keys)
+            seen = shown.sum(-1).cpu().numpy()
         return np.broadcast_to(seen + (self.sinks is not None), (*self.query.shape[:2], length))
 
     @property

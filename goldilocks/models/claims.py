@@ -77,7 +77,7 @@ def judged(trainings: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
     if not ends or any(one is None for one in ends):
         return []
     with np.errstate(divide="ignore", invalid="ignore"):  # weights that were all 0
-        found = growth.of_seeds(growth.tidy(pd.concat(ends)), 1)
+        found = growth.seed_statistics(growth.tidy(pd.concat(ends)), 1)
         metrics = {name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()}
     known = MetricTree({"dynamics": metrics}, {})
     entries = []

@@ -14,7 +14,6 @@ from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.conventions import deciding
 from goldilocks.checkpoints.families import KINDS, choose
 from goldilocks.checkpoints.load import load
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.core.cli import UserError
 from goldilocks.models.projections import Projection
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("gamma_mean", "gamma_std", "beta_mean", "beta_std")
-"""What is told of the norm that projections read; NaN where there is none."""
+"""The statistics of the norm that projections read; NaN where there is none."""
 
 
 def norms(*checkpoints: str | Path, client: Client | None = None) -> pd.DataFrame:
@@ -38,14 +37,13 @@ def norms(*checkpoints: str | Path, client: Client | None = None) -> pd.DataFram
     """
     import pandas as pd
 
-    client = client or Client(Tally())
     parts, unknown = [], {}
     for argument in checkpoints:
-        found = load(str(argument), client)
-        if found.unknown:
-            unknown[found.model] = found.unknown
-        of_model = {"model": found.model, "revision": found.revision, "family": found.family}
-        for tensor in found.tensors:
+        extraction = load(argument, client)
+        if extraction.unknown:
+            unknown[extraction.model] = extraction.unknown
+        of_model = {"model": extraction.model, "revision": extraction.revision, "family": extraction.family}
+        for tensor in extraction.tensors:
             place = tensor.norm._asdict() | {"stored": tensor.stored, "index": np.arange(tensor.values.size)}
             parts.append(pd.DataFrame(of_model | place | {"value": tensor.values}))
     if not parts:
@@ -80,10 +78,10 @@ class Read:
         return tuple(name for name in of_block if name.rpartition(".")[0] == nearest)
 
     def columns(self, tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """What is told of a norm with these parameters, γ as the model multiplies with it."""
-        found = dict.fromkeys(COLUMNS, float("nan"))
+        """The statistics of a norm with these parameters, γ as the model multiplies with it."""
+        statistics = dict.fromkeys(COLUMNS, float("nan"))
         for name, stored in tensors.items():
             kind = KINDS[name.rpartition(".")[2]]
             values = stored.astype(np.float64) + (name in self.stored_less_1)
-            found |= {f"{kind}_mean": float(values.mean()), f"{kind}_std": float(values.std())}
-        return found
+            statistics |= {f"{kind}_mean": float(values.mean()), f"{kind}_std": float(values.std())}
+        return statistics

@@ -30,10 +30,7 @@ OWN = (
     Column("effective_keys", pa.float64(), "keys", "exp(entropy), mean of the same rows"),
     Column("relative_jacobian", pa.float64(), "1", "jacobian_norm over that of an even row, mean of the same rows"),
     Column(
-        "logit_std_in_rows",
-        pa.float64(),
-        "1",
-        "standard deviation of logits about their row's mean, RMS over rows",
+        "logit_std_in_rows", pa.float64(), "1", "standard deviation of logits about their row's mean, RMS over rows"
     ),
     Column("centred_alignment", pa.float64(), "1", "centred_cosine times √d; 1 if q and k are independent"),
     Column(

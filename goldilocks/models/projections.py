@@ -61,20 +61,20 @@ def find(names: Iterable[str]) -> list[Projection]:
     for name in names:
         if (match := LEAF.fullmatch(name)) and not name.endswith("bias"):
             by_module.setdefault(match["module"] or "", {})[match["leaf"]] = name
-    found = []
+    projections = []
     for module, leaves in by_module.items():
         whole = [(leaf,) for leaf in FUSED if "q_attn" not in leaves]
-        found += [
+        projections += [
             Projection(module, tuple(leaves[leaf] for leaf in wanted))
             for wanted in (*whole, *SEPARATE)
             if all(leaf in leaves for leaf in wanted)
         ]
-    return sorted(found, key=lambda one: (one.block, one.module))
+    return sorted(projections, key=lambda one: (one.block, one.module))
 
 
 def _number(config: Mapping[str, Any], keys: Iterable[str]) -> int | None:
-    found = (config.get(key) for key in keys)
-    return next((value for value in found if type(value) is int and value > 0), None)
+    values = (config.get(key) for key in keys)
+    return next((value for value in values if type(value) is int and value > 0), None)
 
 
 def of_module(config: Mapping[str, Any] | None, module: str) -> Mapping[str, Any]:

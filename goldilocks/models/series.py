@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from goldilocks.checkpoints.client import Client, RefusedError
-from goldilocks.checkpoints.extract import STORED, File, decode, main_files, open_first, open_shard, read_tensors
+from goldilocks.checkpoints.extract import STORED, File, decode, main_files, open_file, open_first, read_tensors
 from goldilocks.checkpoints.folders import LocalFolder
 from goldilocks.checkpoints.ranges import MissingError, Tally
 from goldilocks.checkpoints.resolve import Checkpoint, resolve, split_argument
@@ -63,10 +63,10 @@ class Opened(NamedTuple):
 def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
     """A JSON object beside a checkpoint's tensors, if there is one."""
     try:
-        found = json.loads(checkpoint.folder.text(name))
+        contents = json.loads(checkpoint.folder.text(name))
     except (MissingError, RefusedError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return contents if isinstance(contents, dict) else None
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any] | None:
@@ -103,34 +103,24 @@ def open_checkpoint(argument: str, client: Client) -> Opened:
     projections, norms = find(listed), Read(listed, config)
     wanted = {name for one in projections for name in (*one.names, *norms.of(one))}
     for file in sorted({listed[name] for name in wanted} - set(opened)):
-        opened[file] = open_shard(checkpoint.folder.source(file), wanted)
+        opened[file] = open_file(checkpoint.folder.source(file), wanted)
     files = {name: opened[listed[name]] for name in wanted if name in opened[listed[name]].places}
     return Opened(split_argument(argument)[1], step_of(argument, checkpoint), config, files, norms)
 
 
-def in_order(checkpoints: list[Opened]) -> list[tuple[int, Opened]]:
-    """Checkpoints by step; where one does not tell its step, in the order given, counted.
+def open_series(arguments: Iterable[str | Path], client: Client) -> list[tuple[int, Opened]]:
+    """The checkpoints of a training by step; where one does not tell its step, in the order given, counted.
 
     Raises:
-        UserError: if two are of one step.
+        UserError: if one can't be read, there is none, or two are of one step.
     """
-    steps = [one.step for one in checkpoints]
-    if any(step is None for step in steps):
-        return list(enumerate(checkpoints))
-    found = sorted(((one.step or 0, one) for one in checkpoints), key=lambda item: item[0])
-    for (step, one), (following, other) in pairwise(found):
+    opened = [open_checkpoint(str(argument), client) for argument in arguments]
+    if not opened:
+        raise UserError("no checkpoint was given")
+    if any(one.step is None for one in opened):
+        return list(enumerate(opened))
+    series = sorted(((one.step or 0, one) for one in opened), key=lambda item: item[0])
+    for (step, one), (following, other) in pairwise(series):
         if step == following:
             raise UserError(f"{one.name} and {other.name}: both of step {step}; give the checkpoints of one training")
-    return found
-
-
-def open_series(arguments: Iterable[str | Path], client: Client) -> list[tuple[int, Opened]]:
-    """The checkpoints of a training by step.
-
-    Raises:
-        UserError: if one can't be read, or there is none.
-    """
-    found = in_order([open_checkpoint(str(argument), client) for argument in arguments])
-    if not found:
-        raise UserError("no checkpoint was given")
-    return found
+    return series

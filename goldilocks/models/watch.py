@@ -132,17 +132,15 @@ class Watch:
                 file.unlink()
 
     def _first(self, now: list[Weight], start: int) -> list[Weight]:
-        """What Q, K and V were at first: now, or of a training that goes on what is kept of its start."""
-        kept = self.folder / "first.safetensors"
-        if not (start and kept.is_file()):
-            found = [weight._replace(rows=weight.rows.copy()) for weight in now]
-            arrays.write(kept, {one.module: weight.rows for one, weight in zip(self.projections, found, strict=True)})
-            return found
-        rows = arrays.read(kept)
-        if {one.module: weight.rows.shape for one, weight in zip(self.projections, now, strict=True)} != {
-            module: of.shape for module, of in rows.items()
-        }:
-            raise UserError(f"{kept}: of another model; name another folder")
+        """What Q, K and V were at first: now, or of a training that goes on what was stored at its start."""
+        path, by_module = self.folder / "first.safetensors", {}
+        for projection, weight in zip(self.projections, now, strict=True):
+            by_module[projection.module] = weight.rows.copy()
+        if not (start and path.is_file()):
+            arrays.write(path, by_module)
+        rows = arrays.read(path)
+        if {module: of.shape for module, of in rows.items()} != {module: of.shape for module, of in by_module.items()}:
+            raise UserError(f"{path}: of another model; name another folder")
         return [weight._replace(rows=rows[one.module]) for one, weight in zip(self.projections, now, strict=True)]
 
     def _take_probe(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.core.cli import UserError
 from goldilocks.model5.weight_stats import ALL_HEADS, members, moments, weight_statistics
 from goldilocks.models.projections import Projection, Weight, find
@@ -45,13 +44,13 @@ class Baseline(NamedTuple):
         import pandas as pd
 
         with np.errstate(invalid="ignore"):
-            found = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
+            statistics = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
         if not np.isfinite(weight.rows).all():
-            found = {name: np.full_like(values, np.nan, dtype=np.float64) for name, values in found.items()}
-        growth = np.divide(found["std"], self.std, out=np.ones_like(self.std), where=self.std != 0)
+            statistics = {name: np.full_like(values, np.nan, dtype=np.float64) for name, values in statistics.items()}
+        growth = np.divide(statistics["std"], self.std, out=np.ones_like(self.std), where=self.std != 0)
         parts, heads = zip(*members(weight.heads), strict=True)
         place = {"module": projection.module, "block": projection.block, "part": parts, "head": heads}
-        frame = pd.DataFrame(place | found | {"growth": growth})
+        frame = pd.DataFrame(place | statistics | {"growth": growth})
         return frame if weight.by_head else frame[frame["head"] == ALL_HEADS]
 
 
@@ -69,7 +68,7 @@ def weights(
     """
     import pandas as pd
 
-    series = open_series([checkpoints] if isinstance(checkpoints, str) else checkpoints, client or Client(Tally()))
+    series = open_series([checkpoints] if isinstance(checkpoints, str) else checkpoints, client or Client())
     _, first = series[0]
     projections = find(first.files)
     if not projections:

@@ -48,14 +48,14 @@ def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterato
     for text in [texts] if is_text(texts) else texts:
         if not is_text(text):
             ids = text.tolist() if isinstance(text, Tensor) else [int(i) for i in text]
-            found = [ids[start : start + length] for start in range(0, len(ids), length)]
+            windows = [ids[start : start + length] for start in range(0, len(ids), length)]
         elif tokenizer is None:
             raise UserError("texts of words need a tokenizer; without one, give tokens")
         elif getattr(tokenizer, "is_fast", False):
-            found = tokenizer(text, truncation=True, max_length=length, return_overflowing_tokens=True)["input_ids"]
+            windows = tokenizer(text, truncation=True, max_length=length, return_overflowing_tokens=True)["input_ids"]
         else:
-            found = [tokenizer(text, truncation=True, max_length=length)["input_ids"]]
-        yield from (window for window in found if len(window) >= LEAST)
+            windows = [tokenizer(text, truncation=True, max_length=length)["input_ids"]]
+        yield from (window for window in windows if len(window) >= LEAST)
 
 
 def batches(windows: Iterable[list[int]], together: int = TOGETHER) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 
-LEFT, RIGHT, TOP, BOTTOM = 8, 312, 8, 226  # of the map at a glance, 360 by 260
+LEFT, RIGHT, TOP, BOTTOM = 22, 312, 8, 226  # of the map at a glance, 360 by 260
 COLOURS = {"unscaled": "red", "scaled": "blue", "scaled_by_d": "green"}
 
 
@@ -76,9 +76,11 @@ def glance(zone: pd.DataFrame) -> Markup:
         '<svg viewBox="0 0 360 260" role="img" aria-label="Logit scale over dimension: the zone between too large and '
         'too small logits, in which the scale 1/√d lies.">'
         f'<polygon class="zone" points="{points(*around[0])} {points(*around[1])}"/>{lines}'
-        f'<text x="{RIGHT}" y="{TOP + 4}" text-anchor="end">too large: nothing is learned</text>'
+        f'<text x="{RIGHT}" y="{TOP + 4}" text-anchor="end">too large: little gradient</text>'
         f'<text x="{LEFT + 4}" y="{BOTTOM - 8}">too small: all keys look alike</text>'
         f'<text class="name" transform="translate({RIGHT - 10} {y(d[-1] ** -0.5) - 10:.0f}) rotate({slope:.1f})" '
         'text-anchor="end">Goldilocks zone</text>'
-        f'{ends}<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 18}" text-anchor="middle">dimension d</text></svg>'
+        f'<text transform="translate(12 {(TOP + BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        "factor on q·k (log)</text>"
+        f'{ends}<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 18}" text-anchor="middle">dimension d (log)</text></svg>'
     )

@@ -135,6 +135,7 @@ const draw = {
     const banded = rows.length && rows[0].banded;
     const plot = new Plot(container, banded ? { ...chart, title: chart.band_label, ylabel: "" } : chart, 320);
     if (!rows.length) return;
+    if (plot.width < 600) plot.y[1] += 10; // the places' names stand below the title
     const blocks = [...new Set(rows.map((row) => row.block))];
     const all = [...rows.flatMap((row) => [row.q05, row.q95]), ...(banded ? [0, ...chart.band] : [0])];
     const domain = [Math.min(...all), Math.max(...all)];
@@ -209,7 +210,7 @@ const derive = {
 // One cell of the map in words: what the sentence below it and the hint on it say.
 function cellInWords(row) {
   const where = row.zone === "undecided" ? "at the edge of" : row.zone;
-  return `At d = ${row.dimension.toLocaleString("en")}, logits times d to the power −${row.exponent.toFixed(3)}: ${row.quantity} ${text(row.value)}, ${where} the Goldilocks zone.`;
+  return `At d = ${row.dimension.toLocaleString("en")}, logits times d to the power −${row.exponent.toFixed(3)}: ${row.reading.replace("{}", text(row.value))}, ${where} the Goldilocks zone.`;
 }
 
 // A sentence about the rows shown, by an explorer's `name`.
@@ -225,7 +226,7 @@ const describe = {
   layernorm_by_block(rows) {
     if (!rows.length) return "This model has none.";
     const of = (name) => rows.map((row) => row[name]);
-    return `Medians of the norms lie from ${text(Math.min(...of("q50")))} to ${text(Math.max(...of("q50")))}. Beyond the axis, single values reach ${text(Math.min(...of("min")))} and ${text(Math.max(...of("max")))}.`;
+    return `Medians of the norms lie from ${text(Math.min(...of("q50")))} to ${text(Math.max(...of("q50")))}. Single values range from ${text(Math.min(...of("min")))} to ${text(Math.max(...of("max")))}; the axis shows the 5 to 95\u00a0% ranges.`;
   },
 };
 

@@ -63,13 +63,14 @@ def percents(entry: Mapping[str, Any]) -> str:
 
 
 def _aligned(value: float, low: float, high: float, digits: int, sign: bool) -> str:
-    """A number with the decimals that the larger end of an interval has; more if its ends differ late."""
+    """A number with the decimals that the larger end of an interval has; more if its ends differ late, or it were 0."""
     size = max(abs(low), abs(high))
     if not 1e-3 <= size < 1e6:
         return number(value, digits, sign)
     places = digits - 1 - math.floor(math.log10(size))
     places = max(places, -math.floor(math.log10(high - low)))
-    shown = f"{abs(value):,.{max(0, places)}f}"
+    shown, closer = (f"{abs(value):,.{max(0, places) + more}f}" for more in (0, 1))
+    shown = shown if float(shown.replace(",", "")) else closer
     zero = not float(shown.replace(",", ""))
     return ("" if zero else "−" if value < 0 else "+" if sign else "") + shown
 
@@ -78,7 +79,12 @@ def typeset(text: str) -> str:
     """A sentence from the tables of claims, with its numbers as the page writes them."""
     text = UP_TO.sub(_up_to, FROM.sub(_from, text))
     text = re.sub(r"(?<=\d) ?%", f"{SPACE}%", NUMBER.sub(_number, text))
-    return text.replace(" - ", " − ")
+    return re.sub(r"(?<=\d)-(?=\d)", "–", text.replace(" - ", " − "))
+
+
+def capital(words: str) -> str:
+    """Words with a capital in front, if they begin with a Latin letter: σ stays."""
+    return words[0].upper() + words[1:] if words[0].isascii() else words
 
 
 def _named(pairs: str) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
     figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    order = sorted(names, key=lambda name: -conditions[name]["last_test_loss"]["value"])
+    order = sorted(names, key=lambda name: -statistics.median(conditions[name]["by_seed"]["last_test_loss"].values()))
     base = conditions[BASE]["by_seed"]["last_test_loss"]
     beyond = dict.fromkeys(order, 0)
     for y, name in enumerate(order):
@@ -101,7 +102,7 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
         f"Of those that attend, test loss ends lowest with {best}" if compared else "No condition attends",
         f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
         f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
-        "A row for each condition, in order of the loss; left the loss, right its difference of pairs of one seed.",
+        "A row for each condition, by the median loss; left the loss, right its difference of pairs of one seed.",
     )
     return figure
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from goldilocks.plotting.palette import BLACK, FORMATS
 from goldilocks.plotting.style import TEXT, darken_for_text, headline, key
@@ -53,6 +54,8 @@ def formats(table: pd.DataFrame, width: float) -> Figure:
         _dimension_axis(axes, int(table["dimension"].max()))
     for axes, label in zip(grid[:, 0], QUANTITIES.values(), strict=True):
         axes.set_ylabel(label)
+    for axes in grid[:2, 0]:
+        axes.yaxis.set_major_locator(MaxNLocator(4))  # whatever the height: their labels were measured before layout
     for axes in grid[2:, 0]:
         axes.set_yscale("log")
     grid[-1, 0].set_ylim(bottom=SMALLEST_ERROR)

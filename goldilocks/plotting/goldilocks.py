@@ -159,7 +159,7 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figur
         axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
     axes.plot(at, ratio, "D", ms=7, color=RED)
     axes.annotate(
-        f"the articles' d = {at}: {ratio:.2f}", (at, ratio), xytext=(6, 8), textcoords="offset points",
+        f"the articles' d = {at}: {ratio:.2f}", (at, ratio), xytext=(-2, 8), textcoords="offset points", ha="right",
         color=darken_for_text(RED),
     )  # fmt: skip
     axes.annotate("a half", (0, 0.5), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points")

@@ -32,23 +32,16 @@ CORRELATIONS = {"independent": 0.0, "aligned": 1.0}
 """The kinds of keys, by the correlation of q with the first one: all independent of q, or the first one equal to it."""
 
 FAILURES = ("dot_product_overflow", "exp_overflow", "not_finite", "zero_exp", "equal_logits")
-"""What a row's smallest and two largest logits tell, as long as no more than one dot product overflows."""
+"""What a row's smallest and two largest logits decide, as long as no more than one dot product overflows."""
 
 
 class Softmax(NamedTuple):
     """What a softmax computes on its way, for logits (rows, keys)."""
 
-    arguments: np.ndarray
-    """The logits, less the row's maximum if that is subtracted: (rows, keys)."""
-
-    exp: np.ndarray
-    """(rows, keys)."""
-
-    total: np.ndarray
-    """Their sum, (rows, 1)."""
-
-    probabilities: np.ndarray
-    """(rows, keys)."""
+    arguments: np.ndarray  # (rows, keys) the logits, less the row's maximum if that is subtracted
+    exp: np.ndarray  # (rows, keys)
+    total: np.ndarray  # (rows, 1) their sum
+    probabilities: np.ndarray  # (rows, keys)
 
 
 def softmax(z: np.ndarray, number_format: Format, subtract: bool) -> Softmax:
@@ -93,7 +86,7 @@ def measured_thresholds(number_format: Format) -> dict[str, float]:
 def failures(
     products: np.ndarray, exact: np.ndarray, divisor: float, number_format: Format, subtract: bool
 ) -> tuple[dict[str, np.ndarray], Softmax]:
-    """In which rows what fails, and the softmax it is told by.
+    """In which rows what fails, and the softmax that shows it.
 
     Args:
         products: (rows, keys) dot products.
@@ -104,17 +97,17 @@ def failures(
     """
     dots = rounded_to(products, number_format)
     z = rounded_to(dots / divisor, number_format)
-    found = softmax(z, number_format, subtract)
+    computed = softmax(z, number_format, subtract)
     row = np.arange(len(z))
     second, first = exact.argsort(-1)[:, -2:].T  # where the two largest are
     failed = {
         "dot_product_overflow": np.isinf(dots).any(-1),
-        "exp_overflow": (np.isinf(found.exp) & np.isfinite(found.arguments)).any(-1),
-        "not_finite": ~np.isfinite(found.probabilities).all(-1),
-        "zero_exp": (found.exp == 0).any(-1),
+        "exp_overflow": (np.isinf(computed.exp) & np.isfinite(computed.arguments)).any(-1),
+        "not_finite": ~np.isfinite(computed.probabilities).all(-1),
+        "zero_exp": (computed.exp == 0).any(-1),
         "equal_logits": (z[row, first] == z[row, second]) & (exact[row, first] > exact[row, second]),
     }
-    return failed, found
+    return failed, computed
 
 
 def outcome(
@@ -127,16 +120,16 @@ def outcome(
         exact: (rows, keys) logits of the vectors as drawn.
         expected: (rows, keys) their softmax.
     """
-    failed, found = failures(products, exact, divisor, number_format, subtract)
-    p = found.probabilities
+    failed, computed = failures(products, exact, divisor, number_format, subtract)
+    p = computed.probabilities
     row, first = np.arange(len(p)), exact.argmax(-1)
-    subnormal = (found.exp > 0) & (found.exp < number_format.smallest_normal)
-    zero = found.exp == 0
+    subnormal = (computed.exp > 0) & (computed.exp < number_format.smallest_normal)
+    zero = computed.exp == 0
     finite = ~failed["not_finite"]
     error = np.abs(p[row, first] / expected[row, first] - 1)[finite]
     distance = 0.5 * np.abs(p - expected).sum(-1)[finite]
-    return {name: of_rows.mean() for name, of_rows in failed.items()} | {
-        "sum_overflow": (np.isinf(found.total[:, 0]) & np.isfinite(found.exp).all(-1)).mean(),
+    return {name: rows.mean() for name, rows in failed.items()} | {
+        "sum_overflow": (np.isinf(computed.total[:, 0]) & np.isfinite(computed.exp).all(-1)).mean(),
         "subnormal_exp": subnormal.any(-1).mean(),
         "subnormal_entries": subnormal.mean(),
         "zero_entries": zero.mean(),

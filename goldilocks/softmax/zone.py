@@ -96,14 +96,14 @@ def edges(cells: pd.DataFrame, least_gradient: float, least_discrimination: floa
     )
     lower = [first_met(*curve, least_discrimination) for curve in zip(x, discrimination, strict=True)]
     upper = [first_met(*curve, least_gradient) for curve in zip(x[:, ::-1], gradient[:, ::-1], strict=True)]
-    for name, found in (("lower", lower), ("upper", upper)):
-        keys[f"{name}_exponent"], keys[f"{name}_beyond"] = map(list, zip(*found, strict=True))
+    for name, crossings in (("lower", lower), ("upper", upper)):
+        keys[f"{name}_exponent"], keys[f"{name}_beyond"] = map(list, zip(*crossings, strict=True))
         keys[name] = keys["dimension"] ** -keys[f"{name}_exponent"]
     return keys.assign(decades=np.log10(np.maximum(keys["upper"] / keys["lower"], 1)))
 
 
-def _estimate(cells: pd.DataFrame, name: str, row: int) -> dict[str, float | int]:
-    value, low, high, n = cells[[*with_interval(name), "trials"]].iloc[row]
+def _at_widest(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
+    value, low, high, n = cells[[*with_interval(name), "trials"]].iloc[-1]
     return Estimate(value, low, high, int(n)).as_metrics()
 
 
@@ -142,8 +142,8 @@ def _largest_growth(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
 def extreme(estimates: list[dict[str, float | int]], lowest: bool) -> dict[str, float | int]:
     """The lowest, or largest, of estimates, whose interval ends at the lowest, or largest, of all ends."""
     pick = min if lowest else max
-    found = {name: pick(e[name] for e in estimates) for name in ("value", "low", "high")}
-    return found | {"n": min(e["n"] for e in estimates)}
+    ends = {name: pick(e[name] for e in estimates) for name in ("value", "low", "high")}
+    return ends | {"n": min(e["n"] for e in estimates)}
 
 
 def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
     Args:
         by_length: `metrics` by length and correlation.
     """
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     independent = [of[named(0)] for of in by_length.values() if named(0) in of]
     if independent:
         extremes = (
@@ -166,18 +166,18 @@ def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
             *((f"largest_{name}_unscaled", "unscaled", f"relative_{name}") for name in GRADIENTS),
             *((f"largest_growth_of_{name}_unscaled", "unscaled", f"growth_of_{name}") for name in GRADIENTS),
         )
-        found["independent"] = {
+        result["independent"] = {
             name: extreme([of[scale][quantity] for of in independent], name.startswith("lowest"))
             for name, scale, quantity in extremes
         }
-        found |= {
+        result |= {
             name: {length: of[named(0)]["unscaled"][name] for length, of in by_length.items()}
             for name in ("jacobian_halves_from_dimension", "jacobian_not_halved_to_dimension")
         }
     by_root_d = {rho: [of[rho]["by_root_d"] for of in by_length.values()] for rho in next(iter(by_length.values()))}
     outside = {rho: [d for one in of if (d := one["outside_from_dimension"])] for rho, of in by_root_d.items()}
     inside = {rho: [one["widest_dimension_inside"] for one in of] for rho, of in by_root_d.items()}
-    return found | {
+    return result | {
         "by_root_d_outside_from_dimension": {rho: min(d, default=0) for rho, d in outside.items()},
         "by_root_d_inside_to_dimension": {rho: min(d) for rho, d in inside.items()},
     }
@@ -193,35 +193,35 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
         Estimates are of the widest dimension but for the lowest ones and growth. A dimension of 0 means that there is
         none.
     """
-    found: dict[str, Any] = {"dimensions": len(zone)}
+    result: dict[str, Any] = {"dimensions": len(zone)}
     dimensions = zone["dimension"].to_numpy()
     at = {name: cells[cells["exponent"] == exponent] for name, exponent in NAMED_EXPONENTS.items()}
     for name, rows in at.items():
-        found[name] = {
+        result[name] = {
             "dimensions_inside": int((rows["zone"] == INSIDE).sum()),
             "dimensions_outside": int((rows["zone"] == OUTSIDE).sum()),
             "dimensions_undecided": int((rows["zone"] == UNDECIDED).sum()),
             "widest_dimension_inside": int(dimensions[rows["zone"] == INSIDE].max(initial=0)),
             "outside_from_dimension": _from_there_on(dimensions, rows["zone"].to_numpy() == OUTSIDE),
-            "relative_gradient": _estimate(rows, "relative_gradient", -1),
-            "discrimination": _estimate(rows, "discrimination", -1),
+            "relative_gradient": _at_widest(rows, "relative_gradient"),
+            "discrimination": _at_widest(rows, "discrimination"),
         }
     unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in NAMED_EXPONENTS)
     halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2
-    found["unscaled"] |= {
+    result["unscaled"] |= {
         "jacobian_halves_from_dimension": int(next(iter(dimensions[halved]), 0)),
         "jacobian_not_halved_to_dimension": int(dimensions[whole].max(initial=0)),
-        **{f"relative_{name}": _estimate(at["unscaled"], f"relative_{name}", -1) for name in GRADIENTS},
+        **{f"relative_{name}": _at_widest(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
         **{f"growth_of_{name}": _largest_growth(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
     }
-    found["by_root_d"] |= {
+    result["by_root_d"] |= {
         f"lowest_{name}": _lowest(at["by_root_d"], name)
         for name in ("relative_gradient", "relative_jacobian", "discrimination")
     }
     widest = zone.iloc[-1]
-    found["zone"] = {
+    result["zone"] = {
         "decades_at_smallest_dimension": zone["decades"].iloc[0],
         "decades_at_widest_dimension": widest["decades"],
         **{name: widest[name] for name in ("lower_exponent", "upper_exponent", "lower_beyond", "upper_beyond")},
     }
-    return found
+    return result

@@ -39,9 +39,9 @@ def chi_square_quantile(p: float, degrees: int) -> float:
     return float(chdtri(degrees, 1 - p))
 
 
-def t_interval(mean: float, standard_error: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
+def t_interval(mean: float, standard_error: float, n: int) -> Estimate:
     """Student's t interval around `mean` with n - 1 degrees of freedom."""
-    half = t_quantile((1 + confidence) / 2, n - 1) * standard_error
+    half = t_quantile((1 + CONFIDENCE) / 2, n - 1) * standard_error
     return Estimate(mean, mean - half, mean + half, n)
 
 

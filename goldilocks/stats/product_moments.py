@@ -79,8 +79,8 @@ def monte_carlo(root_seed: int, rows: int, dimensions: list[int], trials: int, t
     largest_first = sorted(set(dimensions), reverse=True)
     total = trials * sum(work(rows, n) for n in largest_first)
     with ThreadPoolExecutor(threads) as pool, Progress("sweep", total, "number") as progress:
-        found = pool.map(lambda n: trial_moments(root_seed, rows, n, trials, progress), largest_first)
-        return dict(zip(largest_first, found, strict=True))
+        moments = pool.map(lambda n: trial_moments(root_seed, rows, n, trials, progress), largest_first)
+        return dict(zip(largest_first, moments, strict=True))
 
 
 def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[float, float]:
@@ -135,6 +135,6 @@ def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
     return intervals.t_interval(slope, error, trials)
 
 
-def r_squared(found: np.ndarray, theory: np.ndarray) -> float:
+def r_squared(measured: np.ndarray, theory: np.ndarray) -> float:
     """R² = 1 - Σ(f - t)²/Σ(f - f̄)²: the share of the spread of f that a theory t without free parameters explains."""
-    return float(1 - ((found - theory) ** 2).sum() / ((found - found.mean()) ** 2).sum())
+    return float(1 - ((measured - theory) ** 2).sum() / ((measured - measured.mean()) ** 2).sum())

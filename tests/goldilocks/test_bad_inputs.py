@@ -92,35 +92,37 @@ def test_links_out_of_a_folder_and_in_circles_are_read_like_any_file(source, tmp
 
 
 def vocabulary(change):
-    def spoilt(vocab, merges):
-        ids = json.loads(vocab)
-        return json.dumps(change(ids)).encode(), merges
-
-    return spoilt
+    return lambda vocab, merges: (json.dumps(change(json.loads(vocab))).encode(), merges)
 
 
+NO_TOKENIZER = "gpt2: not a byte-level BPE tokenizer"
 TOKENIZERS = {
-    "empty": lambda _vocab, _merges: (b"", b""),
-    "no mapping": vocabulary(list),
-    "nested": lambda _, merges: (b'{"a":' * 100_000, merges),
-    "not UTF-8": lambda vocab, merges: (vocab, merges + b"\xff \xfe\n"),
-    "half a character": vocabulary(lambda ids: ids | {"\ud800": len(ids)}),
-    "ids twice": vocabulary(lambda ids: ids | {"twice": 0}),
-    "a fraction": vocabulary(lambda ids: ids | {"x": float(len(ids))}),
-    "digits without end": lambda vocab, merges: (vocab.replace(b"0", b"9" * 5000, 1), merges),
-    "three parts": lambda vocab, merges: (vocab, merges + b"a b c\n"),
-    "too large": lambda vocab, _: (vocab, b"#" * (bpe.LARGEST + 1)),
+    "empty": (lambda _vocab, _merges: (b"", b""), NO_TOKENIZER),
+    "no mapping": (vocabulary(list), "not a mapping from"),
+    "nested": (lambda _, merges: (b'{"a":' * 100_000, merges), NO_TOKENIZER),
+    "not UTF-8": (lambda vocab, merges: (vocab, merges + b"\xff \xfe\n"), NO_TOKENIZER),
+    "half a character": (vocabulary(lambda ids: ids | {"\ud800": len(ids)}), NO_TOKENIZER),
+    "ids with gaps": (vocabulary(lambda _: {"a": 7}), "the ids are not 0"),
+    "ids twice": (vocabulary(lambda ids: ids | {"twice": 0}), "the ids are not 0"),
+    "ids that are no numbers": (vocabulary(lambda _: {"a": True}), "not a mapping from"),
+    "a fraction": (vocabulary(lambda ids: ids | {"x": float(len(ids))}), "not a mapping from"),
+    "a byte without token": (vocabulary(lambda _: {"a": 0}), "255 of the 256 bytes"),
+    "digits without end": (lambda vocab, merges: (vocab.replace(b"0", b"9" * 5000, 1), merges), NO_TOKENIZER),
+    "three parts": (lambda vocab, merges: (vocab, merges + b"a b c\n"), NO_TOKENIZER),
+    "a merge that does not fit": (lambda vocab, _: (vocab, b"a qq\n"), "line 1 of merges.txt"),
+    "too large": (lambda vocab, _: (vocab, b"#" * (bpe.LARGEST + 1)), "merges.txt: more than"),
 }
 
 
-@pytest.mark.parametrize("spoil", TOKENIZERS.values(), ids=TOKENIZERS)
-def test_a_tokenizer_that_is_none_is_refused_in_one_line(source, spoil):
+@pytest.mark.parametrize(("spoil", "said"), TOKENIZERS.values(), ids=TOKENIZERS)
+def test_a_tokenizer_that_is_none_is_refused_in_one_line(source, spoil, said):
     folder = source / "gpt2"
     vocab, merges = spoil(*((folder / name).read_bytes() for name in ("vocab.json", "merges.txt")))
     (folder / "vocab.json").write_bytes(vocab)
     (folder / "merges.txt").write_bytes(merges)
-    with pytest.raises(UserError, match=r"gpt2: not a byte-level BPE tokenizer|merges\.txt: more than") as raised:
+    with pytest.raises(UserError) as raised:
         bpe.load(folder)
+    assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -154,17 +156,20 @@ def test_damaged_tokenizers_are_refused_or_lose_nothing(source):
 
 @pytest.mark.parametrize(
     ("contents", "said"),
-    [(b"\xef\xbb\xbf \t\r\n", "the text is empty"), (b"\xff\xfea\0", "not UTF-8 text (byte 0)"),
-     (b"a\xc0\x80", "byte 1"), (b"a" * 10_000 + b"\x80", "byte 10000")],
-)  # fmt: skip
+    [
+        (b"\xef\xbb\xbf \t\r\n", "the text is empty"),
+        (b"a\xc0\x80", "not UTF-8 text (byte 1)"),
+        (b"a" * 10_000 + b"\x80", "byte 10000"),
+    ],
+)
 def test_a_text_that_is_none_is_refused(contents, said):
     with pytest.raises(UserError) as raised:
         readable_text(contents, "corpus.txt")
     assert said in str(raised.value)
 
 
-@pytest.mark.parametrize("contents", [b"\0" * 1000, "\U0001f600".encode(), b"\x1b[31m"])
-def test_any_other_text_is_taken_as_it_is(contents):
+def test_any_other_text_is_taken_as_it_is():
+    contents = b"\0" * 1000 + "\U0001f600".encode() + b"\x1b[31m"
     assert readable_text(contents, "corpus.txt").encode() == contents
 
 

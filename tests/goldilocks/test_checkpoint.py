@@ -10,6 +10,7 @@ from goldilocks.core import dvc_files, files
 from goldilocks.core.cli import UserError
 from goldilocks.model5 import finished
 from goldilocks.model5.checkpoint import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
+from tools import prune
 
 LAYOUT = {"processes": 2, "threads": 1}
 TABLES = {"tables": {"losses": {"step": [0, 1], "loss": [0.1, float("inf")]}}}
@@ -124,23 +125,23 @@ def test_a_full_disk_is_told_and_the_last_good_one_stays(tmp_path, small_disk_at
         Checkpoints("seed-0", {}, tmp_path / "in the way").save(10, LAYOUT, state(10), TABLES)
 
 
-def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(rebuilt, monkeypatch):
-    monkeypatch.chdir(rebuilt.folder)
-    outputs = [Path("data/model5/seed-0")]
-    files.remove(finished.CHECKPOINTS)
+def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(tmp_path, monkeypatch, capsys):
+    from dvc.repo import Repo
+
+    monkeypatch.chdir(tmp_path)
+    output = Path("data/model5/seed-0")
     training, other = (finished.CHECKPOINTS / f"seed-0-{name}" for name in ("aa", "bb"))
-    for folder in (training, other):
-        folder.mkdir(parents=True)
-    (other / finished.OUTPUTS).write_bytes(b"[1,")  # damaged, so it notes nothing
-    finished.record_outputs(training, outputs)
-    lock, cached = Path("dvc.lock"), Path(".dvc/cache/files/md5") / dvc_files.md5(outputs[0])[:2]
-    text = lock.read_text()
-    lock.write_text(text.replace(dvc_files.md5(outputs[0]), 32 * "0" + ".dir"))
+    files.write_text(other / finished.OUTPUTS, "[1,")  # damaged, so it notes nothing
+    files.write_text(output / "losses", "1")
+    finished.record_outputs(training, [output])
+    dvc_files.LOCK.write_text(f"md5: {'0' * 32}.dir")
     assert finished.prune() == [], "dvc.lock has another result"
-    lock.write_text(text)
-    cached.rename(cached.with_name("zz"))
+    dvc_files.LOCK.write_text(f"md5: {dvc_files.md5(output)}")
+    files.write_text(Path(".dvc/config"), "[core]\nno_scm = true\n")
     assert finished.prune() == [], "dvc.lock came with a clone, DVC has not stored the result yet"
-    cached.with_name("zz").rename(cached)
+    with Repo() as repo:
+        repo.add(str(output))
     assert finished.prune() == [training]
     assert finished.unfinished() == [(other, 3)]
-    assert "seed-0-bb: a training that DVC has not recorded keeps" in rebuilt.tool("prune").stdout
+    prune.tidy()
+    assert "seed-0-bb: a training that DVC has not recorded keeps" in capsys.readouterr().out

@@ -4,6 +4,9 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -13,10 +16,8 @@ from test_inputs import gpt2_tensors
 
 from goldilocks.checkpoints import client as requests
 from goldilocks.checkpoints.client import AT_ONCE, Client, concurrent_map, redacted
-from goldilocks.checkpoints.extract import extract
 from goldilocks.checkpoints.http import HttpFile
-from goldilocks.checkpoints.ranges import Span, Tally
-from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.ranges import Span, merge
 from goldilocks.core.cli import UserError
 
 URL = "https://host/model.safetensors"
@@ -32,7 +33,7 @@ def part(request, size=SIZE, content=None, headers=()):
     """The answer of a good server to a request for a range, changed."""
     start, stop = (int(n) for n in request.headers["Range"].removeprefix("bytes=").split("-"))
     span = {"Content-Range": f"bytes {start}-{min(stop, size - 1)}/{size}"}
-    return response(206, CONTENTS[start : stop + 1] if content is None else content, **span, **dict(headers))
+    return response(206, CONTENTS[start : stop + 1] if content is None else content, **span | dict(headers))
 
 
 def playing(answer, retries=0):
@@ -43,7 +44,7 @@ def playing(answer, retries=0):
         asked.append(request)
         return answer(request)
 
-    client = Client(Tally(), retries=retries)
+    client = Client(retries=retries)
     client._http = httpx2.Client(transport=httpx2.MockTransport(reply))
     return client, asked
 
@@ -92,9 +93,17 @@ def test_a_text_of_which_a_part_comes_is_refused(status):
         client.text(URL)
 
 
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that the client sleeps, without sleeping."""
+    seconds = []
+    monkeypatch.setattr(requests, "time", SimpleNamespace(sleep=seconds.append, monotonic=time.monotonic))
+    return seconds
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_an_error_that_may_pass_is_tried_again(monkeypatch, status):
-    monkeypatch.setattr(requests.time, "sleep", lambda _: None)
+@pytest.mark.usefixtures("waits")
+def test_a_temporary_error_is_retried(status):
     answers = iter([response(status), response(200, b"{}")])
     client, asked = playing(lambda _: next(answers), retries=1)
     assert client.text(URL) == b"{}"
@@ -102,37 +111,60 @@ def test_an_error_that_may_pass_is_tried_again(monkeypatch, status):
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 401, 403, 451, 501])
-def test_an_error_that_does_not_pass_is_not(status):
+def test_a_lasting_error_is_not(status):
     client, asked = playing(lambda _: response(status), retries=3)
     with pytest.raises(UserError, match=f"{URL}: .*{status}"):
         client.text(URL)
     assert len(asked) == 1
 
 
+NEVER = "Mon, 1 Jan 99999999999999999999 00:00:00 GMT"
+
+
 @pytest.mark.parametrize(
-    "changed",
+    ("asked", "least", "most"), [("7", 7, 7), ("later", 20, 50), ("soon", 0, 1), (NEVER, 0, 1), ("-5", 0, 1)]
+)
+def test_a_server_that_asks_for_time_gets_it(waits, capsys, asked, least, most):
+    asked = format_datetime(datetime.now(UTC) + timedelta(seconds=50), usegmt=True) if asked == "later" else asked
+    answers = iter([response(503, **{"Retry-After": asked}), response(200, b"{}")])
+    client, _ = playing(lambda _: next(answers), retries=1)
+    assert client.text(URL) == b"{}"
+    assert least <= waits[0] <= most
+    said = f"{URL}: the server says 503 Service Unavailable; trying again in {waits[0]:.0f} s\n"
+    assert capsys.readouterr().err == (said if least else "")
+
+
+@pytest.mark.usefixtures("waits")
+def test_a_server_that_asks_for_too_much_time_is_given_up():
+    client, _ = playing(lambda _: response(503, **{"Retry-After": "3600"}), retries=1)
+    with pytest.raises(UserError, match="503 Service Unavailable, and asks us to wait for 3,600 s"):
+        client.text(URL)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
     [
-        {"size": SIZE + 1},
-        {"headers": {"ETag": "b"}},
-        {"headers": {"ETag": "a", "Last-Modified": "y"}, "size": SIZE - 1},
+        ({}, {"size": SIZE + 1}, "was replaced or cut while it was being read; try again"),
+        ({"ETag": "a"}, {"headers": {"ETag": "b"}}, "was replaced"),
+        ({"Last-Modified": "x"}, {"headers": {"Last-Modified": "y"}}, "was replaced"),
+        ({}, {"headers": {"Content-Range": f"bytes 7-18/{SIZE}"}}, "asked for bytes 8-19, the server sends 7-18"),
+        ({}, {"headers": {"Content-Range": "nonsense"}}, "does not say which part of how large a file it sends"),
     ],
 )
-def test_another_size_or_mark_is_another_file(changed):
-    answers = iter([{"headers": {"ETag": "a"}}, changed])
+def test_a_part_of_another_file_or_another_part_is_refused(first, then, said):
+    answers = iter([{"headers": first}, then])
     client, _ = playing(lambda request: part(request, **next(answers)))
     source = HttpFile(URL, client)
     source.head()
-    with pytest.raises(UserError, match=f"{URL}: the file was replaced or cut while it was being read"):
+    with pytest.raises(UserError, match=f"{URL}: .*{said}"):
         source.read([Span(8, 20)])
 
 
-def test_without_a_mark_the_date_tells():
-    answers = iter(["x", "y"])
-    client, _ = playing(lambda request: part(request, headers={"Last-Modified": next(answers)}))
-    source = HttpFile(URL, client)
-    source.head()
-    with pytest.raises(UserError, match="was replaced"):
-        source.read([Span(8, 20)])
+@pytest.mark.parametrize(("spans", "expected"), [
+    ([], []), ([(5, 9), (0, 2)], [(0, 9)]), ([(0, 2), (2 + 11, 20)], [(0, 2), (13, 20)]), ([(0, 9), (3, 4)], [(0, 9)]),
+])  # fmt: skip
+def test_neighbouring_spans_are_read_as_one(spans, expected):
+    assert merge([Span(*span) for span in spans], gap=10) == [Span(*span) for span in expected]
 
 
 @pytest.mark.parametrize(
@@ -147,17 +179,7 @@ def test_what_may_be_secret_is_not_shown(url, expected):
     assert redacted(url) == expected
 
 
-def test_nothing_of_a_checkpoint_is_asked_twice():
-    def answer(request):
-        return part(request) if request.url.path.endswith("model.safetensors") else response(404)
-
-    client, asked = playing(answer)
-    assert len(extract(resolve(URL, client)).tensors) == 10
-    keys = [(str(request.url), request.headers.get("Range")) for request in asked]
-    assert len(keys) == len(set(keys))
-
-
-def test_what_fails_begins_nothing_more():
+def test_after_a_failure_nothing_more_is_begun():
     begun = []
 
     def work(n):
@@ -168,7 +190,7 @@ def test_what_fails_begins_nothing_more():
 
     with pytest.raises(UserError, match="no"):
         concurrent_map(work, range(100))
-    time.sleep(0.3)
+    time.sleep(0.1)
     assert len(begun) <= 3 * AT_ONCE
 
 
@@ -178,7 +200,7 @@ def test_an_interrupt_ends_it_at_once():
     command = [sys.executable, "-c", code]
     started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started.stdout.readline()
-    time.sleep(0.5)
+    time.sleep(0.2)
     started.send_signal(signal.SIGINT)
     assert started.communicate(timeout=20)[1] == "interrupted\n"
     assert started.returncode == 130

@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 from test_inputs import gpt2_tensors
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.load import read
 from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.shards import read_index
 from goldilocks.core import params
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import layout
@@ -25,20 +25,16 @@ from goldilocks.plotting import norms, style
 from stages import inputs, report
 
 
-def extracted(argument):
-    return extract(resolve(str(argument), Client(Tally())))
-
-
 @pytest.mark.parametrize("name", ["..", "a/b", "/x", "a\x1b[31mb", "\u202ex", "a:b", ""])
 def test_a_name_that_a_user_gives_is_no_path(tmp_path, name):
     save_file(gpt2_tensors(), tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=r"no name for a checkpoint|no such file or folder"):
-        extracted(f"{name}={tmp_path}/m.safetensors")
+        read(f"{name}={tmp_path}/m.safetensors")
 
 
 @pytest.mark.parametrize("where", ["http://host/..", "http://host/a/../model.safetensors", "http://host/."])
 def test_a_name_is_never_a_way_out_of_a_folder(where):
-    assert resolve(where, Client(Tally())).name == "model"
+    assert resolve(where, Client()).name == "model"
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m\nb", "x=y", "$(touch pwned)`x`;x", "-x", "..x", "a\\b", "\u202ex"])
@@ -47,7 +43,7 @@ def test_a_name_that_a_folder_has_stays_in_its_place(tmp_path, monkeypatch, name
     save_file(gpt2_tensors(), tmp_path / name / "model.safetensors")
     monkeypatch.setattr(inputs, "IGNORED", ROOT / ".dvcignore")
     folder = tmp_path / "inputs"
-    (origin,) = inputs.bring(folder, [str(tmp_path / name)], Client(Tally()))
+    (origin,) = inputs.bring(folder, [str(tmp_path / name)], Client())
     (there,) = (folder / layout.CHECKPOINTS).iterdir()
     assert origin.input == f"{layout.CHECKPOINTS}/{there.name}"
     assert there.name.isprintable()
@@ -60,26 +56,28 @@ def test_a_name_that_dvc_would_not_see_is_refused(tmp_path, monkeypatch, name):
     save_file(gpt2_tensors(), tmp_path / "m.safetensors")
     monkeypatch.setattr(inputs, "IGNORED", ROOT / ".dvcignore")
     with pytest.raises(UserError, match=f"DVC ignores {re.escape(name)}; write NAME="):
-        inputs.bring(tmp_path / "inputs", [f"{name}={tmp_path}/m.safetensors"], Client(Tally()))
+        inputs.bring(tmp_path / "inputs", [f"{name}={tmp_path}/m.safetensors"], Client())
     assert not (tmp_path / "inputs").exists()
 
 
-@pytest.mark.parametrize("file", ["../x.safetensors", "/x.safetensors", "a/../../x.safetensors", "."])
-def test_an_index_leads_nowhere_else(tmp_path, file):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    save_file(gpt2_tensors(), tmp_path / "x.safetensors")
-    index = {"weight_map": dict.fromkeys(gpt2_tensors(), file)}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=r"points to .*(outside of its folder|no safetensors file)"):
-        extracted(folder)
+def index(*files):
+    return {"weight_map": dict(enumerate(files))}
 
 
-def test_an_index_of_more_files_than_any_model_has_is_refused(tmp_path):
-    index = {"weight_map": {f"h.{i}.ln_1.weight": f"{i}.safetensors" for i in range(5000)}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match="points to 5,000 files, more than the 4,096 allowed"):
-        extracted(tmp_path)
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        *((index(way_out), "outside of its folder") for way_out in ("../x.safetensors", "/x.safetensors", ".", "a\\b")),
+        *((index(address), "outside of its folder") for address in ("http://x/y.safetensors", "x?y", "x#y")),
+        (index("a/../../x.safetensors"), "outside of its folder"),
+        (index("model.bin"), "which is no safetensors file"),
+        (index(*(f"{i}.safetensors" for i in range(5000))), "points to 5,000 files, more than the 4,096 allowed"),
+        *((nonsense, "not an index of safetensors files") for nonsense in (index(1), {"weights": {}}, index(), [1])),
+    ],
+)
+def test_an_index_leads_nowhere_else(contents, said):
+    with pytest.raises(UserError, match=f"^it: .*{said}"):
+        read_index(json.dumps(contents).encode(), "it")
 
 
 def replaced(value, text):

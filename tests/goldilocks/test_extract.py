@@ -5,17 +5,16 @@ import random
 
 import numpy as np
 import pytest
-from family_names import CASES, numbered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import TensorSpec, deserialize, serialize_file
 from safetensors.numpy import save, save_file
-from test_header import json_like, mutated
+from test_header import damaged, json_like, mutated
 from test_inputs import gpt2_tensors
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract, open_shard
-from goldilocks.checkpoints.ranges import Tally
+from goldilocks.checkpoints.extract import open_file
+from goldilocks.checkpoints.load import read
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
 
@@ -43,14 +42,10 @@ def written(folder, files):
     return folder
 
 
-def survey(where):
-    return extract(resolve(str(where), Client(Tally())))
-
-
 def same_or_refused(folder):
     """Whether it was read; checks that then every value is the one that the reference library reads."""
     try:
-        found = survey(folder)
+        found = read(folder)
     except UserError as error:
         assert all("\n" not in problem for problem in error.problems)
         return False
@@ -66,17 +61,6 @@ def same_or_refused(folder):
     return True
 
 
-def damaged(contents, draw):
-    """A text with a byte changed, left out or doubled, or its end cut off."""
-    at = draw.randrange(len(contents))
-    return draw.choice([
-        contents[:at] + bytes([draw.randrange(256)]) + contents[at + 1 :],
-        contents[:at] + contents[at + 1 :],
-        contents[:at] + contents[at : at + 1] * 2 + contents[at + 1 :],
-        contents[:at],
-    ])  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", checkpoint())
 def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp_path, name):
@@ -85,8 +69,8 @@ def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp
     assert same_or_refused(folder)
     read_ones = 0
     for _ in range(400):
-        contents = mutated(files[name], draw.randint) if name.endswith("safetensors") else damaged(files[name], draw)
-        written(folder, {name: contents})
+        damage = mutated if name.endswith("safetensors") else damaged
+        written(folder, {name: damage(files[name], draw)})
         read_ones += same_or_refused(folder)
     assert 0 < read_ones < 400, "both happen"
 
@@ -114,18 +98,15 @@ TYPES = {"F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "F64": ("<f8", "f
 def test_every_type_becomes_float32_and_is_recorded(tmp_path, stored):
     code, name = TYPES[stored]
     values = np.array([0.1, -2.5, 1e-7, 3e4])
-    raw = (values.astype("<f4").view("<u4") >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
+    bits = values.astype("<f4").view("<u4")
+    raw = (bits >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
     path = tmp_path / "x.safetensors"
     spec = TensorSpec(dtype=name, shape=[4], data_ptr=raw.ctypes.data, data_len=raw.nbytes)
     serialize_file({"ln_f.weight": spec}, str(path))
-    (tensor,) = survey(path).tensors
+    (tensor,) = read(path).tensors
     assert (tensor.stored, tensor.values.dtype) == (stored, np.float32)
-    np.testing.assert_allclose(tensor.values, values, rtol={"BF16": 2**-7, "F16": 0.2}.get(stored, 1e-7))
-    if stored == "BF16":
-        import torch
-
-        expected = torch.frombuffer(bytearray(raw.tobytes()), dtype=torch.bfloat16).float().numpy()
-        np.testing.assert_array_equal(tensor.values, expected)
+    expected = (bits & 0xFFFF0000).view("<f4") if stored == "BF16" else raw.astype(np.float32)
+    np.testing.assert_array_equal(tensor.values, expected)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +120,7 @@ def test_every_type_becomes_float32_and_is_recorded(tmp_path, stored):
 def test_what_no_norm_can_be_is_refused(tmp_path, tensor, said):
     save_file({"ln_f.weight": tensor}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=said):
-        survey(tmp_path / "x.safetensors")
+        read(tmp_path / "x.safetensors")
 
 
 def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
@@ -150,14 +131,13 @@ def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
         handle.write(len(text).to_bytes(8, "little") + text)
         handle.truncate(8 + len(text) + 4 * n)
     with pytest.raises(UserError, match="more than the 1,048,576 of any norm"):
-        survey(tmp_path / "x.safetensors")
+        read(tmp_path / "x.safetensors")
 
 
 def test_many_problems_are_one_line(tmp_path):
-    names = [f"{name}.weight" for name in numbered(CASES["GPT-2"][2])]
-    save_file({name: np.ones(4, np.int8) for name in names}, tmp_path / "x.safetensors")
+    save_file({f"h.{i}.ln_1.weight": np.ones(4, np.int8) for i in range(7)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"is stored as I8.*\(and 6 more such problems\)") as raised:
-        survey(tmp_path / "x.safetensors")
+        read(tmp_path / "x.safetensors")
     assert len(raised.value.problems) == 1
 
 
@@ -165,22 +145,22 @@ def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
     folder = written(tmp_path / "m", checkpoint())
     monkeypatch.setattr("goldilocks.checkpoints.extract.MOST", 200)
     with pytest.raises(UserError, match="its norms have 224 bytes, more than the 200 that are read"):
-        survey(folder)
+        read(folder)
     monkeypatch.setattr("goldilocks.checkpoints.folders.MAX_TEXT", 20)
     with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
-        survey(folder)
+        read(folder)
 
 
 def test_of_shards_only_what_is_needed_is_remembered(tmp_path):
     folder = written(tmp_path / "m", checkpoint())
-    file = open_shard(resolve(str(folder), Client(Tally())).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
+    file = open_file(resolve(str(folder), Client()).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
     assert set(file.places) == {"h.0.ln_1.bias"}
 
 
 def test_values_that_are_not_finite_are_kept(tmp_path):
     values = np.array([1e300, np.nan, -np.inf, 0.5])
     save_file({"ln_f.weight": values}, tmp_path / "x.safetensors")
-    np.testing.assert_array_equal(survey(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])
+    np.testing.assert_array_equal(read(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n"
@@ -190,7 +170,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 54
 def test_a_git_lfs_pointer_is_told(tmp_path, name):
     folder = written(tmp_path / "m", checkpoint() | {name: POINTER})
     with pytest.raises(UserError) as raised:
-        survey(folder)
+        read(folder)
     assert str(raised.value) == f"{folder / name}: a Git LFS pointer in place of the file; fetch it with git lfs pull"
 
 
@@ -225,12 +205,12 @@ SHARDS = {
 @pytest.mark.parametrize(("numbers", "config", "said"), SHARDS.values(), ids=SHARDS)
 def test_of_shards_without_an_index_it_is_told_what_is_missing(tmp_path, numbers, config, said):
     folder = shards(tmp_path / "m", numbers, config)
-    found = survey(folder)
+    found = read(folder)
     assert said in found.notes
     if numbers == [1, 2, 3]:
         assert len(found.tensors) == 4 * 4 + 2
     if len(numbers) == 1:
-        assert said in survey(next(folder.glob("*.safetensors"))).notes, "named alone too"
+        assert said in read(next(folder.glob("*.safetensors"))).notes, "named alone too"
 
 
 def test_shards_that_hold_no_norm_or_one_twice_are_refused(tmp_path):
@@ -239,8 +219,8 @@ def test_shards_that_hold_no_norm_or_one_twice_are_refused(tmp_path):
         (folder / "model-00001-of-00003.safetensors").read_bytes()
     )
     with pytest.raises(UserError, match=r"h\.0\.\S+ is in model-00001\S+ and in model-00003"):
-        survey(folder)
+        read(folder)
     alone = tmp_path / "model-00002-of-00003.safetensors"
     save_file({"lm_head.weight": np.ones((2, 2), np.float32)}, alone)
     with pytest.raises(UserError, match="no norm in 1 of its 3 shards"):
-        survey(alone)
+        read(alone)

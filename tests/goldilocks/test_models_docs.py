@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from architectures import with_tokenizer  # noqa: F401  a fixture
 from closure import ROOT
 from conftest import environment
-from test_models_attention import TRAINED, with_tokenizer  # noqa: F401  a fixture
 
+TRAINED = ROOT / "data" / "model5" / "seed-0" / "export"
 PAGE = (ROOT / "docs" / "models.md").read_text("utf-8")
 SECTION = (ROOT / "README.md").read_text("utf-8").partition("## Your own model")[2].partition("\n## ")[0]
 HERE = environment() | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}

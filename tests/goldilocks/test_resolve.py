@@ -5,8 +5,8 @@ from safetensors.numpy import save
 from test_http import TENSORS, assert_complete
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.ranges import HEAD, Span, Tally
+from goldilocks.checkpoints.load import read
+from goldilocks.checkpoints.ranges import HEAD, Span
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
 
@@ -14,13 +14,13 @@ from goldilocks.core.cli import UserError
 @pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
 def test_an_address_that_can_be_none_is_refused(host):
     with pytest.raises(UserError, match=r"model\.safetensors: "):
-        extract(resolve(f"http://{host}/model.safetensors", Client(Tally(), 1.0, 0)))
+        read(f"http://{host}/model.safetensors", Client(None, 1.0, 0))
 
 
 @pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
 def test_a_driver_that_needs_more_than_an_address_is_told(where):
     with pytest.raises(UserError, match=where):
-        extract(resolve(where, Client(Tally())))
+        read(where)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_driver_that_needs_more_than_an_address_is_told(where):
 def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
-        extract(resolve(where, Client(Tally())))
+        read(where)
     assert said in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -54,14 +54,14 @@ def test_what_fsspec_opens_is_read_by_ranges():
     memory = fsspec.filesystem("memory")
     memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
     memory.pipe("/models/tiny/config.json", b'{"model_type": "gpt2"}')
-    tally = Tally()
-    found = extract(resolve("memory://models/tiny", Client(tally)))
+    client = Client()
+    found = read("memory://models/tiny", client)
     assert_complete(found)
     assert (found.model, found.notes) == ("tiny", [])
-    assert tally.bytes < HEAD + 5000
+    assert client.tally.bytes < HEAD + 5000
     with pytest.raises(UserError, match="no such file"):
-        extract(resolve("memory://models/none/model.safetensors", Client(tally)))
-    source = resolve("memory://models/tiny", Client(tally)).folder.source("model.safetensors")
+        read("memory://models/none/model.safetensors")
+    source = resolve("memory://models/tiny", client).folder.source("model.safetensors")
     source.head()
     memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
     with pytest.raises(UserError, match="replaced or cut while it was being read"):

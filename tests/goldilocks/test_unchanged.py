@@ -9,11 +9,10 @@ from pathlib import Path
 import last_commit
 import pytest
 from closure import ROOT
-from conftest import lock_entries
 from ruamel.yaml import YAML
 
 from goldilocks.ablations import runs
-from goldilocks.core import cli, files, unchanged
+from goldilocks.core import cli, dvc_files, files, unchanged
 
 RUN = "    cli.run(main)\n"
 RUN_AND_EDIT = """
@@ -50,7 +49,7 @@ def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(project, a
     edit = RUN_AND_EDIT.format(appended=appended, old=old, new=new)
     source.write_text(source.read_text("utf-8").replace(RUN, edit), "utf-8")
     project.configure(preset="smoke")
-    recorded = lock_entries(project.read("dvc.lock"))["sweep"]
+    recorded = dvc_files.blocks(project.read("dvc.lock"))["sweep"]
     done = project.run("dvc", "repro", "sweep")
     assert (project.folder / "edited").exists()
     if told:
@@ -58,7 +57,7 @@ def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(project, a
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert line.startswith(f"error: {told}: changed while sweep ran")
         assert "Traceback" not in done.stderr
-        assert lock_entries(project.read("dvc.lock"))["sweep"] == recorded
+        assert dvc_files.blocks(project.read("dvc.lock"))["sweep"] == recorded
         assert "Running stage 'sweep'" in project.check("dvc", "repro", "sweep")
     else:
         assert done.returncode == 0, done.stderr
@@ -156,7 +155,7 @@ def test_an_instance_of_a_matrix_watches_its_own_dependencies():
 @pytest.mark.parametrize("pipeline", ["dvc.yaml", "ablations/dvc.yaml"])
 def test_the_dependencies_of_every_stage_are_found(monkeypatch, pipeline):
     monkeypatch.chdir(ROOT)
-    recorded = YAML(typ="safe").load(last_commit.contents(Path(pipeline).with_suffix(".lock").as_posix()))["stages"]
+    recorded = dvc_files.blocks(last_commit.contents(pipeline.replace(".yaml", ".lock")).decode())
     for name, stage in YAML(typ="safe").load(Path(pipeline).read_text("utf-8"))["stages"].items():
         instance = next((each for each in recorded if each.split("@")[0] == name), name)
         found = unchanged.MadeFrom(f"{pipeline}:{instance}")
@@ -167,14 +166,19 @@ def test_the_dependencies_of_every_stage_are_found(monkeypatch, pipeline):
             assert not {"None", "$"} & set(path.split("/")), path
 
 
-CHANGED = "import stages\nfrom pathlib import Path\np = Path('{path}')\np.write_bytes(p.read_bytes() + b'{more}')\n"
-TRAIN = "import sys\nsys.argv = ['', '0']\nfrom stages import train\ntrain.cli.run(train.main)"
+CHANGED = """
+import sys, stages
+open(sys.argv[1], "a").write("# more")
+sys.argv[1] = "0"
+from stages import train
+train.cli.run(train.main)
+"""
 
 
 @pytest.mark.slow
 def test_a_training_whose_code_changed_while_it_was_loaded_leaves_no_checkpoint(rebuilt):
     path = "goldilocks/model5/export.py"
-    done = rebuilt.run("python", "-c", CHANGED.format(path=path, more="\\n") + TRAIN)
+    done = rebuilt.run("python", "-c", CHANGED, path)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         2, f"error: {path}: changed while the training of seed 0 began; start it again",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from measured import (
     verdicts,
 )
 
-from goldilocks.claims.criteria import About, Above, AtLeast, Below, Exactly, MetricTree, Outcome
+from goldilocks.claims.criteria import MetricTree, Outcome, about, above, at_least, below, exactly
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import (
     DEPENDS,
@@ -23,23 +23,21 @@ from goldilocks.claims.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
-    Remark,
-    format_remark,
     judge_all,
 )
-from goldilocks.stats.intervals import Estimate, widened
+from goldilocks.stats.intervals import Estimate
 from stages import claims
 
 
 @pytest.mark.parametrize(
     ("criterion", "met", "refuted", "undecided"),
     [
-        (Above(0.5), (0.51, 0.6), (0.4, 0.5), (0.5, 0.6)),
-        (AtLeast(0.5), (0.5, 0.6), (0.4, 0.49), (0.49, 0.6)),
-        (Below(0.5), (0.4, 0.49), (0.5, 0.6), (0.4, 0.5)),
-        (About(1.0), (0.95, 1.05), (1.06, 1.2), (0.94, 1.0)),
-        (Exactly(0.0), (0.0, 0.0), (1e-9, 1e-9), (0.0, 1e-9)),
-        (About("goldilocks.thresholds.least_discrimination", "overlap"), (1.97, 2.03), (2.05, 2.1), (2.0, 2.1)),
+        (above(0.5), (0.51, 0.6), (0.4, 0.5), (0.5, 0.6)),
+        (at_least(0.5), (0.5, 0.6), (0.4, 0.49), (0.49, 0.6)),
+        (below(0.5), (0.4, 0.49), (0.5, 0.6), (0.4, 0.5)),
+        (about(1.0), (0.95, 1.05), (1.06, 1.2), (0.94, 1.0)),
+        (exactly(0.0), (0.0, 0.0), (1e-9, 1e-9), (0.0, 1e-9)),
+        (about("goldilocks.thresholds.least_discrimination", "overlap"), (1.97, 2.03), (2.05, 2.1), (2.0, 2.1)),
     ],
 )  # fmt: skip
 def test_the_whole_interval_counts(criterion, met, refuted, undecided):
@@ -142,14 +140,14 @@ def test_of_a_model_that_has_not_learned_to_attend_nothing_is_said_whatever_else
     assert {name for name, verdict in verdicts(found).items() if verdict == NOT_MEASURED} == {*GATES[path]}
 
 
-def of_seeds(**values):
+def by_seeds(**values):
     return {name: {f"seed_{seed}": value for seed, value in of.items()} for name, of in values.items()}
 
 
 def test_beside_the_control_movement_is_told_less_that_on_shuffled_tokens_by_pairs():
     train = dict.fromkeys(claims.MOVE, 1) | {"prompt": "x"}
-    growth = of_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})
-    by_seed = of_seeds(growth_of_std={1: 0.4, 0: 0.1, 7: 5.0}, more={0: 1})
+    growth = by_seeds(growth_of_std={0: 0.5, 1: 0.7, 2: 9.0}, other={0: 1.0})
+    by_seed = by_seeds(growth_of_std={1: 0.4, 0: 0.1, 7: 5.0}, more={0: 1})
     control = {"made_with": train | {"prompt": "y"}, "by_seed": by_seed}
     found = claims.beside_control(growth, {"control": control, "conditions": 3}, train)
     assert found["control"]["beyond"].keys() == {"growth_of_std"}
@@ -173,24 +171,6 @@ def test_in_the_family_of_claims_a_verdict_may_not_stand():
         put(found, "dynamics.lead_of_block_0_in_growth", 0.2, half)
         entry = entry_of("W8", found)
         assert (entry["verdict"], entry["survives_bonferroni"]) == (REPRODUCED, stands)
-    told = claims.family(entries)
-    assert told["decided_by_an_interval"] == 19
-    assert told["met_by_chance_at_most"] == pytest.approx(0.475)
-
-
-def test_an_interval_is_widened_as_students_t_is():
-    from scipy.stats import t
-
-    narrow = Estimate(1.0, 0.5, 2.0, 5)
-    factor = t.ppf(1 - 0.025 / 20, 4) / t.ppf(0.975, 4)
-    assert widened(narrow, 20) == pytest.approx((1.0, 1 - 0.5 * factor, 1 + factor, 5))
-    assert widened(narrow, 1) == narrow
-    assert widened(Estimate(1.0, 1.0, 1.0, 0), 20) == Estimate(1.0, 1.0, 1.0, 0)
-
-
-def test_a_remark_names_lengths_and_correlations_in_the_order_of_their_numbers():
-    tree = {"a": {"length_1024": 0, "length_16": 128, "length_128": 2048}, "b": {"rho_1": 32, "rho_0_3": 256, "x": 1}}
-    assert format_remark(Remark("halves at", "a", every=True), MetricTree(tree, {})) == (
-        "halves at 16 keys: 128, 128 keys: 2048, 1024 keys: 0"
-    )
-    assert format_remark(Remark("by", "b", every=True), MetricTree(tree, {})) == "by ρ = 0.3: 256, ρ = 1: 32, x 1"
+    family = claims.family(entries)
+    assert family["decided_by_an_interval"] == 19
+    assert family["met_by_chance_at_most"] == pytest.approx(0.475)

@@ -6,9 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from test_model5 import stirred
 
-from goldilocks.core import tables
 from goldilocks.model5 import weight_stats
-from goldilocks.model5.metrics_recorder import columns
 from goldilocks.model5.spectral import largest_eigenvalue, spectral_norm
 
 HEADS, WIDTH = 4, 24
@@ -89,18 +87,6 @@ def test_every_weight_statistic_is_that_of_its_head_part_or_matrix():
         assert row["step"] == 7
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-12), (block, part, head, name)
-
-
-def test_rows_fill_the_declared_tables(tmp_path):
-    now = weights()
-    for table, rows in {
-        "weights": weight_stats.weight_rows(now, now, HEADS, 0, TAIL),
-        "updates": weight_stats.update_rows(now, now, now, HEADS, 0),
-        "histograms": weight_stats.histogram_rows(now, 0, EDGES),
-    }.items():
-        path = tmp_path / table
-        tables.write(path, table, columns(rows), {})
-        assert len(tables.read(path, table)) == len(rows)
 
 
 def test_weights_that_are_zero_or_not_finite_have_rows_too():

@@ -69,14 +69,6 @@ def test_logits_drawn_without_vectors_are_distributed_as_products_of_vectors(rho
             assert ks_2samp(one, other).pvalue > 0.001, (name, scale)
 
 
-def test_more_trials_go_on_where_fewer_ended():
-    query, keys = generators()
-    parts = [drawn_rows.draw(query, keys, 6, 12, [0.0, 0.5], trials) for trials in (15, 25)]
-    whole = drawn_rows.draw(*generators(), 6, 12, [0.0, 0.5], 40)
-    for axis, first, second, both in zip((1, 0, 0), *parts, whole, strict=True):
-        np.testing.assert_array_equal(np.concatenate([first, second], axis), both)
-
-
 def test_statistics_stay_finite_from_even_to_one_hot_and_at_the_widest_dimension():
     drawn = drawn_rows.draw(*generators(), 6, 12, [0.0, 0.1, 1.0], 300)
     for scale in np.geomspace(1e-6, 1e6, 200).tolist():

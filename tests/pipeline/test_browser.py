@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from closure import ROOT
 
+from goldilocks.plotting import palette
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test adds it")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -128,7 +130,7 @@ def test_a_longer_query_saturates_softmax_unless_it_is_scaled(page):
             even = np.full(p.size, 1 / p.size)
             jacobian, its = (np.linalg.norm(np.diag(of) - np.outer(of, of)) for of in (expected, even))
             told = explorer.locator("[aria-live]").inner_text()
-            found = re.search(r"largest probability is (\S+) .* Jacobian norm (\S+) \(", told).groups()
+            found = re.search(r"largest probability is (.+?) \(.* Jacobian norm (.+?) \(", told).groups()
             assert [plain(x) for x in found] == pytest.approx([expected.max(), jacobian / its], rel=0.1, abs=0.02)
             seen[d, scaling] = charts, expected.max()
     assert explorer.locator("output").inner_text() == "4,096"
@@ -136,7 +138,7 @@ def test_a_longer_query_saturates_softmax_unless_it_is_scaled(page):
     assert seen[45, 0][1] > 0.99 > 0.8 > seen[45, 1][1] > seen[45, 2][1]
 
 
-def test_bars_are_as_high_as_their_values(page):
+def test_bars_are_as_high_as_their_values_on_a_scale_that_ticks_tell_and_show_their_numbers(page):
     explorer = page.locator("#softmax .explorer")
     choose(explorer, "dimension", 10)
     choose(explorer, "scaling", 1)
@@ -153,12 +155,11 @@ def test_bars_are_as_high_as_their_values(page):
         assert high.sum() >= 3
         ratio = heights[high] / np.array(values)[high]
         np.testing.assert_allclose(ratio, ratio[0], rtol=0.02)
-
-
-def test_logits_have_ticks_that_tell_a_logarithmic_scale(page):
-    words = page.locator("#softmax .chart").first.locator("text").all_text_contents()
+    words = explorer.locator(".chart").first.locator("text").all_text_contents()
     assert {"0", "1", "3", "10", "−1", "−3", "−10"} <= set(words)
     assert "log scale" in words[0]
+    mark = explorer.locator(".chart").nth(1).locator("rect[data-value]").first
+    assert mark.locator("title").text_content() == f"key 1: {shown['probability'][0]}"
 
 
 def test_histograms_follow_step_block_matrix_and_head(page):
@@ -176,15 +177,54 @@ def test_histograms_follow_step_block_matrix_and_head(page):
     assert sigma == pytest.approx(0.02, rel=0.1)
 
 
+def test_a_histogram_has_a_bar_for_each_bin_as_high_as_its_share(page):
+    explorer = page.locator("#qkv_histograms .explorer")
+    shown = {name: [plain(cell) for cell in cells] for name, cells in numbers(explorer).items()}
+    x, y, width, height = explorer.locator("rect[data-value]").evaluate_all(
+        "bars => ['x', 'y', 'width', 'height'].map(a => bars.map(bar => +bar.getAttribute(a)))"
+    )
+    edges = np.polyfit(shown["left"], x, 1)
+    np.testing.assert_allclose(np.polyval(edges, shown["left"]), x, atol=0.1)
+    np.testing.assert_allclose(np.polyval(edges, shown["right"]), np.add(x, width), atol=0.1)
+    scale = max(height) / max(shown["share"])
+    np.testing.assert_allclose(height, scale * np.array(shown["share"]), atol=0.01 * max(height))
+    np.testing.assert_allclose(np.add(y, height), y[0] + height[0], atol=1e-6, err_msg="all stand on one line")
+
+
+def test_the_mean_of_many_is_marked_where_the_axis_says_it(page):
+    chart = page.locator("#softmax .chart").nth(1)
+    told = plain(chart.locator("text.on").text_content().split(": ")[1])
+    rule = float(chart.locator("line.rule").get_attribute("y1"))
+    bars = chart.locator("rect[data-value]").evaluate_all(
+        "bars => bars.map(b => [+b.dataset.value, +b.getAttribute('y')])"
+    )
+    (high, top), zero = max(bars), float(chart.locator("line.zero").get_attribute("y1"))
+    assert rule == pytest.approx(zero + (top - zero) * told / high, abs=0.5)
+
+
 def read_out(explorer):
     """Dimension, exponent and value that the sentence below the map tells."""
     told = explorer.locator("[aria-live]").inner_text()
-    return re.match(
-        r"At d = (\S+), logits times d to the power −(\S+): largest probability (\S+), .* zone\.$", told
-    ).groups()
+    found = r"At d = (\S+), logits times d to the power −(\S+): the largest probability is (\S+), .* zone\.$"
+    return re.match(found, told).groups()
 
 
-def test_the_map_reads_out_the_cell_that_was_walked_to(page):
+def test_the_map_has_the_colour_of_each_cells_value_and_an_outline_around_the_zone(page):
+    explorer = page.locator("#goldilocks_map .explorer")
+    shown = numbers(explorer)
+    fills = explorer.locator("[data-cell]").evaluate_all("cells => cells.map(cell => cell.getAttribute('fill'))")
+    colours = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in palette.VIRIDIS])
+    at = np.linspace(0, 1, len(colours))
+    for fill, value in zip(fills, map(plain, shown["value"]), strict=True):
+        expected = [np.interp(value, at, channel) for channel in colours.T]
+        np.testing.assert_allclose([int(part) for part in re.findall(r"\d+", fill)], expected, atol=1.5)
+    inside = np.array(shown["zone"]).reshape(len(set(shown["dimension"])), -1) == "inside"
+    around = np.pad(inside, 1)
+    edges = sum(np.abs(np.diff(around.astype(int), axis=axis)).sum() for axis in (0, 1))
+    assert explorer.locator("path.edge").get_attribute("d").count("M") == edges > 0
+
+
+def test_the_map_reads_out_the_cell_that_was_walked_to_or_clicked_and_the_hint_says_the_same(page):
     explorer = page.locator("#goldilocks_map .explorer")
     before = drawn(explorer)
     choose(explorer, "quantity", 1)
@@ -197,11 +237,6 @@ def test_the_map_reads_out_the_cell_that_was_walked_to(page):
     cells = zip(shown["value"], shown["dimension"], shown["exponent"], strict=True)
     (expected,) = [plain(shown) for shown, d, exponent in cells if (d, exponent) == ("8", "0")]
     assert plain(value) == pytest.approx(expected, rel=1e-2)
-
-
-def test_a_click_on_the_map_sets_what_is_read_and_the_hint_says_the_same(page):
-    explorer = page.locator("#goldilocks_map .explorer")
-    choose(explorer, "quantity", 1)
     cell = explorer.locator('[data-cell^="16 "]').nth(3)
     hint = cell.locator("title").text_content()
     cell.click()
@@ -243,13 +278,6 @@ def test_gpt2_is_shown_first_then_the_models_of_the_run(page):
     assert explorer.locator(".band").count() == 0
 
 
-def test_pointing_at_a_mark_shows_its_numbers(page):
-    explorer = page.locator("#softmax .explorer")
-    choose(explorer, "dimension", 0)
-    mark = explorer.locator(".chart").nth(1).locator("rect[data-value]").first
-    assert mark.locator("title").text_content() == f"key 1: {numbers(explorer)['probability'][0]}"
-
-
 @pytest.mark.parametrize("width", WIDTHS)
 def test_three_charts_stand_beside_or_below_each_other(page, width):
     page.set_viewport_size({"width": width, "height": 900})
@@ -287,14 +315,28 @@ def test_axe_finds_nothing(browser, smoke, scheme, width):
     assert {"color-contrast", "region", "landmark-one-main"} <= {each["id"] for each in found["passes"]}
 
 
-def test_a_link_into_a_folded_part_opens_it(page):
+def test_no_letter_of_a_figure_is_cut_off(browser, committed):
+    page = browser.new_page()
+    for path in [*(committed / "reports/figures").glob("*.svg"), *(committed / "reports/ablations").glob("*.svg")]:
+        page.set_content(path.read_text("utf-8"))
+        cut = page.evaluate(
+            """() => {
+                const whole = document.querySelector("svg").getBoundingClientRect();
+                return [...document.querySelectorAll("svg g > use")].filter(one => {
+                    const box = one.getBoundingClientRect();
+                    return box.left < whole.left - 1 || box.right > whole.right + 1
+                        || box.top < whole.top - 1 || box.bottom > whole.bottom + 1;
+                }).length;
+            }"""
+        )
+        assert cut == 0, path.name
+
+
+def test_a_link_into_a_folded_part_opens_it_and_paper_gets_no_controls(page):
     assert not page.locator("#one_pair").is_visible()
     page.evaluate("location.hash = '#one_pair'")
     page.locator("#one_pair img").wait_for()
     assert page.locator("#one_pair").is_visible()
-
-
-def test_paper_gets_no_controls(page):
     page.emulate_media(media="print")
     assert not page.locator(".controls").first.is_visible()
     assert page.locator("#softmax .chart").first.is_visible()

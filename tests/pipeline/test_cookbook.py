@@ -97,10 +97,8 @@ def test_a_recipe_runs_and_shows_what_it_says(request, name):
     project = request.getfixturevalue(recipe.tried_in)
     lend_environment(project)
     recipe.prepare(project)
-    project.check("git", "config", "user.name", "t")
-    project.check("git", "config", "user.email", "t@example.org")
-    project.check("git", "commit", "-q", "--all", "--allow-empty", "-m", "at the size of smoke")
-    project.check("git", "branch", "-M", "main")
+    project.git("commit", "-q", "--all", "--allow-empty", "-m", "at the size of smoke")
+    project.git("branch", "-M", "main")
     (_, block), (_, says) = blocks(name)
     for text, other in recipe.instead.items():
         assert text in block + says, text
@@ -163,6 +161,6 @@ def test_a_mistake_says_what_the_book_says(project, tmp_path, message, mistake):
 
 def test_git_converts_no_line_endings(project, tmp_path):
     clone = tmp_path / "clone"
-    project.check("git", "clone", "-q", "-c", "core.autocrlf=true", str(project.folder), str(clone))
+    project.git("clone", "-q", "-c", "core.autocrlf=true", str(project.folder), str(clone))
     assert b"\r" not in (clone / "environment.sh").read_bytes()
-    assert project.check("git", "-C", str(clone), "status", "--porcelain") == ""
+    assert project.git("-C", str(clone), "status", "--porcelain") == ""

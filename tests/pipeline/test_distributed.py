@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -9,9 +10,11 @@ from test_resume import at_work, checkpoints, digest, start, until
 
 from goldilocks.core import files, tables
 
+pytestmark = pytest.mark.slow
 LOSSES = "data/model5/seed-0/losses.parquet"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 STANDALONE = (*TORCHRUN, "--standalone", "--nproc-per-node", "2")
+TRAIN = ("python", "-m", "stages.train", "0")
 STEPS = ("train.steps=51", "train.checkpoint_every=10", "train.snapshot_every=50", "train.evaluate_every=25")
 
 
@@ -30,10 +33,19 @@ def outputs(project):
 
 
 def trained(project, *command):
-    done = project.run(*(command or ("python", "-m", "stages.train", "0")))
+    done = project.run(*(command or TRAIN))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("parameters; on disk") == 1, "one process tells how it goes"
     return outputs(project)
+
+
+def end(project, number):
+    """Send a signal to a training half-way, and wait for its end."""
+    process = start(project, *TRAIN)
+    assert until(lambda: checkpoints(project, "step-000020/DONE"), process)
+    os.killpg(process.pid, number)
+    process.communicate()
+    assert int(checkpoints(project)[-1].parent.name[5:]) < 51
 
 
 def workers(project):
@@ -41,7 +53,6 @@ def workers(project):
     return [process for process in at_work(project) if process.cmdline()[1:4] == ["-u", "-m", "stages.train"]]
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one(rebuilt):
     alone = tables.read(rebuilt.folder / LOSSES, "losses")
     rebuilt.configure("train.processes=2", "train.accumulate=2")
@@ -53,17 +64,12 @@ def test_two_processes_train_as_one(rebuilt):
 
 
 @pytest.mark.alone
-@pytest.mark.slow
 def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(longer):
     longer.configure("train.processes=2")
     expected, _ = trained(longer)
     assert trained(longer)[0] == expected
-    assert trained(longer, *STANDALONE, "-m", "stages.train", "0")[0] == expected
-    process = start(longer, "python", "-m", "stages.train", "0")
-    assert until(lambda: checkpoints(longer, "step-000020/DONE"), process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert int(checkpoints(longer)[-1].parent.name[5:]) < 51
+    assert trained(longer, *STANDALONE, *TRAIN[1:])[0] == expected
+    end(longer, signal.SIGKILL)
     until(lambda: not workers(longer))
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint of step" in done.stderr
@@ -71,13 +77,12 @@ def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(lon
 
 
 @pytest.mark.alone
-@pytest.mark.slow
 def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
     longer.configure("train.processes=2")
-    expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
+    expected, _ = trained(longer, *STANDALONE, *TRAIN[1:])
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     try:
-        process = start(longer, *STANDALONE, "--max-restarts", "2", "-m", "stages.train", "0")
+        process = start(longer, *STANDALONE, "--max-restarts", "2", *TRAIN[1:])
     finally:
         del os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"]
     assert until(lambda: checkpoints(longer, "step-000020/DONE"), process)
@@ -89,12 +94,13 @@ def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
 
 
 @pytest.mark.alone
-@pytest.mark.slow
-def test_two_machines_meet(longer, unused_port):
+def test_two_machines_meet(longer):
+    with socket.create_server(("localhost", 0)) as listener:
+        unused_port = listener.getsockname()[1]
     longer.configure("train.processes=2")
-    expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
+    expected, _ = trained(longer, *STANDALONE, *TRAIN[1:])
     meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "here")
-    command = (*TORCHRUN, *meeting, "--rdzv-endpoint", f"localhost:{unused_port}", "-m", "stages.train", "0")
+    command = (*TORCHRUN, *meeting, "--rdzv-endpoint", f"localhost:{unused_port}", *TRAIN[1:])
     processes = [start(longer, *command) for _ in range(2)]
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
@@ -102,30 +108,23 @@ def test_two_machines_meet(longer, unused_port):
 
 
 @pytest.mark.alone
-@pytest.mark.slow
 def test_another_number_of_processes_is_refused_unless_asked_for(longer):
-    process = start(longer, "python", "-m", "stages.train", "0")
-    until(lambda: checkpoints(longer, "step-000020/DONE"), process)
-    process.terminate()
-    process.communicate()
-    assert int(checkpoints(longer)[-1].parent.name[5:]) < 51
+    end(longer, signal.SIGTERM)
     longer.configure("train.processes=2")
-    command = ("python", "-m", "stages.train", "0")
-    refused = longer.run(*command)
+    refused = longer.run(*TRAIN)
     assert refused.returncode == 2
     assert "made by 1 processes of 1 threads, this is a training by 2 processes of 1 threads" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert checkpoints(longer)
-    done = longer.run(*command, "--any-world-size")
+    done = longer.run(*TRAIN, "--any-world-size")
     assert done.returncode == 0
     assert "goes on from the checkpoint of step" in done.stderr
 
 
 @pytest.mark.alone
-@pytest.mark.slow
 def test_several_processes_fail_and_stop_as_one_does(longer):
     longer.configure("train.processes=2", "train.steps=40001", "train.checkpoint_every=40000")
-    process = start(longer, "python", "-m", "stages.train", "0")
+    process = start(longer, *TRAIN)
     until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
     os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate()
@@ -140,9 +139,8 @@ def test_several_processes_fail_and_stop_as_one_does(longer):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_another_number_of_processes_than_the_parameters_say_is_refused(project):
-    done = project.run(*STANDALONE, "-m", "stages.train", "0")
+    done = project.run(*STANDALONE, *TRAIN[1:])
     assert done.returncode != 0
     problem = "params.yaml: train.processes = 1, and torchrun started 2; set it to 2"
     told = {line for line in done.stderr.splitlines() if line.startswith("error: ")}
@@ -152,11 +150,10 @@ def test_another_number_of_processes_than_the_parameters_say_is_refused(project)
 
 
 @pytest.mark.alone
-@pytest.mark.slow
 def test_dvc_records_what_torchrun_trained(longer):
     longer.configure("train.processes=2")
     longer.check("dvc", "repro", "tokens")
-    expected, _ = trained(longer, *STANDALONE, "-m", "stages.train", "0")
+    expected, _ = trained(longer, *STANDALONE, *TRAIN[1:])
     longer.check("dvc", "commit", "--force", "train@0")
     assert "Stage 'train@0' didn't change, skipping" in longer.check("dvc", "repro", "train@0")
     assert outputs(longer)[0] == expected

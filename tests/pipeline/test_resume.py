@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import signal
@@ -13,32 +12,22 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Project, environment
+from conftest import environment
 from test_environment import lend_environment
 
 from goldilocks.core import files
 
 LENGTH = (
-    "run.seeds=[0]",
-    "train.steps=121",
-    "train.snapshot_every=40",
-    "train.evaluate_every=40",
-    "train.checkpoint_every=8",
-)
+    "run.seeds=[0]", "train.steps=121", "train.snapshot_every=40", "train.evaluate_every=40", "train.checkpoint_every=8"
+)  # fmt: skip
 
 
 def digest(project):
     """The hash of every output of training and of what is made from it, by name."""
-    paths = [path for path in (project.folder / "data" / "model5").rglob("*") if path.is_file()]
-    paths += [project.folder / "data" / "dynamics.parquet", *(project.folder / "reports" / "metrics").glob("train/*")]
-    assert any(path.name == "model.safetensors" for path in paths)
-    return {
-        path.relative_to(project.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
-    }
-
-
-def of_training(hashes):
-    return {name: value for name, value in hashes.items() if name.startswith("data/model5/seed-0/")}
+    made = ("data/model5/", "data/dynamics.parquet", "reports/metrics/train/")
+    found = {name: value for name, value in project.results().items() if name.startswith(made)}
+    assert any(name.endswith("model.safetensors") for name in found)
+    return found
 
 
 def start(project, *command, **options):
@@ -77,18 +66,6 @@ def checkpoints(project, name="step-*/DONE"):
 
 def train(project, *arguments):
     return start(project, "python", "-m", "stages.train", "0", *arguments)
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(smoke, shared):
-    """The digest of a longer training that nothing disturbed."""
-
-    def fill(folder):
-        project = smoke.copy(folder)
-        project.configure(*LENGTH)
-        project.check("dvc", "repro", "dynamics")
-
-    return digest(Project(shared("uninterrupted run", fill)))
 
 
 @pytest.fixture
@@ -131,14 +108,17 @@ def kill_at_random(project, kills, seed, *command):
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt):
     expected = digest(rebuilt)
     files.remove(rebuilt.folder / "data" / "checkpoints")
-    process = train(rebuilt)
-    assert until(lambda: checkpoints(rebuilt), process), "it ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process = rebuilt.fork(rebuilt.folder / "killed.log", "train 0")
+    assert until(lambda: checkpoints(rebuilt))
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it ended before it could be killed"
     last = int(checkpoints(rebuilt)[-1].parent.name.removeprefix("step-"))
-    done = rebuilt.stage("train", "0")
-    assert done.returncode == 0, done.stderr
-    assert f"train seed 0: goes on from the checkpoint of step {last}\n" in done.stderr
+    log = rebuilt.folder / "resumed.log"
+    process = rebuilt.fork(log, "train 0")
+    process.join()
+    assert process.exitcode == 0, log.read_text("utf-8")
+    assert f"train seed 0: goes on from the checkpoint of step {last}\n" in log.read_text("utf-8")
     assert digest(rebuilt) == expected
 
 
@@ -151,9 +131,8 @@ def test_twenty_kills_of_make_repro_change_nothing(longer, tmp_path):
     lend_environment(longer)
     assert kill_at_random(longer, 20, 2, "make", "repro") >= 4
     longer.check("make", "repro")
-    found = digest(longer)
-    assert {name: found[name] for name in expected} == expected
-    assert longer.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
+    assert digest(longer).items() >= expected.items()
+    assert longer.run("dvc", "status", "-q").returncode == 0
     assert not checkpoints(longer), "recorded by DVC, they are gone"
 
 
@@ -162,15 +141,18 @@ def test_twenty_kills_of_make_repro_change_nothing(longer, tmp_path):
 )
 def test_a_training_that_is_stopped_saves_and_says_so(longer, number, code):
     longer.configure("train.steps=40001", "train.checkpoint_every=40000")
-    process = train(longer)
-    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"), process)
-    process.send_signal(number)
+    log = longer.folder / "stopped.log"
+    process = longer.fork(log, "train 0")
+    until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"))
+    os.kill(process.pid, number)
     if number == signal.SIGTERM:
-        process.send_signal(number)  # as when its group is ended, and its parent passes that on
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == code
+        os.kill(process.pid, number)  # as when its group is ended, and its parent passes that on
+    process.join(60)
+    process.kill()  # if it did not stop
+    assert process.exitcode == code
     (done,) = checkpoints(longer)
     step = int(done.parent.name.removeprefix("step-"))
+    said = log.read_text("utf-8")
     assert said.splitlines()[-1] == f"train seed 0: stopped after step {step}; run it again to go on from there"
     assert "Traceback" not in said
     assert not list((longer.folder / "data" / "model5").glob(".*"))
@@ -207,7 +189,9 @@ def interrupted(project):
 
 
 @pytest.mark.slow
-def test_damaged_checkpoints_are_passed_over_and_how_many_are_made_changes_no_byte(longer, uninterrupted):
+def test_damaged_checkpoints_are_passed_over_and_how_many_are_made_changes_no_byte(longer, tmp_path):
+    whole = longer.copy(tmp_path / "uninterrupted")
+    assert whole.stage("train", "0").returncode == 0
     before, last = interrupted(longer)
     state = last / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
@@ -216,7 +200,7 @@ def test_damaged_checkpoints_are_passed_over_and_how_many_are_made_changes_no_by
     assert f"{last.relative_to(longer.folder)}: damaged (state.safetensors is missing or not" in done.stderr
     assert f"goes on from the checkpoint of step {int(before.name[5:])}" in done.stderr
     assert done.returncode == 0
-    assert of_training(digest(longer)) == of_training(uninterrupted)
+    assert digest(longer) == digest(whole)
 
 
 @pytest.mark.slow

@@ -178,20 +178,14 @@ def test_what_chooses_a_rate_is_another_seed_and_another_half_of_the_test_text()
 
 
 def control_settings(**changes):
-    told = YAML(typ="safe").load(params_text())["train"]
+    section = YAML(typ="safe").load(params_text())["train"]
     small = {"width": 16, "heads": 2, "blocks": 2, "batch_size": 2, "steps": 5, "snapshot_every": 2}
-    return train_config.Settings(**told | small | changes)
+    return train_config.Settings(**section | small | changes)
 
 
 def test_the_control_is_the_articles_training_with_its_tokens_in_another_order(monkeypatch):
-    read = []
-
-    def batches(tokens, root_seed, seed, size):
-        read.append(tokens.train)
-        return original(tokens, root_seed, seed, size)
-
-    original = runs.Tokens.batches
-    monkeypatch.setattr(runs.Tokens, "batches", batches)
+    read, batches = [], runs.Tokens.batches
+    monkeypatch.setattr(runs.Tokens, "batches", lambda own, *rest: read.append(own.train) or batches(own, *rest))
     first, second = (control.train_one(control_settings(), RUN, seed, TOKENS, "") for seed in (0, 1))
     for shuffled in read:
         assert np.array_equal(np.sort(shuffled), np.sort(TOKENS.train))
@@ -215,13 +209,13 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
         assert Condition.read(name) == condition
     with pytest.raises(UserError, match=r"shorter.json: no such file, so no such condition; there are: articles"):
         Condition.read("shorter")
-    for settings, told in (
+    for settings, message in (
         ({"heads": 3}, "heads = 3: must divide width = 16"),
         ({"stpes": 3}, "stpes = 3: unknown key; did you mean 'steps'?"),
     ):
         with pytest.raises(UserError) as raised:
             Condition("longer", settings=settings).changed(SETTINGS)
-        assert raised.value.problems == (f"longer: params.yaml: ablate.{told}",)
+        assert raised.value.problems == (f"longer: params.yaml: ablate.{message}",)
 
 
 # What each is trained with: width, d, blocks, steps, initial σ of Linear weights, windows in a batch, context length
@@ -260,6 +254,6 @@ def test_the_articles_model_is_among_the_conditions_and_no_two_are_the_same():
     assert Variant(**CONDITIONS[ARTICLES].variant) == Variant()
     assert not CONDITIONS[ARTICLES].start
     assert len(GRID) == 9
-    told = {(str(Variant(**c.variant)), str(dict(c.start)), str(dict(c.settings))) for c in CONDITIONS.values()}
-    assert len(told) == len(CONDITIONS)
+    declared = {(str(Variant(**c.variant)), str(dict(c.start)), str(dict(c.settings))) for c in CONDITIONS.values()}
+    assert len(declared) == len(CONDITIONS)
     assert len({condition.label for condition in CONDITIONS.values()}) == len(CONDITIONS)

@@ -1,7 +1,6 @@
 import json
-from pathlib import Path
 
-from closure import PACKAGES, ROOT, closure
+from closure import ROOT, closure
 from ruamel.yaml import YAML
 
 from goldilocks.ablations import runs
@@ -9,6 +8,7 @@ from goldilocks.ablations.condition import FOLDER, Condition
 from goldilocks.ablations.conditions import CONDITIONS
 from goldilocks.core import files
 from stages import code
+from tools import run
 
 STAGES, MAIN = (
     YAML(typ="safe").load((ROOT / path).read_text("utf-8"))["stages"] for path in ("ablations/dvc.yaml", "dvc.yaml")
@@ -16,14 +16,8 @@ STAGES, MAIN = (
 
 
 def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(committed):
-    deps = STAGES["code"]["deps"]
     needed = set.union(*(closure(f"stages.{stage}") for stage in ("ablate", "rate", "control")))
-    modules = {path for path in deps if path.endswith(".py")}
-    packages = {path for path in deps if path.startswith(PACKAGES)} - modules
-    assert modules <= needed | {str(code.OF_CONDITIONS)}
-    assert {path for path in needed if not path.startswith(tuple(f"{package}/" for package in packages))} <= modules
-    assert packages == {"goldilocks/core"}, "nothing is trained again for a package of which little is used"
-    assert "requirements.lock" in deps
+    assert set(STAGES["code"]["deps"]) == needed | {str(code.OF_CONDITIONS), "requirements.lock"}
     assert str(code.OF_CONDITIONS) not in needed, "so that no run depends on a row that is not its own"
     assert STAGES["code"]["outs"] == [{str(path): {"cache": False}} for path in (runs.CODE, FOLDER)]
     noted = files.read_json(committed / runs.CODE)
@@ -31,20 +25,20 @@ def test_the_code_is_noted_once_for_all_trainings_and_conditions_each_in_a_file(
     assert noted == {path: files.sha256(committed / path) for path in noted}, "the committed code"
 
 
-def test_the_second_text_declares_what_it_depends_on():
-    stage = MAIN["second_text"]
-    of_project = {path for path in stage["deps"] if path.startswith(PACKAGES)}
-    needed = closure("stages.second_text")
-    assert {path for path in needed if not path.startswith(tuple(of_project))} == set()
-    assert [path for path in of_project if not any(Path(name).is_relative_to(path) for name in needed)] == []
-    assert {"data/checked", "data/inputs/tokenizer", "requirements.lock"} == set(stage["deps"]) - of_project
-    assert (stage["params"], stage["outs"]) == (["second_text", "tokens"], ["data/second_text"])
+def test_the_summary_declares_what_it_depends_on():
+    deps = set(STAGES["summarize_ablations"]["deps"])
+    assert deps == closure("stages.summarize_ablations") | {str(runs.RUNS), str(runs.CONTROL), "requirements.lock"}
 
 
-def test_make_repro_makes_all_data_that_trainings_need_so_that_dvc_status_is_clean_without_them():
-    made = {
-        out if isinstance(out, str) else next(iter(out)) for stage in MAIN.values() for out in stage.get("outs", [])
-    }
+def test_make_ablations_first_makes_all_data_that_trainings_need():
+    def made_from(name):
+        return paths(MAIN[name]).union(*(made_from(each) for each in before[name]))
+
+    def paths(stage):
+        return {out if isinstance(out, str) else next(iter(out)) for out in stage.get("outs", [])}
+
+    before = {name: [other for other in MAIN if paths(MAIN[other]) & set(of["deps"])] for name, of in MAIN.items()}
+    made = set().union(*(made_from(name) for name in run.TEXTS))
     assert {dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith("data/")} <= made
 
 

@@ -11,48 +11,34 @@ from goldilocks.core import arrays, tables
 from goldilocks.stats import seeds
 from stages import dynamics
 
-
-def changed(before, after):
-    """What is told of σ that was and is, (seeds, blocks), all else constant; and the same by seed."""
-    weights = [
-        row
-        for step, std in ((0, before), (9, after))
-        for seed, of_seed in enumerate(std)
-        for block, value in enumerate(of_seed)
-        for row in rows(seed, step, block, dict.fromkeys(growth.OF_MERGED, 1.0) | {"std": value}, *[SPREAD] * 3)
-    ]
-    seeds, blocks = np.shape(before)
-    return told(tidied(weights, range(seeds), (0, 9), range(blocks)), 9)
-
-
-def told(values, last):
-    """The metrics of growth, and its statistics by seed."""
-    found = growth.of_seeds(values, last)
-    return dynamics.growth_metrics(values, last, found), growth.by_name(found, list(values["seed"].unique())[::-1])
-
-
 SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0, "std": 0.02}
 
 
-def test_growth_by_depth_is_found_where_it_is():
-    before = np.full((5, 4), 0.02)
+def by_depth(by_block):
+    """Estimates of what growth (seeds, blocks) says of depth."""
+    return growth.estimates(growth.depth_statistics(np.array(by_block), "growth")) | growth.block_0_grew_most(
+        np.array(by_block)
+    )
+
+
+def test_growth_by_depth_is_found_where_it_is_and_not_where_it_is_not():
     rng = np.random.default_rng(0)
-    after = before * (1 + np.array([0.6, 0.4, 0.3, 0.2]) + rng.normal(0, 0.01, (5, 4)))
-    found, by_seed = changed(before, after)
-    assert found["growth_of_std"]["value"] == pytest.approx(0.375, abs=0.02)
-    assert found["rank_correlation_of_growth_with_depth"]["value"] == pytest.approx(-1)
-    assert found["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(-1)
-    assert found["lead_of_block_0_in_growth"]["low"] > 0.1
-    assert found["share_of_seeds_where_block_0_grew_most"]["value"] == 1
-    assert found["growth_of_std_by_block"]["block_3"] == pytest.approx(0.2, abs=0.02)
-    expected = {f"seed_{i}": of_seed.mean() for i, of_seed in enumerate(after / before - 1)}
-    assert by_seed["growth_of_std"] == pytest.approx(expected)
-
-
-def test_block_0_may_lead_where_there_is_no_order_after_it():
-    found, _ = changed(np.ones((3, 4)), [[2.0, 1.1, 1.2, 1.3]] * 3)
-    assert found["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(1)
-    assert found["lead_of_block_0_in_growth"]["value"] == pytest.approx(0.7)
+    falling = by_depth(np.array([0.6, 0.4, 0.3, 0.2]) + rng.normal(0, 0.01, (5, 4)))
+    assert falling["rank_correlation_of_growth_with_depth"].value == pytest.approx(-1)
+    assert falling["rank_correlation_of_growth_with_depth_after_block_0"].value == pytest.approx(-1)
+    assert falling["lead_of_block_0_in_growth"].low > 0.1
+    assert falling["share_of_seeds_where_block_0_grew_most"].value == 1
+    only_block_0_leads = by_depth([[1.0, 0.1, 0.2, 0.3]] * 3)
+    assert only_block_0_leads["rank_correlation_of_growth_with_depth_after_block_0"].value == pytest.approx(1)
+    assert only_block_0_leads["lead_of_block_0_in_growth"].value == pytest.approx(0.7)
+    one_of_two = by_depth([[0.2, 0.1, 0.3], [0.3, 0.1, 0.2]])
+    assert one_of_two["share_of_seeds_where_block_0_grew_most"].value == 0.5
+    chance = by_depth(rng.uniform(0.2, 0.4, (8, 6)))
+    correlation = chance["rank_correlation_of_growth_with_depth"]
+    assert correlation.low < 0 < correlation.high
+    assert chance["lead_of_block_0_in_growth"].low < 0
+    assert by_depth(np.ones((3, 2))).keys() == {"lead_of_block_0_in_growth", "share_of_seeds_where_block_0_grew_most"}
+    assert by_depth(np.ones((3, 1))) == {}
 
 
 def test_page_finds_a_trend_that_falls_with_depth():
@@ -65,17 +51,9 @@ def test_page_finds_a_trend_that_falls_with_depth():
     assert growth.falling_trend_p(np.array(falling)[:1]) == {}
 
 
-def test_growth_without_a_gradient_is_not_called_one():
-    rng = np.random.default_rng(1)
-    found, _ = changed(np.full((8, 6), 0.02), 0.02 * rng.uniform(1.2, 1.4, (8, 6)))
-    correlation = found["rank_correlation_of_growth_with_depth"]
-    assert correlation["low"] < 0 < correlation["high"]
-    assert found["lead_of_block_0_in_growth"]["low"] < 0
-
-
 def rows(seed, step, block, merged, q, k, v):
     """Rows of the `weights` table of one block, each value of a statistic that is not named being -7."""
-    names = [*growth.OF_MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
+    names = [*growth.MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
     nothing = {"seed": seed, "step": step, "block": block} | dict.fromkeys(names, -7.0)
     by_part = {"q": q, "k": k, "v": v, "qkv": merged}
     whole = [nothing | {"part": part, "head": -1} | of for part, of in by_part.items()]
@@ -84,7 +62,7 @@ def rows(seed, step, block, merged, q, k, v):
 
 SPLITS = {"train": 21, "test": 3, "test_without_attention": 3, "unigram": 1, "bigram": 1}  # rows, in a smoke run
 QUANTITIES = {
-    *growth.OF_MERGED, *growth.MEAN_OVER_PARTS, *growth.BY_PART, *dynamics.OF_UPDATES, *dynamics.MEAN_OVER_HEADS,
+    *growth.MERGED, *growth.MEAN_OVER_PARTS, *growth.BY_PART, *dynamics.PER_UPDATE, *dynamics.MEAN_OVER_HEADS,
     *dynamics.EXTREME_OF_HEADS,
 }  # fmt: skip
 
@@ -106,13 +84,13 @@ def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,)):
 
 
 def test_each_quantity_is_of_the_matrix_that_it_should_be_of():
-    merged = {name: i / 10 for i, name in enumerate(growth.OF_MERGED)}
+    merged = {name: i / 10 for i, name in enumerate(growth.MERGED)}
     parts = (SPREAD | {"excess_kurtosis": 1.0 + i, "std": 0.1 * (i + 1)} for i in range(3))
     values = tidied(rows(0, 0, 0, merged | {"excess_kurtosis": 9.0, "q99": 99.0}, *parts))
     assert set(values["quantity"]) == {*QUANTITIES, "train_loss"}
     assert values["quantity"].is_unique
     found = values.set_index("quantity")["value"].to_dict()
-    assert {name: found[name] for name in growth.OF_MERGED} == merged
+    assert {name: found[name] for name in growth.MERGED} == merged
     assert (found["excess_kurtosis"], found["quantile_ratio"], found["train_loss"]) == (2, 4, 1)
     assert [found[name] for name in growth.BY_PART] == pytest.approx([0.1, 0.2, 0.3])
     assert (found["gradient_norm"], found["update_ratio"]) == (5, 0.05)
@@ -120,23 +98,27 @@ def test_each_quantity_is_of_the_matrix_that_it_should_be_of():
     assert (found["lowest_head_entropy"], found["largest_logit"]) == (0.2, 0.6)
 
 
-def test_change_is_told_from_the_first_to_the_last_snapshot():
+def test_change_is_from_the_first_to_the_last_snapshot():
     weights = []
     for seed, block in product((0, 1), (0, 1, 2)):
         for step, factor in ((0, 1.0), (1, 50.0), (10, 1.5 - 0.1 * block + 0.01 * seed)):
             one = SPREAD | {"std": 0.02 * factor, "excess_kurtosis": factor}
-            merged = dict.fromkeys(growth.OF_MERGED, factor) | {"stable_rank": 30 / factor}
+            merged = dict.fromkeys(growth.MERGED, factor) | {"stable_rank": 30 / factor}
             weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
-    found, by_seed = told(tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2)), 10)
+    tidy = tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2))
+    statistics = growth.seed_statistics(tidy, 10)
+    found, by_seed = dynamics.growth_metrics(tidy, 10, statistics), growth.by_name(statistics, [1, 0])
     values = {name: entry["value"] for name, entry in found.items() if isinstance(entry, dict) and "value" in entry}
     ranks = [30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)]
     assert values.items() >= {
-        "growth_of_spectral_norm": pytest.approx(0.405), "change_of_stable_rank": pytest.approx(np.mean(ranks)),
+        "growth_of_std": pytest.approx(0.405), "growth_of_spectral_norm": pytest.approx(0.405),
+        "change_of_stable_rank": pytest.approx(np.mean(ranks)),
         "rank_correlation_of_spectral_growth_with_depth": pytest.approx(-1),
         "lead_of_block_0_in_spectral_growth": pytest.approx(0.1), "final_cosine_to_initial": pytest.approx(1.405),
         "change_of_quantile_ratio": 0, "first_update_ratio": pytest.approx(0.05),
         "last_update_ratio": pytest.approx(0.05),
     }.items()  # fmt: skip
+    assert found["growth_of_std_by_block"] == pytest.approx({f"block_{i}": 0.505 - 0.1 * i for i in range(3)})
     assert found["growth_of_std_by_part"] == pytest.approx({"q": 0.405, "k": 0, "v": 0.405})
     assert all(entry["n"] == 2 for entry in found.values() if isinstance(entry, dict) and "n" in entry)
     assert by_seed["final_cosine_to_initial"] == pytest.approx({"seed_0": 1.4, "seed_1": 1.41})
@@ -155,13 +137,6 @@ def test_early_is_the_most_extreme_early_snapshot_of_each_seed():
     assert found["lowest_early_head_entropy"]["value"] == pytest.approx(0.5 * (1 + 2) / 2)
     assert found["largest_early_logit"]["value"] == pytest.approx(2 * (3 + 4) / 2)
     assert dynamics.early_metrics(values, []) == {}
-
-
-def test_two_blocks_have_no_order_to_correlate_and_a_single_one_has_no_depth():
-    two, one = (changed(np.ones((3, blocks)), np.full((3, blocks), 1.5))[0] for blocks in (2, 1))
-    assert "lead_of_block_0_in_growth" in two
-    assert "rank_correlation_of_growth_with_depth" not in two
-    assert "lead_of_block_0_in_growth" not in one
 
 
 @pytest.mark.parametrize(
@@ -192,7 +167,7 @@ def test_the_initial_checks_are_pooled_over_tensors():
     assert found["W2"]["n"] == 400
 
 
-def test_what_deleting_attention_costs_and_counting_reaches_is_told_at_the_last_look():
+def test_what_deleting_attention_costs_and_counting_reaches_at_the_last_look():
     rows = [
         (seed, step, split, loss)
         for seed, cost in ((0, 0.5), (1, 0.3))

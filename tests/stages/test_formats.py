@@ -1,14 +1,12 @@
-import sys
 from itertools import product
 
 import numpy as np
 import pytest
 from scipy.special import ndtr, softmax
-from scipy.stats import ks_2samp
 from test_floats import by_cast
 
-from goldilocks.core import files, params, tables
-from goldilocks.softmax import failures
+from goldilocks.core import files, tables
+from goldilocks.softmax import drawn_rows, failures
 from goldilocks.softmax.floats import FLOAT64, FORMATS, rounded_to
 from goldilocks.stats.intervals import share_interval
 from stages import formats
@@ -142,30 +140,25 @@ def test_the_extremes_of_a_row_tell_its_failures():
     """Of rows of 9 logits, of which some fail in each way: the smallest and the two largest against all."""
     z = np.random.default_rng(0).normal(0, 5, (4000, 9))
     z[:40, 0] *= 80_000
-    kept = np.sort(z, -1)[:, [0, -2, -1]]
+    extremes = np.sort(z, -1)[:, [0, -2, -1]]
     for name, subtract in product(FORMATS, (False, True)):
         whole, _ = failures.failures(z, z / 2, 2.0, FORMATS[name], subtract)
-        told, _ = failures.failures(kept, kept / 2, 2.0, FORMATS[name], subtract)
+        of_extremes, _ = failures.failures(extremes, extremes / 2, 2.0, FORMATS[name], subtract)
         for failure in failures.FAILURES:
-            np.testing.assert_array_equal(told[failure], whole[failure])
+            np.testing.assert_array_equal(of_extremes[failure], whole[failure])
             assert whole[failure].any() or name == "fp32" or subtract or failure == "dot_product_overflow", failure
 
 
-@pytest.mark.parametrize("kind", failures.CORRELATIONS)
-def test_extremes_are_those_of_vectors_whatever_the_chunks(monkeypatch, kind):
-    whole = np.concatenate([part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)])
-    assert (np.diff(whole) >= 0).all()
-    vectors = np.random.default_rng(0).standard_normal((3000, 8, 4))
-    q, k = vectors[:, 0], vectors[:, 1:]
-    if kind == "aligned":
-        k[:, 0] = q
-    expected = np.sort(np.einsum("td,tnd->tn", q, k), -1)[:, [0, -2, -1]]
-    for ours, theirs in zip(whole.T, expected.T, strict=True):
-        assert ks_2samp(ours, theirs).pvalue > 0.001
-    monkeypatch.setattr(failures, "LOGITS", 50)
-    parts = [part[kind] for part in failures.drawn_extremes(1, 3000, 7, 4)]
-    assert len(parts) == 429
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+def test_extremes_are_those_of_the_drawn_rows_whatever_the_chunks(monkeypatch):
+    query, keys = (formats.rng.generator(1, f"formats/{name}", 4) for name in ("query", "keys"))
+    rows = drawn_rows.draw(query, keys, 4, 7, [0.0, 1.0], 300)
+    for logits in (2**18, 50):
+        monkeypatch.setattr(failures, "LOGITS", logits)
+        parts = list(failures.drawn_extremes(1, 300, 7, 4))
+        assert len(parts) == (1 if logits > 50 else 43)
+        for kind, first in zip(failures.CORRELATIONS, rows.first, strict=True):
+            whole = np.sort(np.column_stack([first, rows.below + rows.largest[:, None]]), -1)
+            np.testing.assert_array_equal(np.concatenate([part[kind] for part in parts]), whole[:, [0, -2, -1]])
 
 
 def test_a_share_is_that_of_the_exact_integral_and_has_the_exact_interval():
@@ -216,49 +209,20 @@ def test_independent_vectors_break_unscaled_and_naive_alone():
         assert [entry["first_not_finite"] for entry in here.values()] == [0, 0, 0]
 
 
-@pytest.fixture
-def ran(tmp_path, monkeypatch):
-    """The stage run in a folder of its own: its table and its metrics."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["formats"])
-
-    def run(widest, rows):
-        section = {"widest": widest, "rows": rows, "queries": 300, "keys": 2, "appears": 0.01}
-        files.write_json(params.PARAMS, {"run": {"root_seed": 5}, "formats": section})
-        formats.main()
-        return tables.read(formats.OUTPUT, "formats"), files.read_metrics("formats")
-
-    return run
-
-
-def test_the_stage_writes_every_combination_and_repeats_to_the_byte(ran):
-    table, metrics = ran(16, 8)
-    names = ["format", "scaling", "softmax", "keys", "dimension"]
-    assert len(table) == len(table.drop_duplicates(names)) == 3 * 2 * 2 * 2 * 4
-    assert sorted(set(table["dimension"])) == [2, 4, 8, 16]
-    here = metrics["fp16"]["unscaled"]["naive"]["aligned"]
-    assert set(here) == {f"{end}_{failure}" for failure in failures.FAILURES for end in ("last_without", "first")}
-    independent = formats.dot_products(5, 8, 2, 16)["float64"][:, 1:]
-    assert metrics["independent_dot_products"] == {"dimension": 16, "largest": pytest.approx(np.abs(independent).max())}
-    assert metrics["exp_thresholds"]["fp16"]["measured"]["overflow"] == pytest.approx(11.0859)
-    shares = {d: failures.shares(5, 300, 2, d) for d in (2, 4, 8, 16)}
-    assert metrics.items() > formats.first_dimensions(shares, 0.01).items()
+def test_in_the_pipeline(smoke, monkeypatch):
+    """The table has a line for each combination; its shares are those of rows with keys of their own."""
+    monkeypatch.chdir(smoke.folder)
+    table, made_with = tables.read(formats.OUTPUT, "formats"), tables.parameters(formats.OUTPUT)
+    names = ["format", "scaling", "softmax", "keys"]
+    assert len(table) == len(table.drop_duplicates([*names, "dimension"])) == 24 * table["dimension"].nunique()
+    settings, root_seed = made_with["formats"], made_with["run"]["root_seed"]
+    of_each = {d: failures.shares(root_seed, settings["queries"], settings["keys"], d) for d in set(table["dimension"])}
     for line in table.to_dict("records"):
-        expected = shares[line["dimension"]][tuple(line[name] for name in names[:4])]
+        expected = of_each[line["dimension"]][tuple(line[name] for name in names)]
         assert {failure: line[failure] for failure in expected} == {f: share.value for f, share in expected.items()}
-    before = formats.OUTPUT.read_bytes()
-    assert ran(16, 8)[1] == metrics
-    assert formats.OUTPUT.read_bytes() == before
-
-
-def test_progress_is_told_all_the_work(ran, monkeypatch):
-    ended = []
-    monkeypatch.setattr(formats.Progress, "__exit__", lambda bar, *_: ended.append((bar._done, bar._total)))
-    ran(8, 3)
-    ((done, total),) = ended
-    assert done == total > 0
-
-
-def test_a_wider_run_leaves_the_narrower_dimensions_as_they_were(ran):
-    narrow, wide = ran(4, 3)[0], ran(16, 3)[0]
-    assert wide[wide["dimension"] <= 4].reset_index(drop=True).equals(narrow)
+    metrics = files.read_metrics("formats")
+    assert metrics.items() > formats.first_dimensions(of_each, settings["appears"]).items()
+    assert metrics["exp_thresholds"]["fp16"]["measured"]["overflow"] == pytest.approx(11.0859)
+    largest, d = metrics["independent_dot_products"]["largest"], metrics["independent_dot_products"]["dimension"]
+    dots = formats.dot_products(root_seed, settings["rows"], settings["keys"], d)["float64"]
+    assert largest == pytest.approx(np.abs(dots[:, 1:]).max(), rel=1e-5)

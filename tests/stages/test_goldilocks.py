@@ -1,4 +1,4 @@
-import sys
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from last_commit import params_text
 from ruamel.yaml import YAML
 
 from goldilocks.config.goldilocks import Settings
-from goldilocks.core import files, params, rng, system_info, tables
+from goldilocks.core import files, rng, tables
 from goldilocks.plotting import goldilocks as drawing
 from goldilocks.plotting import style
 from goldilocks.softmax import drawn_rows, zone
@@ -36,34 +36,25 @@ def drawn(trials):
     return drawn_rows.draw(query, keys, 8, 9, SMALL.correlations, trials)
 
 
-def test_in_chunks_moments_are_the_same_and_memory_does_not_grow_with_the_trials(monkeypatch):
-    at_once = goldilocks.moments(1, 8, 9, SMALL)
-    sizes, draw = [], drawn_rows.draw
-    monkeypatch.setattr(drawn_rows, "draw", lambda *arguments: sizes.append(arguments[-1]) or draw(*arguments))
-    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 90)
-    in_chunks = goldilocks.moments(1, 8, 9, SMALL)
-    assert sizes == [10, 10, 10]
-    for parts, whole in zip(in_chunks, at_once, strict=True):
-        assert parts.n == whole.n == 30
-        np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
-        np.testing.assert_allclose(parts.squares, whole.squares, rtol=1e-9, atol=1e-15)
-
-
 def test_the_three_scales_have_more_trials_as_far_as_their_keys_go():
     assert goldilocks.trials(4, LINES) == [75, 30, 75, 30, 75]
     assert goldilocks.trials(9, LINES) == [66, 30, 66, 30, 66]
     assert goldilocks.trials(40, LINES) == [30] * 5
 
 
-@pytest.mark.parametrize("chunk", [2**16, 9 * 7])
-def test_more_trials_at_the_three_scales_go_on_in_the_same_streams_and_change_no_other(monkeypatch, chunk):
-    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", chunk)
-    few, more = goldilocks.moments(1, 8, 9, SMALL), goldilocks.moments(1, 8, 9, LINES)
-    for x, old, new in zip(goldilocks.exponents(5).tolist(), few, more, strict=True):
-        if new.n == 30:
-            np.testing.assert_array_equal(new.mean, old.mean)
-        else:
-            np.testing.assert_allclose(new.mean, drawn_rows.statistics_at(drawn(66), 8**-x).mean(-1), rtol=1e-12)
+@pytest.mark.parametrize("chunk", [2**16, 7])
+def test_more_trials_at_the_three_scales_continue_the_same_streams_in_chunks_of_any_size(monkeypatch, chunk):
+    sizes, draw = [], drawn_rows.draw
+    monkeypatch.setattr(drawn_rows, "draw", lambda *arguments: sizes.append(arguments[-1]) or draw(*arguments))
+    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 9 * chunk)
+    moments = goldilocks.moments(1, 8, 9, LINES)
+    assert max(sizes) <= chunk, "memory does not grow with the trials"
+    monkeypatch.undo()
+    for x, n, found in zip(goldilocks.exponents(5).tolist(), goldilocks.trials(9, LINES), moments, strict=True):
+        whole = intervals.Moments.of(drawn_rows.statistics_at(drawn(n), 8**-x))
+        assert found.n == whole.n == n
+        np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
+        np.testing.assert_allclose(found.squares, whole.squares, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize(("exponent", "trials"), [(0.25, 30), (0.5, 66)])
@@ -89,15 +80,6 @@ def test_the_result_does_not_depend_on_threads_and_a_dimension_or_length_more_ch
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     more = table_of(SMALL.model_copy(update={"widest": 32, "lengths": [5, 9, 4]}), 2)
     assert len(one.merge(more)) == len(one), "every row is found again, equal to the last bit"
-
-
-def test_progress_is_told_all_the_work(monkeypatch):
-    ended = []
-    monkeypatch.setattr(goldilocks.Progress, "__exit__", lambda bar, *_: ended.append((bar._done, bar._total)))
-    monkeypatch.setattr(goldilocks, "CHUNK_ELEMENTS", 100)
-    goldilocks.monte_carlo(1, LINES, 2)
-    ((done, total),) = ended
-    assert done == total > 0
 
 
 def test_no_interval_leaves_what_is_possible():
@@ -128,29 +110,21 @@ def test_one_over_root_d_is_the_scale_of_independent_vectors_and_one_over_d_that
     assert (at["by_d"][1.0] == "inside").all()
 
 
-def test_the_stage_writes_its_tables_and_metrics_whatever_the_number_of_cores(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["goldilocks"])
-    files.write_json(params.PARAMS, {"goldilocks": SMALL.model_dump(), "run": {"root_seed": 1}})
-    written = []
-    for cores in (1, 2):
-        monkeypatch.setattr(system_info, "cores", lambda cores=cores: cores)
-        goldilocks.main()
-        written.append((files.METRICS / "goldilocks.json").read_bytes())
-    assert written[0] == written[1]
-    found = files.read_metrics("goldilocks")
-    for length in ("length_4", "length_9"):
-        assert found[length].keys() == {"rho_0", "rho_0_5"}
-    assert found["thresholds"] == {"least_gradient": 0.5, "least_discrimination": 2.0}
-    assert found["by_root_d_outside_from_dimension"].keys() == {"rho_0", "rho_0_5"}
-    assert tables.parameters(goldilocks.OUTPUT)["goldilocks"]["trials"] == 30
-    assert len(tables.read(goldilocks.OUTPUT, "goldilocks")) == 80
-    edges = tables.read(goldilocks.ZONE, "goldilocks_zone")
-    assert len(edges) == 16
-    assert edges["dimension"].is_monotonic_increasing
-    for rho, name in ((0.0, "rho_0"), (0.5, "rho_0_5")):
-        (expected,) = edges.query(f"dimension == 16 and length == 9 and correlation == {rho}")["lower_exponent"]
-        assert found["length_9"][name]["zone"]["lower_exponent"] == pytest.approx(expected, rel=1e-5)
+def test_in_the_pipeline(smoke, monkeypatch):
+    monkeypatch.chdir(smoke.folder)
+    cells, edges = tables.read(goldilocks.OUTPUT, "goldilocks"), tables.read(goldilocks.ZONE, "goldilocks_zone")
+    metrics, chosen = files.read_metrics("goldilocks"), tables.parameters(goldilocks.OUTPUT)["goldilocks"]
+    assert len(cells) == chosen["exponents"] * len(edges)
+    assert metrics["thresholds"] == {"least_gradient": 0.5, "least_discrimination": 2.0}
+    d = chosen["widest"]
+    for n, rho in product(chosen["lengths"], chosen["correlations"]):
+        here = f"dimension == {d} and length == {n} and correlation == {rho}"
+        (exponent,), (gradient,) = (
+            edges.query(here)["lower_exponent"], cells.query(f"{here} and exponent == 0")["relative_gradient"]
+        )  # fmt: skip
+        found = metrics[f"length_{n}"][zone.named(rho)]
+        assert found["zone"]["lower_exponent"] == pytest.approx(exponent, rel=1e-5)
+        assert found["unscaled"]["relative_gradient"]["value"] == pytest.approx(gradient, rel=1e-5)
 
 
 def mapped(chosen):
@@ -242,13 +216,3 @@ def test_over_lengths_the_worst_counts():
     assert "independent" not in zone.over_lengths({"length_8": at_length(0.9, rho=0.3)})
     few = [{"value": 1, "low": 0, "high": 5, "n": 9}, {"value": 2, "low": 1, "high": 3, "n": 7}]
     assert zone.extreme(few, lowest=False) == {"value": 2, "low": 1, "high": 5, "n": 7}, "the fewest observations"
-
-
-def test_the_ratio_of_jacobians_is_drawn_for_each_number_of_keys():
-    table = table_of(SMALL)
-    (axes,) = drawing.jacobians(table, 4, 1.2, 7).axes
-    lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
-    for line, n in zip(lines, (4, 9), strict=True):
-        rows = table[(table["length"] == n) & (table["correlation"] == 0)]
-        norms = rows.set_index(["exponent", "dimension"])["jacobian_norm"]
-        np.testing.assert_allclose(line.get_ydata(), norms[0.0] / norms[0.5], rtol=1e-9)

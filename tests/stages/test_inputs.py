@@ -97,16 +97,9 @@ def damage(path):
 
 
 SPOILT = {
-    "not UTF-8": (lambda s: (s / "corpus.txt").write_bytes(b"abc\xff"), "corpus.txt: not UTF-8 text (byte 3)"),
-    "ids with gaps": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": 7}'), "the ids are not 0"),
-    "ids that are no numbers": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": true}'), "not a mapping from"),
-    "a byte without token": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": 0}'), "255 of the 256 bytes"),
-    "a merge that does not fit": (lambda s: (s / "gpt2" / "merges.txt").write_text("a qq\n"), "line 1 of merges.txt"),
-    "damaged weights": (lambda s: damage(s / "gpt2" / "model.safetensors"), "not a sound safetensors file"),
-    "no norms": (
-        lambda s: save_file({"x": np.zeros(3, np.float32)}, str(s / "gpt2" / "model.safetensors")),
-        "no norm in it",
-    ),
+    "a text": (lambda s: (s / "corpus.txt").write_bytes(b"abc\xff"), "corpus.txt: not UTF-8 text (byte 3)"),
+    "a tokenizer": (lambda s: (s / "gpt2" / "vocab.json").write_text('{"a": 7}'), "the ids are not 0"),
+    "a checkpoint": (lambda s: damage(s / "gpt2" / "model.safetensors"), "not a sound safetensors file"),
 }
 
 

@@ -37,7 +37,7 @@ def run(seed, loss):
         {"seed": seed, "step": step, "scaling": scaling, "block": block, "head": head}
         for step in (0, 7) for scaling in SCALINGS for block in (0, 1) for head in (0, 1)
     ]  # fmt: skip
-    names = (*logits.OF_SOFTMAX, *logits.OF_LOGITS, "centred_cosine")
+    names = (*logits.ROW_STATISTICS, *logits.LOGIT_QUANTITIES, "centred_cosine")
     zone = {(0, 0): (0.5, 2.0), (0, 1): (0.4, 2.0), (1, 0): (0.5, 1.9), (1, 1): (0.4, 1.9)}
     attention = [
         key
@@ -66,7 +66,7 @@ def tidied():
 
 
 def of_block(values, **where):
-    """What is told of one scaling, seed and step, by quantity and block."""
+    """The values of one scaling, seed and step, by quantity and block."""
     chosen = np.logical_and.reduce([values[name] == value for name, value in where.items()])
     return values[chosen].set_index(["quantity", "block"])["value"]
 
@@ -116,7 +116,7 @@ def test_estimates_are_over_seeds_and_costs_of_pairs_of_one_seed():
 def test_in_the_pipeline(smoke):
     table = tables.read(smoke.folder / "data" / "logits.parquet", "logits")
     assert set(table["quantity"]) == {
-        *logits.OF_SOFTMAX, *logits.OF_LOGITS, *logits.OF_ZONE, "gaussian_distance", "loss"
+        *logits.ROW_STATISTICS, *logits.LOGIT_QUANTITIES, *logits.ZONE_SHARES, "gaussian_distance", "loss"
     }  # fmt: skip
     assert set(table["scaling"]) == set(SCALINGS)
     assert set(table["seeds"]) == {2}

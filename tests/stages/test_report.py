@@ -1,6 +1,7 @@
 import json
 import re
 from urllib.parse import unquote
+from xml.etree.ElementTree import canonicalize
 
 import pandas as pd
 import pytest
@@ -49,9 +50,8 @@ def test_every_figure_drawn_is_shown_once(smoke):
     html = smoke.read("reports/index.html")
     drawn = [*(smoke.folder / "reports" / "figures").iterdir(), *(smoke.folder / "reports/ablations").glob("*.svg")]
     shown = [address for tag, address in Page(html).addresses if tag == "img"]
-    assert {unquote(address.removeprefix("data:image/svg+xml,")) for address in shown} == {
-        path.read_text("utf-8") for path in drawn
-    }
+    inside = {canonicalize(unquote(address.removeprefix("data:image/svg+xml,"))) for address in shown}
+    assert inside == {canonicalize(path.read_text("utf-8")) for path in drawn}
     assert len(shown) == len(drawn)
 
 
@@ -76,7 +76,7 @@ def test_what_is_shown_are_the_runs_own_numbers_and_of_models_what_can_be_said(r
     Page(html)
     assert "&lt;script&gt;alert(1)" in html
     assert re.search(r'<ol class="answer">(.*?)</ol>', html, re.DOTALL)[1].count("<li>") == 3
-    assert re.search(r"their σ is 4\.3", html)
+    assert re.search(r"deviation σ is 4\.3", html)
     rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html, re.DOTALL))
     told = {model: re.findall("<td>(.*?)</td>", row) for model, row in rows.items()}
     assert told["only beta"] == ["0", "–", "–", "–", "–", "–", "100\u00a0%", "0", "2"]
@@ -100,35 +100,34 @@ def test_a_claim_that_only_the_kept_run_measured_says_one_thing():
     )
 
 
-def test_the_steepest_step_is_found_and_a_gradient_that_jumps_with_it():
+def test_the_steepest_step_is_found_and_an_update_that_is_large_then():
     steps = [0, 1, 2, 10, 20, 30, 40]
     std = dict(zip(steps, [1, 1.1, 1.2, 1.3, 1.4, 2.1, 2.2], strict=True))
-    gradient = dict.fromkeys(steps, 0.1) | {20: 5.0}
+    update = dict.fromkeys(steps, 0.01) | {20: 0.07}
+    entropy = dict(zip(steps, [1, 1, 1, 0.9, 0.6, 0.3, 0.2], strict=True))
     rows = [
-        {"quantity": name, "step": step, "block": block, "mean": of[step] + block * 0}
-        for name, of in (("std", std), ("gradient_norm", gradient), ("update_ratio", dict.fromkeys(steps, 0.07)))
+        {"quantity": name, "step": step, "block": block, "mean": of[step] + block * above}
+        for name, of, above in (("std", std, 0), ("update_ratio", update, 0), ("normalised_entropy", entropy, 0.05))
         for step in steps
         for block in (0, 1)
     ]
     found = report.steepest(pd.DataFrame(rows))
-    assert (found["before"], found["after"], found["moved"]) == (20, 30, pytest.approx(0.07))
-    assert (found["growth"], found["gradient"]) == (pytest.approx(0.5), pytest.approx(50))
-    calm = pd.DataFrame([row | {"mean": 0.1} if row["quantity"] == "gradient_norm" else row for row in rows])
-    assert report.steepest(calm)["gradient"] is None
+    assert (found["earlier"], found["before"], found["after"]) == (10, 20, 30)
+    assert (found["growth"], found["moved"], found["moved_earlier"]) == pytest.approx((0.5, 0.07, 0.01))
+    assert (found["entropy_earlier"], found["entropy_after"]) == (0.9, 0.3), "of the block where it is lowest"
+    calm = pd.DataFrame([row | {"mean": 0.1} if row["quantity"] == "update_ratio" else row for row in rows])
+    assert report.steepest(calm)["moved"] is None
     assert report.steepest(pd.DataFrame(rows).query("step < 2")) is None
 
 
 def test_links_lead_to_a_repository_if_it_is_named(rebuilt):
-    parameters = rebuilt.folder / "params.yaml"
-    text = parameters.read_text("utf-8").replace(
-        "\nreport:\n", "\nreport:\n  repository: https://example.org/me/it/blob/main\n"
-    )
-    parameters.write_text(text, "utf-8")
+    rebuilt.configure("report.repository=https://example.org/me/it/blob/main")
     done = rebuilt.here("report", "data/model5/seed-0")
     assert done.returncode == 0, done.stderr
     addresses = {a for tag, a in Page(rebuilt.read("reports/index.html")).addresses if tag == "a"}
     assert "https://example.org/me/it/blob/main/stages/sweep.py" in addresses
     assert not [a for a in addresses if a.startswith("..")]
+    assert not [a for a in addresses if "/data/" in a], "which no repository has"
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "../elsewhere", "https://a b"])

@@ -25,18 +25,25 @@ def test_the_split_is_in_order_and_loses_nothing_and_a_context_longer_than_the_t
         tokens.split(np.arange(100), 0.9, 10)
 
 
+def encoded(bare, source, stage, *settings):
+    """What a stage encodes: the ids of its parts, the text that they decode to, and the size of the vocabulary."""
+    point_at(bare, local_source(source))
+    bare.configure("tokens.context_length=16", *settings)
+    for name in ("inputs", stage):
+        done = bare.here(name)
+        assert done.returncode == 0, done.stderr
+    parts = arrays.read(bare.folder / "data" / stage / "tokens.safetensors")
+    tokenizer = bpe.load(bare.folder / "data" / "inputs" / "tokenizer")
+    text = tokenizer.decode(np.concatenate([parts["train"], parts["test"]]).tolist())
+    return parts["train"], parts["test"], text, tokenizer.get_vocab_size()
+
+
 def test_tokens_decode_to_the_text(bare, tmp_path):
-    point_at(bare, local_source(tmp_path / "source"))
-    bare.configure("tokens.context_length=16")
-    assert bare.here("inputs").returncode == 0
-    assert bare.here("tokens").returncode == 0
-    found = arrays.read(bare.folder / "data" / "tokens" / "tokens.safetensors")
-    assert found["train"].dtype == np.uint16
-    ids = np.concatenate([found["train"], found["test"]]).tolist()
-    text = (bare.folder / "data" / "inputs" / "corpus.txt").read_text()
-    assert bpe.load(bare.folder / "data" / "inputs" / "tokenizer").decode(ids) == text
+    train, test, text, _ = encoded(bare, tmp_path / "source", "tokens")
+    assert train.dtype == np.uint16
+    assert text == bare.read("data/inputs/corpus.txt")
     metrics = json.loads(bare.read("reports/metrics/tokens.json"))
-    assert metrics["train_tokens"] + metrics["test_tokens"] == len(ids)
+    assert (metrics["train_tokens"], metrics["test_tokens"]) == (train.size, test.size)
     bare.configure("tokens.context_length=60000")
     before = bare.read("data/tokens/description.json")
     refused = bare.here("tokens")
@@ -46,29 +53,22 @@ def test_tokens_decode_to_the_text(bare, tmp_path):
 
 
 def test_the_second_text_is_of_another_package_and_has_the_tokens_of_the_first(bare, tmp_path):
-    point_at(bare, local_source(tmp_path / "source"))
-    bare.configure("tokens.context_length=16", "second_text.package=numpy", "second_text.subpackages=[fft]")
-    assert bare.here("inputs").returncode == 0
-    done = bare.here("second_text")
-    assert done.returncode == 0, done.stderr
-    folder = bare.folder / "data" / "second_text"
-    found = arrays.read(folder / "tokens.safetensors")
-    tokenizer = bpe.load(bare.folder / "data" / "inputs" / "tokenizer")
-    text = tokenizer.decode(np.concatenate([found["train"], found["test"]]).tolist())
+    of_package = ("second_text.package=numpy", "second_text.subpackages=[fft]")
+    train, test, text, vocabulary = encoded(bare, tmp_path / "source", "second_text", *of_package)
     assert text == embedded.prose("numpy", ["fft"])
     assert "Fourier" in text
-    assert found["train"].size == int(0.9 * (found["train"].size + found["test"].size))
-    description = json.loads((folder / "description.json").read_text("utf-8"))
-    assert description == {"context_length": 16, "vocabulary": tokenizer.get_vocab_size()}
+    assert train.size == int(0.9 * (train.size + test.size))
+    description = json.loads(bare.read("data/second_text/description.json"))
+    assert description == {"context_length": 16, "vocabulary": vocabulary}
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [("package=no_such", "no_such: no such package is installed"), ("subpackages=[x]", "has no subpackage 'x'")],
 )
-def test_a_second_text_that_is_not_there_is_one_line(bare, change, told):
+def test_a_second_text_that_is_not_there_is_one_line(bare, change, message):
     bare.configure(f"second_text.{change}")
     done = bare.here("second_text")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line

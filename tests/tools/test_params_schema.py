@@ -1,5 +1,4 @@
 import json
-from typing import Any
 
 import pytest
 from closure import ROOT
@@ -12,11 +11,6 @@ from tools import params_schema
 
 TEXT = (ROOT / "params.yaml").read_text("utf-8")
 SCHEMA = json.loads(params_schema.schema(TEXT))
-
-
-def values() -> dict[str, Any]:
-    contents: dict[str, Any] = YAML(typ="safe").load(TEXT)
-    return contents
 
 
 def test_the_schema_is_one_and_its_file_is_named_in_the_first_line():
@@ -33,9 +27,7 @@ def test_the_schema_is_one_and_its_file_is_named_in_the_first_line():
         ("train", "steps", 0, False),
         ("train", "steps", "many", False),
         ("train", "step", 801, False),
-        ("train", "learning_rate", 1e-3, True),
         ("train", "learning_rate", -1e-3, False),
-        ("train", "device", "cuda", True),
         ("train", "device", "abacus", False),
         ("train", "compile", 1, False),
         ("run", "seeds", [], False),
@@ -46,7 +38,7 @@ def test_the_schema_is_one_and_its_file_is_named_in_the_first_line():
     ],
 )
 def test_the_schema_agrees_with_check(section, key, value, is_right):
-    contents = values()
+    contents = YAML(typ="safe").load(TEXT)
     contents.setdefault(section, {})[key] = value
     assert Draft202012Validator(SCHEMA).is_valid(contents) is is_right
     assert (not params.problems(Params, contents)) is is_right

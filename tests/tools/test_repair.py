@@ -17,8 +17,11 @@ import pytest
 from goldilocks.core import dvc_files
 from goldilocks.core.cli import UserError
 from tools import repair
+from tools.scheduling import pipeline
 
 LOCK, CACHE = dvc_files.LOCK, Path(".dvc/cache")
+LOCKS = (LOCK, dvc_files.ABLATIONS_LOCK)
+REGISTER = repair.TMP / "rwlock"
 WHOLE = last_commit.contents("dvc.lock")
 GOOD = WHOLE[: WHOLE.index(b"  matrices:\n")]  # the first two stages: quicker to read
 
@@ -40,7 +43,8 @@ def here(tmp_path, monkeypatch):
     for path, contents in {
         LOCK: GOOD,
         dvc_files.ABLATIONS_LOCK: GOOD,
-        repair.RWLOCK: b"{}",
+        REGISTER: b"{}",
+        pipeline.ABLATIONS / REGISTER: b"{}",
         CACHE / "runs" / "ab" / ("ab" * 32) / ("cd" * 32): b"cmd: x\n",
         stored(b"object"): b"object",
         stored(b""): b"",
@@ -71,10 +75,10 @@ def snapshot(folder):
 @pytest.mark.parametrize("idle", ["{}", '{"write": {}, "read": {}}', None])
 def test_sound_files_are_left_byte_for_byte_and_nothing_is_printed(here, idle, capfd):
     if idle is None:
-        for path in (repair.RWLOCK, LOCK):
+        for path in (REGISTER, LOCK):
             path.unlink()
     else:
-        repair.RWLOCK.write_text(idle)
+        REGISTER.write_text(idle)
         LOCK.write_bytes(WHOLE)
     before = snapshot(here)
     repair_all()
@@ -84,17 +88,19 @@ def test_sound_files_are_left_byte_for_byte_and_nothing_is_printed(here, idle, c
 
 @pytest.mark.parametrize("left", [b"", b'{"write": {"/a', bytes(100)])
 def test_a_register_that_cannot_be_read_is_removed(left, capfd):
-    repair.RWLOCK.write_bytes(left)
+    registers = (REGISTER, pipeline.ABLATIONS / REGISTER)
+    for register in registers:
+        register.write_bytes(left)
     repair_all()
-    assert not repair.RWLOCK.exists()
-    assert capfd.readouterr().err == f"repaired {repair.RWLOCK}: removed, it was half-written\n"
+    assert not any(register.exists() for register in registers)
+    assert capfd.readouterr().err == "".join(f"repaired {each}: removed, it was half-written\n" for each in registers)
 
 
 def register(process, age=0.0):
     """Let DVC's register name a process as its reader, last written so many seconds ago."""
     entry = {"pid": process if isinstance(process, int) else process.pid, "cmd": "dvc repro"}
-    repair.RWLOCK.write_text(json.dumps({"write": {}, "read": {"/d": [entry]}}))
-    os.utime(repair.RWLOCK, times=(time.time() - age,) * 2)
+    REGISTER.write_text(json.dumps({"write": {}, "read": {"/d": [entry]}}))
+    os.utime(REGISTER, times=(time.time() - age,) * 2)
 
 
 @pytest.fixture
@@ -112,7 +118,7 @@ def test_a_register_of_processes_that_are_gone_is_removed_and_one_of_a_process_a
     register(process)
     os.utime(output, ns=(0, 0))
     repair_all()
-    assert repair.RWLOCK.exists()
+    assert REGISTER.exists()
     assert output.stat().st_mtime_ns == 0, "a stage at work may look at its time"
     for left in (
         lambda: register(process, age=3600),
@@ -122,8 +128,8 @@ def test_a_register_of_processes_that_are_gone_is_removed_and_one_of_a_process_a
         left()
         time.sleep(0.1)
         repair_all()
-        assert not repair.RWLOCK.exists(), "another process has its number, it is gone, it is a zombie"
-    assert capfd.readouterr().err == 3 * f"repaired {repair.RWLOCK}: removed, the processes in it are gone\n"
+        assert not REGISTER.exists(), "another process has its number, it is gone, it is a zombie"
+    assert capfd.readouterr().err == 3 * f"repaired {REGISTER}: removed, the processes in it are gone\n"
 
 
 LINES = GOOD.splitlines(keepends=True)
@@ -133,10 +139,10 @@ HOLE = GOOD[:300] + bytes(100) + GOOD[400:]
 
 @pytest.mark.parametrize("contents", [b"", *CUT, HOLE], ids=len)
 def test_a_damaged_dvc_lock_is_put_aside_and_the_committed_one_restored(contents, capfd):
-    for lock in repair.LOCKS:
+    for lock in LOCKS:
         lock.write_bytes(contents)
     repair_all()
-    for lock, line in zip(repair.LOCKS, capfd.readouterr().err.splitlines(), strict=True):
+    for lock, line in zip(LOCKS, capfd.readouterr().err.splitlines(), strict=True):
         assert lock.read_bytes() == GOOD
         damaged = lock.with_name("dvc.lock.damaged.tmp")
         assert damaged.read_bytes() == contents
@@ -203,7 +209,7 @@ def test_only_files_that_changed_since_are_read_and_outputs_get_a_new_time(here,
     assert output.stat().st_mtime_ns > before.st_mtime_ns
 
 
-@pytest.mark.parametrize(("name", "damaged"), [("lock", LOCK), ("rwlock.lock", repair.RWLOCK)])
+@pytest.mark.parametrize(("name", "damaged"), [("lock", LOCK), ("rwlock.lock", REGISTER)])
 def test_while_dvc_holds_its_lock_nothing_is_repaired(name, damaged, monkeypatch):
     monkeypatch.setattr(repair, "PATIENCE", 0.1)
     damaged.write_bytes(b"")

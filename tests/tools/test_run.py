@@ -34,7 +34,6 @@ def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_starte
 
 
 def test_stages_come_in_the_order_in_which_they_are_declared(project):
-    """DVC's own is another each time, as soon as there are more stages in other files."""
     code = "from tools.scheduling import pipeline; print(*pipeline.graph(pipeline.open_repository(), ['dvc.yaml']))"
     declared = re.findall(r"^  (\w+):$", project.read("dvc.yaml").partition("\nstages:\n")[2], re.MULTILINE)
     at = declared.index("train")
@@ -69,7 +68,7 @@ def test_however_many_stages_run_at_once_every_byte_is_that_of_dvc_repro(project
         copy = project.copy(tmp_path / name)
         copy.check("python", "-m", "stages.check")
         copy.check(*command)
-        assert copy.run("dvc", "status", "-q", "dvc.yaml").returncode == 0
+        assert copy.run("dvc", "status", "-q").returncode == 0
         found[name] = copy.results() | {"order": copy.read("dvc.lock") if fresh else ""}
     assert found["1"] == found["plain"]
     assert found["3"] == found["plain"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from safetensors.torch import save as save_torch
 from goldilocks.core import arithmetic, checksums, files
 from goldilocks.core.dvc_files import LOCK, DvcLock, md5
 from stages.check import BUILT_ON
+from tools.scheduling.pipeline import ABLATIONS
 from tools.verification import approximate, compare, consistency, report
 from tools.verification.compare import ABSENT, Difference, first_difference, of_lock, values
 
@@ -27,12 +30,19 @@ STATUS = {
 
 
 def test_what_dvc_finds_changed_is_told_but_for_data_that_is_not_in_git():
-    assert list(consistency.changes(STATUS)) == [
+    clone = SimpleNamespace(folder=Path("/clone"), run=lambda *_: json.dumps(STATUS))
+    assert list(consistency.changes(clone, Path(), [])) == [
         "sweep: changed deps: stages/sweep.py modified since dvc.lock was written",
         "sweep: params.yaml: sweep.trials is modified, dvc.lock has another",
         "sweep: changed outs: reports/metrics/sweep.json modified since dvc.lock was written",
         "report: changed command since dvc.lock was written",
         "report: changed outs: reports/index.html deleted since dvc.lock was written",
+    ]
+    outside = {"ablate@x-0": [{"changed deps": {"runs/x": "modified", "/clone/stages/a.py": "modified"}}]}
+    clone.run = lambda *_: json.dumps(outside)
+    assert [line.split()[3] for line in consistency.changes(clone, ABLATIONS, [])] == [
+        "ablations/runs/x",
+        "stages/a.py",
     ]
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
@@ -31,15 +32,15 @@ def _end_with(parent: int) -> None:
         os._exit(FAILED)
 
 
-def _reproduce(stage: str, force: bool) -> str:
-    """What `dvc repro --single-item STAGE` does; returns why it failed, or nothing."""
+def _reproduce(root: Path, stage: str, force: bool) -> str:
+    """What `dvc repro --single-item STAGE` does in a repository; returns why it failed, or nothing."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     for handler in logging.getLogger("dvc").handlers:
         handler.addFilter(_is_news)
     try:
-        with Repo(_wait_for_lock=True) as repo:
+        with Repo(str(root), _wait_for_lock=True) as repo:
             repo.reproduce(stage, single_item=True, force=force, run_cache=not force)
     except DvcException as error:
         causes: list[BaseException | None] = [error]
@@ -54,12 +55,13 @@ class Child:
 
     Args:
         stage: DVC's name of it.
+        root: the DVC repository's folder.
         force: whether to run it although nothing has changed, and to restore nothing from the run cache.
         captured: whether what it prints comes here, line by line; else it goes where this process's output goes.
     """
 
-    def __init__(self, stage: str, force: bool = False, captured: bool = True) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, root: Path, force: bool = False, captured: bool = True) -> None:
+        self.stage, self._root = stage, root
         self.ended = False  # it, and whatever it had started that could still print
         self._rest = b""
         sys.stdout.flush()
@@ -83,7 +85,7 @@ class Child:
             if captured:
                 os.dup2(theirs, sys.stdout.fileno())
                 os.dup2(theirs, sys.stderr.fileno())
-            if reason := _reproduce(self.stage, force):
+            if reason := _reproduce(self._root, self.stage, force):
                 os.write(theirs, f"{GAVE_UP}{reason}\n".encode())
             else:
                 code = 0

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from goldilocks.core import cli, dvc_files
 from tools.scheduling.schedule import Graph
 
-PIPELINE = "dvc.yaml"
+PROJECT = Path()
+"""The folder of the pipeline's DVC repository."""
+
+ABLATIONS = Path("ablations")
+"""That of the ablations', which `make repro` does not read."""
 
 
-def open_repository() -> Any:
-    """DVC's view of this folder, which waits for its lock as long as it takes.
+def declared(root: Path) -> str:
+    """The file that declares the stages of a repository, as their names begin if it is not this folder's."""
+    return (root / "dvc.yaml").as_posix()
+
+
+def open_repository(root: Path = PROJECT) -> Any:
+    """DVC's view of a repository, which waits for its lock as long as it takes.
 
     Nothing of DVC stays at work in this process, so that it may be forked.
     """
@@ -22,7 +31,7 @@ def open_repository() -> Any:
     tqdm.monitor_interval = 0  # it would start a thread
     from dvc.repo import Repo
 
-    return Repo(_wait_for_lock=True)
+    return Repo(str(root), _wait_for_lock=True)
 
 
 def cache_folder() -> Path:
@@ -88,16 +97,12 @@ def sort_lock(lock: Path, names: Sequence[str]) -> None:
     dvc_files.keep_only(lock, [*names, *other])
 
 
-def sort_locks(repo: Any, stages: Collection[str]) -> None:
-    """Sort the `dvc.lock` of each file that declares some of these stages; see `sort_lock`.
+def sort_lock_of(repo: Any, root: Path) -> None:
+    """Sort a repository's `dvc.lock`; see `sort_lock`.
 
     DVC appends a stage that it records for the first time, so the order would otherwise be that in which stages ended.
-
-    Args:
-        stages: some of those whose records may have changed.
     """
     from dvc.repo import lock_repo
 
-    for declared in {name.rpartition(":")[0] or PIPELINE for name in stages}:
-        with lock_repo(repo):
-            sort_lock(Path(declared).with_suffix(".lock"), [stage.name for stage in repo.stage.collect(declared)])
+    with lock_repo(repo):
+        sort_lock(root / dvc_files.LOCK, [stage.name for stage in repo.stage.collect(declared(root))])

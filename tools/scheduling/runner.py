@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -59,12 +60,19 @@ class Runner:
     Args:
         is_training: whether a stage trains a model, which takes long.
         force: whether to run every stage that is begun, and to restore none.
+        root: the DVC repository's folder.
     """
 
     def __init__(
-        self, schedule: Schedule, limits: Limits, is_training: Callable[[str], bool], force: bool = False
+        self,
+        schedule: Schedule,
+        limits: Limits,
+        is_training: Callable[[str], bool],
+        force: bool = False,
+        root: Path = pipeline.PROJECT,
     ) -> None:
-        self.schedule, self.limits, self.is_training, self.force = schedule, limits, is_training, force
+        self.schedule, self.limits, self.is_training = schedule, limits, is_training
+        self.force, self.root = force, root
         self.children: dict[str, Child] = {}
         self.output: dict[str, list[str]] = {}
         self.failures: list[str] = []
@@ -111,7 +119,7 @@ class Runner:
                 continue
             self.schedule.begin(name)
             self.output[name] = []
-            child = Child(name, self.force, captured=self.limits.jobs > 1)
+            child = Child(name, self.root, self.force, captured=self.limits.jobs > 1)
             self.children[name] = child
             self._selector.register(child, selectors.EVENT_READ)
 
@@ -162,20 +170,30 @@ class Runner:
                     process.terminate()
 
 
-def rebuild(targets: Sequence[str], limits: Limits, is_training: Callable[[str], bool], force: bool = False) -> bool:
+def rebuild(
+    limits: Limits,
+    is_training: Callable[[str], bool],
+    targets: Sequence[str] = (),
+    force: bool = False,
+    root: Path = pipeline.PROJECT,
+) -> bool:
     """Run what is out of date among the targets and all that they need; returns whether anything was.
+
+    Args:
+        targets: names of stages; all of the repository if empty.
+        root: the DVC repository's folder.
 
     Raises:
         UserError, KeyboardInterrupt, SystemExit: as `Runner.run`; what was done until then is recorded.
     """
-    with pipeline.open_repository() as repo:
-        stale = pipeline.changed(repo, targets, with_needs=list(targets) != [pipeline.PIPELINE])
+    with pipeline.open_repository(root) as repo:
+        stale = pipeline.changed(repo, targets or [pipeline.declared(root)], with_needs=bool(targets))
         if not stale and not force:
             return False
-        graph = pipeline.graph(repo, targets)
+        graph = pipeline.graph(repo, targets or [pipeline.declared(root)])
         schedule = Schedule(graph, graph if force else stale, lambda names: pipeline.changed_now(repo, names))
         try:
-            Runner(schedule, limits, is_training, force).run()
+            Runner(schedule, limits, is_training, force, root).run()
         finally:
-            pipeline.sort_locks(repo, graph)
+            pipeline.sort_lock_of(repo, root)
     return True

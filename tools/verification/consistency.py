@@ -7,13 +7,15 @@ hashes: each dependency must be the output recorded for the stage that makes it,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from goldilocks.core import checksums
 from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
 from stages.check import BUILT_ON
+from tools.scheduling.pipeline import ABLATIONS, PROJECT
 from tools.verification.clone import Clone
 
 REPORTS = Path("reports")
@@ -26,26 +28,28 @@ def problems(clone: Clone, stages: Sequence[str]) -> list[str]:
     Args:
         stages: those to ask DVC about, with what they need; all, and the ablations, if empty.
     """
-    status = json.loads(clone.run("dvc", "status", "--json", *(["--with-deps", *stages] if stages else [])))
+    targets = ["--with-deps", *stages] if stages else []
     tracked = clone.run("git", "ls-files", "-z").split("\0")
     lock = DvcLock(clone.folder / LOCK)
     return [
-        *changes(status),
+        *(line for root in (PROJECT, *([] if stages else [ABLATIONS])) for line in changes(clone, root, targets)),
         *broken_links([lock, DvcLock(clone.folder / ABLATIONS_LOCK)]),
         *unclaimed(lock, tracked),
         *broken_seals(clone.folder),
     ]
 
 
-def changes(status: Mapping[str, list[Any]]) -> Iterator[str]:
-    """What DVC finds changed; data that is only absent, since it is not in git, has not changed."""
+def changes(clone: Clone, root: Path, targets: Sequence[str]) -> Iterator[str]:
+    """What DVC finds changed in a repository of a clone; data that is only absent, since it is not in git, has not."""
+    status: dict[str, list[Any]] = json.loads(clone.run("dvc", "--cd", str(root), "status", "--json", *targets))
     for stage, found in status.items():
         for change in found:
             if isinstance(change, str):
                 yield f"{stage}: {change} since dvc.lock was written"
                 continue
             for kind, paths in change.items():
-                for path, what in (paths or {"": "changed"}).items():
+                for named, what in (paths or {"": "changed"}).items():
+                    path = os.path.relpath(clone.folder / root / named, clone.folder) if named else ""
                     if isinstance(what, dict):  # parameters of a file
                         yield from (f"{stage}: {path}: {key} is {of}, dvc.lock has another" for key, of in what.items())
                     elif not (what in NOT_IN_GIT and path.startswith("data/")):

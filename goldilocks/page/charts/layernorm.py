@@ -61,7 +61,7 @@ def by_block(layernorm: pd.DataFrame, gamma_from: float, gamma_to: float) -> Exp
         "band": [gamma_from, gamma_to], "band_label": f"value; shaded: the articles' {gamma_from:g} to {gamma_to:g}",
     }  # fmt: skip
     controls = (Control("model", "model", models), Control("kind", "parameter", list(KINDS.values())))
-    about = "Values of the LayerNorms by block: median, quartiles and the range of 90 %"
-    note = "Dot: median; thick line: from quartile to quartile; thin line: from the 5 % to the 95 % quantile."
+    about = "Values of the LayerNorms by block: median, quartiles and the range of 90\u00a0%"
+    note = "Dot: median; thick line: from quartile to quartile; thin line: from the 5\u00a0% to the 95\u00a0% quantile."
     title = "γ and β of each model, block by block"
     return Explorer("layernorm_by_block", title, controls, frame, (chart,), (about,), note=note)

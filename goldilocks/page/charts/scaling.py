@@ -25,10 +25,11 @@ MEASURES = {
 """What is said of each query, and of the mean of many; all but the first as shares of an even softmax's."""
 
 QUANTITIES = {
-    "relative_gradient": "loss gradient / an even softmax's",
-    "largest_probability": "largest probability",
-    "normalised_entropy": "entropy / ln n",
+    "relative_gradient": ("loss gradient / an even softmax's", "the loss gradient is {} of an even softmax's"),
+    "largest_probability": ("largest probability", "the largest probability is {}"),
+    "normalised_entropy": ("entropy / ln n", "the entropy is {} of ln n, an even softmax's"),
 }
+"""What colours the map: in its list, and in the sentence that reads out a cell."""
 
 
 def typical(products: np.ndarray) -> int:
@@ -118,7 +119,7 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
     def frame(quantity: int, length: int, correlation: int) -> Columns:
         rows = by_keys.get_group((lengths[length], correlations[correlation]))
         return {
-            "quantity": list(QUANTITIES.values())[quantity],
+            "reading": list(QUANTITIES.values())[quantity][1],
             "value": rows[list(QUANTITIES)[quantity]].round(3).to_numpy(),
             "zone": words(rows["zone"].astype(str).tolist()),
         }
@@ -130,7 +131,7 @@ def zone_map(cells: pd.DataFrame, thresholds: Mapping[str, float]) -> Explorer:
     }  # fmt: skip
     by_root = int(np.argmin(np.abs(np.array(exponents) - EXPONENTS[OWN])))
     controls = (
-        Control("quantity", "colour", list(QUANTITIES.values())),
+        Control("quantity", "colour", [label for label, _ in QUANTITIES.values()]),
         Control("length", "keys n", [f"{n:,}" for n in lengths], middle),
         Control("correlation", "correlation ρ of q with one k", [f"{rho:g}" for rho in correlations]),
         Control(

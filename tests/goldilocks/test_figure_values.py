@@ -1,0 +1,156 @@
+"""What figures draw is what the tables hold: dots, lines, bands, bars and marks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from goldilocks.core import tables
+from goldilocks.plotting import ablations, goldilocks, logits, model5, norms, palette, scaling, style
+from goldilocks.softmax.scalings import EXPONENTS
+
+
+@pytest.fixture
+def table(smoke):
+    return lambda path: tables.read(smoke.folder / "data" / f"{path}.parquet", path.split("/")[-1])
+
+
+@pytest.fixture(autouse=True)
+def styled():
+    with style.applied():
+        yield
+
+
+def outline(axes, i=0):
+    """The corners of a filled band."""
+    return {tuple(corner) for corner in axes.collections[i].get_paths()[0].vertices}
+
+
+def ends(band, low, high):
+    """The corners that a band between two columns has."""
+    return {*zip(band, low, strict=True), *zip(band, high, strict=True)}
+
+
+def test_the_sweep(table):
+    sweep = table("sweep")
+    theory, dots = scaling.sweep(sweep, 7).axes[0].lines
+    np.testing.assert_allclose(theory.get_xydata(), np.stack([sweep["dimension"], np.sqrt(sweep["dimension"])], 1))
+    np.testing.assert_array_equal(dots.get_xydata(), sweep[["dimension", "sigma_single"]])
+    (axes,) = scaling.sweep_ratio(sweep, 7).axes
+    one, single, mean = axes.lines
+    assert set(one.get_ydata()) == {1}
+    np.testing.assert_allclose(single.get_ydata(), sweep["sigma_single"] / np.sqrt(sweep["dimension"]))
+    np.testing.assert_array_equal(mean.get_xydata(), sweep[["dimension", "ratio"]])
+    assert ends(sweep["dimension"], sweep["ratio_low"], sweep["ratio_high"]) <= outline(axes)
+
+
+def test_softmax_of_every_entry(table):
+    entries = table("softmax")
+    panels = scaling.softmax(entries, 7).axes
+    for axes, (quantity, scaled) in zip(
+        panels, [(q, s) for q in ("probability", "surprisal") for s in ("unscaled", "scaled")], strict=True
+    ):
+        for line, over in zip(axes.lines, ("all", "rows"), strict=True):
+            chosen = entries[(entries["scaling"] == scaled) & (entries["over"] == over)]
+            np.testing.assert_array_equal(line.get_xydata(), chosen[["logit", quantity]])
+
+
+def test_the_zone_is_shaded_from_its_lower_to_its_upper_edge(table):
+    zone = table("goldilocks_zone")
+    panels = iter(goldilocks.zones(zone, 7, 0.5, 2.0).axes)
+    for (_, _), part in zone.groupby(["length", "correlation"], sort=False):
+        axes = next(panels)
+        upper = part[["lower", "upper"]].max(axis=1)
+        assert ends(part["dimension"], part["lower"], upper) <= outline(axes)
+        for line, exponent in zip(axes.lines, EXPONENTS.values(), strict=False):
+            np.testing.assert_allclose(line.get_ydata(), line.get_xdata() ** -exponent)
+
+
+def test_losses_are_means_with_bands_beside_what_counting_reaches(table):
+    dynamics = table("dynamics")
+    (axes,) = model5.losses(dynamics, 6.5, 7).axes
+    rules = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+    counted = [dynamics[dynamics["quantity"] == f"{name}_loss"]["mean"].item() for name in ("unigram", "bigram")]
+    assert rules == [6.5, *counted]
+    lines = [line for line in axes.lines if line.get_linestyle() == "-"]
+    for i, (line, name) in enumerate(zip(lines, palette.LOSSES, strict=True)):
+        part = dynamics[dynamics["quantity"] == f"{name}_loss"].sort_values("step")
+        np.testing.assert_array_equal(line.get_xydata(), part[["step", "mean"]])
+        assert ends(part["step"], part["low"], part["high"]) <= outline(axes, i)
+
+
+def test_quantities_by_block_are_means_with_bands(table):
+    dynamics = table("dynamics")
+    (axes,) = model5.by_block(dynamics, {"std": "σ"}, "σ", 7).axes
+    std = dynamics[dynamics["quantity"] == "std"]
+    for line, (block, part) in zip(axes.lines, std.groupby("block"), strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), part.sort_values("step")[["step", "mean"]])
+        assert ends(part["step"], part["low"], part["high"]) <= outline(axes, block)
+
+
+def test_histograms_of_weights_have_the_tables_counts(smoke):
+    table = tables.read(smoke.folder / "data/model5/seed-0/histograms.parquet", "histograms")
+    axes = model5.histograms(table, 0.02, 7).axes[1]
+    inner = table[(table["part"] == "qkv") & (table["block"] == 1) & np.isfinite(table["left"] + table["right"])]
+    first, *_, last = axes.lines
+    for line, step in ((first, inner["step"].min()), (last, inner["step"].max())):
+        np.testing.assert_array_equal(line.get_ydata(), inner[inner["step"] == step]["count"])
+        np.testing.assert_allclose(line.get_xdata(), inner[inner["step"] == step][["left", "right"]].mean(axis=1))
+
+
+def test_logits_by_scaling_are_means_over_blocks(table):
+    of = table("logits")
+    for axes, quantity in zip(logits.by_scaling(of, 7).axes, logits.PANELS, strict=True):
+        for line, scaled in zip(axes.lines, palette.SCALINGS, strict=True):
+            chosen = of[(of["quantity"] == quantity) & (of["scaling"] == scaled)]
+            np.testing.assert_allclose(line.get_ydata(), chosen.groupby("step")["mean"].mean())
+
+
+def test_norms_by_block_are_medians_with_the_range_of_90_percent(table):
+    layernorm = table("layernorm")
+    axes = norms.by_block(layernorm, 7).axes[0]
+    gamma = layernorm[layernorm["kind"] == "gamma"]
+    for line, bars, (_, part) in zip(axes.lines, axes.collections, gamma.groupby("place", sort=False), strict=True):
+        by_block = part.groupby("block")["value"].quantile([0.05, 0.5, 0.95]).unstack()
+        np.testing.assert_allclose(line.get_ydata(), by_block[0.5])
+        np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], by_block[[0.05, 0.95]])
+
+
+def estimate(value, reach):
+    return {"value": value, "low": value - reach, "high": value + reach, "n": 3}
+
+
+def test_ablations_have_their_interval_or_their_seeds_in_order_of_the_median():
+    losses = {"scaled": [4.1, 4.2, 4.3], "unscaled": [4.5, 4.6, 4.7], "no_layernorm": [4.0, 4.1, 99.0]}
+    conditions = {
+        name: {
+            "attends": name != "no_layernorm", "diverged": 0, "first_test_loss": estimate(8.3, 0),
+            "last_test_loss": estimate(np.mean(of), 0.1), "added_loss": estimate(np.mean(of) - 4.2, 0.05),
+            "by_seed": {"last_test_loss": {f"seed_{i}": loss for i, loss in enumerate(of)}},
+        }
+        for name, of in losses.items()
+    }  # fmt: skip
+    left, right = ablations.test_loss(conditions, 7).axes
+    rows = [label.get_text() for label in left.get_yticklabels()]
+    assert rows == ["no scaling, start 0.02", "1/√d, start 0.02", "no LayerNorm (1 broke down) *"], "from below"
+    marks = [(*line.get_xydata()[0], line.get_markerfacecolor()) for line in left.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose([(x, y) for x, y, face in marks if face != "white"], [(4.6, 0), (4.2, 1)])
+    assert [(x, y) for x, y, face in marks if face == "white"] == [(4.0, 2), (4.1, 2)], "seed 2 broke down"
+    intervals = [line.get_xdata() for line in right.lines if line.get_marker() != "o" and line.get_linestyle() == "-"]
+    np.testing.assert_allclose(intervals, [[0.35, 0.45], [-0.05, 0.05]])
+    differences = [line.get_xdata()[0] for line in right.lines if line.get_markerfacecolor() == "white"]
+    assert differences == pytest.approx([4.0 - 4.1, 4.1 - 4.2]), "of pairs of one seed"
+
+
+def test_curves_have_a_line_for_each_seed():
+    runs = pd.DataFrame(
+        {"condition": name, "seed": seed, "quantity": "test_loss", "step": step, "block": -1, "value": value}
+        for name, factor in (("scaled", 1), ("unscaled", 2))
+        for seed in (0, 1)
+        for step, value in ((0, 9.0), (10, factor + 0.1 * seed))
+    )
+    axes = ablations.curves(runs, ["scaled", "unscaled"], 7).axes[0]
+    drawn = {(line.get_color(), tuple(line.get_ydata())) for line in axes.lines}
+    assert drawn == {
+        (palette.SCALINGS[name], (9.0, factor + 0.1 * seed))
+        for name, factor in (("scaled", 1), ("unscaled", 2)) for seed in (0, 1)
+    }  # fmt: skip
