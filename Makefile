@@ -69,7 +69,7 @@ verify: ## rebuild what is committed in a clone, and compare; VERIFY="..." are o
 test: ## run the tests (two minutes)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 2
 
-test-all: test ## run all tests, the long ones too (half an hour)
+test-all: test ## run all tests, the long ones too (most of an hour)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
 bench: ## time Model 5 and the survey of norms beside transformers on this machine; BENCH="--size small" are options
