@@ -118,7 +118,7 @@ CHANGES = {
     "inputs.timeout": (param("inputs.timeout=20.0"), {"check", "inputs", "report"}),
     "run.root_seed": (param("run.root_seed=7"), EVERYTHING - {"inputs"} - TEXTS),
     "a comment in families.py": (  # a package counts as a whole
-        comment("goldilocks/checkpoints/families.py"), {"check", "inputs", "layernorm", "second_text", "claims"}
+        comment("goldilocks/checkpoints/families.py"), {"check", "inputs", "layernorm", "second_text"}
     ),
     "inputs.checkpoints": (own_checkpoint, {"check", "inputs", "layernorm"} | CLAIMED),
     "goldilocks/stats/intervals.py": (

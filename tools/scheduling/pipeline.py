@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,25 @@ def open_repository(root: Path = PROJECT) -> Any:
     return Repo(str(root), _wait_for_lock=True)
 
 
+@contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Turn what DVC refuses, such as a configuration that it can't read, into a `UserError`."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        raise cli.UserError(f"DVC: {error}") from None
+
+
 def cache_folder() -> Path:
     """The folder of DVC's cache.
 
     Raises:
         UserError: if DVC can't read its configuration.
     """
-    from dvc.exceptions import DvcException
-
-    try:
-        with open_repository() as repo:
-            return Path(repo.cache.local_cache_dir)
-    except DvcException as error:
-        raise cli.UserError(f"DVC: {error}") from None
+    with errors_in_a_line(), open_repository() as repo:
+        return Path(repo.cache.local_cache_dir)
 
 
 def changed(repo: Any, targets: Sequence[str], with_needs: bool = False) -> set[str]:

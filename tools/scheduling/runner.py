@@ -184,9 +184,10 @@ def rebuild(
         root: the DVC repository's folder.
 
     Raises:
+        UserError: if DVC can't read its records, for example while another process writes them.
         UserError, KeyboardInterrupt, SystemExit: as `Runner.run`; what was done until then is recorded.
     """
-    with pipeline.open_repository(root) as repo:
+    with pipeline.errors_in_a_line(), pipeline.open_repository(root) as repo:
         stale = pipeline.changed(repo, targets or [pipeline.declared(root)], with_needs=bool(targets))
         if not stale and not force:
             return False
