@@ -157,6 +157,7 @@ def test_a_disk_that_is_full_or_read_only(unswept, small_disk_at, tmp_path, plac
     contents = folder.rename(tmp_path / "contents")
     small_disk_at(folder, str(ROOMY))
     shutil.copytree(contents, folder, symlinks=True, dirs_exist_ok=True)
+    files.remove(folder / "checkpoints")  # which `make repro` does, too
     disk = os.statvfs(folder)
     written = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
     remount(folder, "ro" if fault == "read-only" else f"size={written}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from goldilocks.core import checksums
-from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
+from goldilocks.core.dvc_files import LOCK, DvcLock
 from stages.check import BUILT_ON
 from tools.scheduling.pipeline import ABLATIONS, PROJECT
 from tools.verification.clone import Clone
@@ -30,11 +30,12 @@ def problems(clone: Clone, stages: Sequence[str]) -> list[str]:
     """
     targets = ["--with-deps", *stages] if stages else []
     tracked = clone.run("git", "ls-files", "-z").split("\0")
-    lock = DvcLock(clone.folder / LOCK)
+    roots = [PROJECT] if stages else [PROJECT, ABLATIONS]
+    locks = [DvcLock(clone.folder / root / LOCK) for root in roots]
     return [
-        *(line for root in (PROJECT, *([] if stages else [ABLATIONS])) for line in changes(clone, root, targets)),
-        *broken_links([lock, DvcLock(clone.folder / ABLATIONS_LOCK)]),
-        *unclaimed(lock, tracked),
+        *(line for root in roots for line in changes(clone, root, targets)),
+        *broken_links(locks),
+        *unclaimed(locks[0], tracked),
         *broken_seals(clone.folder),
     ]
 
