@@ -266,3 +266,11 @@ def test_another_dvc_at_work_is_waited_for(toy):
         time.sleep(5)
         assert process.poll() is None
     assert process.wait(60) == 0
+
+
+def test_records_that_dvc_cannot_read_are_told_in_a_line(toy):
+    (toy.folder / ".dvc" / "tmp" / "rwlock").write_text('{"write": {"/a')  # another process is at it
+    code, _, err = toy.rebuild(2)
+    assert code == 2
+    assert err.startswith("error: DVC: ")
+    assert "Traceback" not in err
