@@ -26,6 +26,10 @@ BEYOND = "ablations.control.beyond"
 LOSS, DIAGONAL, ATTENTION = "the loss's ‖p - e_t‖", "mean p(1 - p)", "attention's ‖J‖"
 """Measures of the gradient that softmax passes; `goldilocks/softmax/statistics.py` defines them."""
 
+OF_MODEL = "{name} {number}"
+FROM, AT, NOWHERE = "from d = {number} {name}", "d = {number} {name}", "nowhere {name}"
+"""What a remark says of each model, each number of keys or correlation ρ of q and k."""
+
 LESS_SHUFFLED = "that less the one on shuffled tokens"
 COST = "what deleting attention costs"
 ATTENDS = (Requirement(COST, "dynamics.cost_of_deleting_attention", at_least("attends")),)
@@ -128,9 +132,8 @@ CLAIMS: tuple[Claim, ...] = (
             Remark(ATTENTION, f"{DRAWN}.unscaled.relative_jacobian"),
             Remark("‖J‖ there over that of scaled logits, by rows", f"{DRAWN}.jacobian_norm_ratio"),
             Remark("over all entries at once", f"{DRAWN}.jacobian_norm_ratio_over_all"),
-            Remark("unscaled, ‖J‖ is half of that at 1/√d from d = (0: nowhere)",
-                   "goldilocks.jacobian_halves_from_dimension", every=True),
-            Remark("and surely more up to", "goldilocks.jacobian_not_halved_to_dimension", every=True),
+            Remark("unscaled, ‖J‖ is half of that at 1/√d", "goldilocks.jacobian_halves_from_dimension", FROM, NOWHERE),
+            Remark("and surely more up to", "goldilocks.jacobian_not_halved_to_dimension", AT),
             Remark("in Model 5 after training: scaled", f"{LAST}.scaled.jacobian_norm"),
             Remark("unscaled", f"{LAST}.unscaled.jacobian_norm"),
         ),
@@ -151,9 +154,8 @@ CLAIMS: tuple[Claim, ...] = (
         absent=f"{NO_MAP}; for normalisation: make ablations",
         least=2, gate=ABLATIONS_ATTEND,
         remarks=(Remark("lowest ‖J‖ at 1/√d, of an even row's", f"{MAP}.lowest_jacobian_by_root_d"),
-                 Remark("1/√d lies outside from d = (0: nowhere), by correlation ρ of q and k:",
-                        "goldilocks.by_root_d_outside_from_dimension", every=True),
-                 Remark("and inside up to", "goldilocks.by_root_d_inside_to_dimension", every=True)),
+                 Remark("1/√d lies outside", "goldilocks.by_root_d_outside_from_dimension", FROM, NOWHERE),
+                 Remark("and inside up to", "goldilocks.by_root_d_inside_to_dimension", AT)),
         figure="goldilocks_map",
     ),
     _claim(
@@ -171,8 +173,8 @@ CLAIMS: tuple[Claim, ...] = (
         "S10", f"GPT-2's γ lie mostly in {GAMMA_FROM}-{GAMMA_TO}", "4.3", "parameter",
         Requirement("the share of all γ in that range", "shares.gamma_in_range.gpt2", above(0.5)), interval=EXACT,
         absent=NO_GPT2.format(f"{of_gpt2('share_in_range', 'gamma'):.3f}"),
-        remarks=(Remark("others:", "shares_of_others.gamma_in_range", every=True),
-                 Remark("reference figures:", "references.gamma_in_range", every=True)),
+        remarks=(Remark("others:", "shares_of_others.gamma_in_range", OF_MODEL),
+                 Remark("reference figures:", "references.gamma_in_range", OF_MODEL)),
         figure="layernorm_by_model",
     ),
     _claim(
@@ -180,7 +182,7 @@ CLAIMS: tuple[Claim, ...] = (
         Requirement("the share of |β| below layernorm.beta_near_zero", "shares.beta_near_zero.gpt2", above(0.5)),
         interval=EXACT,
         absent=NO_GPT2.format("90 % of GPT-2 small's β lie in {:.3f}…{:.3f}".format(*MIDDLE_OF_BETA)),
-        remarks=(Remark("others:", "shares_of_others.beta_near_zero", every=True),), figure="layernorm_histograms",
+        remarks=(Remark("others:", "shares_of_others.beta_near_zero", OF_MODEL),), figure="layernorm_histograms",
     ),
     _claim(
         "S12", "LayerNorm mostly shrinks activations (γ < 1)", "4.3", "parameter",
@@ -188,7 +190,7 @@ CLAIMS: tuple[Claim, ...] = (
                     "shares.gamma_below_1.gpt2", above(0.5)),
         interval=EXACT,
         absent=NO_GPT2.format(f"median γ of GPT-2 small {of_gpt2('q50', 'gamma'):.3f}"),
-        remarks=(Remark("others:", "shares_of_others.gamma_below_1", every=True),), figure="layernorm_by_model",
+        remarks=(Remark("others:", "shares_of_others.gamma_below_1", OF_MODEL),), figure="layernorm_by_model",
     ),
     _claim(
         "S13", "LayerNorm stabilises gradients", "5.2", "seed",

@@ -41,8 +41,11 @@ class Remark(NamedTuple):
 
     text: str
     path: str
-    every: bool = False
-    """Whether the path leads to a mapping of names to estimates, listed one by one."""
+    each: str = ""
+    """If the path leads to a mapping, what is said of each of its entries, with its `name` and `number`."""
+
+    zero: str = ""
+    """The same where the number is 0, if other words are needed."""
 
 
 class Claim(NamedTuple):
@@ -83,16 +86,18 @@ def format_estimate(e: Estimate) -> str:
 
 
 def format_metric(metric: Any) -> str:
-    """A metric as text; where it is a text, that is why there is no number."""
+    """A metric as text, whole numbers whole; where it is a text, that is why there is no number."""
+    if isinstance(metric, int):
+        return str(metric)
     return f"{NOT_MEASURED} ({metric})" if isinstance(metric, str) else format_estimate(as_estimate(metric))
 
 
 def spell_out(name: str) -> str:
-    """The name of a metric as words in a sentence: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
+    """The name of a metric as words in a sentence: `length_16` is with 16 keys, `rho_0_1` is for ρ = 0.1."""
     quantity, _, value = name.partition("_")
     if quantity == "length":
-        return f"{value} keys:"
-    return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
+        return f"with {value} keys"
+    return f"for ρ = {value.replace('_', '.')}" if quantity == "rho" else name
 
 
 def format_remark(remark: Remark, known: MetricTree) -> str:
@@ -100,10 +105,15 @@ def format_remark(remark: Remark, known: MetricTree) -> str:
     metric = known.get(remark.path)
     if metric is None:
         return ""
-    if not remark.every:
-        return f"{remark.text} {format_estimate(as_estimate(metric))}"
+    if not remark.each:
+        return f"{remark.text} {format_metric(metric)}"
     ordered = sorted(metric, key=lambda name: [int(part) if part.isdecimal() else part for part in NUMBERS.split(name)])
-    parts = [f"{spell_out(name)} {format_metric(metric[name])}" for name in ordered]
+    parts = [
+        (remark.zero if remark.zero and metric[name] == 0 else remark.each).format(
+            name=spell_out(name), number=format_metric(metric[name])
+        )
+        for name in ordered
+    ]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 

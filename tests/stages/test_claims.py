@@ -16,6 +16,7 @@ from goldilocks.claims.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
+    Remark,
     format_remark,
     judge_all,
 )
@@ -72,6 +73,14 @@ def test_every_remark_finds_its_number_in_what_is_committed_and_stands_in_the_cl
             text = format_remark(remark, known)
             assert text in entry["notes"]
             assert text.startswith(remark.text) or remark.path.startswith("shares_of_others."), remark.path
+
+
+def test_a_remark_tells_all_of_a_mapping_in_the_order_of_the_numbers_in_its_names():
+    of = {"length_1024": 0, "length_16": 16384, "rho_0_3": 4}
+    remark = Remark("half of it", "a.b", "from d = {number} {name}", "nowhere {name}")
+    told = "half of it from d = 16384 with 16 keys, nowhere with 1024 keys, from d = 4 for ρ = 0.3"
+    assert format_remark(remark, MetricTree({"a": {"b": of}}, {})) == told
+    assert format_remark(remark, MetricTree({"a": {"b": {}}}, {})) == format_remark(remark, MetricTree({}, {})) == ""
 
 
 THRESHOLDS = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
