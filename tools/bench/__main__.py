@@ -18,28 +18,12 @@ from __future__ import annotations
 import json
 from statistics import median
 
-import psutil
-
 from goldilocks.core import cli, system_info
 from tools.bench import norms, training
 from tools.bench.costs import cost, row
 
 NAMES = (*training.VARIANTS, "norms")
 COMPARED = (("ours-fp32", "transformers-fp32"), ("ours-bf16", "transformers-bf16"))
-
-
-def check_memory(name: str) -> None:
-    """Refuse a size that does not fit.
-
-    Raises:
-        UserError: with what it needs and what is free.
-    """
-    free, needed = psutil.virtual_memory().available / 1e9, training.SIZES[name].gigabytes
-    if free < needed:
-        raise cli.UserError(
-            f"size {name}: needs about {needed:.0f} GB of memory, {free:.1f} GB are free; close other programs, or "
-            "choose --size small"
-        )
 
 
 def train(name: str, variants: list[str], steps: int) -> None:
@@ -77,8 +61,6 @@ def main() -> None:
     wanted = arguments.only or NAMES
     variants = [name for name in training.VARIANTS if name in wanted]
     sizes = list(training.SIZES) if arguments.size == "both" else [arguments.size]
-    for name in sizes if variants else []:
-        check_memory(name)
     print(
         f"{system_info.processor()}, {system_info.cores()} cores, load average {system_info.load():.2f} before\n"
         "median (min-max) of seconds, peak memory of a process",
