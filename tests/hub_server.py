@@ -159,12 +159,12 @@ class Handler(BaseHTTPRequestHandler):
         if status < 300 and hub.takes_place("cut"):
             contents = contents[: len(contents) // 2]
             self.close_connection = True
+        with hub.lock:  # before the client has them, and looks
+            hub.bytes_sent += len(contents)
         pieces = 10 if hub.drawn_out and large(self.path) else 1
         for n in range(pieces):
             self.wfile.write(contents[n * len(contents) // pieces : (n + 1) * len(contents) // pieces])
             time.sleep(hub.drawn_out / pieces if pieces > 1 else 0)
-        with hub.lock:
-            hub.bytes_sent += len(contents)
 
 
 @contextmanager

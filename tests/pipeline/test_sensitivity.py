@@ -7,6 +7,7 @@ import json
 import perturbations
 import pytest
 from closure import ROOT
+from test_pipeline import edit
 
 from goldilocks.core import params
 from tools.configure import leaves
@@ -56,8 +57,6 @@ MUTANTS = [  # (where, what stands there, what instead, what is said)
 @pytest.mark.slow
 def test_mutants_are_caught(project):
     for path, old, new, _ in MUTANTS:
-        text = project.read(path)
-        assert old in text
-        (project.folder / path).write_text(text.replace(old, new), "utf-8")
+        edit(project, path, old, new)
     _, problems = tried(project, "inputs", "softmax", "train")
     assert [told for *_, told in MUTANTS if told not in problems] == []

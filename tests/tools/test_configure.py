@@ -37,6 +37,8 @@ def test_a_key_that_does_not_exist_is_refused_and_arguments_are_quoted_as_in_a_s
 
 
 def test_presets_and_single_values_edit_their_lines_and_keep_the_comments(bare):
+    bare.configure(preset="paper")
+    assert re.search("^  width: 768 #", bare.read("params.yaml"), re.MULTILINE)
     before = bare.read("params.yaml").splitlines()
     bare.configure("run.seeds=[4]", "train.learning_rate=2.0e-3", preset="smoke")
     lines = zip(before, bare.read("params.yaml").splitlines(), strict=True)
@@ -45,14 +47,6 @@ def test_presets_and_single_values_edit_their_lines_and_keep_the_comments(bare):
     assert any(re.match(r"  learning_rate: (2\.0e-3|0\.002) #", line) for line in edited)
     assert any(line.startswith("  width: 32 # of embeddings") for line in edited)
     assert all("#" in line for line in edited)
-
-
-def test_every_preset_is_sound(bare):
-    before = bare.read("params.yaml")
-    for preset in ("smoke", "paper"):
-        bare.configure(preset=preset)
-        assert bare.read("params.yaml") != before
-        (bare.folder / "params.yaml").write_text(before, "utf-8")
 
 
 # What a user writes after SET, and whether it is a change that keeps the file sound.
