@@ -104,10 +104,8 @@ EVERYTHING = set(STAGES) - {"train"} | MODEL5
 CHANGES = {
     "a comment in stages/softmax.py": (comment("stages/softmax.py"), {"softmax"}),
     "report.title": (param("report.title=Other"), {"check", "report"}),
-    "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
     "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm"} | CLAIMED),
-    "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
     "a summary of ablations": (
         lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
         {"claims", "report"},

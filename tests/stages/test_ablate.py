@@ -215,7 +215,6 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
         assert raised.value.problems == (f"longer: params.yaml: ablate.{message}",)
 
 
-# What each is trained with: width, d, blocks, steps, initial σ of Linear weights, windows in a batch, context length
 def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared = ablate.Settings(**YAML(typ="safe").load(params_text())["ablate"])

@@ -21,16 +21,16 @@ train:
 
 
 def test_an_edit_keeps_everything_else_and_can_be_taken_back():
-    there = configure.edited(TEXT, [(["run", "seeds"], [0, 1, 2, 3]), (["run", "threads"], 16)])
+    there = configure.edited(TEXT, {"run.seeds": [0, 1, 2, 3], "run.threads": 16})
     assert there == TEXT.replace("[0, 1]", "[0, 1, 2, 3]").replace("threads: 2", "threads: 16")
-    assert configure.edited(there, [(["run", "seeds"], [0, 1]), (["run", "threads"], 2)]) == TEXT
-    assert configure.edited(TEXT, [(["train", "rate"], 1.0e-3), (["run", "threads"], 2)]) == TEXT
-    assert configure.edited(params_text(), []) == params_text()
+    assert configure.edited(there, {"run.seeds": [0, 1], "run.threads": 2}) == TEXT
+    assert configure.edited(TEXT, {"train.rate": 1.0e-3, "run.threads": 2}) == TEXT
+    assert configure.edited(params_text(), {}) == params_text()
 
 
 def test_a_key_that_does_not_exist_is_refused_and_arguments_are_quoted_as_in_a_shell():
     with pytest.raises(UserError, match=r"run\.x: no such parameter; run has: seeds, threads"):
-        configure.edited(TEXT, [(["run", "x"], 1)])
+        configure.edited(TEXT, {"run.x": 1})
     assert configure.split_args("'a=/my folder' b=[0]\n c=$(x)") == ["a=/my folder", "b=[0]", "c=$(x)"]
     with pytest.raises(UserError, match=r"SET=.*No closing quotation"):
         configure.split_args("a='b")
