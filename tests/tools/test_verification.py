@@ -179,6 +179,13 @@ def test_how_far_a_metric_may_lie_off(path, name, allowed, refused):
     assert off(path, COMMITTED | {name: refused}, COMMITTED) == [name]
 
 
+def test_numbers_of_single_models_are_not_compared():
+    there = {"added_loss.unscaled.by_seed.seed_0": 0.05, "most_inside.step": 150, "added_loss.unscaled.value": 0.01}
+    assert off("logits.json", dict.fromkeys(there, 200), there) == ["added_loss.unscaled.value"]
+    assert off("claims.json", {"W6.survives_bonferroni": True}, {"W6.survives_bonferroni": False}) == []
+    assert off("dynamics.json", {"page_p_of_growth": 0.9}, {"page_p_of_growth": 0.1}) == []
+
+
 def test_the_result_is_a_line_and_a_table_that_a_terminal_shows_too(monkeypatch):
     def result(**found):
         return report.Result("0123456789abcdef", "a machine", **{"unpromised": [], "problems": []} | found)
