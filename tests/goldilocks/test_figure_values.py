@@ -172,19 +172,20 @@ def test_ablations_have_their_interval_or_their_seeds_in_order_of_the_median():
     assert differences == pytest.approx([4.0 - 4.1, 4.1 - 4.2]), "of pairs of one seed"
 
 
-def test_curves_have_a_line_for_each_seed():
+def test_curves_have_a_line_for_each_seed_starts_above_single_changes():
+    conditions = {"scaled": 1, "unscaled": 2, "untied": 3}
     runs = pd.DataFrame(
         {"condition": name, "seed": seed, "quantity": "test_loss", "step": step, "block": -1, "value": value}
-        for name, factor in (("scaled", 1), ("unscaled", 2))
+        for name, factor in conditions.items()
         for seed in (0, 1)
         for step, value in ((0, 9.0), (10, factor + 0.1 * seed))
     )
-    axes = ablations.curves(runs, ["scaled", "unscaled"], 7).axes[0]
-    drawn = {(line.get_color(), tuple(line.get_ydata())) for line in axes.lines}
-    assert drawn == {
-        (palette.SCALINGS[name], (9.0, factor + 0.1 * seed))
-        for name, factor in (("scaled", 1), ("unscaled", 2)) for seed in (0, 1)
-    }  # fmt: skip
+    start, change = ablations.curves(runs, list(conditions), 7).axes
+    for axes, shown in ((start, ["scaled", "unscaled"]), (change, ["scaled", "untied"])):
+        drawn = {(line.get_color(), tuple(line.get_ydata())) for line in axes.lines}
+        expected = {(ablations.COLOURS[name], (9.0, conditions[name] + 0.1 * i)) for name in shown for i in (0, 1)}
+        assert drawn == expected, axes.get_title()
+    assert start.figure.bbox.y0 > change.figure.bbox.y0, "a row of its own"
 
 
 def test_gradients_and_activations_with_and_without_layernorm_are_those_of_each_seeds_last_look():
