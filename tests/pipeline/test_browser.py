@@ -98,6 +98,14 @@ def test_charts_stand_in_the_place_of_their_figures_and_nothing_is_logged(page):
     assert page.told == []
 
 
+def test_question_drawing_map_and_verdicts_are_seen_at_once(page):
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate("scrollTo(0, 0)")
+    parts = {name: page.locator(name).bounding_box() for name in ("h1", ".flow", ".answer", ".glance", ".chips")}
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert all(0 <= box["y"] < box["y"] + box["height"] <= 900 for box in parts.values()), parts
+
+
 def test_without_javascript_the_figures_stand_there(browser, smoke):
     page = opened(browser, smoke.folder / "reports" / "index.html", java_script_enabled=False)
     for explored in page.locator(".explored").all():
