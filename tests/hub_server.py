@@ -34,10 +34,7 @@ class Hub(ThreadingHTTPServer):
         self.faults: dict[str, int] = {}
         self.delay = 0.0
         self.silence = 3.0  # seconds
-        self.drawn_out = 0.0  # seconds that the contents of a large file take
-        self.description = b""  # said of the repository in place of the truth, if there is any
         self.redirect_to = ""  # where large files lie; here, if empty
-        self.retry_after = ""  # asked for with every error
         self.requests: list[tuple[str, str | None]] = []  # path, Range
         self.tokens: list[tuple[str, str | None]] = []  # path, Authorization
         self.bytes_sent = self.at_once = self.most_at_once = 0
@@ -87,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         for status in (401, 429, 500, 503):
             if hub.takes_place(str(status)):
-                return self.respond(status, b"no", {"Retry-After": hub.retry_after} if hub.retry_after else {})
+                return self.respond(status, b"no")
         if hub.takes_place("drip"):
             return self.drip()
         if self.path == BOOK:
@@ -124,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         asked = re.fullmatch(rf"/api/models/{re.escape(hub.repository)}/revision/([^?]+)\?blobs=true", self.path)
         commit = (hub.revisions | {commit: commit for commit in hub.commits}).get(asked[1] if asked else "")
-        if commit is None and not hub.description:
+        if commit is None:
             return self.respond(404)
         siblings = [
             {"rfilename": name, "blobId": git_blob_hash(contents)}
@@ -132,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
             for name, contents in hub.commits.get(commit, {}).items()
         ]
         said = {"sha": "f" * 40 if hub.faults.get("other commit") else commit, "siblings": siblings}
-        return self.respond(200, hub.description or json.dumps(said).encode())
+        return self.respond(200, json.dumps(said).encode())
 
     def send_contents(self, contents: bytes) -> None:
         hub = self.server
@@ -140,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = span(self.headers.get("Range", ""), len(contents))
         if hub.faults.get("other bytes"):
             contents = bytes([contents[0] ^ 1]) + contents[1:]
-        if not wanted or hub.faults.get("ranges ignored"):
+        if not wanted or hub.takes_place("ranges ignored"):
             return self.respond(200, contents, headers)
         start, stop = wanted
         if start >= len(contents):
@@ -159,10 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         if status < 300 and hub.takes_place("cut"):
             contents = contents[: len(contents) // 2]
             self.close_connection = True
-        pieces = 10 if hub.drawn_out and large(self.path) else 1
-        for n in range(pieces):
-            self.wfile.write(contents[n * len(contents) // pieces : (n + 1) * len(contents) // pieces])
-            time.sleep(hub.drawn_out / pieces if pieces > 1 else 0)
+        self.wfile.write(contents)
         with hub.lock:
             hub.bytes_sent += len(contents)
 
