@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from architectures import build, transformers
+from architectures import tiny, transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from goldilocks.checkpoints.conventions import AS_STORED, LESS_1
@@ -208,7 +208,7 @@ class Row(NamedTuple):
 @cache
 def measure(model_type: str) -> Row:
     """Build an architecture, save it, survey the file, and compare with the model's own modules."""
-    model = build(model_type)
+    model = tiny(model_type)
     modules = dict(norm_modules(model))
     for module in modules.values():
         torch.nn.init.uniform_(module.weight, 0.5, 1.5)  # so that they tell norms apart
