@@ -126,19 +126,11 @@ def parsed() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not 0 < arguments.timeout <= 600 or not 0 <= arguments.retries <= 10:
         parser.error("--timeout must be more than 0 and at most 600, --retries 0 to 10")
-    if arguments.out and not _may_be_replaced(arguments.out):
-        raise cli.UserError(f"--out {arguments.out}: exists and is no Parquet file; name another one")
+    if arguments.out:
+        from goldilocks.models import parquet
+
+        parquet.may_be_replaced(arguments.out)
     return arguments
-
-
-def _may_be_replaced(path: Path) -> bool:
-    """Whether nothing is lost if a table takes the place of `path`: of no model, folder or device."""
-    if not path.exists():
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        return handle.read(4) in (b"", b"PAR1")
 
 
 def main() -> None:

@@ -60,10 +60,11 @@ WINDOWED = ("mistral", "gemma3_text", "cohere2", "gpt_oss")
 PLAIN = (
     "gpt2", "gpt_bigcode", "gpt_neox", "opt", "biogpt", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "gemma",
     "phi", "phi3", "olmo", "olmo2", "stablelm", "starcoder2", "cohere", "granite", "glm", "glm4", "nemotron", "smollm3",
-    "helium", "deepseek_v3", "bert", "roberta", "electra", "distilbert", "bart", "mbart", "pegasus", "m2m_100", "t5",
+    "helium", "bert", "roberta", "electra", "distilbert", "bart", "mbart", "pegasus", "m2m_100", "t5",
 )  # fmt: skip
 ARCHITECTURES = {name: {} for name in PLAIN} | dict.fromkeys(WINDOWED, WINDOW) | {
     "gemma2": WINDOW | {"attn_logit_softcapping": 2.0}, "albert": {"embedding_size": 16},
+    "deepseek_v3": {"head_dim": 4},
     "modernbert": {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
 }  # fmt: skip
 """Tiny configurations by `model_type`: decoders, encoders, both; grouped keys, windows, caps, sinks, biases."""
@@ -87,11 +88,9 @@ def tiny(model_type: str, own: dict | None = None) -> torch.nn.Module:
         Exception: whatever transformers has against it.
     """
     own, kind = OWN.get(model_type, {}) | (own or {}), transformers.CONFIG_MAPPING[model_type]
-    sizes = dict(SIZES)
-    if "num_key_value_heads" not in kind().to_dict():
-        del sizes["num_key_value_heads"]  # config.json would say that heads share keys
+    known = kind().to_dict()
     try:
-        config = kind(**sizes | own)
+        config = kind(**{name: size for name, size in SIZES.items() if name in known} | own)
         assert size_of(config) < LARGEST
     except Exception:  # transformers raises anything
         config = kind(**own)

@@ -129,7 +129,7 @@ def copy_with(base, folder, key, value):
     """
     shutil.copytree(base, folder, copy_function=os.link, ignore=shutil.ignore_patterns(".git", ".dvc", "tried"))
     text = (base / params.PARAMS).read_text("utf-8")
-    files.write_text(folder / params.PARAMS, configure.edited(text, [(key.split("."), value)]))
+    files.write_text(folder / params.PARAMS, configure.edited(text, {key: value}))
 
 
 class Trials:
@@ -147,7 +147,7 @@ class Trials:
         for stage in needed:  # grows on the way
             needed += [other for other in everything if other not in needed and stage.needs(other)]
         self.all = [stage for stage in everything if stage in needed]
-        self.values = {".".join(keys): value for keys, value in configure.leaves(params.read())}
+        self.values = dict(configure.leaves(params.read()))
         self.results = {}
 
     def as_it_is(self, stage):
