@@ -10,6 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
 
 from goldilocks.checkpoints.folders import git_blob_hash
 
@@ -159,6 +162,14 @@ class Handler(BaseHTTPRequestHandler):
         with hub.lock:  # before the client has them, and looks
             hub.bytes_sent += len(contents)
         self.wfile.write(contents)
+
+
+def point_huggingface_hub_at(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub talk to the server, with a cache that is empty."""
+    here = {"ENDPOINT": hub.address, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": 0}
+    here["HUGGINGFACE_CO_URL_TEMPLATE"] = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in here.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from safetensors.numpy import save
 from test_inputs import gpt2_tensors
 
 from goldilocks.checkpoints import client as requests
-from goldilocks.checkpoints.client import AT_ONCE, Client, concurrent_map
+from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.http import HttpFile
-from goldilocks.checkpoints.ranges import Span, merge
+from goldilocks.checkpoints.ranges import Span
 from goldilocks.core.cli import UserError
 
 URL = "https://host/model.safetensors"
@@ -142,28 +142,6 @@ def test_a_part_of_another_file_or_another_part_is_refused(first, then, said):
     source.head()
     with pytest.raises(UserError, match=f"{URL}: .*{said}"):
         source.read([Span(8, 20)])
-
-
-@pytest.mark.parametrize(("spans", "expected"), [
-    ([], []), ([(5, 9), (0, 2)], [(0, 9)]), ([(0, 2), (2 + 11, 20)], [(0, 2), (13, 20)]), ([(0, 9), (3, 4)], [(0, 9)]),
-])  # fmt: skip
-def test_neighbouring_spans_are_read_as_one(spans, expected):
-    assert merge([Span(*span) for span in spans], gap=10) == [Span(*span) for span in expected]
-
-
-def test_after_a_failure_nothing_more_is_begun():
-    begun = []
-
-    def work(n):
-        begun.append(n)
-        if n == 0:
-            raise UserError("no")
-        time.sleep(0.02)
-
-    with pytest.raises(UserError, match="no"):
-        concurrent_map(work, range(100))
-    time.sleep(0.1)
-    assert len(begun) <= 3 * AT_ONCE
 
 
 def test_an_interrupt_ends_it_at_once():
