@@ -108,7 +108,7 @@ def test_what_it_refuses_is_told_in_a_line_and_nothing_is_written(tmp_path):
         ("foreign.safetensors",): "no norm in it",
         ("x.gguf",): "neither a safetensors file",
         ("x" * 100_000,): "xxx",
-        **{("x", wrong): bounds for wrong in ("--timeout=inf", "--timeout=0", "--retries=99", "--whole=nan")},
+        **{("x", wrong): bounds for wrong in ("--timeout=inf", "--timeout=0", "--retries=99")},
     }.items():
         done = run(tmp_path, *arguments, "--out", "n.parquet")
         assert done.returncode == 2

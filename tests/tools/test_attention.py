@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 import safetensors.torch
-from architectures import WITHOUT, tiny, with_tokenizer  # noqa: F401  a fixture
+from architectures import tiny, with_tokenizer  # noqa: F401  a fixture
 from conftest import Project
 
 from goldilocks.models import windows
@@ -65,7 +65,7 @@ def test_a_mistake_is_told_in_one_line(command, with_tokenizer, tmp_path, argume
         safetensors.torch.save_file(some, here["cut"] / "model.safetensors", {"format": "pt"})
     elif "{mamba}" in arguments:
         shutil.copytree(with_tokenizer, here["mamba"])
-        tiny("mamba", WITHOUT["mamba"][0]).save_pretrained(here["mamba"])
+        tiny("mamba").save_pretrained(here["mamba"])
     done = command(*(str(argument).format(**here) for argument in arguments))
     assert done.returncode == 2, done.stdout
     assert reason in done.stderr
