@@ -145,16 +145,18 @@ def main() -> None:
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
     here["ablations"] = beside_control(files.read_json(GROWTH), ablations, made_with)
     entries = judge_all(CLAIMS, MetricTree(with_shares(here, files.DATA / LAYERNORM), margins))
-    kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
-    for entry, at_size in zip(entries, judge_all(CLAIMS, MetricTree(kept, margins)), strict=True):
-        entry["kept"] = {key: at_size[key] for key in ("verdict", *ESTIMATE, "requirements")}
+    at_size = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
+    for entry, kept in zip(entries, judge_all(CLAIMS, MetricTree(at_size, margins)), strict=True):
+        entry["kept"] = {key: kept[key] for key in ("verdict", *ESTIMATE, "requirements")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
-    metrics = (
-        {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
-        | {"by_construction": counted([entry for entry in entries if entry["by_construction"]])}
-        | {"family": family(entries), "beyond_control": here["ablations"].get("control", {}).get("beyond", {})}
-        | {entry["id"]: as_metrics(entry) | {"kept": as_metrics(entry["kept"])} for entry in entries}
-    )
+    metrics = {
+        "count": counted(entries),
+        "count_of_kept": counted([entry["kept"] for entry in entries]),
+        "by_construction": counted([entry for entry in entries if entry["by_construction"]]),
+        "family": family(entries),
+        "beyond_control": here["ablations"].get("control", {}).get("beyond", {}),
+        **{entry["id"]: as_metrics(entry) | {"kept": as_metrics(entry["kept"])} for entry in entries},
+    }
     files.write_metrics("claims", metrics)
     files.write_metrics("headlines", headlines(MetricTree(here | {"claims": metrics}, margins)))
 

@@ -36,6 +36,7 @@ PAGE = Path(page.__file__).parent
 METRICS = ("sweep", "softmax", "goldilocks", "formats", "layernorm", "dynamics", "logits", "tokens")
 CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that HTML forbids
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
+GITHUB, COLAB = "https://github.com/", "https://colab.research.google.com/github/"
 ARTICLES = "https://github.com/aerovfx/Aero-HowtoLLMs/blob/main/docs/06_pretraining"
 UNMEASURED = "not measured here"
 ABOUT_GPT2 = ("S10", "S11", "S12")
@@ -54,6 +55,7 @@ HEADINGS = {
     "downstream": "Does it matter downstream?",
     "not-reproduced": "What did not reproduce, or is open",
     "claims": "Every claim",
+    "tour": "Try it yourself",
     "provenance": "Inputs",
     "parameters": "Parameters",
 }
@@ -80,6 +82,11 @@ def data_uri(folder: str, name: str) -> Markup:
     svg = re.sub(r"""="([^"']*)\"""", r"='\1'", svg)  # a double quote takes three letters
     quoted = quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n<>'")  # shorter than base64
     return Markup("data:image/svg+xml," + quoted)  # noqa: S704  without double quotes and ampersands
+
+
+def in_colab(address: str) -> str:
+    """Where Colab opens a notebook that GitHub shows at this address; empty for any other."""
+    return address.replace(GITHUB, COLAB, 1) if address.startswith(GITHUB) else ""
 
 
 def shown(claim: Mapping[str, Any]) -> dict[str, str]:
@@ -188,6 +195,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "headings": HEADINGS,
         "ARTICLES": ARTICLES,
         "address": lambda path: f"{settings.repository or '..'}/{path}",
+        "in_colab": in_colab,
         "bell": drawing.bell,
         "bars": drawing.bars,
         "glance": drawing.glance,
@@ -198,10 +206,6 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "by_id": {claim["id"]: claim for claim in claims},
         "sentences": evidence.sentences,
         "notes": evidence.notes,
-        "only_kept": [
-            claim["id"] for claim in claims
-            if claim["verdict"] == UNMEASURED and claim["kept"]["verdict"] == "reproduced"
-        ],
         "family": judged["family"],
         "counts": files.read_metrics("claims")["count"],
         "beyond_control": files.read_metrics("claims")["beyond_control"],
@@ -210,6 +214,7 @@ def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
         "middle": f"length_{middle}",
         "lowest": next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
         "widest_dimension": mapped["widest"],
+        "least_gradient": mapped["least_gradient"],
         "gamma_from": named["gamma_from"],
         "gamma_to": named["gamma_to"],
         "of_gpt2": of_gpt2,

@@ -124,11 +124,10 @@ def combined(outcomes: list[Outcome]) -> str:
     return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
 
 
-def by_measure(claim: Claim, outcomes: list[Outcome]) -> dict[str, str]:
-    """The verdict by each measure; its name is empty if the claim names none."""
-    pairs = list(zip(claim.requirements, outcomes, strict=True))
-    measures = dict.fromkeys(each.measure for each in claim.requirements if each.measure) or {"": None}
-    return {name: combined([of for each, of in pairs if each.measure in ("", name)]) for name in measures}
+def by_measure(found: list[dict[str, Any]]) -> dict[str, str]:
+    """The verdict by each measure that the evidence names; by one of an empty name if it names none."""
+    measures = dict.fromkeys(each["measure"] for each in found if each["measure"]) or {"": None}
+    return {name: combined([each["outcome"] for each in found if each["measure"] in ("", name)]) for name in measures}
 
 
 def over_measures(verdicts: set[str]) -> str:
@@ -153,8 +152,8 @@ def evidence(requirement: Requirement, known: MetricTree, least: int = 1, compar
     decided = {"low": low, "high": high, "outcome": outcome}
     if 0 < n < least:
         decided = {"low": None, "high": None, "outcome": Outcome.UNDECIDED}
-    needed = requirement.criterion.describe(known)
-    return {"subject": requirement.subject, "value": value, "n": n or None, "needed": needed} | decided
+    required = {"subject": requirement.subject, "measure": requirement.measure}
+    return required | {"needed": requirement.criterion.describe(known), "value": value, "n": n or None} | decided
 
 
 def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, Any]:
@@ -177,8 +176,8 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
         gate = [evidence(each, known) for each in claim.gate]
         found = [evidence(each, known, claim.least, comparisons) for each in claim.requirements]
     except KeyError:
-        reasons = [reason for each in claim.requirements if isinstance(reason := known.get(each.path), str)]
-        reason = (reasons or [claim.absent])[0]
+        found_there = (known.get(each.path) for each in claim.requirements)
+        reason = next((text for text in found_there if isinstance(text, str)), claim.absent)
         return entry | {"verdict": NOT_MEASURED, "reason": reason, "gate": [], "requirements": [], "notes": notes}
     too_few = [
         f"{n} {each.unit or claim.unit}{'' if n == 1 else 's'} where an honest interval needs {claim.least}"
@@ -191,7 +190,7 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
     elif too_few:
         notes = [too_few[0], *notes]
     else:
-        measures = by_measure(claim, [each["outcome"] for each in found])
+        measures = by_measure(found)
         verdict = over_measures({*measures.values()})
         notes = [*(f"by {name}: {by_it}" for name, by_it in measures.items() if name), *notes]
     own = {key: found[0][key] for key in ESTIMATE}

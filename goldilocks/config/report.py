@@ -16,7 +16,8 @@ class Settings(Section):
 
     repository: str = Field(default="", max_length=200, description="where links to the repository's files lead")
     """Where the repository's files can be seen, such as https://github.com/me/goldilocks/blob/main, for a page that is
-    hosted alone; empty: links lead to the files beside the page."""
+    hosted alone; https://github.com/me/goldilocks alone stands for that. Empty: links lead to the files beside the
+    page."""
 
     @field_validator("title")
     @classmethod
@@ -30,7 +31,8 @@ class Settings(Section):
     def _address(cls, repository: str) -> str:
         if repository and not re.fullmatch(r"https?://[\w.:/~%@+-]+", repository):
             raise ValueError("must be empty or an address that begins with http:// or https://")
-        return repository.rstrip("/")
+        address = repository.rstrip("/")
+        return f"{address}/blob/main" if re.fullmatch(r"https://github\.com/[^/]+/[^/]+", address) else address
 
 
 class Run(RootSeed):

@@ -70,7 +70,7 @@ def _aligned(value: float, low: float, high: float, digits: int, sign: bool) -> 
     places = digits - 1 - math.floor(math.log10(size))
     places = max(places, -math.floor(math.log10(high - low)))
     shown, closer = (f"{abs(value):,.{max(0, places) + more}f}" for more in (0, 1))
-    shown = shown if float(shown.replace(",", "")) else closer
+    shown = shown if not value or float(shown.replace(",", "")) else closer
     zero = not float(shown.replace(",", ""))
     return ("" if zero else "−" if value < 0 else "+" if sign else "") + shown
 

@@ -26,7 +26,7 @@ from goldilocks.ablations.conditions import (
 )
 from goldilocks.ablations.summary import chosen
 from goldilocks.plotting.palette import BLACK, CHANGES, GREY, SCALINGS
-from goldilocks.plotting.style import headline, key, label_edges, small_multiples
+from goldilocks.plotting.style import headline, key
 from goldilocks.softmax.scalings import OWN_FIRST
 
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
@@ -123,7 +123,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
                     face = kinds[kind] if found["attends"] else "white"
                     axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
     panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
-    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 1.5))
+    panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 2.0))
     panels[1].set_xlabel("test loss")
     panels[2].set_xlabel("less 1/√d's")
     panels[2].axvline(0, color=GREY, lw=1, ls=":")
@@ -139,29 +139,35 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
 
 
 def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
-    """Test loss over steps: a panel for each start, and one for other single changes."""
-    panels = [
-        (words, [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions])
+    """Test loss over steps: a panel for each start in the first row, and others for single changes below."""
+    starts = {
+        words: [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions]
         for start, (words, _) in STARTS.items()
+    }
+    single = {title: [name for name in conditions if name in of_panel] for title, of_panel in SINGLE.items()}
+    rows = [
+        [(title, names) for title, names in starts.items() if names not in ([], [BASE])],
+        [(title, [BASE, *names]) for title, names in single.items() if names],
     ]
-    for title, of_panel in SINGLE.items():
-        panels.append((title, [BASE, *(name for name in conditions if name in of_panel)]))
-    panels = [(title, names) for title, names in panels if names != [BASE]]
-    figure, grid = small_multiples(len(panels), width, columns=2)
-    for axes, (title, names) in zip(grid.flat, panels, strict=False):
-        last = {}
-        for name in names:
-            label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
-            by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
-            _line_each(axes, by_seed, COLOURS[name])
-            last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
-        axes.set_title(title)
-        key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
+    rows = [row for row in rows if row]
     low = runs.loc[runs["quantity"] == "test_loss", "value"].min()
     of_base = chosen(runs, BASE, "test_loss")
     high = of_base.loc[of_base["step"] == 0, "value"].max()
-    grid[0, 0].set_ylim(low - 0.2, high + 0.3 * (high - low))  # room for the names
-    label_edges(grid, "step (updates)", LOSS)
+    figure = Figure(figsize=(width, 0.475 * width * len(rows)), layout="constrained")
+    for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).flat, rows, strict=True):
+        panels = part.subplots(1, len(row), sharey=True, squeeze=False)
+        for axes, (title, names) in zip(panels.flat, row, strict=True):
+            last = {}
+            for name in names:
+                label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
+                by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
+                _line_each(axes, by_seed, COLOURS[name])
+                last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
+            axes.set(title=title, xlabel="step (updates)", ylim=(low - 0.2, high + 0.4 * (high - low)))
+            key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
+            for name in axes.texts:
+                name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # where a line passes behind it
+        panels[0, 0].set_ylabel(LOSS)
     headline(
         figure,
         "Test loss over training, by start and scaling, and with one change",

@@ -158,10 +158,6 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figur
     for n, colour in colours.items():
         axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
     axes.plot(at, ratio, "D", ms=7, color=RED)
-    axes.annotate(
-        f"the articles' d = {at}: {ratio:.2f}", (at, ratio), xytext=(-2, 8), textcoords="offset points", ha="right",
-        color=darken_for_text(RED),
-    )  # fmt: skip
     axes.annotate("a half", (0, 0.5), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points")
     axes.set_yscale("log")
     _dimension_axis(axes, ratios.index.to_numpy(), every=2)
@@ -172,6 +168,8 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figur
     ]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
+    axes.set_ylim(bottom=min(0.2, axes.get_ylim()[0]))  # room for the name of the point
+    key(axes, {f"◆ the articles' d = {at}: {ratio:.2f}": RED}, "lower left")
     name_ends(
         axes,
         {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()},

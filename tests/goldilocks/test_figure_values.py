@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from goldilocks.core import tables
+from goldilocks.core import arrays, tables
 from goldilocks.plotting import ablations, goldilocks, logits, model5, norms, palette, scaling, style
 from goldilocks.softmax.scalings import EXPONENTS
 
@@ -28,6 +29,19 @@ def outline(axes, i=0):
 def ends(band, low, high):
     """The corners that a band between two columns has."""
     return {*zip(band, low, strict=True), *zip(band, high, strict=True)}
+
+
+def test_the_three_rows_of_one_pair_hold_every_entry(smoke):
+    pair = arrays.read(smoke.folder / "data/matrices/experiment-1.safetensors")
+    k, q = (pair[name] for name in sorted(pair))
+    (axes,) = scaling.one_pair(q, k, 7).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["QKᵀ", "K", "Q"], "from below"
+    told = [text.get_text() for text in axes.texts]
+    for row, (dots, entries) in enumerate(zip(axes.lines, (q @ k.T, k, q), strict=True)):
+        np.testing.assert_array_equal(dots.get_xdata(), entries.ravel())
+        assert (np.abs(dots.get_ydata() - row) < 0.5).all(), "in its own row"
+        assert told[row] == f"σ = {np.std(entries):.2f}"
 
 
 def test_the_sweep(table):
@@ -97,6 +111,23 @@ def test_histograms_of_weights_have_the_tables_counts(smoke):
         np.testing.assert_allclose(line.get_xdata(), inner[inner["step"] == step][["left", "right"]].mean(axis=1))
 
 
+def test_logits_are_densities_beside_the_normal_one(smoke):
+    table = tables.read(smoke.folder / "data/model5/seed-0/logit_histograms.parquet", "logit_histograms")
+    panels = [axes for axes in logits.distribution(table, 7).axes if axes.get_visible()]
+    for axes, (block, of_block) in zip(panels, table.groupby("block"), strict=True):
+        assert axes.get_title() == f"block {block}"
+        *steps, normal = axes.lines
+        for line, step in zip(steps, (table["step"].min(), table["step"].max()), strict=True):
+            bins = of_block[of_block["step"] == step]
+            share = bins["count"] / bins["count"].sum()
+            density = (share / (bins["right"] - bins["left"]))[np.isfinite(bins["left"] + bins["right"])]
+            np.testing.assert_allclose(line.get_ydata(), density[density > 0])
+            middle = bins[["left", "right"]].mean(axis=1)[density.index]
+            np.testing.assert_allclose(line.get_xdata(), middle[density > 0])
+        np.testing.assert_allclose(normal.get_xdata(), middle)
+        np.testing.assert_allclose(normal.get_ydata(), stats.norm.pdf(middle))
+
+
 def test_logits_by_scaling_are_means_over_blocks(table):
     of = table("logits")
     for axes, quantity in zip(logits.by_scaling(of, 7).axes, logits.PANELS, strict=True):
@@ -141,16 +172,36 @@ def test_ablations_have_their_interval_or_their_seeds_in_order_of_the_median():
     assert differences == pytest.approx([4.0 - 4.1, 4.1 - 4.2]), "of pairs of one seed"
 
 
-def test_curves_have_a_line_for_each_seed():
+def test_curves_have_a_line_for_each_seed_starts_above_single_changes():
+    conditions = {"scaled": 1, "unscaled": 2, "untied": 3}
     runs = pd.DataFrame(
         {"condition": name, "seed": seed, "quantity": "test_loss", "step": step, "block": -1, "value": value}
-        for name, factor in (("scaled", 1), ("unscaled", 2))
+        for name, factor in conditions.items()
         for seed in (0, 1)
         for step, value in ((0, 9.0), (10, factor + 0.1 * seed))
     )
-    axes = ablations.curves(runs, ["scaled", "unscaled"], 7).axes[0]
-    drawn = {(line.get_color(), tuple(line.get_ydata())) for line in axes.lines}
-    assert drawn == {
-        (palette.SCALINGS[name], (9.0, factor + 0.1 * seed))
-        for name, factor in (("scaled", 1), ("unscaled", 2)) for seed in (0, 1)
-    }  # fmt: skip
+    start, change = ablations.curves(runs, list(conditions), 7).axes
+    for axes, shown in ((start, ["scaled", "unscaled"]), (change, ["scaled", "untied"])):
+        drawn = {(line.get_color(), tuple(line.get_ydata())) for line in axes.lines}
+        expected = {(ablations.COLOURS[name], (9.0, conditions[name] + 0.1 * i)) for name in shown for i in (0, 1)}
+        assert drawn == expected, axes.get_title()
+    assert start.figure.bbox.y0 > change.figure.bbox.y0, "a row of its own"
+
+
+def test_gradients_and_activations_with_and_without_layernorm_are_those_of_each_seeds_last_look():
+    panels = ["gradient_log_mean", "gradient_log_jump", "residual_rms", "input_rms"]
+    last = {0: 10, 1: 5}  # seed 1 ends sooner, since it breaks down
+    runs = pd.DataFrame(
+        {"condition": name, "seed": seed, "quantity": quantity, "step": step, "block": block,
+         "value": 1 + factor * (1000 * panels.index(quantity) + 100 * seed + 10 * block + step)}
+        for name, factor in (("scaled", 1.0), ("no_layernorm", 2.0))
+        for quantity in panels for seed in last for step in (0, last[seed]) for block in range(3)
+    )  # fmt: skip
+    for axes, quantity in zip(ablations.layernorm(runs, 7).axes, panels, strict=True):
+        drawn = {(line.get_color(), *map(tuple, line.get_xydata())) for line in axes.lines}
+        expected = {
+            (ablations.COLOURS[name], *part[["block", "value"]].astype(float).itertuples(index=False, name=None))
+            for (name, seed), part in runs[runs["quantity"] == quantity].groupby(["condition", "seed"])
+            for part in [part[part["step"] == last[seed]].sort_values("block")]
+        }
+        assert drawn == expected, quantity

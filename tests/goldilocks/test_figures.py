@@ -200,7 +200,7 @@ def test_jacobians_have_a_rule_at_a_half_and_the_articles_point(cells):
     assert axes.get_yscale() == "log"
     assert "0.5" in [tick.get_text() for tick in axes.get_yticklabels()]
     assert (list(point.get_xdata()), list(point.get_ydata())) == ([50], [1.11])
-    assert "the articles' d = 50: 1.11" in [text.get_text() for text in axes.texts]
+    assert "◆ the articles' d = 50: 1.11" in [text.get_text() for text in axes.texts]
     for line, n in zip(lines, sorted(cells["length"].unique()), strict=True):
         chosen = cells[(cells["length"] == n) & (cells["correlation"] == 0)].pivot(
             index="dimension", columns="exponent", values="jacobian_norm"

@@ -240,6 +240,7 @@ def test_estimates_have_their_intervals_with_the_same_decimals():
     moving = {"value": 0.007, "low": -0.0123, "high": 0.0345}
     assert typeset.estimate(moving, 2, sign=True) == "+0.007 [\u22120.012, +0.035]"
     assert typeset.percents({"value": 0.57, "low": 0.32, "high": 0.82}) == "57 [32, 82]\u00a0%"
+    assert typeset.percents({"value": 0.36, "low": 0.0, "high": 0.74}) == "36 [0, 74]\u00a0%"
     assert typeset.estimate({"value": 1.0, "low": 1.0, "high": 1.0}) == "1"
     assert typeset.estimate({"value": 0.17, "low": -0.0046, "high": 0.34}, 2) == "0.17 [\u22120.005, 0.34]"
     assert typeset.estimate({"value": 0.17, "low": -1e-9, "high": 0.34}, 2) == "0.17 [0.000, 0.34]"

@@ -108,6 +108,14 @@ def test_charts_stand_in_the_place_of_their_figures_which_stand_there_without_ja
         assert not explored.locator(".explorer").is_visible()
 
 
+def test_question_drawing_map_and_verdicts_are_seen_at_once(page):
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate("scrollTo(0, 0)")
+    parts = {name: page.locator(name).bounding_box() for name in ("h1", ".flow", ".answer", ".glance", ".chips")}
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert all(0 <= box["y"] < box["y"] + box["height"] <= 900 for box in parts.values()), parts
+
+
 def plain(shown):
     """A number as the page writes it, as one."""
     found = shown.replace("−", "-").replace(",", "").split(" × 10")

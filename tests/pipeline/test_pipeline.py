@@ -79,7 +79,7 @@ def test_every_stage_says_what_it_is_for_waits_for_the_check_and_depends_on_the_
 def edit(project, path, old, new):
     text = project.read(path)
     assert old in text, (path, old)
-    (project.folder / path).write_text(text.replace(old, new), "utf-8")
+    (project.folder / path).write_text(text.replace(old, new, 1), "utf-8")
 
 
 def param(*assignments):

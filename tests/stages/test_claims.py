@@ -103,7 +103,7 @@ def with_shares(tmp_path):
 
 def test_shares_are_of_all_finite_parameters_and_of_a_population_without_an_interval():
     values = np.array([*[0.3] * 30, 0.9, np.nan, np.inf, 5.0], np.float32)
-    found = shares(pd.DataFrame({"model": "m", "kind": "gamma", "value": values}), THRESHOLDS)
+    found = shares(pd.DataFrame({"model": "m", "kind": "gamma", "value": values}), THRESHOLDS, {})
     assert found == {"gamma_in_range": {"m": 30 / 32}, "gamma_below_1": {"m": 31 / 32}, "beta_near_zero": {}}
     entry = entry_of("S10", metrics())
     assert (entry["value"], entry["low"], entry["high"], entry["n"]) == (0.76, 0.76, 0.76, None)

@@ -1,5 +1,6 @@
 import json
 import re
+from collections import Counter
 from urllib.parse import unquote
 from xml.etree.ElementTree import canonicalize
 
@@ -44,6 +45,15 @@ def test_it_shows_inputs_claims_figures_parameters_and_versions(smoke):
     places = ('class="flow"', 'class="glance"', 'class="answer"', 'class="chips"', '<h2 id="growth">')
     assert [html.count(place) for place in places] == [1] * len(places), "the first minute"
     assert max(html.index(place) for place in places) == html.index(places[-1])
+
+
+def test_the_verdicts_at_a_glance_count_every_claim_and_say_what_the_kept_run_is(smoke):
+    first = smoke.read("reports/index.html").split("<main")[0]
+    counted = {text: int(n) for n, text in re.findall(r'<span class="badge [\w-]+">(\d+) ([^<]+)</span>', first)}
+    claims = json.loads(smoke.read("data/claims.json"))["claims"]
+    assert counted == {"not reproduced": 0} | Counter(report.shown(claim)["text"] for claim in claims)
+    assert any("kept run" in text for text in counted)
+    assert "The <dfn>kept run</dfn> is one training at" in first
 
 
 def test_every_figure_drawn_is_shown_once(smoke):
@@ -124,10 +134,23 @@ def test_links_lead_to_a_repository_if_it_is_named(rebuilt):
     rebuilt.configure("report.repository=https://example.org/me/it/blob/main")
     done = rebuilt.here("report", "data/model5/seed-0")
     assert done.returncode == 0, done.stderr
-    addresses = {a for tag, a in Page(rebuilt.read("reports/index.html")).addresses if tag == "a"}
+    html = rebuilt.read("reports/index.html")
+    addresses = {a for tag, a in Page(html).addresses if tag == "a"}
     assert "https://example.org/me/it/blob/main/stages/sweep.py" in addresses
     assert not [a for a in addresses if a.startswith("..")]
     assert not [a for a in addresses if "/data/" in a], "which no repository has"
+    assert "https://example.org/me/it/blob/main/docs/tour.ipynb" in addresses
+    assert "Open it in Colab" not in html, "which opens notebooks on GitHub only"
+
+
+@pytest.mark.parametrize("address", ["https://github.com/me/it", "https://github.com/me/it/blob/main/"])
+def test_the_tour_opens_in_colab_from_a_repository_on_github(rebuilt, address):
+    rebuilt.configure(f"report.repository={address}")
+    done = rebuilt.here("report", "data/model5/seed-0")
+    assert done.returncode == 0, done.stderr
+    addresses = {a for tag, a in Page(rebuilt.read("reports/index.html")).addresses if tag == "a"}
+    assert "https://colab.research.google.com/github/me/it/blob/main/docs/tour.ipynb" in addresses
+    assert "https://github.com/me/it/blob/main/docs/tour.ipynb" in addresses
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "../elsewhere", "https://a b"])
