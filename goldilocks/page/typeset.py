@@ -10,10 +10,6 @@ from typing import Any
 SPACE = "\u00a0"  # does not break
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w]|\.\d)")
-NAMED = r"((?:[^;:,]+: \d+(?:, |$|(?=;)))+)"
-FROM = re.compile(rf"from d = \(0: nowhere\),? ?(?:by correlation ρ of q and k: )?{NAMED}")
-UP_TO = re.compile(rf"more up to {NAMED}|inside up to {NAMED}")
-PAIR = re.compile(r"([^;:,]+): (\d+)")
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
@@ -77,7 +73,6 @@ def _aligned(value: float, low: float, high: float, digits: int, sign: bool) -> 
 
 def typeset(text: str) -> str:
     """A sentence from the tables of claims, with its numbers as the page writes them."""
-    text = UP_TO.sub(_up_to, FROM.sub(_from, text))
     text = re.sub(r"(?<=\d) ?%", f"{SPACE}%", NUMBER.sub(_number, text))
     return re.sub(r"(?<=\d)-(?=\d)", "–", text.replace(" - ", " − "))
 
@@ -85,21 +80,6 @@ def typeset(text: str) -> str:
 def capital(words: str) -> str:
     """Words with a capital in front, if they begin with a Latin letter: σ stays."""
     return words[0].upper() + words[1:] if words[0].isascii() else words
-
-
-def _named(pairs: str) -> list[tuple[str, int]]:
-    """Pairs such as `16 keys: 128, ρ = 0: 64` as names with their preposition, and dimensions."""
-    found = [(name.strip(), int(at)) for name, at in PAIR.findall(pairs)]
-    return [(f"for {name}" if "=" in name else f"with {name}", at) for name, at in found]
-
-
-def _from(match: re.Match[str]) -> str:
-    return ", ".join(f"{f'from d = {at}' if at else 'nowhere'} {name}" for name, at in _named(match[1]))
-
-
-def _up_to(match: re.Match[str]) -> str:
-    where = ", ".join(f"d = {at} {name}" for name, at in _named(match[1] or match[2]))
-    return f"{match[0].split(' up to ')[0]} up to {where}"
 
 
 def _number(match: re.Match[str]) -> str:
