@@ -42,6 +42,7 @@ OWN: dict[str, dict] = {
     "xlnet": {"d_head": 8, "n_head": 4, "d_model": 32, "d_inner": 64, "n_layer": 2}, "mamba2": {"num_heads": 8},
     "granitemoehybrid": HEADS_OF_MAMBA | {"layer_types": ["mamba", "attention"]},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
+    "kimi_linear": {"num_experts_per_token": 1},
     "lfm2": {"layer_types": ["conv", "full_attention"]}, "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "gemma4_text": {"vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
     "gemma3n_text": {
