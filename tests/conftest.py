@@ -60,7 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def environment() -> dict[str, str]:
     """A user's shell with the tests' interpreter first on PATH and a name for git, and no git or make around it."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "MAKE", "MFLAGS"))}
+    around = ("GIT_", "MAKE", "MFLAGS")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(around) and name != "PYTHON"}
     somebody = {f"GIT_{role}_{name}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for name in ("NAME", "EMAIL")}
     own |= {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
     return own | somebody

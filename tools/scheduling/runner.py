@@ -32,7 +32,8 @@ class Limits:
     Args:
         jobs: cores.
         cores: says how many of them a stage takes.
-        trainings: says how many trainings of a stage fit; asked when the stage's first one is about to begin.
+        trainings: says how many trainings of a stage fit; asked when the stage's first one is about to begin. Without
+            it no more than `jobs` stages run at once.
     """
 
     def __init__(
@@ -43,6 +44,13 @@ class Limits:
 
     def cores(self, stage: str) -> int:
         return min(self.jobs, self._cores(stage)) if self._cores else 1
+
+    def share(self, stage: str, trainings: int) -> bool:
+        """Whether the last trainings, too few for two rounds, may all begin, also on cores that are taken.
+
+        Three on two cores end after 1.5 times the time of one; two of them and then the third, after twice that time.
+        """
+        return self._trainings is not None and trainings * self.cores(stage) < 2 * self.jobs
 
     def trainings(self, first: str) -> int:
         stage = short_name(first).split("@")[0]
@@ -111,18 +119,11 @@ class Runner:
         urgent = self.schedule.ancestors(trainings).union(trainings)
         return sorted(ready, key=lambda name: name not in urgent)
 
-    def _shares_cores(self, name: str) -> bool:
-        """Whether this is one of the last trainings, too few for two rounds, which take less time all at once.
-
-        Three on two cores end after 1.5 times the time of one; two of them and then the third, after twice that time.
-        """
-        left = sum(map(self.is_training, self.schedule.waiting | self.schedule.running))
-        return self.is_training(name) and left * self.limits.cores(name) < 2 * self.limits.jobs
-
     def _begin_what_fits(self) -> None:
         for name in self._ordered():
-            taken = sum(map(self.limits.cores, self.children))
-            if taken + self.limits.cores(name) > self.limits.jobs and not self._shares_cores(name):
+            left = sum(map(self.is_training, self.schedule.waiting | self.schedule.running))
+            shares = self.is_training(name) and self.limits.share(name, left)
+            if sum(map(self.limits.cores, self.children)) + self.limits.cores(name) > self.limits.jobs and not shares:
                 return  # less urgent stages do not overtake
             if self.is_training(name) and sum(map(self.is_training, self.children)) >= self.limits.trainings(name):
                 continue
