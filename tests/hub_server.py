@@ -7,11 +7,14 @@ import json
 import re
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
 
 from goldilocks.checkpoints.folders import git_blob_hash
-from tools.bench.norms import running, span
 
 BOOK = "/cache/pg829.txt"
 PLAIN = "/plain"
@@ -34,10 +37,7 @@ class Hub(ThreadingHTTPServer):
         self.faults: dict[str, int] = {}
         self.delay = 0.0
         self.silence = 3.0  # seconds
-        self.drawn_out = 0.0  # seconds that the contents of a large file take
-        self.description = b""  # said of the repository in place of the truth, if there is any
         self.redirect_to = ""  # where large files lie; here, if empty
-        self.retry_after = ""  # asked for with every error
         self.requests: list[tuple[str, str | None]] = []  # path, Range
         self.tokens: list[tuple[str, str | None]] = []  # path, Authorization
         self.bytes_sent = self.at_once = self.most_at_once = 0
@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         for status in (401, 429, 500, 503):
             if hub.takes_place(str(status)):
-                return self.respond(status, b"no", {"Retry-After": hub.retry_after} if hub.retry_after else {})
+                return self.respond(status, b"no")
         if hub.takes_place("drip"):
             return self.drip()
         if self.path == BOOK:
@@ -124,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         asked = re.fullmatch(rf"/api/models/{re.escape(hub.repository)}/revision/([^?]+)\?blobs=true", self.path)
         commit = (hub.revisions | {commit: commit for commit in hub.commits}).get(asked[1] if asked else "")
-        if commit is None and not hub.description:
+        if commit is None:
             return self.respond(404)
         siblings = [
             {"rfilename": name, "blobId": git_blob_hash(contents)}
@@ -132,17 +132,17 @@ class Handler(BaseHTTPRequestHandler):
             for name, contents in hub.commits.get(commit, {}).items()
         ]
         said = {"sha": "f" * 40 if hub.faults.get("other commit") else commit, "siblings": siblings}
-        return self.respond(200, hub.description or json.dumps(said).encode())
+        return self.respond(200, json.dumps(said).encode())
 
     def send_contents(self, contents: bytes) -> None:
         hub = self.server
         headers = {"ETag": f'"{git_blob_hash(contents)}"'}
-        wanted = span(self.headers.get("Range", ""), len(contents))
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if hub.faults.get("other bytes"):
             contents = bytes([contents[0] ^ 1]) + contents[1:]
-        if not wanted or hub.faults.get("ranges ignored"):
+        if not asked or hub.takes_place("ranges ignored"):
             return self.respond(200, contents, headers)
-        start, stop = wanted
+        start, stop = int(asked[1]), min(int(asked[2]) + 1, len(contents))
         if start >= len(contents):
             return self.respond(416, b"", {"Content-Range": f"bytes */{len(contents)}"})
         part = {"Content-Range": f"bytes {start}-{stop - 1}/{len(contents)}"}
@@ -159,16 +159,28 @@ class Handler(BaseHTTPRequestHandler):
         if status < 300 and hub.takes_place("cut"):
             contents = contents[: len(contents) // 2]
             self.close_connection = True
-        pieces = 10 if hub.drawn_out and large(self.path) else 1
-        for n in range(pieces):
-            self.wfile.write(contents[n * len(contents) // pieces : (n + 1) * len(contents) // pieces])
-            time.sleep(hub.drawn_out / pieces if pieces > 1 else 0)
-        with hub.lock:
+        with hub.lock:  # before the client has them, and looks
             hub.bytes_sent += len(contents)
+        self.wfile.write(contents)
 
 
-def serving(
-    files: dict[str, bytes], repository: str = "someone/tiny", book: bytes = b""
-) -> AbstractContextManager[Hub]:
+def point_huggingface_hub_at(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub talk to the server, with a cache that is empty."""
+    here = {"ENDPOINT": hub.address, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": 0}
+    here["HUGGINGFACE_CO_URL_TEMPLATE"] = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in here.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+
+
+@contextmanager
+def serving(files: dict[str, bytes], repository: str = "someone/tiny", book: bytes = b"") -> Iterator[Hub]:
     """A running hub, stopped at the end of the block."""
-    return running(Hub(files, repository, book))
+    hub = Hub(files, repository, book)
+    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join()

@@ -5,12 +5,7 @@
 
 from tools.configure import leaves
 
-
-def _by_key(sections):
-    return {".".join(keys): value for keys, value in leaves(sections)}
-
-
-INFLUENTIAL = _by_key({
+INFLUENTIAL = dict(leaves({
     "run": {"root_seed": 7, "seeds": [0]},
     "inputs": {"subpackages": ["linalg"], "vocabulary": 400, "checkpoints": ["data/model5/seed-0/export"]},
     "matrices": {"rows": 21, "dimension": 40, "first_dimension": 3, "last_dimension": 19},
@@ -31,13 +26,13 @@ INFLUENTIAL = _by_key({
     "claims": {"about": 1.0e-4, "overlap": 1.0e-6, "few": 0.001, "attends": 99.0, "gain": 99.0, "vanished": 0.01},
     "figures": {"width": 6.0, "dpi": 100},
     "report": {"title": "Another title", "repository": "https://example.org/mine"},
-})  # fmt: skip
+}))  # fmt: skip
 
-NEUTRAL = _by_key({
+NEUTRAL = dict(leaves({
     "inputs": {"text_url": "https://example.org/another.txt", "repository": "another/model", "revision": "0" * 40,
         "timeout": 20.0, "retries": 1},
     "train": {"checkpoint_every": 7},
-})  # fmt: skip
+}))  # fmt: skip
 """What no result of the preset may depend on."""
 
 UNUSED = {

@@ -19,7 +19,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
@@ -33,20 +32,16 @@ from tools.verification.compare import values
 AT_ONCE = 2
 
 
-class Stage(NamedTuple):
-    """A stage of the pipeline, its parameters put in place."""
+class Stage:
+    """A stage of the pipeline as DVC sees it, its parameters put in place; paths begin at this folder."""
 
-    name: str
-    folder: Path
-    arguments: list[str]
-    sections: list[str]
-    dependencies: list[str]
-    outputs: list[str]
-
-    @property
-    def group(self):
-        """Its name without the instance of a matrix."""
-        return self.name.split("@")[0]
+    def __init__(self, stage):
+        words = stage.cmd.split()
+        self.name, self.group = stage.name, stage.name.split("@")[0]  # with and without the instance of a matrix
+        self.folder, self.arguments = os.path.relpath(stage.wdir), words[words.index("-m") + 1 :]
+        self.sections = [key for dependency in stage.deps for key in getattr(dependency, "params", [])]
+        self.dependencies = [os.path.relpath(dependency.fs_path) for dependency in stage.deps]
+        self.outputs = [os.path.relpath(out.fs_path) for out in stage.outs]
 
     def declares(self, key):
         """Whether it is given a parameter, alone or with its whole section."""
@@ -57,22 +52,11 @@ class Stage(NamedTuple):
 
 
 def stages_here():
-    """Every stage of the pipeline and the ablations in this folder, as DVC sees them, each after what it needs."""
-    here, found = Path.cwd(), []
+    """Every stage of the pipeline and the ablations in this folder, each after what it needs."""
+    found = []
     for root in (PROJECT, ABLATIONS):
         with open_repository(root) as repo:
-            for stage in repo.index.stages:
-                words = stage.cmd.split()
-                found.append(
-                    Stage(
-                        name=stage.name,
-                        folder=Path(stage.wdir).relative_to(here),
-                        arguments=words[words.index("-m") + 1 :],
-                        sections=[key for dependency in stage.deps for key in getattr(dependency, "params", [])],
-                        dependencies=[os.path.relpath(dependency.fs_path, here) for dependency in stage.deps],
-                        outputs=[os.path.relpath(out.fs_path, here) for out in stage.outs],
-                    )
-                )
+            found += map(Stage, repo.index.stages)
     return found
 
 
@@ -129,7 +113,7 @@ def copy_with(base, folder, key, value):
     """
     shutil.copytree(base, folder, copy_function=os.link, ignore=shutil.ignore_patterns(".git", ".dvc", "tried"))
     text = (base / params.PARAMS).read_text("utf-8")
-    files.write_text(folder / params.PARAMS, configure.edited(text, [(key.split("."), value)]))
+    files.write_text(folder / params.PARAMS, configure.edited(text, {key: value}))
 
 
 class Trials:
@@ -147,7 +131,7 @@ class Trials:
         for stage in needed:  # grows on the way
             needed += [other for other in everything if other not in needed and stage.needs(other)]
         self.all = [stage for stage in everything if stage in needed]
-        self.values = {".".join(keys): value for keys, value in configure.leaves(params.read())}
+        self.values = dict(configure.leaves(params.read()))
         self.results = {}
 
     def as_it_is(self, stage):

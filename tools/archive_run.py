@@ -20,11 +20,6 @@ TABLES = ("*.parquet", "*.json", "model5/*/*.parquet", "model5/*/*.json")
 PROVENANCE = files.DATA / "inputs" / "provenance.json"
 
 
-def up_to_date() -> bool:
-    """Whether DVC finds nothing to do in the pipeline (the ablations are not part of a run)."""
-    return subprocess.run(["dvc", "status", "-q", "dvc.yaml"]).returncode == 0  # noqa: S607
-
-
 def keep(destination: Path, took: str) -> None:
     """Fill `destination` from the run in the current folder."""
     with files.atomic_directory(destination) as folder:
@@ -49,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.destination.exists() and not (arguments.destination / "machine.json").is_file():
         raise cli.UserError(f"{arguments.destination}: exists and is no kept run; name another folder")
-    if not up_to_date():
+    if subprocess.run(["dvc", "status", "-q", "dvc.yaml"]).returncode:  # noqa: S607  not of the ablations
         raise cli.UserError("this run is not up to date: run make repro first; `dvc status` says what is missing")
     keep(arguments.destination, arguments.took)
 

@@ -18,7 +18,6 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -72,13 +71,11 @@ def read_text(path: Path, most: int) -> str:
     """A text, or so many characters of its beginning.
 
     Raises:
-        UserError: if there is none.
+        UserError: if it is none.
     """
     try:
         with path.open(encoding="utf-8") as handle:
             return handle.read(most)
-    except FileNotFoundError:
-        raise cli.UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise cli.UserError(f"{path}: not UTF-8 text") from None
 
@@ -115,10 +112,10 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True, metavar="FILE")
     parser.add_argument("--out", type=Path, help="write every head to this Parquet file")
     parser.add_argument("--length", type=int, help="tokens of a window; what the model sees, up to 512")
-    parser.add_argument("--windows", type=_count, default=WINDOWS, help="how many to read at most, default %(default)s")
+    parser.add_argument("--windows", type=int, default=WINDOWS, help="how many to read at most, default %(default)s")
     arguments = parser.parse_args()
-    if arguments.windows > 10**6 or (arguments.length or 0) > 10**6:
-        parser.error("--windows and --length must be at most 1,000,000")
+    if not 1 <= arguments.windows <= 10**6 or (arguments.length or 0) > 10**6:
+        parser.error("--windows must lie in 1 to 1,000,000, and --length must not be more")
     text = read_text(arguments.text, arguments.windows * max(arguments.length or 0, LENGTH) * CHARACTERS)
     from goldilocks.models import parquet
     from goldilocks.models.attention import attention
@@ -128,19 +125,9 @@ def main() -> None:
     model, tokenizer = load(arguments.model)
     frame = attention(model, tokenizer, [text], length=arguments.length, windows=arguments.windows)
     if arguments.out:
-        parquet.write(
-            arguments.out,
-            "attention",
-            frame,
-            {"model": arguments.model, **{str(name): value for name, value in frame.attrs.items()}},
-        )
+        about = {"model": arguments.model} | {str(name): value for name, value in frame.attrs.items()}
+        parquet.write(arguments.out, "attention", frame, about)
     print(summary(arguments.model, frame))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -27,18 +27,18 @@ ADDRESS = re.compile(r"(?<=[\[,])\s*[a-z]+://[^\s,\]\"']+")
 """An address in a list without quotes, where libyaml, which DVC reads with, takes its colon for that of a key."""
 
 
-def assignments(texts: list[str]) -> Iterator[tuple[list[str], Any]]:
-    """Keys and values of `section.key=value` texts; values are YAML.
+def assignments(texts: list[str]) -> Iterator[tuple[str, Any]]:
+    """Names and values of `section.key=value` texts; values are YAML.
 
     Raises:
         UserError: if a text is not of that form.
     """
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not all(key.split(".")):
+        name, equals, value = text.partition("=")
+        if not equals or not all(name.split(".")):
             raise cli.UserError(f"{text!r}: must be section.key=value, such as run.seeds=[0,1]")
         try:
-            yield key.split("."), params.parse(ADDRESS.sub(r'"\g<0>"', value))
+            yield name, params.parse(ADDRESS.sub(r'"\g<0>"', value))
         except YAMLError as error:
             reason = " ".join(str(error).split())
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
@@ -63,35 +63,31 @@ def split_args(text: str) -> list[str]:
         raise cli.UserError(f"SET={text!r}: {error}") from None
 
 
-def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
-    """Every (keys, value) of a nested mapping; lists count as values."""
+def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested mapping with its name, `section.key`; lists count as values."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, (*path, str(key)))
+            yield from leaves(value, f"{above}{key}.")
         else:
-            yield [*path, str(key)], value
+            yield f"{above}{key}", value
 
 
-def assign(tree: Any, keys: list[str], value: Any) -> None:
+def assign(tree: Any, name: str, value: Any) -> None:
     """Set one existing entry of a round-trip YAML tree in place, keeping its comment and its list's style.
 
     Raises:
         UserError: if there is no such entry.
     """
-    section = tree
-    for depth, key in enumerate(keys):
-        if not isinstance(section, Mapping) or key not in section:
-            allowed = ", ".join(section) if isinstance(section, Mapping) else "nothing"
-            raise cli.UserError(
-                f"{'.'.join(keys)}: no such parameter; {'.'.join(keys[:depth]) or 'params.yaml'} has: {allowed}"
-            )
-        if depth < len(keys) - 1:
-            section = section[key]
-    old = section[keys[-1]]
+    section, old, place = tree, tree, ""
+    for key in name.split("."):
+        if not isinstance(old, Mapping) or key not in old:
+            allowed = ", ".join(old) if isinstance(old, Mapping) else "nothing"
+            raise cli.UserError(f"{name}: no such parameter; {place or 'params.yaml'} has: {allowed}")
+        section, old, place = old, old[key], f"{place}.{key}".removeprefix(".")
     if isinstance(old, list) and isinstance(value, list):
         old[:] = with_quotes(value)
     elif old != value or isinstance(old, bool) != isinstance(value, bool):
-        section[keys[-1]] = value
+        section[key] = value
 
 
 def close_up_comments(tree: Any) -> None:
@@ -107,22 +103,22 @@ def close_up_comments(tree: Any) -> None:
             close_up_comments(value)
 
 
-def edited(text: str, changes: list[tuple[list[str], Any]]) -> str:
-    """The YAML text with entries changed, everything else as it was."""
+def edited(text: str, changes: Mapping[str, Any]) -> str:
+    """The YAML text with values changed by name, everything else as it was."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     tree = yaml.load(text)
-    for keys, value in changes:
-        assign(tree, keys, value)
+    for name, value in changes.items():
+        assign(tree, name, value)
     close_up_comments(tree)
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
 
 
-def read_preset(name: str) -> list[tuple[list[str], Any]]:
-    """The entries of a preset.
+def read_preset(name: str) -> dict[str, Any]:
+    """The values of a preset by name.
 
     Raises:
         UserError: if there is no preset of that name.
@@ -131,7 +127,7 @@ def read_preset(name: str) -> list[tuple[list[str], Any]]:
     known = sorted(found.stem for found in PRESETS.glob("*.yaml"))
     if name not in known:
         raise cli.UserError(f"preset {name!r}: no such preset; there are: {', '.join(known)}")
-    return list(leaves(params.read(path)))
+    return dict(leaves(params.read(path)))
 
 
 def apply(name: str, texts: list[str]) -> None:
@@ -140,8 +136,7 @@ def apply(name: str, texts: list[str]) -> None:
     Raises:
         UserError: if one can't be applied, or the result would not be sound; nothing is written then.
     """
-    changes = read_preset(name) if name else []
-    changes += assignments(texts)
+    changes = (read_preset(name) if name else {}) | dict(assignments(texts))
     params.read()  # reports clearly if the present file can't be read
     if not changes:
         return

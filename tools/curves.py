@@ -52,18 +52,13 @@ def losses() -> dict[str, pd.DataFrame]:
     return found
 
 
-def smoothed(values: pd.Series) -> pd.Series:
-    """The mean of each value and up to 19 before it."""
-    return values.rolling(20, min_periods=1).mean()
-
-
 def figure(found: Mapping[str, pd.DataFrame]) -> Figure:
     """Train losses as a mean over 20 steps, test losses with dots, one colour a training."""
     drawn, ((axes,),) = style.small_multiples(1, WIDTH)
     colours = dict(zip(found, style.ordered_colours(len(found)), strict=True))
     for name, table in found.items():
         train, test = (table[table["split"] == split] for split in ("train", "test"))
-        axes.plot(train["step"], smoothed(train["loss"]), color=colours[name], lw=1)
+        axes.plot(train["step"], train["loss"].rolling(20, min_periods=1).mean(), color=colours[name], lw=1)
         axes.plot(test["step"], test["loss"], "o", color=colours[name], ms=4)
     axes.set_xlabel("step (updates)")
     axes.set_ylabel("loss (nats/token)")

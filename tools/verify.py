@@ -20,9 +20,7 @@ examples:
 from __future__ import annotations
 
 import argparse
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ from pathlib import Path
 
 from goldilocks.core import cli, files, params, system_info
 from goldilocks.core.dvc_files import ABLATIONS_LOCK, LOCK, DvcLock
-from tools.scheduling.pipeline import ABLATIONS
+from tools.scheduling import pipeline
 from tools.verification import approximate, compare, consistency, report
 from tools.verification.clone import Clone, output_of
 from tools.verification.compare import Difference
@@ -39,12 +37,6 @@ from tools.verification.compare import Difference
 def this_machine() -> str:
     """This machine's description, as in the table of docs/verification.md."""
     return f"{system_info.processor()}, {system_info.cores()} cores, {platform.platform()}"
-
-
-def cache_of(source: Path) -> Path:
-    """The cache of the repository that is verified; a folder that is not there, if DVC can't say."""
-    found = subprocess.run(["dvc", "cache", "dir"], cwd=source, capture_output=True)  # noqa: S607
-    return Path(os.fsdecode(found.stdout.strip()) or "no cache")
 
 
 def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> tuple[int, list[Difference]]:
@@ -57,12 +49,12 @@ def one_ablation(rebuilt: Clone, committed: Clone, cache: Path, commit: str) -> 
     chosen = trainings[int(commit, 16) % len(trainings)]
     print(f"rebuilding of the ablations: {chosen}", file=sys.stderr, flush=True)
     for stage in (name for name in recorded if "@" not in name or name == chosen):
-        rebuilt.run("dvc", "--cd", str(ABLATIONS), "repro", "--force", "--single-item", stage)
+        rebuilt.run("dvc", "--cd", str(pipeline.ABLATIONS), "repro", "--force", "--single-item", stage)
     return compare.of_lock(ABLATIONS_LOCK, rebuilt.folder, committed.folder, cache)
 
 
 def verify(source: Path, folder: Path, stages: Sequence[str], static: bool) -> report.Result:
-    """Verify what is committed in `source`, in a temporary folder.
+    """Verify what is committed in `source`, this folder's repository, in a temporary folder.
 
     Raises:
         UserError: if it could not be done.
@@ -73,13 +65,13 @@ def verify(source: Path, folder: Path, stages: Sequence[str], static: bool) -> r
     result = report.Result(commit, this_machine(), reasons, consistency.problems(committed, stages))
     if static:
         return result
+    cache = pipeline.cache_folder()
     rebuilt = Clone(source, folder / "rebuilt", commit)
     rebuilt.rebuild(stages)
     if reasons:
         made = DvcLock(rebuilt.folder / LOCK).entries("outs")
         result.compared, result.differences = approximate.differences(made, rebuilt.folder, committed.folder)
         return result
-    cache = cache_of(source)
     result.compared, result.differences = compare.of_lock(LOCK, rebuilt.folder, committed.folder, cache, not stages)
     if not stages:
         more, found = one_ablation(rebuilt, committed, cache, commit)

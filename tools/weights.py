@@ -63,9 +63,9 @@ def claims(frame: pd.DataFrame) -> list[str]:
         return []
     lines = ["the articles' claims, undecided with one training, since an interval needs several:"]
     for entry in entries:
-        numbers = "" if entry["value"] is None else f"{entry['statistic']} {entry['value']:.3g}; "
         lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
-        lines.append(f"      {numbers}{entry['note']}")
+        numbers = [f"{each['subject']} is {each['value']:.3g}" for each in entry["requirements"]]
+        lines.append(f"      {'; '.join(filter(None, [*numbers, entry['reason'], *entry['notes']]))}")
     return lines
 
 

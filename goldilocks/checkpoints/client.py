@@ -15,15 +15,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import httpx2
 
 from goldilocks.checkpoints.ranges import MissingError, Tally
 from goldilocks.core.cli import UserError, plain, redacted
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 AT_ONCE = 8  # requests in flight
 MAX_REDIRECTS = 5
@@ -33,7 +30,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
 MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
 ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
-PATIENCE = 2.0  # s; a download that takes longer shows its progress
 MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of a repository
 
 A = TypeVar("A")
@@ -94,25 +90,16 @@ def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
     return [results[n] for n in sorted(results)]
 
 
-def progress_bar(total: int, name: str) -> tqdm[Any]:
-    """A bar for the bytes of a download on a terminal, shown after `PATIENCE`; `total` is 0 if unknown."""
-    from tqdm import tqdm
-
-    quiet = None if sys.stderr else True  # None: unless stderr is a terminal
-    return tqdm(total=total or None, desc=name, unit="B", unit_scale=True, delay=PATIENCE, leave=False, disable=quiet)
-
-
 class Client:
     """Requests with a time-out and a bounded number of retries.
 
     Args:
         timeout: seconds without an answer, or without progress.
         retries: repeats of one failed request.
-        whole: the largest file, in bytes, to download from a server that ignores ranges.
     """
 
-    def __init__(self, tally: Tally | None = None, timeout: float = 30.0, retries: int = 4, whole: int = 0) -> None:
-        self.tally, self.timeout, self.retries, self.whole = tally or Tally(), timeout, retries, whole
+    def __init__(self, tally: Tally | None = None, timeout: float = 30.0, retries: int = 4) -> None:
+        self.tally, self.timeout, self.retries = tally or Tally(), timeout, retries
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,6 @@ from goldilocks.softmax.floats import from_bf16_bits
 
 CONFIG = "config.json"
 STORED = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
-LONGEST = 2**20  # values of one norm; the widest models have some 2**15
 MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
 
 
@@ -62,8 +61,8 @@ class File(NamedTuple):
     places: Mapping[str, header.Place]
 
 
-def open_file(source: Source, named: Collection[str] | None = None) -> File:
-    """Read a file's header, in one request if it is not too long; keep the places of the named tensors, or of all.
+def open_file(source: Source) -> File:
+    """Read a file's header, in one request if it is not too long.
 
     Raises:
         UserError: if it is no sound safetensors file.
@@ -77,7 +76,7 @@ def open_file(source: Source, named: Collection[str] | None = None) -> File:
         places = header.parse((first + rest)[header.PREFIX : end], source.size)
     except header.HeaderError as error:
         raise UserError(f"{source.name}: not a sound safetensors file: {error}") from None
-    return File(source, {name: place for name, place in places.items() if named is None or name in named})
+    return File(source, places)
 
 
 def read_config(checkpoint: Checkpoint, notes: list[str]) -> dict[str, Any] | None:
@@ -143,8 +142,6 @@ def _checked(choice: Choice, files: Mapping[str, File], where: str) -> None:
         place = files[name].places[name]
         if place.dtype not in STORED:
             problems.append(f"{where}: {name} is stored as {place.dtype}; only {', '.join(STORED)} are read")
-        elif place.shape[0] > LONGEST:
-            problems.append(f"{where}: {name} has {place.shape[0]:,} values, more than the {LONGEST:,} of any norm")
         total += place.stop - place.start
     if problems:
         raise UserError(problems[0] + (f" (and {len(problems) - 1} more such problems)" if problems[1:] else ""))
@@ -169,7 +166,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     strange = like_norms(listed, choice.norms)
     named = {*choice.norms, *strange}
     wanted = sorted({listed[name] for name in named} - set(opened))
-    files_read = concurrent_map(lambda name: open_file(folder.source(name), named), wanted)
+    files_read = concurrent_map(lambda name: open_file(folder.source(name)), wanted)
     opened |= dict(zip(wanted, files_read, strict=True))
     files = {name: opened[listed[name]] for name in named}
     for name, file in files.items():

@@ -6,19 +6,13 @@ A server may ignore ranges, send others than were asked for, or replace the file
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import httpx2
 
-from goldilocks.checkpoints.client import Client, RefusedError, TransientError, concurrent_map, progress_bar
-from goldilocks.checkpoints.ranges import HEAD, LocalFile, MissingError, Span, Tally, changed
+from goldilocks.checkpoints.client import Client, RefusedError, TransientError, concurrent_map
+from goldilocks.checkpoints.ranges import HEAD, MissingError, Span, changed
 from goldilocks.core.cli import UserError, redacted
-
-
-class RangesIgnoredError(UserError):
-    """The server ignores ranges and sends the whole file."""
 
 
 def web_page(name: str) -> RefusedError:
@@ -38,20 +32,12 @@ class HttpFile:
         self.size = 0
         self.etag: str | None = None
         self._direct = url  # where the redirects led
-        self._copy: LocalFile | None = None
 
     def head(self) -> bytes:
-        try:
-            return self._span(Span(0, HEAD))
-        except RangesIgnoredError:
-            if not self.client.whole:
-                raise
-        self._copy = self.client.retry(self._download, self.name)
-        self.size = self._copy.path.stat().st_size
-        return self._copy.head()
+        return self._span(Span(0, HEAD))
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
-        return self._copy.read(spans) if self._copy else concurrent_map(self._span, spans)
+        return concurrent_map(self._span, spans)
 
     def _span(self, span: Span) -> bytes:
         return self.client.retry(lambda: self._request(span), self.name)
@@ -83,10 +69,7 @@ class HttpFile:
         if response.status_code == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
             raise web_page(self.name)
         if response.status_code == 200:
-            raise RangesIgnoredError(
-                f"{self.name}: the server ignores ranges and would send the whole file; "
-                "download it, or allow that with --whole MEGABYTES"
-            )
+            raise UserError(f"{self.name}: the server ignores ranges and would send the whole file; download it")
         content_range = re.fullmatch(
             r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", "")
         )
@@ -101,18 +84,3 @@ class HttpFile:
             raise UserError(f"{self.name}: asked for bytes {span.start}-{stop - 1}, the server sends {first}-{last}")
         self.size, self.etag = size, etag
         return stop
-
-    def _download(self) -> LocalFile:
-        """The whole file, in a temporary one."""
-        whole = self.client.whole
-        with self.client.get(self.url, self.headers) as response:
-            length = response.headers.get("Content-Length", "")
-            if length.isdecimal() and int(length) > whole:
-                raise UserError(f"{self.name}: {int(length):,} bytes, --whole allows {whole:,}; download it yourself")
-            self._file = tempfile.NamedTemporaryFile(suffix=".safetensors")  # noqa: SIM115 - lives as long as we do
-            with progress_bar(int(length) if length.isdecimal() else 0, self.name) as bar:
-                for part in self.client.body(response, whole):
-                    self._file.write(part)
-                    bar.update(len(part))
-            self._file.flush()
-        return LocalFile(Path(self._file.name), Tally())

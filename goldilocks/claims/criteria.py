@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from goldilocks.stats.intervals import Estimate, chi_square_quantile
@@ -17,7 +17,7 @@ from goldilocks.stats.intervals import Estimate, chi_square_quantile
 Number = float | str  # the number, its margin's name, or its path
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """Whether an estimate meets a criterion."""
 
     MET = "met"
@@ -83,7 +83,7 @@ class Criterion(NamedTuple):
     """The lowest and the highest accepted value."""
 
     describe: Callable[[MetricTree], str]
-    """The criterion in words."""
+    """Where the interval must lie, in words."""
 
     beyond: str = ""
     """The path of a metric that must lie above the range, or else nothing is decided."""
@@ -105,7 +105,7 @@ def above(limit: Number) -> Criterion:
     """Above a limit, which is not included."""
     return Criterion(
         lambda known: (math.nextafter(known.number(limit), math.inf), math.inf),
-        lambda known: f"interval above {known.number(limit):g}",
+        lambda known: f"above {known.number(limit):g}",
     )
 
 
@@ -113,15 +113,13 @@ def below(limit: Number) -> Criterion:
     """Below a limit, which is not included."""
     return Criterion(
         lambda known: (-math.inf, math.nextafter(known.number(limit), -math.inf)),
-        lambda known: f"interval below {known.number(limit):g}",
+        lambda known: f"below {known.number(limit):g}",
     )
 
 
 def at_least(limit: Number) -> Criterion:
     """From a limit on."""
-    return Criterion(
-        lambda known: (known.number(limit), math.inf), lambda known: f"interval from {known.number(limit):g} on"
-    )
+    return Criterion(lambda known: (known.number(limit), math.inf), lambda known: f"from {known.number(limit):g} on")
 
 
 def about(target: Number, margin: str = "about") -> Criterion:
@@ -132,7 +130,7 @@ def about(target: Number, margin: str = "about") -> Criterion:
             known.number(target) * (1 - known.number(margin)),
             known.number(target) * (1 + known.number(margin)),
         ),
-        lambda known: f"interval within ±{known.number(margin):.0%} of {words}",
+        lambda known: f"within ±{known.number(margin):.0%} of {words}",
     )
 
 

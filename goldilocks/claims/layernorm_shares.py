@@ -21,7 +21,7 @@ def meets(value: np.ndarray, share: str, thresholds: Mapping[str, float]) -> np.
 
 
 def shares(
-    table: pd.DataFrame, thresholds: Mapping[str, float], unknown: Mapping[str, str] | None = None
+    table: pd.DataFrame, thresholds: Mapping[str, float], unknown: Mapping[str, str]
 ) -> dict[str, dict[str, float | str]]:
     """{share: {model: its value}} of the finite γ and β in a `layernorm` table, also of an earlier version.
 
@@ -35,7 +35,7 @@ def shares(
         of_kind = finite[finite["kind"] == share.split("_")[0]]
         counted = of_kind.assign(met=meets(of_kind["value"].to_numpy(np.float64), share, thresholds))
         means = counted.groupby("model", observed=True)["met"].mean()
-        reasons = (unknown or {}) if share.startswith("gamma") else {}
+        reasons = unknown if share.startswith("gamma") else {}
         result[share] = {
             str(model): f"γ as stored, since {reasons[model]}" if model in reasons else float(mean)
             for model, mean in means.items()

@@ -15,18 +15,20 @@ NUMBERS = re.compile(r"(\d+)")
 DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
 """Verdicts that an estimate decided."""
 
-DECLARED = ("id", "sentence", "source", "statistic", "unit", "interval", "figure", "by_construction")
+DECLARED = ("id", "sentence", "source", "unit", "interval", "figure", "by_construction")
 """The fields of a claim that its entry repeats."""
+
+ESTIMATE = ("value", "low", "high", "n")
 
 
 class Requirement(NamedTuple):
     """One thing that must hold: the estimate at a path meets a criterion."""
 
+    subject: str
+    """What is estimated, as the subject of a sentence."""
+
     path: str
     criterion: Criterion
-    name: str = ""
-    """What is estimated; empty for the claim's own statistic, which comes first."""
-
     measure: str = ""
     """Which of several measures of the same statement it belongs to; empty if all of them need it."""
 
@@ -39,8 +41,11 @@ class Remark(NamedTuple):
 
     text: str
     path: str
-    every: bool = False
-    """Whether the path leads to a mapping of names to estimates, listed one by one."""
+    each: str = ""
+    """If the path leads to a mapping, what is said of each of its entries, with its `name` and `number`."""
+
+    zero: str = ""
+    """The same where the number is 0, if other words are needed."""
 
 
 class Claim(NamedTuple):
@@ -49,7 +54,6 @@ class Claim(NamedTuple):
     id: str
     sentence: str
     source: str
-    statistic: str
     unit: str
     """What is replicated: draws, entries, tensors, seeds."""
 
@@ -82,16 +86,18 @@ def format_estimate(e: Estimate) -> str:
 
 
 def format_metric(metric: Any) -> str:
-    """A metric as text; where it is a text, that is why there is no number."""
+    """A metric as text, whole numbers whole; where it is a text, that is why there is no number."""
+    if isinstance(metric, int):
+        return str(metric)
     return f"{NOT_MEASURED} ({metric})" if isinstance(metric, str) else format_estimate(as_estimate(metric))
 
 
 def spell_out(name: str) -> str:
-    """The name of a metric as words in a sentence: `length_16` is 16 keys, `rho_0_1` is ρ = 0.1."""
+    """The name of a metric as words in a sentence: `length_16` is with 16 keys, `rho_0_1` is for ρ = 0.1."""
     quantity, _, value = name.partition("_")
     if quantity == "length":
-        return f"{value} keys:"
-    return f"ρ = {value.replace('_', '.')}:" if quantity == "rho" else name
+        return f"with {value} keys"
+    return f"for ρ = {value.replace('_', '.')}" if quantity == "rho" else name
 
 
 def format_remark(remark: Remark, known: MetricTree) -> str:
@@ -99,10 +105,15 @@ def format_remark(remark: Remark, known: MetricTree) -> str:
     metric = known.get(remark.path)
     if metric is None:
         return ""
-    if not remark.every:
-        return f"{remark.text} {format_estimate(as_estimate(metric))}"
+    if not remark.each:
+        return f"{remark.text} {format_metric(metric)}"
     ordered = sorted(metric, key=lambda name: [int(part) if part.isdecimal() else part for part in NUMBERS.split(name)])
-    parts = [f"{spell_out(name)} {format_metric(metric[name])}" for name in ordered]
+    parts = [
+        (remark.zero if remark.zero and metric[name] == 0 else remark.each).format(
+            name=spell_out(name), number=format_metric(metric[name])
+        )
+        for name in ordered
+    ]
     return f"{remark.text} {', '.join(parts)}" if parts else ""
 
 
@@ -113,11 +124,10 @@ def combined(outcomes: list[Outcome]) -> str:
     return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
 
 
-def by_measure(claim: Claim, outcomes: list[Outcome]) -> dict[str, str]:
-    """The verdict by each measure; its name is empty if the claim names none."""
-    pairs = list(zip(claim.requirements, outcomes, strict=True))
-    measures = dict.fromkeys(each.measure for each in claim.requirements if each.measure) or {"": None}
-    return {name: combined([of for each, of in pairs if each.measure in ("", name)]) for name in measures}
+def by_measure(found: list[dict[str, Any]]) -> dict[str, str]:
+    """The verdict by each measure that the evidence names; by one of an empty name if it names none."""
+    measures = dict.fromkeys(each["measure"] for each in found if each["measure"]) or {"": None}
+    return {name: combined([each["outcome"] for each in found if each["measure"] in ("", name)]) for name in measures}
 
 
 def over_measures(verdicts: set[str]) -> str:
@@ -127,60 +137,64 @@ def over_measures(verdicts: set[str]) -> str:
     return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
 
 
-def criterion(claim: Claim, known: MetricTree) -> str:
-    """The claim's criteria in words."""
-    return "; ".join(
-        f"{each.name}: {each.criterion.describe(known)}" if each.name else each.criterion.describe(known)
-        for each in claim.requirements
-    )
+def evidence(requirement: Requirement, known: MetricTree, least: int = 1, comparisons: int = 1) -> dict[str, Any]:
+    """What is estimated, its estimate, what is needed, and whether that is met.
+
+    Args:
+        least: the fewest units that an interval needs; with fewer there is none, and nothing is decided.
+        comparisons: number of claims for which the intervals hold together, by Bonferroni's correction.
+
+    Raises:
+        KeyError: if a metric is missing.
+    """
+    value, low, high, n = estimate = known.estimate(requirement.path)
+    outcome = requirement.criterion.outcome(widened(estimate, comparisons), known)
+    decided = {"low": low, "high": high, "outcome": outcome}
+    if 0 < n < least:
+        decided = {"low": None, "high": None, "outcome": Outcome.UNDECIDED}
+    required = {"subject": requirement.subject, "measure": requirement.measure}
+    return required | {"needed": requirement.criterion.describe(known), "value": value, "n": n or None} | decided
 
 
 def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, Any]:
-    """A claim with its estimates and verdict.
+    """A claim with its verdict and what that rests on.
 
     Args:
         comparisons: number of claims for which the intervals hold together, by Bonferroni's correction.
+
+    Returns:
+        What the claim declares, its `verdict`, and
+
+        * `gate` and `requirements`: the `evidence` of each; without estimates if the gate is not met, and empty if
+          something is not measured, with the `reason`,
+        * `value`, `low`, `high`, `n`: the first requirement's,
+        * `notes`: further information.
     """
-    entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(("value", "low", "high", "n"))
-    entry["criterion"] = ""
-    remarks = [format_remark(remark, known) for remark in claim.remarks]
-
-    def with_verdict(verdict: str, *notes: str) -> dict[str, Any]:
-        return entry | {"verdict": verdict, "note": "; ".join(filter(None, [*notes, *remarks]))}
-
+    entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(ESTIMATE)
+    notes = [text for remark in claim.remarks if (text := format_remark(remark, known))]
     try:
-        estimates = [known.estimate(each.path) for each in claim.requirements]
-        gates = [known.estimate(each.path) for each in claim.gate]
-        outcomes = [
-            each.criterion.outcome(widened(estimate, comparisons), known)
-            for each, estimate in zip(claim.requirements, estimates, strict=True)
-        ]
+        gate = [evidence(each, known) for each in claim.gate]
+        found = [evidence(each, known, claim.least, comparisons) for each in claim.requirements]
     except KeyError:
-        reasons = [reason for each in claim.requirements if isinstance(reason := known.get(each.path), str)]
-        return with_verdict(NOT_MEASURED, (reasons or [claim.absent])[0])
-    entry["criterion"] = criterion(claim, known)
-    if shut := [
-        f"{each.name} {format_estimate(estimate)} ({each.criterion.describe(known)})"
-        for each, estimate in zip(claim.gate, gates, strict=True)
-        if each.criterion.outcome(estimate, known) != Outcome.MET
-    ]:
-        return with_verdict(UNDECIDED, f"not shown to have learned to attend: {', '.join(shut)}")
-    own, *others = estimates
-    entry |= {"value": own.value, "n": own.n or None}
-    beside = [f"{each.name} {format_estimate(e)}" for each, e in zip(claim.requirements[1:], others, strict=True)]
-    for each, e in zip(claim.requirements, estimates, strict=True):
-        if 0 < e.n < claim.least:
-            units = f"{e.n} {each.unit or claim.unit}{'' if e.n == 1 else 's'}"
-            return with_verdict(UNDECIDED, f"{units} where an honest interval needs {claim.least}", *beside)
-    measures = by_measure(claim, outcomes)
-    entry |= {"low": own.low, "high": own.high}
-    by_name = [f"by {name}: {verdict}" for name, verdict in measures.items() if name]
-    return with_verdict(over_measures({*measures.values()}), *by_name, *beside)
-
-
-def rests_on_an_interval(claim: Claim, known: MetricTree) -> bool:
-    """Whether an estimate with sampling error decides about it."""
-    return any((e := known.estimate(each.path)).low != e.high for each in claim.requirements)
+        found_there = (known.get(each.path) for each in claim.requirements)
+        reason = next((text for text in found_there if isinstance(text, str)), claim.absent)
+        return entry | {"verdict": NOT_MEASURED, "reason": reason, "gate": [], "requirements": [], "notes": notes}
+    too_few = [
+        f"{n} {each.unit or claim.unit}{'' if n == 1 else 's'} where an honest interval needs {claim.least}"
+        for each, n in zip(claim.requirements, (of["n"] for of in found), strict=True)
+        if n and n < claim.least
+    ]
+    verdict = UNDECIDED
+    if any(each["outcome"] != Outcome.MET for each in gate):
+        found = [each | dict.fromkeys((*ESTIMATE, "outcome")) for each in found]
+    elif too_few:
+        notes = [too_few[0], *notes]
+    else:
+        measures = by_measure(found)
+        verdict = over_measures({*measures.values()})
+        notes = [*(f"by {name}: {by_it}" for name, by_it in measures.items() if name), *notes]
+    own = {key: found[0][key] for key in ESTIMATE}
+    return entry | own | {"verdict": verdict, "reason": "", "gate": gate, "requirements": found, "notes": notes}
 
 
 def judge_all(claims: tuple[Claim, ...], known: MetricTree) -> list[dict[str, Any]]:
@@ -191,12 +205,11 @@ def judge_all(claims: tuple[Claim, ...], known: MetricTree) -> list[dict[str, An
     most 5 %.
     """
     entries = [judge(claim, known) for claim in claims]
-    sampled = [
-        entry["verdict"] in DECIDED and rests_on_an_interval(claim, known)
-        for claim, entry in zip(claims, entries, strict=True)
-    ]
-    for claim, entry, is_sampled in zip(claims, entries, sampled, strict=True):
-        entry["has_sampling_error"] = is_sampled
-        if is_sampled:
-            entry["survives_bonferroni"] = judge(claim, known, sum(sampled))["verdict"] == entry["verdict"]
+    for entry in entries:
+        has_interval = any(each["low"] != each["high"] for each in entry["requirements"])
+        entry["has_sampling_error"] = entry["verdict"] in DECIDED and has_interval
+    together = sum(entry["has_sampling_error"] for entry in entries)
+    for claim, entry in zip(claims, entries, strict=True):
+        if entry["has_sampling_error"]:
+            entry["survives_bonferroni"] = judge(claim, known, together)["verdict"] == entry["verdict"]
     return entries

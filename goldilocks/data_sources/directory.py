@@ -6,6 +6,7 @@ provenance records the contents and not the path.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,15 +38,15 @@ def wanted(source: Path) -> list[Path]:
 
 
 def problems(source: Path) -> Iterator[str]:
-    """A line for each file that is missing or a Git LFS pointer, and for each pipe or device: DVC would hang on it."""
+    """A line for each file that is missing or a Git LFS pointer, and for the first pipes or devices: DVC would hang."""
     for path in wanted(source):
         if not path.is_file():
             yield f"{path}: no such file"
         elif is_lfs_pointer(path):
             yield f"{path}: {LFS_PROBLEM}"
-    for folder, _, names in os.walk(source):
-        paths = [Path(folder, name) for name in names]
-        yield from (f"{path}: neither a file nor a folder" for path in paths if path.exists() and not path.is_file())
+    below = (Path(folder, name) for folder, _, names in os.walk(source) for name in names)
+    irregular = (path for path in below if path.exists() and not path.is_file())
+    yield from (f"{path}: neither a file nor a folder" for path in itertools.islice(irregular, 3))
 
 
 def fetch(folder: Path, source: Path) -> list[Origin]:

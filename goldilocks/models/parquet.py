@@ -73,7 +73,7 @@ def write(path: Path, table: str, frame: pd.DataFrame, parameters: Mapping[str, 
 
 
 def may_be_replaced(path: Path) -> None:
-    """Refuse to write a table over what is none.
+    """Refuse to write a table over what is none: a model, a folder, a device.
 
     Raises:
         UserError: if something else is there.

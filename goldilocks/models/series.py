@@ -103,7 +103,7 @@ def open_checkpoint(argument: str, client: Client) -> Opened:
     projections, norms = find(listed), Read(listed, config)
     wanted = {name for one in projections for name in (*one.names, *norms.of(one))}
     for file in sorted({listed[name] for name in wanted} - set(opened)):
-        opened[file] = open_file(checkpoint.folder.source(file), wanted)
+        opened[file] = open_file(checkpoint.folder.source(file))
     files = {name: opened[listed[name]] for name in wanted if name in opened[listed[name]].places}
     return Opened(split_argument(argument)[1], step_of(argument, checkpoint), config, files, norms)
 

@@ -80,14 +80,10 @@ def test_an_index_leads_nowhere_else(contents, said):
         read_index(json.dumps(contents).encode(), "it")
 
 
-OWN = ("id", "criterion")
-"""Of a claim, what the page takes apart. Both are from the project's code."""
-
-
 def replaced(value, text):
-    """A nested value with `text` for every string in it but `OWN`."""
+    """A nested value with `text` for every string in it."""
     if isinstance(value, dict):
-        return {key: entry if key in OWN else replaced(entry, text) for key, entry in value.items()}
+        return {key: replaced(entry, text) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [replaced(entry, text) for entry in value]
     return text if isinstance(value, str) else value

@@ -5,17 +5,12 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors import TensorSpec, deserialize, serialize_file
 from safetensors.numpy import save, save_file
-from test_header import damaged, json_like, mutated
+from test_header import damaged, mutated
 from test_inputs import gpt2_tensors
 
-from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import open_file
 from goldilocks.checkpoints.load import read
-from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -75,20 +70,11 @@ def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp
     assert 0 < read_ones < 400, "both happen"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(json_like | st.dictionaries(st.sampled_from(["model_type", "do_layer_norm_before"]), json_like))
-def test_any_config_is_refused_or_done_without(tmp_path, config):
-    folder = written(tmp_path / "m", checkpoint() | {"config.json": json.dumps(config).encode()})
-    assert same_or_refused(folder) == isinstance(config, dict)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    json_like
-    | st.fixed_dictionaries({"weight_map": json_like | st.dictionaries(st.sampled_from([*gpt2_tensors()]), json_like)})
-)
-def test_any_index_is_refused_or_followed(tmp_path, index):
-    same_or_refused(written(tmp_path / "m", checkpoint() | {INDEX: json.dumps(index).encode()}))
+@pytest.mark.parametrize("text", [b"no", b"[1]", b"[" * 10**5, b'"\xff"'])
+def test_a_config_that_is_none_is_refused(tmp_path, text):
+    folder = written(tmp_path / "m", checkpoint() | {"config.json": text})
+    with pytest.raises(UserError, match=r"config\.json: not a JSON object; mend it, or take it away"):
+        read(folder)
 
 
 TYPES = {"F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "F64": ("<f8", "float64"), "BF16": ("<u2", "bfloat16")}
@@ -97,15 +83,16 @@ TYPES = {"F32": ("<f4", "float32"), "F16": ("<f2", "float16"), "F64": ("<f8", "f
 @pytest.mark.parametrize("stored", TYPES)
 def test_every_type_becomes_float32_and_is_recorded(tmp_path, stored):
     code, name = TYPES[stored]
-    values = np.array([0.1, -2.5, 1e-7, 3e4])
-    bits = values.astype("<f4").view("<u4")
-    raw = (bits >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
+    values = np.array([0.1, -2.5, 1e-7, 3e4, 1e300, np.nan, -np.inf])
+    with np.errstate(over="ignore"):
+        bits = values.astype("<f4").view("<u4")
+        raw = (bits >> 16).astype("<u2") if stored == "BF16" else values.astype(code)
+        expected = (bits & 0xFFFF0000).view("<f4") if stored == "BF16" else raw.astype(np.float32)
     path = tmp_path / "x.safetensors"
-    spec = TensorSpec(dtype=name, shape=[4], data_ptr=raw.ctypes.data, data_len=raw.nbytes)
+    spec = TensorSpec(dtype=name, shape=[7], data_ptr=raw.ctypes.data, data_len=raw.nbytes)
     serialize_file({"ln_f.weight": spec}, str(path))
     (tensor,) = read(path).tensors
     assert (tensor.stored, tensor.values.dtype) == (stored, np.float32)
-    expected = (bits & 0xFFFF0000).view("<f4") if stored == "BF16" else raw.astype(np.float32)
     np.testing.assert_array_equal(tensor.values, expected)
 
 
@@ -130,7 +117,9 @@ def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
     with (tmp_path / "x.safetensors").open("wb") as handle:
         handle.write(len(text).to_bytes(8, "little") + text)
         handle.truncate(8 + len(text) + 4 * n)
-    with pytest.raises(UserError, match="more than the 1,048,576 of any norm"):
+    with pytest.raises(
+        UserError, match="its norms have 4,000,000,000,000 bytes, more than the 268,435,456 that are read"
+    ):
         read(tmp_path / "x.safetensors")
 
 
@@ -141,26 +130,11 @@ def test_many_problems_are_one_line(tmp_path):
     assert len(raised.value.problems) == 1
 
 
-def test_what_is_too_large_to_be_read_is_refused(tmp_path, monkeypatch):
+def test_a_text_that_is_too_large_is_refused(tmp_path, monkeypatch):
     folder = written(tmp_path / "m", checkpoint())
-    monkeypatch.setattr("goldilocks.checkpoints.extract.MOST", 200)
-    with pytest.raises(UserError, match="its norms have 224 bytes, more than the 200 that are read"):
-        read(folder)
     monkeypatch.setattr("goldilocks.checkpoints.folders.MAX_TEXT", 20)
     with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
         read(folder)
-
-
-def test_of_shards_only_what_is_needed_is_remembered(tmp_path):
-    folder = written(tmp_path / "m", checkpoint())
-    file = open_file(resolve(str(folder), Client()).folder.source("a.safetensors"), {"h.0.ln_1.bias", "x"})
-    assert set(file.places) == {"h.0.ln_1.bias"}
-
-
-def test_values_that_are_not_finite_are_kept(tmp_path):
-    values = np.array([1e300, np.nan, -np.inf, 0.5])
-    save_file({"ln_f.weight": values}, tmp_path / "x.safetensors")
-    np.testing.assert_array_equal(read(tmp_path / "x.safetensors").tensors[0].values, [np.inf, np.nan, -np.inf, 0.5])
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n"

@@ -5,13 +5,10 @@ import re
 
 import numpy as np
 import pytest
-from architectures import minilm
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.families import Norm, choose, like_norms
 from goldilocks.checkpoints.load import read
 
@@ -234,20 +231,3 @@ def test_any_names_have_places_that_depend_on_no_order(names, config):
     assert (backwards, list(backwards.norms)) == (found, list(found.norms))
     again = choose([*found.norms, *like_norms(names, found.norms)], config)
     assert set(again.norms) == set(found.norms), "of the norms alone, as the pipeline keeps them"
-
-
-@pytest.mark.slow
-def test_a_real_checkpoint_that_others_made(tmp_path):
-    """all-MiniLM-L6-v2."""
-    folder = minilm(tmp_path)
-    client = Client()
-    found = read(folder, client)
-    assert (found.family, found.notes, found.unrecognised) == ("bert", [], {})
-    assert len(found.tensors) == 2 * 13
-    with safe_open(folder / "model.safetensors", "numpy") as reference:
-        names = [name for name in reference.keys() if "LayerNorm" in name]  # noqa: SIM118 - no mapping
-        assert {tensor.name for tensor in found.tensors} == set(names)
-        for tensor in found.tensors:
-            assert tensor.values.size == 384
-            np.testing.assert_array_equal(tensor.values, reference.get_tensor(tensor.name))
-    assert client.tally.bytes < 100_000 < (folder / "model.safetensors").stat().st_size / 100

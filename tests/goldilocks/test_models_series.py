@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hub_server import large, serving
+from hub_server import large, point_huggingface_hub_at, serving
 from safetensors.numpy import save_file
 from test_models_weights import checkpoint, drawn
 
@@ -94,16 +94,11 @@ def neox(folder, scale, noise=10**6):
 
 
 def test_of_a_hubs_revisions_only_the_needed_bytes_are_asked_for(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
     steps = (0, 1000, 143000)
     with serving({}, "owner/pythia") as hub:
         hub.revisions = {f"step{step}": f"{step:040x}" for step in steps}
         hub.commits = {f"{step:040x}": neox(tmp_path / f"{step}", 1.0 + i) for i, step in enumerate(steps)}
-        here = {"ENDPOINT": hub.address, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": 0}
-        here["HUGGINGFACE_CO_URL_TEMPLATE"] = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
-        for name, value in here.items():
-            monkeypatch.setattr(constants, name, value)
+        point_huggingface_hub_at(hub, tmp_path / "cache", monkeypatch)
         client = Client()
         frame = g.weights([f"owner/pythia@step{step}" for step in reversed(steps)], client=client)
         asked = list(hub.requests)

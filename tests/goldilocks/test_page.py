@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file as save_torch
 
 from goldilocks.checkpoints.reference import GPT2, of_gpt2
-from goldilocks.claims.definitions import CLAIMS
 from goldilocks.core import tables
 from goldilocks.page import drawing, evidence, typeset
 from goldilocks.page.charts import base, layernorm, qkv, scaling
@@ -274,52 +273,40 @@ def test_the_map_at_a_glance_is_the_zone_of_the_table(smoke):
     assert np.corrcoef(heights, np.log(scales))[0, 1] < -0.9999, "logarithmic"
 
 
-def test_every_requirement_of_every_claim_has_a_subject_for_its_sentence():
-    assert {name: len(subjects) for name, subjects in evidence.SUBJECTS.items()} == {
-        claim.id: len(claim.requirements) for claim in CLAIMS
-    }
-
-
+KEPT = {"value": 2.5, "low": 2.25, "high": 2.75, "requirements": [{"subject": "σ of all β"}]}
 GROWTH = {
-    "id": "W5", "value": 2.54, "low": 1.9, "high": 3.18, "kept": {"value": None},
-    "criterion": "interval above 0; less that on shuffled tokens: interval above 0",
-    "note": "less that on shuffled tokens 1.174 [-0.3772, 1.97]; cosine to the start 0.2946 [0.2364, 0.3527]",
+    "gate": [{"subject": "what attention adds", "value": 0.1, "low": -0.2, "high": 0.4, "needed": "from 0.3 on",
+              "outcome": "met"}],
+    "requirements": [
+        {"subject": "the growth of σ", "value": 2.54, "low": 1.9, "high": 3.18, "needed": "above -1", "outcome": "met"},
+        {"subject": "σ of its rest", "value": 1e-9, "low": None, "high": None, "needed": "0 to 1e-09", "outcome": None},
+    ],
+    "reason": "", "notes": ["cosine to the start 0.2946 [0.2364, 0.3527]"], "kept": KEPT | {"value": None},
 }  # fmt: skip
 
 
-def test_a_requirement_is_a_sentence_with_its_own_estimate_and_what_it_needed():
+def test_a_requirement_is_a_sentence_with_its_estimate_and_what_it_needed():
     assert evidence.sentences(GROWTH) == [
-        "The relative growth of σ, mean over blocks, is 2.54 [1.90, 3.18]; needed: above 0.",
-        "That growth less the growth on shuffled tokens is 1.17 [\u22120.38, 1.97]; needed: above 0.",
+        "The growth of σ is 2.54 [1.90, 3.18]; needed: above \u22121.",
+        "σ of its rest is 1\u00a0×\u00a010⁻⁹; needed: 0 to 1\u00a0×\u00a010⁻⁹.",
     ]
-    assert evidence.notes(GROWTH) == ["cosine to the start 0.295 [0.236, 0.353]"], "what the sentences do not say"
+    assert evidence.notes(GROWTH) == ["cosine to the start 0.295 [0.236, 0.353]"]
     assert evidence.reason(GROWTH) == ""
 
 
 def test_a_claim_that_could_not_be_judged_tells_why_and_what_it_would_need():
-    shut = "not shown to have learned to attend: what deleting attention costs 0.1 [-0.2, 0.4] (interval from 0.3 on)"
-    open_ = GROWTH | {"value": None, "low": None, "high": None, "note": f"{shut}; cosine to the start 0.3"}
-    assert evidence.reason(open_) == (
-        "The model is not shown to have learned to attend: "
-        "what deleting attention costs is 0.100 [\u22120.200, 0.400] (needed: from 0.3 on)."
-    )
-    assert evidence.sentences(open_)[0] == "The relative growth of σ, mean over blocks, would have to be above 0."
-    assert evidence.notes(open_) == ["cosine to the start 0.3"]
+    shut = GROWTH | {
+        "gate": [each | {"outcome": outcome} for each in GROWTH["gate"] for outcome in ("met", "undecided", "refuted")],
+        "requirements": [each | {"value": None} for each in GROWTH["requirements"]],
+    }
+    one = "what attention adds is 0.100 [\u22120.200, 0.400] (needed: from 0.3 on)"
+    assert evidence.reason(shut) == f"The model is not shown to have learned to attend: {one} and {one}."
+    assert evidence.sentences(shut)[0] == "The growth of σ would have to be above \u22121."
 
 
 def test_a_claim_that_was_not_measured_here_tells_the_kept_runs_or_why():
-    missing = GROWTH | {"criterion": "", "value": None, "note": "needs the control"}
+    missing = GROWTH | {"gate": [], "requirements": [], "reason": "needs the control"}
     assert evidence.sentences(missing) == ["It is not measured: needs the control."]
-    kept = missing | {"kept": {"value": 2.5, "low": 2.25, "high": 2.75}}
-    assert evidence.sentences(kept) == [
-        "In the kept run the relative growth of σ, mean over blocks, is 2.50 [2.25, 2.75]."
-    ]
-
-
-def test_two_requirements_of_one_name_keep_their_order():
-    claim = GROWTH | {
-        "id": "S1", "criterion": "interval above 1; its factor: interval below 2",
-        "note": "its factor 1.5; its factor 1.7", "value": 1.0, "low": 1.0, "high": 1.0,
-    }  # fmt: skip
-    assert [value for _, value, _ in evidence.requirements(claim)] == ["1", "1.50"]
-    assert evidence.notes(claim) == ["its factor 1.7"]
+    kept = missing | {"kept": KEPT}
+    assert evidence.sentences(kept) == ["In the kept run σ of all β is 2.50 [2.25, 2.75]."]
+    assert evidence.notes(kept)[0] == "needs the control"

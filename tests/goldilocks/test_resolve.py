@@ -1,5 +1,7 @@
 """What a user may write for a checkpoint: found, or refused in one line that shows no secret."""
 
+import re
+
 import pytest
 from safetensors.numpy import save
 from test_http import TENSORS, assert_complete
@@ -11,16 +13,10 @@ from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
 
 
-@pytest.mark.parametrize("host", ["[::1", "[zz]", "a..b", "a" * 70])
-def test_an_address_that_can_be_none_is_refused(host):
-    with pytest.raises(UserError, match=r"model\.safetensors: "):
-        read(f"http://{host}/model.safetensors", Client(None, 1.0, 0))
-
-
-@pytest.mark.parametrize("where", ["reference://x/model.safetensors", "dir://x/model.safetensors"])
-def test_a_driver_that_needs_more_than_an_address_is_told(where):
-    with pytest.raises(UserError, match=where):
-        read(where)
+@pytest.mark.parametrize("host", ["http://[::1", "http://[zz]", "http://a..b", f"http://{'a' * 70}", "dir://x"])
+def test_an_address_that_can_be_none_and_a_driver_that_needs_more_are_refused(host):
+    with pytest.raises(UserError, match=re.escape(f"{host}/model.safetensors: ")):
+        read(f"{host}/model.safetensors", Client(None, 1.0, 0))
 
 
 @pytest.mark.parametrize(

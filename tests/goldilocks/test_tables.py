@@ -16,25 +16,15 @@ def test_a_table_comes_back_with_units_meanings_and_parameters_and_has_the_same_
     assert tables.read(path, "losses").to_dict("list") == LOSSES
     assert tables.parameters(path) == {"seed": 3, "x": 1}
     assert pq.read_schema(path).field("loss").metadata == {b"unit": b"nats/token", b"meaning": b"mean cross-entropy"}
-    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
-    assert column.compression == "ZSTD"
-    assert "RLE_DICTIONARY" in column.encodings
     for name, (meaning, columns) in schemas.TABLES.items():
         assert meaning.endswith("."), name
         assert all(column.unit and column.meaning for column in columns), name
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"step": [0], "split": ["train"]},
-        LOSSES | {"more": [0, 1]},
-        LOSSES | {"loss": [1.0, None]},
-        LOSSES | {"loss": [1.0]},
-        LOSSES | {"step": [0, 2**40]},
-        LOSSES | {"loss": ["a", "b"]},
-    ],
-)
+WRONG = ({"more": [0, 1]}, {"loss": [1.0, None]}, {"loss": [1.0]}, {"step": [0, 2**40]}, {"loss": ["a", "b"]})
+
+
+@pytest.mark.parametrize("columns", [{"step": [0], "split": ["train"]}, *(LOSSES | wrong for wrong in WRONG)])
 def test_what_is_not_as_declared_is_not_written(tmp_path, columns):
     with pytest.raises((ValueError, pa.ArrowException)):
         tables.write(tmp_path / "t", "losses", columns, {})

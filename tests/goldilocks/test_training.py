@@ -1,6 +1,7 @@
 """The training loop: what it computes, what it shows to its watcher, and how it goes on from a state."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,29 +11,18 @@ from goldilocks.core.cli import UserError
 from goldilocks.model5 import training
 
 
-class Watched:
-    """Notes what a watcher is shown."""
-
-    def __init__(self, model):
-        self.model = model
-        self.initial = model.wte.weight.detach().clone()
-        self.seen = []
-
-    def before(self, step):
-        self.seen.append(("before", step, torch.equal(self.model.wte.weight, self.initial)))
-
-    def after(self, step):
-        assert self.model.wte.weight.grad is not None
-        self.seen.append(("after", step, torch.equal(self.model.wte.weight, self.initial)))
-
-
 def test_training_learns_and_is_watched_before_and_after_each_update():
-    model = fresh()
-    watcher = Watched(model)
+    model, seen = fresh(), []
+
+    def note(when):
+        return lambda step: seen.append((when, step, torch.equal(weight, initial), weight.grad is not None))
+
+    weight, watcher = model.wte.weight, SimpleNamespace(before=note("before"), after=note("after"))
+    initial = weight.detach().clone()
     losses = list(training.train(trainer(model, 1e-2), lambda _: windows(), 0, 30, watcher))
-    assert watcher.seen[:3] == [("before", 0, True), ("after", 0, False), ("before", 1, False)]
-    assert [step for when, step, _ in watcher.seen if when == "before"] == list(range(30))
-    assert model.wte.weight.grad is None
+    assert seen[:3] == [("before", 0, True, False), ("after", 0, False, True), ("before", 1, False, False)]
+    assert [step for when, step, *_ in seen if when == "before"] == list(range(30))
+    assert weight.grad is None
     assert losses[0] == pytest.approx(fresh().loss(windows()).item())
     assert losses[-1] < losses[0] - 1
 

@@ -37,12 +37,10 @@ RUN_AND_EDIT = """
     ("appended", "old", "new", "told"),
     [
         (["stages/sweep.py"], "", "", "stages/sweep.py"),
-        (["requirements.lock"], "", "", "requirements.lock"),
-        (["data/matrices/experiment-1.safetensors"], "", "", "data/matrices/experiment-1.safetensors"),
         ([], "trials: 20 ", "trials: 21 ", "params.yaml: sweep"),
         (["stages/softmax.py", "goldilocks/core/.files.py.swp", "params.yaml"], "steps: 21 ", "steps: 22 ", None),
     ],
-    ids=["code", "versions", "data", "parameters", "anything else"],
+    ids=["code", "parameters", "anything else"],
 )
 def test_an_edit_while_a_stage_runs_is_not_recorded_and_it_runs_again(project, appended, old, new, told):
     source = project.folder / "stages" / "sweep.py"

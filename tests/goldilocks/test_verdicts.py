@@ -66,9 +66,11 @@ def test_one_seed_gives_estimates_and_decides_nothing_where_seeds_are_the_unit()
     entries = {entry["id"]: entry for entry in judge_all(CLAIMS, MetricTree(found, MARGINS))}
     for name in ("S8", "W5", "W6", "W7", "W8", "W9"):
         entry = entries[name]
-        assert (entry["verdict"], entry["low"]) == (UNDECIDED, None)
-        assert entry["value"] is not None
-        assert "1 seed where an honest interval needs" in entry["note"]
+        assert entry["verdict"] == UNDECIDED
+        assert entry["notes"][0].startswith("1 seed where an honest interval needs ")
+        for each in entry["requirements"]:
+            assert (each["low"] is None, each["value"] is None) == (each["n"] == 1, False)
+            assert each["n"] > 1 or each["outcome"] == Outcome.UNDECIDED
     assert {entries[f"W{i}"]["verdict"] for i in range(1, 5)} == {REPRODUCED}
     found = metrics()
     found["dynamics"]["rank_correlation_of_growth_with_depth"]["n"] = 2
@@ -94,7 +96,7 @@ def test_measures_of_one_statement_that_decide_differently_make_it_depend_on_the
     entry = entry_of("S7", found)
     assert entry["verdict"] == verdict
     said = {0.05: REPRODUCED, 0.1: UNDECIDED, 0.2: NOT_REPRODUCED}
-    assert f"by attention's ‖J‖: {said[values[2]]}" in entry["note"]
+    assert f"by attention's ‖J‖: {said[values[2]]}" in entry["notes"]
     assert entry["has_sampling_error"] == (verdict != UNDECIDED)
 
 
@@ -132,9 +134,11 @@ def test_of_a_model_that_has_not_learned_to_attend_nothing_is_said_whatever_else
         assert others == dict.fromkeys(GATES[path], UNDECIDED)
         for claim in GATES[path]:
             entry = entry_of(claim, found)
-            assert entry["note"].startswith("not shown to have learned to attend: ")
-            assert f"{value} [{value - half:.4g}, {value + half:.4g}] (interval from 0." in entry["note"]
+            (shut,) = (each for each in entry["gate"] if each["outcome"] != Outcome.MET)
+            assert (shut["value"], shut["low"], shut["high"]) == (value, value - half, value + half)
+            assert shut["needed"] in ("from 0.3 on", "from 0.5 on")
             assert entry["value"] is entry["low"] is None
+            assert all(each["value"] is each["outcome"] is None and each["needed"] for each in entry["requirements"])
     place, quantity = place_of(found, path)
     del place[quantity]
     assert {name for name, verdict in verdicts(found).items() if verdict == NOT_MEASURED} == {*GATES[path]}

@@ -64,20 +64,24 @@ def test_two_processes_train_as_one(rebuilt):
 
 
 @pytest.mark.alone
-def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped(longer):
+def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped_and_dvc_records_them(longer):
     longer.configure("train.processes=2")
+    longer.check("dvc", "repro", "tokens")
     expected, _ = trained(longer)
     assert trained(longer)[0] == expected
-    assert trained(longer, *STANDALONE, *TRAIN[1:])[0] == expected
     end(longer, signal.SIGKILL)
     until(lambda: not workers(longer))
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint of step" in done.stderr
     assert outputs(longer)[0] == expected
+    assert trained(longer, *STANDALONE, *TRAIN[1:])[0] == expected
+    longer.check("dvc", "commit", "--force", "train@0")
+    assert "Stage 'train@0' didn't change, skipping" in longer.check("dvc", "repro", "train@0")
+    assert outputs(longer)[0] == expected
 
 
 @pytest.mark.alone
-def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
+def test_torchrun_restarts_workers_of_which_one_was_killed_and_two_machines_meet(longer):
     longer.configure("train.processes=2")
     expected, _ = trained(longer, *STANDALONE, *TRAIN[1:])
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -91,14 +95,8 @@ def test_torchrun_restarts_workers_of_which_one_was_killed(longer):
     assert process.returncode == 0, said
     assert "goes on from the checkpoint of step" in said
     assert outputs(longer)[0] == expected
-
-
-@pytest.mark.alone
-def test_two_machines_meet(longer):
     with socket.create_server(("localhost", 0)) as listener:
         unused_port = listener.getsockname()[1]
-    longer.configure("train.processes=2")
-    expected, _ = trained(longer, *STANDALONE, *TRAIN[1:])
     meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "here")
     command = (*TORCHRUN, *meeting, "--rdzv-endpoint", f"localhost:{unused_port}", *TRAIN[1:])
     processes = [start(longer, *command) for _ in range(2)]
@@ -147,13 +145,3 @@ def test_another_number_of_processes_than_the_parameters_say_is_refused(project)
     possible = {f"error: {problem}", f"error: process 1: {problem}"}
     assert told
     assert told <= possible, "the first one to say so may be the last, for torchrun ends the others"
-
-
-@pytest.mark.alone
-def test_dvc_records_what_torchrun_trained(longer):
-    longer.configure("train.processes=2")
-    longer.check("dvc", "repro", "tokens")
-    expected, _ = trained(longer, *STANDALONE, *TRAIN[1:])
-    longer.check("dvc", "commit", "--force", "train@0")
-    assert "Stage 'train@0' didn't change, skipping" in longer.check("dvc", "repro", "train@0")
-    assert outputs(longer)[0] == expected

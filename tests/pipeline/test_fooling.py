@@ -8,6 +8,7 @@ import pytest
 from closure import ROOT
 from conftest import Project
 from ruamel.yaml import YAML
+from test_pipeline import edit
 
 from goldilocks.core import files
 
@@ -19,12 +20,6 @@ SWEPT = "reports/metrics/sweep.json"
 def commit(project):
     project.git("add", "--all")
     project.commit("a change")
-
-
-def edit(project, path, old, new):
-    text = project.read(path)
-    assert old in text, (path, old)
-    (project.folder / path).write_text(text.replace(old, new, 1), "utf-8")
 
 
 def change_number(project, path, name):
@@ -96,22 +91,14 @@ EDITS = [
     (replaced("dvc.yaml", "-m stages.formats", "-B -m stages.formats"), "formats: changed command since"),
     (number_changed(SWEPT, "value"), f"sweep: changed outs: {SWEPT} modified"),
     (replaced("reports/figures/sweep.svg", "</svg>", "<g/></svg>"), "figures: changed outs: reports/figures modified"),
+    (lambda project: files.remove(project.folder / "reports/plots/sweep.csv"), ": reports/plots/sweep.csv deleted"),
     (replaced("reports/index.html", "reproduce", "confirm"), "report: changed outs: reports/index.html"),
-    (
-        appended("reports/paper/tables/sweep.parquet"),
-        "reports/paper/tables/sweep.parquet: damaged or edited, reports/paper/SHA256SUMS says",
-    ),
-    (
-        appended("ablations/runs/scaled/seed-0.parquet"),
-        "ablate@scaled-0: changed outs: ablations/runs/scaled/seed-0.parquet modified",
-    ),
-    (
-        number_changed("ablations/rates/scaled/0.001.json", "loss"),
-        "rate@scaled-0.001: changed outs: ablations/rates/scaled/0.001.json modified",
-    ),
+    (appended("reports/paper/tables/sweep.parquet"), "sweep.parquet: damaged or edited, reports/paper/SHA256SUMS says"),
+    (appended("ablations/runs/scaled/seed-0.parquet"), "outs: ablations/runs/scaled/seed-0.parquet modified"),
+    (number_changed("ablations/rates/scaled/0.001.json", "loss"), "outs: ablations/rates/scaled/0.001.json modified"),
     (
         appended("ablations/control/seed-1.parquet"),
-        "control@1: changed outs: ablations/control/seed-1.parquet modified",
+        "outs: ablations/control/seed-1.parquet modified",
     ),
     (replaced("ablations/dvc.lock", TOKENS, f"{TOKENS}0"), ": made from another data/tokens than tokens made"),
     (appended("reports/metrics/more.json", "{}"), "reports/metrics/more.json: committed, and no stage makes it"),

@@ -79,7 +79,7 @@ def test_every_stage_says_what_it_is_for_waits_for_the_check_and_depends_on_the_
 def edit(project, path, old, new):
     text = project.read(path)
     assert old in text, (path, old)
-    (project.folder / path).write_text(text.replace(old, new), "utf-8")
+    (project.folder / path).write_text(text.replace(old, new, 1), "utf-8")
 
 
 def param(*assignments):
@@ -104,10 +104,8 @@ EVERYTHING = set(STAGES) - {"train"} | MODEL5
 CHANGES = {
     "a comment in stages/softmax.py": (comment("stages/softmax.py"), {"softmax"}),
     "report.title": (param("report.title=Other"), {"check", "report"}),
-    "figures.width": (param("figures.width=6.5"), {"check"} | SHOWN),
     "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm"} | CLAIMED),
-    "ablate.steps": (param("ablate.steps=7"), {"check", "report"}),
     "a summary of ablations": (
         lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
         {"claims", "report"},
@@ -137,7 +135,6 @@ CHANGES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "expected"), [pytest.param(*each, id=name) for name, each in CHANGES.items()])
 def test_an_edit_reruns_exactly_what_it_should(rebuilt, change, expected):
-    """The first edit of the table is tried among the quick tests."""
     change(rebuilt)
     assert rebuilt.repro() == expected
     assert rebuilt.run("dvc", "status", "-q").returncode == 0, "a second rebuild has nothing to do"
@@ -197,20 +194,15 @@ def test_with_everything_at_its_lower_limit_it_runs_through_to_the_report(rebuil
     assert found["W5"]["verdict"] == found["W8"]["verdict"] == "not measured here"
 
 
-def test_the_headlines_are_the_one_metric_and_fit_on_a_screen(smoke):
+def test_the_headlines_are_the_one_metric_and_of_what_was_not_measured_there_is_none(smoke):
     (path,) = [next(iter(entry)) for stage in STAGES.values() for entry in stage.get("metrics", [])]
     found = json.loads(smoke.read(path))
     assert set(found) == set(claims.HEADLINES)
     assert all(name.isascii() for name in found)
-    width = len(path) + sum(4 + max(len(name), len(f"{value:g}")) for name, value in found.items())
-    assert width <= 200, "of the table that `dvc metrics show` prints"
     claimed = json.loads(smoke.read("reports/metrics/claims.json"))
     assert found["claims that reproduce"] == claimed["count"]["reproduced"]
     growth = json.loads(smoke.read("reports/metrics/dynamics.json"))["growth_of_std"]["value"]
     assert found["widening of QKV in %"] == pytest.approx(100 * growth, rel=1e-5)
-
-
-def test_of_what_was_not_measured_there_is_no_headline():
     known = claims.MetricTree({"claims": {"count": {"reproduced": 3}}, "dynamics": {"last_snapshot": 0}}, {})
     assert claims.headlines(known) == {"claims that reproduce": 3}
 

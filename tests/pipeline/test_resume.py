@@ -76,34 +76,6 @@ def longer(rebuilt):
     return rebuilt
 
 
-def torn(project):
-    """What only a kill in the middle of a save leaves."""
-    unmarked = [path for path in checkpoints(project, "step-*") if not (path / "DONE").exists()]
-    return checkpoints(project, ".step-*.tmp") + unmarked
-
-
-def kill_at_random(project, kills, seed, *command):
-    """Kill the process group of a command with -9 at random moments while it trains, so many times.
-
-    Every third is aimed at a save. Returns how many hit one.
-    """
-    moments = random.Random(seed)
-    in_a_save = 0
-    for number in range(kills):
-        before = checkpoints(project)
-        process = start(project, *command)
-        if number % 3 == 2:
-            until(lambda: checkpoints(project, ".step-*.tmp/*"), process)
-        else:
-            until(lambda known=before: checkpoints(project) != known, process)
-            time.sleep(moments.uniform(0, 0.3))
-        assert process.poll() is None, "the training is too short to be killed so often"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        in_a_save += bool(torn(project))
-    return in_a_save
-
-
 @pytest.mark.longest
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt):
     expected = digest(rebuilt)
@@ -124,12 +96,27 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt)
 
 @pytest.mark.slow
 def test_twenty_kills_of_make_repro_change_nothing(longer, tmp_path):
+    """At random moments of a training, every third aimed at a save."""
     longer.configure("train.steps=1601", "train.checkpoint_every=20")
     whole = longer.copy(tmp_path / "uninterrupted")
     whole.check("dvc", "repro", "dynamics")
     expected = digest(whole)
     lend_environment(longer)
-    assert kill_at_random(longer, 20, 2, "make", "repro") >= 4
+    moments, in_a_save = random.Random(2), 0
+    for number in range(20):
+        before = checkpoints(longer)
+        process = start(longer, "make", "repro")
+        if number % 3 == 2:
+            until(lambda: checkpoints(longer, ".step-*.tmp/*"), process)
+        else:
+            until(lambda known=before: checkpoints(longer) != known, process)
+            time.sleep(moments.uniform(0, 0.3))
+        assert process.poll() is None, "the training is too short to be killed so often"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        unmarked = [path for path in checkpoints(longer, "step-*") if not (path / "DONE").exists()]
+        in_a_save += bool(checkpoints(longer, ".step-*.tmp") + unmarked)
+    assert in_a_save >= 4
     longer.check("make", "repro")
     assert digest(longer).items() >= expected.items()
     assert longer.run("dvc", "status", "-q").returncode == 0

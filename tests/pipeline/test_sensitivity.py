@@ -7,6 +7,7 @@ import json
 import perturbations
 import pytest
 from closure import ROOT
+from test_pipeline import edit
 
 from goldilocks.core import params
 from tools.configure import leaves
@@ -19,7 +20,7 @@ SMALL = [
 
 
 def test_every_parameter_is_tried_or_has_a_reason_why_not():
-    known = {".".join(keys) for keys, _ in leaves(params.read(ROOT / "params.yaml"))}
+    known = dict(leaves(params.read(ROOT / "params.yaml")))
     listed = [*perturbations.INFLUENTIAL, *perturbations.NEUTRAL, *perturbations.UNTRIED]
     assert sorted(listed) == sorted(known), "params.yaml and tests/perturbations.py"
     assert all(len(reason) > 10 for reason in perturbations.UNTRIED.values())
@@ -28,7 +29,7 @@ def test_every_parameter_is_tried_or_has_a_reason_why_not():
 def tried(project, *stages):
     """How many changes were tried on stages of a copy, all if none is named, and what they showed to be wrong."""
     project.configure(*SMALL, preset="smoke")
-    known = {".".join(keys): value for keys, value in leaves(params.read(project.folder / "params.yaml"))}
+    known = dict(leaves(params.read(project.folder / "params.yaml")))
     changes = perturbations.INFLUENTIAL | perturbations.NEUTRAL
     assert [key for key, value in changes.items() if known[key] == value] == [], "these are no changes"
     printed = project.check("python", "tests/sensitivity.py", *stages, PYTHONPATH=str(project.folder))
@@ -56,8 +57,6 @@ MUTANTS = [  # (where, what stands there, what instead, what is said)
 @pytest.mark.slow
 def test_mutants_are_caught(project):
     for path, old, new, _ in MUTANTS:
-        text = project.read(path)
-        assert old in text
-        (project.folder / path).write_text(text.replace(old, new), "utf-8")
+        edit(project, path, old, new)
     _, problems = tried(project, "inputs", "softmax", "train")
     assert [told for *_, told in MUTANTS if told not in problems] == []

@@ -65,13 +65,10 @@ def test_every_condition_trains(condition):
     assert keys == {(step, block, head) for step in (0, 4) for block in range(3) for head in (0, 1)}
 
 
-def test_a_run_repeats_and_another_seed_is_another_run():
-    assert rows_of("scaled") == rows_of("scaled") != rows_of("scaled", seed=1)
-
-
 def test_conditions_differ_in_what_they_say_and_share_the_rest():
     names = ("scaled", "unscaled", "scaled_wide_blocks", "scaled_wide_qk", "wide_embedding", "no_layernorm")
     found = {name: train(name) for name in names}
+    assert found["scaled"] == train("scaled") != train("scaled", seed=1), "a run repeats"
     start = {name: run["std", 0, 1] for name, run in found.items()}
     assert start["scaled"] == start["unscaled"] == start["no_layernorm"] == start["wide_embedding"]
     assert start["scaled_wide_blocks"] == pytest.approx(10 * start["scaled"], rel=1e-6), "the same random numbers"
@@ -218,7 +215,6 @@ def test_a_condition_is_read_as_it_was_written_and_its_settings_change_those_sha
         assert raised.value.problems == (f"longer: params.yaml: ablate.{message}",)
 
 
-# What each is trained with: width, d, blocks, steps, initial σ of Linear weights, windows in a batch, context length
 def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared = ablate.Settings(**YAML(typ="safe").load(params_text())["ablate"])
@@ -240,7 +236,7 @@ def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp
             assert tokens.vocabulary == tokens.train[0] == (60 if size == "second_text" else 50)
 
 
-def test_each_condition_is_compared_with_the_one_of_its_head_size_and_text_with_1_over_root_d():
+def test_each_condition_differs_from_all_others_and_is_compared_with_that_of_its_size_and_text_with_1_over_root_d():
     assert CONDITIONS.keys() == BASES.keys() == MAIN.keys() | {name for of in OF_SIZES.values() for name in of}
     assert {BASES[name] for name in MAIN} == {BASE, ARTICLES}
     for name, base in BASES.items():
@@ -248,12 +244,6 @@ def test_each_condition_is_compared_with_the_one_of_its_head_size_and_text_with_
         assert CONDITIONS[name].settings == CONDITIONS[base].settings
     compared = YAML(typ="safe").load(params_text())["ablations"]["conditions"]
     assert {BASES[name] for name in compared} <= set(compared)
-
-
-def test_the_articles_model_is_among_the_conditions_and_no_two_are_the_same():
-    assert Variant(**CONDITIONS[ARTICLES].variant) == Variant()
-    assert not CONDITIONS[ARTICLES].start
-    assert len(GRID) == 9
-    declared = {(str(Variant(**c.variant)), str(dict(c.start)), str(dict(c.settings))) for c in CONDITIONS.values()}
-    assert len(declared) == len(CONDITIONS)
-    assert len({condition.label for condition in CONDITIONS.values()}) == len(CONDITIONS)
+    assert (Variant(**CONDITIONS[ARTICLES].variant), CONDITIONS[ARTICLES].start, len(GRID)) == (Variant(), {}, 9)
+    for told in (lambda c: (str(Variant(**c.variant)), str(dict(c.start)), str(dict(c.settings))), lambda c: c.label):
+        assert len({told(condition) for condition in CONDITIONS.values()}) == len(CONDITIONS)

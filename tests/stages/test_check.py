@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 
 from stages import check
-
-HEAVY = {"dvc", "httpx2", "matplotlib", "numpy", "pandas", "pyarrow", "safetensors", "scipy", "tokenizers", "torch"}
-BEFORE_ALL = """
-import json, sys
-from stages import check
-from tools import configure, repair
-configure.apply("", [])
-repair.repair_records()
-check.check()
-json.dump(sorted(sys.modules), sys.stdout)
-"""
-
-
-def test_what_comes_before_all_stages_loads_no_library_that_takes_long_and_no_stage(project):
-    loaded = set(json.loads(project.check(sys.executable, "-c", BEFORE_ALL)))
-    assert "pydantic" in loaded
-    assert not loaded & HEAVY
-    assert not {f"stages.{name}" for name in check.Params.model_fields} & loaded
-    assert (project.folder / "data" / "checked").is_file()
 
 
 def test_a_rebuild_is_not_made_from_damaged_results(project):

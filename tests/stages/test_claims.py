@@ -16,6 +16,7 @@ from goldilocks.claims.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
+    Remark,
     format_remark,
     judge_all,
 )
@@ -60,18 +61,26 @@ def test_what_is_not_there_is_not_measured_and_says_why(path):
     missing = [entry for entry in entries if entry["verdict"] != REPRODUCED]
     assert {entry["verdict"] for entry in missing} == {NOT_MEASURED}
     assert len(missing) == (2 if last == "largest_gradient_unscaled" else 1), "S8 asks for it too"
-    assert all(entry["note"] and entry["value"] is None for entry in missing)
+    assert all(entry["reason"] and entry["value"] is None for entry in missing)
 
 
-def test_every_remark_finds_its_number_in_what_is_committed_and_stands_in_the_claims_note(committed):
+def test_every_remark_finds_its_number_in_what_is_committed_and_stands_in_the_claims_notes(committed):
     reports = committed / "reports"
     found = claims.measured(reports) | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}
     known = MetricTree(claims.with_shares(found, reports / "paper" / "tables" / claims.LAYERNORM), MARGINS)
     for claim, entry in zip(CLAIMS, judge_all(CLAIMS, known), strict=True):
         for remark in claim.remarks:
             text = format_remark(remark, known)
-            assert text in entry["note"]
+            assert text in entry["notes"]
             assert text.startswith(remark.text) or remark.path.startswith("shares_of_others."), remark.path
+
+
+def test_a_remark_tells_all_of_a_mapping_in_the_order_of_the_numbers_in_its_names():
+    of = {"length_1024": 0, "length_16": 16384, "rho_0_3": 4}
+    remark = Remark("half of it", "a.b", "from d = {number} {name}", "nowhere {name}")
+    told = "half of it from d = 16384 with 16 keys, nowhere with 1024 keys, from d = 4 for ρ = 0.3"
+    assert format_remark(remark, MetricTree({"a": {"b": of}}, {})) == told
+    assert format_remark(remark, MetricTree({"a": {"b": {}}}, {})) == format_remark(remark, MetricTree({}, {})) == ""
 
 
 THRESHOLDS = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
@@ -94,7 +103,7 @@ def with_shares(tmp_path):
 
 def test_shares_are_of_all_finite_parameters_and_of_a_population_without_an_interval():
     values = np.array([*[0.3] * 30, 0.9, np.nan, np.inf, 5.0], np.float32)
-    found = shares(pd.DataFrame({"model": "m", "kind": "gamma", "value": values}), THRESHOLDS)
+    found = shares(pd.DataFrame({"model": "m", "kind": "gamma", "value": values}), THRESHOLDS, {})
     assert found == {"gamma_in_range": {"m": 30 / 32}, "gamma_below_1": {"m": 31 / 32}, "beta_near_zero": {}}
     entry = entry_of("S10", metrics())
     assert (entry["value"], entry["low"], entry["high"], entry["n"]) == (0.76, 0.76, 0.76, None)
@@ -112,7 +121,7 @@ def test_reference_figures_are_of_checkpoints_that_were_not_measured(with_shares
     for name in ("S10", "S11", "S12"):
         entry = entry_of(name, without)
         assert entry["verdict"] == NOT_MEASURED
-        assert "reference figure: " in entry["note"]
+        assert "reference figure: " in entry["reason"]
 
 
 def test_of_gamma_whose_convention_is_unknown_nothing_is_claimed(with_shares):
@@ -121,8 +130,8 @@ def test_of_gamma_whose_convention_is_unknown_nothing_is_claimed(with_shares):
     for name in ("S10", "S12"):
         entry = entry_of(name, found)
         assert (entry["verdict"], entry["value"]) == (NOT_MEASURED, None)
-        assert entry["note"].startswith("γ as stored, since no config.json;")
-        assert "others: mine not measured here (γ as stored, since no config.json)" in entry["note"]
+        assert entry["reason"] == "γ as stored, since no config.json"
+        assert "others: mine not measured here (γ as stored, since no config.json)" in entry["notes"]
     assert (entry_of("S11", found)["verdict"], entry_of("S11", found)["value"]) == (REPRODUCED, 1)
 
 
@@ -138,5 +147,5 @@ def test_in_the_pipeline(smoke):
     assert counted["S10"]["verdict"] == NOT_MEASURED
     assert counted["S10"]["kept"]["verdict"] == REPRODUCED
     assert counted["W5"]["kept"]["verdict"] == NOT_MEASURED, "there is no control of it"
-    assert all(entry["note"] for entry in full if entry["verdict"] == NOT_MEASURED)
+    assert all(bool(entry["reason"]) == (entry["verdict"] == NOT_MEASURED) for entry in full)
     assert all(entry["figure"] or entry["id"] in ("W1", "W3", "W4") for entry in full)

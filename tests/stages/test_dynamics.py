@@ -191,44 +191,32 @@ def test_seeds_give_other_runs_on_the_same_test_windows(smoke):
     counts = a["split"].isin(["unigram", "bigram"])
     assert ((a["loss"] == b["loss"]) == counts).all(), "what counting reaches is the same for every seed"
     assert json.loads((runs[0] / "samples.json").read_text()) != json.loads((runs[1] / "samples.json").read_text())
-
-
-def test_snapshots_hold_the_weights_that_the_tables_describe(smoke):
-    run = smoke.folder / "data" / "model5" / "seed-0"
-    table = tables.read(run / "weights.parquet", "weights")
-    assert sorted(path.name for path in (run / "qkv").iterdir()) == [
-        f"step-{n:06d}.safetensors" for n in (0, 1, 2, 4, 8, 10, 20)
-    ]
-    for step in (0, 20):
-        for name, weight in arrays.read(run / "qkv" / f"step-{step:06d}.safetensors").items():
-            of_block = table[(table["step"] == step) & (table["block"] == int(name.split(".")[1]))]
-            row = of_block[of_block["part"] == "qkv"]
-            assert row["std"].item() == pytest.approx(weight.std(), rel=1e-5)
-            head = of_block[(of_block["part"] == "k") & (of_block["head"] == 1)]["spectral_norm"].item()
-            assert head == pytest.approx(np.linalg.norm(weight[32 + 16 : 64], 2), rel=1e-5)
-    untouched = table[(table["step"] == 0) & (table["part"] == "qkv")]["std"]
-    assert untouched.to_numpy() == pytest.approx(0.02, rel=0.05)
-
-
-def test_updates_are_those_that_the_snapshots_show(smoke):
-    run = smoke.folder / "data" / "model5" / "seed-0"
-    updates, weights = (tables.read(run / f"{name}.parquet", name) for name in ("updates", "weights"))
-    key = ["step", "block", "part", "head"]
-    assert updates[key].equals(weights[key])
-    assert (updates[["gradient_norm", "update_ratio"]] > 0).all(axis=None)
-    before, after = (arrays.read(run / "qkv" / f"step-{step:06d}.safetensors") for step in (1, 2))
-    for block, (name, weight) in enumerate(before.items()):
-        row = updates[(updates["step"] == 1) & (updates["block"] == block) & (updates["part"] == "qkv")]
-        expected = np.linalg.norm(after[name] - weight) / np.linalg.norm(weight)
-        assert row["update_ratio"].item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_it_looks_at_exactly_the_seeds_asked_for(smoke):
+    assert a.groupby("split", observed=True).size().to_dict() == SPLITS
     table = tables.read(smoke.folder / "data" / "dynamics.parquet", "dynamics")
     assert set(table["seeds"]) == {2}
     assert set(table["quantity"]) == QUANTITIES | {f"{split}_loss" for split in SPLITS}
-    losses = tables.read(smoke.folder / "data" / "model5" / "seed-0" / "losses.parquet", "losses")
-    assert losses.groupby("split", observed=True).size().to_dict() == SPLITS
     metrics = json.loads(smoke.read("reports/metrics/dynamics.json"))
     assert metrics["initialisation"]["W2"]["value"] == pytest.approx(0.02, rel=0.05)
     assert metrics["growth_of_std"]["n"] == 2
+
+
+def test_snapshots_hold_the_weights_and_show_the_updates_that_the_tables_describe(smoke):
+    run = smoke.folder / "data" / "model5" / "seed-0"
+    updates, weights = (tables.read(run / f"{name}.parquet", name) for name in ("updates", "weights"))
+    snapshots = {int(path.stem.removeprefix("step-")): arrays.read(path) for path in sorted((run / "qkv").iterdir())}
+    assert list(snapshots) == [0, 1, 2, 4, 8, 10, 20]
+    for step in (0, 20):
+        for name, weight in snapshots[step].items():
+            of_block = weights[(weights["step"] == step) & (weights["block"] == int(name.split(".")[1]))]
+            assert of_block[of_block["part"] == "qkv"]["std"].item() == pytest.approx(weight.std(), rel=1e-5)
+            head = of_block[(of_block["part"] == "k") & (of_block["head"] == 1)]["spectral_norm"].item()
+            assert head == pytest.approx(np.linalg.norm(weight[32 + 16 : 64], 2), rel=1e-5)
+    untouched = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]["std"]
+    assert untouched.to_numpy() == pytest.approx(0.02, rel=0.05)
+    key = ["step", "block", "part", "head"]
+    assert updates[key].equals(weights[key])
+    assert (updates[["gradient_norm", "update_ratio"]] > 0).all(axis=None)
+    for block, (name, before) in enumerate(snapshots[1].items()):
+        row = updates[(updates["step"] == 1) & (updates["block"] == block) & (updates["part"] == "qkv")]
+        expected = np.linalg.norm(snapshots[2][name] - before) / np.linalg.norm(before)
+        assert row["update_ratio"].item() == pytest.approx(expected, rel=1e-5)

@@ -127,13 +127,9 @@ def test_in_the_pipeline(smoke, monkeypatch):
         assert found["unscaled"]["relative_gradient"]["value"] == pytest.approx(gradient, rel=1e-5)
 
 
-def mapped(chosen):
-    table = table_of(chosen)
-    return table, zone.edges(table, 0.5, 2.0)
-
-
 def test_the_map_shows_the_tables_values_and_edges_only_where_they_are_known():
-    table, edges = mapped(SMALL.model_copy(update={"widest": 64}))
+    table = table_of(SMALL.model_copy(update={"widest": 64}))
+    edges = zone.edges(table, 0.5, 2.0)
     with style.applied():
         panels = drawing.heat_maps(table, edges, 7).axes
     assert panels[1].get_title() == "largest probability · n"
@@ -155,17 +151,6 @@ def test_cells_of_the_map_hold_their_own_scale_and_share_their_corners():
     np.testing.assert_allclose(y[-1], 1)
     centre = np.sqrt(y[2, :-1] * y[3, 1:])
     np.testing.assert_allclose(centre, np.array([2, 4, 8]) ** -0.5, rtol=0.1)
-
-
-def test_the_zone_is_shaded_between_its_edges_for_each_length_and_correlation():
-    _, edges = mapped(SMALL)
-    with style.applied():
-        panels = drawing.zones(edges, 7, 0.5, 2.0).axes
-    for axes, (_, part) in zip(panels, edges.groupby(["length", "correlation"]), strict=True):
-        outline = axes.collections[0].get_paths()[0].vertices
-        for d, lower, upper in zip(part["dimension"], part["lower"], part["upper"], strict=True):
-            at = outline[outline[:, 0] == d][:, 1]
-            assert (at.min(), at.max()) == pytest.approx((lower, max(lower, upper)))
 
 
 def test_the_zones_title_says_which_scales_it_holds_at_the_largest_dimension():

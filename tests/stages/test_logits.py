@@ -71,7 +71,7 @@ def of_block(values, **where):
     return values[chosen].set_index(["quantity", "block"])["value"]
 
 
-def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_width():
+def test_heads_are_averaged_and_lie_in_the_zone_below_it_or_above_it_and_alignment_is_the_cosine_times_root_d():
     values = tidied()
     found = of_block(values, scaling="unscaled", seed=1, step=7)
     assert found["normalised_entropy", 0] == pytest.approx(0.05)
@@ -80,6 +80,10 @@ def test_heads_are_averaged_and_alignment_is_the_cosine_times_the_root_of_the_wi
     assert found["own_cosine", 0] == pytest.approx(0.2)
     assert found["loss", -1] == 2.7
     assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
+    found = of_block(values, scaling="scaled", seed=0, step=0)
+    assert [[found[f"{where}_zone", b] for where in ("inside", "below", "above")] for b in (0, 1)] == [
+        [0.5, 0, 0.5], [0, 1, 0]
+    ], "a softmax that is even is not also called saturated"  # fmt: skip
 
 
 def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
@@ -90,13 +94,6 @@ def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
     ).assign(quantity="inside_zone")  # fmt: skip
     found = logits.most_inside(values)
     assert (found["step"], found["inside_zone"]["value"]) == (4, pytest.approx(0.8))
-
-
-def test_a_head_lies_in_the_zone_below_it_or_above_it():
-    found = of_block(tidied(), scaling="scaled", seed=0, step=0)
-    assert [[found[f"{where}_zone", b] for where in ("inside", "below", "above")] for b in (0, 1)] == [
-        [0.5, 0, 0.5], [0, 1, 0]
-    ], "a softmax that is even is not also called saturated"  # fmt: skip
 
 
 def test_estimates_are_over_seeds_and_costs_of_pairs_of_one_seed():

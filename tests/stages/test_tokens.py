@@ -60,15 +60,3 @@ def test_the_second_text_is_of_another_package_and_has_the_tokens_of_the_first(b
     assert train.size == int(0.9 * (train.size + test.size))
     description = json.loads(bare.read("data/second_text/description.json"))
     assert description == {"context_length": 16, "vocabulary": vocabulary}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [("package=no_such", "no_such: no such package is installed"), ("subpackages=[x]", "has no subpackage 'x'")],
-)
-def test_a_second_text_that_is_not_there_is_one_line(bare, change, message):
-    bare.configure(f"second_text.{change}")
-    done = bare.here("second_text")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert message in line

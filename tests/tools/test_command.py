@@ -11,13 +11,10 @@ def call(monkeypatch, *arguments):
     command.main()
 
 
-def test_alone_it_lists_every_command(monkeypatch, capsys):
+def test_alone_it_lists_every_command_each_has_help_and_an_unknown_one_is_refused_in_one_line(monkeypatch, capsys):
     call(monkeypatch)
     printed = capsys.readouterr().out
     assert all(f"goldilocks {name} " in printed for name in command.COMMANDS)
-
-
-def test_a_command_has_help_by_the_name_it_was_called_and_an_unknown_one_is_refused_in_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         call(monkeypatch, "verify", "--help")
     assert capsys.readouterr().out.startswith("usage: goldilocks verify")

@@ -15,34 +15,26 @@ def checkpoint(folder, seed, step, losses):
     return made
 
 
-@pytest.fixture
-def once(tmp_path, monkeypatch):
+def test_the_newest_checkpoint_of_each_training_is_shown_if_there_is_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["curves", "--once"])
-    return tmp_path
-
-
-def test_the_newest_checkpoint_of_each_training_is_shown(once, capsys):
-    checkpoint(once, 0, 1, [9.0])
-    checkpoint(once, 0, 3, [9.0, 8.0, 7.0])
-    checkpoint(once, 1, 2, [9.0, 8.5])
-    broken = checkpoint(once, 1, 4, [1.0])
+    curves.main()
+    assert "no unfinished training" in capsys.readouterr().out
+    assert not (tmp_path / "data/curves.html").exists()
+    checkpoint(tmp_path, 0, 1, [9.0])
+    checkpoint(tmp_path, 0, 3, [9.0, 8.0, 7.0])
+    checkpoint(tmp_path, 1, 2, [9.0, 8.5])
+    broken = checkpoint(tmp_path, 1, 4, [1.0])
     (broken / "progress.json").write_text("{")
     assert {name: table["loss"].tolist() for name, table in curves.losses().items()} == {
         "seed-0": [9.0, 8.0, 7.0],
         "seed-1": [9.0, 8.5],
     }
     curves.main()
-    page = (once / "data/curves.html").read_text("utf-8")
+    page = (tmp_path / "data/curves.html").read_text("utf-8")
     assert "seed-0 at step 2, seed-1 at step 1." in page
     assert '<meta http-equiv="refresh"' in page and "<svg" in page
     assert "data/curves.html" in capsys.readouterr().out
-
-
-def test_without_a_training_there_is_no_page(once, capsys):
-    curves.main()
-    assert "no unfinished training" in capsys.readouterr().out
-    assert not (once / "data/curves.html").exists()
 
 
 def test_the_curve_of_training_batches_is_a_mean_over_20_steps():

@@ -72,14 +72,17 @@ def snapshot(folder):
     }
 
 
-@pytest.mark.parametrize("idle", ["{}", '{"write": {}, "read": {}}', None])
-def test_sound_files_are_left_byte_for_byte_and_nothing_is_printed(here, idle, capfd):
+ANOTHER_STYLE = GOOD.replace(b"schema: '2.0'", b'schema: "2.0"')
+
+
+@pytest.mark.parametrize(("idle", "lock"), [("{}", WHOLE), ('{"write": {}, "read": {}}', ANOTHER_STYLE), (None, None)])
+def test_sound_files_are_left_byte_for_byte_and_nothing_is_printed(here, idle, lock, capfd):
     if idle is None:
         for path in (REGISTER, LOCK):
             path.unlink()
     else:
         REGISTER.write_text(idle)
-        LOCK.write_bytes(WHOLE)
+        LOCK.write_bytes(lock)
     before = snapshot(here)
     repair_all()
     assert snapshot(here) == before
@@ -156,13 +159,6 @@ def test_without_a_sound_committed_one_dvc_writes_it_anew(capfd):
     repair_all()
     assert not LOCK.exists()
     assert capfd.readouterr().err.endswith("no committed one is sound, so DVC will write it anew\n")
-
-
-def test_a_sound_dvc_lock_in_another_style_stays():
-    other = GOOD.replace(b"schema: '2.0'", b'schema: "2.0"')
-    LOCK.write_bytes(other)
-    repair_all()
-    assert LOCK.read_bytes() == other
 
 
 def test_the_user_chooses_between_the_sides_of_a_merge():

@@ -77,8 +77,9 @@ def test_memory_is_that_of_the_models_parameters_and_of_what_its_tokens_leave():
 
 @pytest.mark.parametrize(
     ("jobs", "cores", "most", "expected"),
-    [(4, 1, None, ["t1", "t2", "t3", "x"]), (2, 1, None, ["t1", "t2"]), (4, 1, 2, ["t1", "t2", "x"]),
-     (4, 2, None, ["t1", "t2"]), (5, 2, None, ["t1", "t2"]), (1, 4, None, ["t1"]), (3, 9, 2, ["t1"])],
+    [(4, 1, None, ["t1", "t2", "t3", "x"]), (2, 1, None, ["t1", "t2"]), (2, 1, 3, ["t1", "t2", "t3"]),
+     (1, 1, 3, ["t1"]), (4, 1, 2, ["t1", "t2", "x"]), (4, 2, None, ["t1", "t2", "t3"]), (3, 2, None, ["t1"]),
+     (4, 2, 2, ["t1", "t2"]), (5, 2, 2, ["t1", "t2", "x"]), (1, 4, None, ["t1"]), (3, 9, 2, ["t1"])],
 )  # fmt: skip
 def test_what_fits_begins_trainings_first(monkeypatch, jobs, cores, most, expected):
     begun = []

@@ -144,6 +144,9 @@ def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_pa
         assert copy.read("dvc.lock") == expected
         assert copy.read("end") == "train0train1train2apart0"
         assert copy.most_at_once() == jobs
+    stages = ["apart", "train@0", "train@1", "train@2"]
+    told = [*(f"{who}: at work" for who in stages), *(f"{done} of 3 trainings done" for done in (1, 2, 3))]
+    assert (sorted(err.splitlines()), len(out.splitlines())) == (sorted(told), 7), "by whom; and DVC is brief"
     assert four.noted("ends")[-1] == "train0"
     assert four.rebuild(2)[:2] == (0, "False\n")
     (four.folder / "dvc.lock").unlink()  # and all comes back from the run cache, in whatever order
@@ -167,18 +170,6 @@ def test_trainings_come_first_and_what_turns_out_the_same_makes_nothing_else_run
     code, out, _ = toy.rebuild(2)
     assert (code, sorted(ran(out))) == (0, ["apart", "words"])
     assert sorted(ran(toy.rebuild(2, "force")[1])) == ["apart", "end", "train@0", "train@1", "train@2", "words"]
-
-
-@pytest.mark.slow
-def test_lines_are_told_by_whom_and_dvc_is_brief(toy):
-    code, out, err = toy.rebuild(2)
-    assert code == 0
-    assert sorted(err.splitlines()) == sorted(
-        [f"{who}: at work" for who in ("apart", "train@0", "train@1", "train@2")]
-        + [f"{done} of 3 trainings done" for done in (1, 2, 3)]
-    )
-    assert sorted(ran(out)) == ["apart", "end", "train@0", "train@1", "train@2", "words"]
-    assert len(out.splitlines()) == 7
 
 
 @pytest.mark.slow

@@ -4,88 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save as save_torch
 
-from goldilocks.core import arithmetic, checksums, files
-from goldilocks.core.dvc_files import LOCK, DvcLock, md5
-from stages.check import BUILT_ON
-from tools.scheduling.pipeline import ABLATIONS
-from tools.verification import approximate, compare, consistency, report
+from goldilocks.core import arithmetic, files
+from goldilocks.core.dvc_files import LOCK, md5
+from tools.verification import approximate, compare, report
 from tools.verification.compare import ABSENT, Difference, first_difference, of_lock, values
-
-STATUS = {
-    "sweep": [
-        {"changed deps": {"data/checked": "deleted", "stages/sweep.py": "modified"}},
-        {"changed deps": {"params.yaml": {"sweep.trials": "modified"}}},
-        {"changed outs": {"data/sweep.parquet": "not in cache", "reports/metrics/sweep.json": "modified"}},
-    ],
-    "report": ["changed command", {"changed outs": {"reports/index.html": "deleted"}}],
-}  # fmt: skip
-
-
-def test_what_dvc_finds_changed_is_told_but_for_data_that_is_not_in_git():
-    clone = SimpleNamespace(folder=Path("/clone"), run=lambda *_: json.dumps(STATUS))
-    assert list(consistency.changes(clone, Path(), [])) == [
-        "sweep: changed deps: stages/sweep.py modified since dvc.lock was written",
-        "sweep: params.yaml: sweep.trials is modified, dvc.lock has another",
-        "sweep: changed outs: reports/metrics/sweep.json modified since dvc.lock was written",
-        "report: changed command since dvc.lock was written",
-        "report: changed outs: reports/index.html deleted since dvc.lock was written",
-    ]
-    outside = {"ablate@x-0": [{"changed deps": {"runs/x": "modified", "/clone/stages/a.py": "modified"}}]}
-    clone.run = lambda *_: json.dumps(outside)
-    assert [line.split()[3] for line in consistency.changes(clone, ABLATIONS, [])] == [
-        "ablations/runs/x",
-        "stages/a.py",
-    ]
-
-
-def lock(folder, **stages):
-    """A `dvc.lock` with the hashes of each stage's dependencies and outputs."""
-    recorded = {
-        stage: {kind: [{"path": path, "md5": md5} for path, md5 in of.items()] for kind, of in entries.items()}
-        for stage, entries in stages.items()
-    }
-    folder.mkdir(exist_ok=True)
-    (folder / LOCK).write_text(json.dumps({"schema": "2.0", "stages": recorded}))
-    return DvcLock(folder / LOCK)
-
-
-def test_hashes_must_lead_from_stage_to_stage_and_to_the_ablations(tmp_path):
-    made = {"data/a": "1"}
-    pipeline = lock(tmp_path, a={"outs": made}, b={"deps": {"data/a": "2"}, "outs": {"reports/b": "3"}})
-    ablations = lock(tmp_path, c={"deps": {"data/a": "4"}}, d={"deps": made})
-    told = "made from another data/a than a made; dvc.lock joins two runs"
-    assert list(consistency.broken_links([pipeline, ablations])) == [f"b and 1 more: {told}"]
-    assert list(consistency.broken_links([pipeline])) == [f"b: {told}"]
-
-
-def test_reports_that_no_stage_makes_are_told(tmp_path):
-    made = lock(tmp_path, b={"outs": {"reports/b": "3"}})
-    tracked = ["reports/b/c.svg", "reports/d.svg", "reports/bc", "README.md", "reports/paper/x"]
-    assert list(consistency.unclaimed(made, tracked)) == [
-        "reports/d.svg: committed, and no stage makes it",
-        "reports/bc: committed, and no stage makes it",
-    ]
-
-
-def test_a_sealed_folder_is_looked_into(tmp_path):
-    for folder in BUILT_ON:
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "a.json").write_text("{}")
-        checksums.seal(tmp_path / folder)
-    assert list(consistency.broken_seals(tmp_path)) == []
-    (tmp_path / "reports/paper/a.json").write_text("[]")
-    (problem,) = consistency.broken_seals(tmp_path)
-    assert problem.startswith(
-        "reports/paper/a.json: damaged or edited, reports/paper/SHA256SUMS says; `git checkout rep"
-    )
 
 
 def table(**columns):
@@ -139,8 +67,13 @@ class Sides:
         return digest
 
     def lock(self, here, there):
+        """Write each clone's `dvc.lock` with the hashes of each stage's dependencies and outputs."""
         for folder, stages in zip(self.folders, (here, there), strict=True):
-            lock(folder, **stages)
+            recorded = {
+                stage: {kind: [{"path": path, "md5": md5} for path, md5 in of.items()] for kind, of in entries.items()}
+                for stage, entries in stages.items()
+            }
+            files.write_text(folder / LOCK, json.dumps({"schema": "2.0", "stages": recorded}))
 
     def compare(self, whole=False):
         return of_lock(LOCK, *self.folders, self.cache, whole)
@@ -151,15 +84,10 @@ def sides(tmp_path):
     return Sides(tmp_path)
 
 
-def test_what_is_the_same_is_no_difference(sides):
-    stages = {"a": {"outs": {"data/a": sides.write("x", sides=[0]), "reports/a": sides.write("y", "reports/a")}}}
-    sides.lock(stages, stages)
-    assert sides.compare(whole=True) == (2, [])
-
-
 def test_a_report_is_compared_whatever_its_hash_in_the_lock(sides):
     recorded = {"a": {"outs": {"reports/a.csv": sides.write("x\n1\n", "reports/a.csv")}}}
     sides.lock(recorded, recorded)
+    assert sides.compare(whole=True) == (1, [])
     sides.write("x\n3\n", "reports/a.csv", sides=[1])
     assert sides.compare() == (1, [Difference("reports/a.csv", "a", "x", "1", "3", "2")])
     sides.write("x\n1\n", "reports/a.csv")
@@ -182,31 +110,19 @@ def test_data_are_described_from_the_cache_if_it_has_them(sides):
     assert sides.compare() == (1, [Difference("data/m", "a", ABSENT)])
 
 
-def test_outputs_of_one_side_only_are_told(sides):
-    sides.lock({"a": {"outs": {"data/a": "1"}}}, {"b": {"outs": {"data/b": "2"}}})
-    new = Difference("data/a", "a", "not in the committed dvc.lock")
-    assert sides.compare() == (1, [new])
-    assert sides.compare(whole=True) == (2, [new, Difference("data/b", "b", "not made again")])
-
-
-def test_a_dependency_with_another_hash_is_told_unless_it_follows(sides):
+def test_what_only_one_side_has_and_a_dependency_with_another_hash_are_told(sides):
     def stages(output, part):
         return {"a": {"outs": {"data/a": output}}, "b": {"deps": {"data/a/x": part}}}
 
     sides.lock(stages("1", "2"), stages("1", "3"))
-    told = Difference("data/a/x", "b", "the committed dvc.lock has another hash of this dependency")
-    assert sides.compare() == (1, [told])
+    other = Difference("data/a/x", "b", "the committed dvc.lock has another hash of this dependency")
+    assert sides.compare() == (1, [other])
     sides.lock(stages("1", "2"), stages("4", "3"))
-    assert sides.compare() == (1, [Difference("data/a", "a", ABSENT)])
-
-
-def metrics(project):
-    """Name and value of each metric that is in the reports, by file."""
-    folder = project / files.METRICS
-    return {
-        path.relative_to(folder).as_posix(): dict(compare.leaves(files.read_json(path)))
-        for path in sorted(folder.rglob("*.json"))
-    }
+    assert sides.compare() == (1, [Difference("data/a", "a", ABSENT)]), "it follows"
+    sides.lock({"a": {"outs": {"data/a": "1"}}}, {"b": {"outs": {"data/b": "2"}}})
+    new = Difference("data/a", "a", "not in the committed dvc.lock")
+    assert sides.compare() == (1, [new])
+    assert sides.compare(whole=True) == (2, [new, Difference("data/b", "b", "not made again")])
 
 
 def off(path, here, there):
@@ -223,7 +139,12 @@ def test_words_and_whole_numbers_must_be_equal():
 
 
 def test_rules_are_few_have_reasons_and_all_are_needed(committed):
-    used = {approximate.rule(path, name) for path, found in metrics(committed).items() for name in found}
+    folder = committed / files.METRICS
+    used = {
+        approximate.rule(path.relative_to(folder).as_posix(), name)
+        for path in folder.rglob("*.json")
+        for name, _ in compare.leaves(files.read_json(path))
+    }
     assert used == set(approximate.RULES)
     assert len(approximate.RULES) <= 10
     assert all(len(rule.why) > 20 for rule in approximate.RULES)
@@ -254,39 +175,32 @@ def test_how_far_a_metric_may_lie_off(path, name, allowed, refused):
     assert off(path, COMMITTED | {name: refused}, COMMITTED) == [name]
 
 
-def test_parameters_and_machines_that_do_not_promise_the_same_bytes(monkeypatch):
-    monkeypatch.setattr(arithmetic, "unpromised", list)
-    assert approximate.unpromised({"run": {"arithmetic": "portable"}}) == approximate.unpromised({"run": None}) == []
-    assert approximate.unpromised({"run": {"arithmetic": "native"}}) == ["run.arithmetic is native"]
-    monkeypatch.setattr(arithmetic, "unpromised", lambda: ["another processor"])
-    assert approximate.unpromised({"run": {"arithmetic": "portable"}}) == ["another processor"]
+def test_numbers_of_single_models_are_not_compared():
+    there = {"added_loss.unscaled.by_seed.seed_0": 0.05, "most_inside.step": 150, "added_loss.unscaled.value": 0.01}
+    assert off("logits.json", dict.fromkeys(there, 200), there) == ["added_loss.unscaled.value"]
+    assert off("claims.json", {"W6.survives_bonferroni": True}, {"W6.survives_bonferroni": False}) == []
+    assert off("dynamics.json", {"page_p_of_growth": 0.9}, {"page_p_of_growth": 0.1}) == []
 
 
-def result(**changes):
-    given = {"commit": "0123456789abcdef", "machine": "a machine", "unpromised": [], "problems": []} | changes
-    return report.Result(**given)
+def test_the_result_is_a_line_and_a_table_that_a_terminal_shows_too(monkeypatch):
+    def result(**found):
+        return report.Result("0123456789abcdef", "a machine", **{"unpromised": [], "problems": []} | found)
 
-
-def test_the_result_is_told_in_one_line():
-    assert report.verdict(result(compared=3)) == (
-        "verified: commit 0123456789ab: all 3 outputs that were made again are the same bytes"
+    commit = "verified: commit 0123456789ab: "
+    assert report.text(result()) == f"{commit}what is committed belongs together; nothing was made again"
+    assert report.verdict(result(compared=3)) == f"{commit}all 3 outputs that were made again are the same bytes"
+    difference = Difference("data/a", "a", "x|y", "<b>", "3.0", "1e-05")
+    wrong = result(compared=3, problems=["a: b"], differences=[difference])
+    assert report.markdown(wrong).startswith(
+        f"### NOT {commit}inconsistencies of the commit: 1; differences: 1 in 3 outputs\n\n* a: b\n\n"
+        "| output | stage | first value that differs | rebuilt | committed | by    |\n"
+        "| ---    | "
     )
-    assert report.verdict(result()).endswith("what is committed belongs together; nothing was made again")
-    weaker = report.text(result(compared=3, unpromised=["a reason"]))
-    assert weaker.endswith("the 3 metrics that were made again fit, by the weaker check")
-    assert "the same bytes are not promised:\n* a reason\n" in weaker
-    wrong = result(compared=3, problems=["a: b"], differences=[Difference("o", "s", "x")])
-    assert report.verdict(wrong) == (
-        "NOT verified: commit 0123456789ab: inconsistencies of the commit: 1; differences: 1 in 3 outputs"
-    )
-    assert not wrong.sound
+    assert "| data/a | a     | x\\|y                     | &lt;b>  | 3.0       | 1e-05 |\n" in report.text(wrong)
     assert not result(problems=["a: b"]).sound
-
-
-def test_differences_are_a_table_that_a_terminal_shows_too():
-    found = result(compared=3, problems=["a: b"], differences=[Difference("data/a", "a", "x|y", "<b>", "3.0", "1e-05")])
-    lines = report.text(found).splitlines()
-    assert lines[0] == "* a: b"
-    assert lines[2] == "| output | stage | first value that differs | rebuilt | committed | by    |"
-    assert lines[4] == "| data/a | a     | x\\|y                     | &lt;b>  | 3.0       | 1e-05 |"
-    assert report.markdown(found).startswith("### NOT verified: commit 0123456789ab: ")
+    monkeypatch.setattr(arithmetic, "unpromised", lambda: ["another processor"])
+    reasons = approximate.unpromised({"run": {"arithmetic": "native"}})
+    assert reasons == ["run.arithmetic is native", "another processor"]
+    weaker = report.text(result(compared=3, unpromised=reasons))
+    assert "not promised:\n* run.arithmetic is native\n* another processor\n" in weaker
+    assert weaker.endswith(f"{commit}the 3 metrics that were made again fit, by the weaker check")

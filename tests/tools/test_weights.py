@@ -34,20 +34,17 @@ def test_a_series_is_drawn_written_counted_and_judged(tmp_path):
         (("{good}", "--figure", "{empty}/f.png"), "--figure must be the name of an .svg file"),
         (("{good}", "--out", "{text}"), "exists and is no Parquet file"),
         (("{nowhere}",), "no such file or folder"),
-        (("{good}", "{good}"), "both of step 1"),
         (("{good}", "{wider}"), "has another shape than in"),
-        (("{mixer}",), "no projections of Q, K and V known here"),
         (("{whole}",), "is stored as I32; only F32, F16, F64, BF16 are read"),
         (("--from", "{empty}"), "no weights/step-*.parquet in it"),
         (("--from", "{foreign}"), "no column"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(tmp_path, arguments, reason):
-    here = {name: tmp_path / name for name in ("empty", "nowhere", "mixer", "whole", "foreign", "text")}
-    for name in ("empty", "mixer", "whole"):
+    here = {name: tmp_path / name for name in ("empty", "nowhere", "whole", "foreign", "text")}
+    for name in ("empty", "whole"):
         here[name].mkdir()
     here["text"].write_text("words", "utf-8")
-    save_file({"mixer.in_proj.weight": np.zeros((4, 4), np.float32)}, here["mixer"] / "model.safetensors")
     integers = {f"h.0.{part}_proj.weight": np.ones((4, 4), np.int32) for part in "qkv"}
     save_file(integers, here["whole"] / "model.safetensors")
     (here["foreign"] / "weights").mkdir(parents=True)

@@ -18,33 +18,16 @@ from __future__ import annotations
 import json
 from statistics import median
 
-import psutil
-
 from goldilocks.core import cli, system_info
 from tools.bench import norms, training
 from tools.bench.costs import cost, row
 
 NAMES = (*training.VARIANTS, "norms")
-COMPARED = (("ours-fp32", "transformers-fp32"), ("ours-bf16", "transformers-bf16"))
-
-
-def check_memory(name: str) -> None:
-    """Refuse a size that does not fit.
-
-    Raises:
-        UserError: with what it needs and what is free.
-    """
-    free, needed = psutil.virtual_memory().available / 1e9, training.SIZES[name].gigabytes
-    if free < needed:
-        raise cli.UserError(
-            f"size {name}: needs about {needed:.0f} GB of memory, {free:.1f} GB are free; close other programs, or "
-            "choose --size small"
-        )
 
 
 def train(name: str, variants: list[str], steps: int) -> None:
-    """Print the rows of a size, and how our variants compare."""
-    size, found = training.SIZES[name], {}
+    """Print the rows of a size."""
+    size = training.SIZES[name]
     print(
         f"\n{name} size: {size.blocks} blocks, width {size.width}, context {size.context_length}, batch "
         f"{size.batch_size}, {size.parameters:,} parameters, {size.tokens:,} tokens a step"
@@ -56,14 +39,9 @@ def train(name: str, variants: list[str], steps: int) -> None:
             print(f"{variant:<46}skipped: this processor has no bfloat16 instructions")
             continue
         step = median(measured["seconds"])
-        found[variant] = step, done.memory
         share, rate = size.flops / step / measured["rate"], measured["rate"] / 1e9
         more = f"{size.tokens / step:,.0f} tokens/s, {share:.0%} of {rate:.0f} GFLOP/s"
         print(row(variant, measured["seconds"], done.memory, more), flush=True)
-    for mine, theirs in COMPARED:
-        if {mine, theirs} <= set(found):
-            speed, memory = found[theirs][0] / found[mine][0], found[mine][1] / found[theirs][1]
-            print(f"{mine} is {speed:.2f} times as fast as {theirs}, with {memory:.0%} of its memory")
 
 
 def main() -> None:
@@ -77,8 +55,6 @@ def main() -> None:
     wanted = arguments.only or NAMES
     variants = [name for name in training.VARIANTS if name in wanted]
     sizes = list(training.SIZES) if arguments.size == "both" else [arguments.size]
-    for name in sizes if variants else []:
-        check_memory(name)
     print(
         f"{system_info.processor()}, {system_info.cores()} cores, load average {system_info.load():.2f} before\n"
         "median (min-max) of seconds, peak memory of a process",

@@ -13,7 +13,6 @@ from statistics import median
 from typing import NamedTuple
 
 from goldilocks.core.cli import UserError
-from tools.bench import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +26,7 @@ class Cost(NamedTuple):
 
 
 def cost(*arguments: str) -> Cost:
-    """Run Python with these arguments in the user's own environment.
+    """Run Python with these arguments.
 
     Raises:
         UserError: if it fails.
@@ -35,7 +34,7 @@ def cost(*arguments: str) -> Cost:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603 - this interpreter and modules of ours
-            [sys.executable, *arguments], cwd=ROOT, env=ENVIRONMENT, stdout=output, stderr=errors
+            [sys.executable, *arguments], cwd=ROOT, stdout=output, stderr=errors
         )
         try:
             _, status, usage = os.wait4(process.pid, 0)

@@ -2,7 +2,7 @@
 
 A variant is named WHOSE-PRECISION. `ours-portable` is Model 5 as the stage `train` trains it by default, on one core;
 `ours-fp32` and `ours-bf16` are the same in native arithmetic. `transformers-fp32` and `transformers-bf16` are GPT-2 of
-that library at the same size, as a user would write it: torch's defaults, nothing of `stages`.
+that library at the same size, as a user would write it, in native arithmetic, too.
 
 example: python -m tools.bench.training ours-fp32 small 100 2
 """
@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from goldilocks.core import arithmetic
+from tools.scheduling import resources
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +34,6 @@ class Size(NamedTuple):
 
     Args:
         steps: that are timed, after some to warm up.
-        gigabytes: what the hungriest variant needs.
     """
 
     blocks: int
@@ -42,7 +44,6 @@ class Size(NamedTuple):
     vocabulary: int
     steps: int
     warm_up: int
-    gigabytes: float
 
     @property
     def tokens(self) -> int:
@@ -51,9 +52,10 @@ class Size(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Parameters, the tied head counted once: embeddings, blocks with biases and norms, the last norm."""
-        embeddings = (self.vocabulary + self.context_length) * self.width
-        return embeddings + self.blocks * (12 * self.width**2 + 13 * self.width) + 2 * self.width
+        """Parameters, the tied head counted once."""
+        return resources.Training(
+            self.vocabulary, self.context_length, self.width, self.blocks, self.batch_size
+        ).parameters
 
     @property
     def flops(self) -> int:
@@ -62,8 +64,8 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "small": Size(6, 128, 4, 64, 6, 4096, steps=100, warm_up=10, gigabytes=2.0),
-    "articles": Size(12, 768, 12, 256, 16, 50257, steps=5, warm_up=1, gigabytes=9.0),
+    "small": Size(6, 128, 4, 64, 6, 4096, steps=100, warm_up=10),
+    "articles": Size(12, 768, 12, 256, 16, 50257, steps=5, warm_up=1),
 }
 
 
@@ -144,7 +146,7 @@ def measure(variant: str, size: Size, steps: int, threads: int) -> dict[str, Any
     """Time steps, each on random tokens of its own, and the rate of products before and after; empty without bf16."""
     whose, precision = variant.split("-")
     step = {"ours": ours, "transformers": transformers}[whose](size, precision, threads)
-    import torch  # after `stages`, where that is needed
+    import torch
 
     if precision == "bf16" and not has_bf16():
         return {}
@@ -161,11 +163,9 @@ def measure(variant: str, size: Size, steps: int, threads: int) -> dict[str, Any
 
 def main() -> None:
     variant, size, steps, threads = sys.argv[1:]
-    if variant in ("ours-fp32", "ours-bf16"):
-        from goldilocks.core import arithmetic
-
-        arithmetic.restart_native()
     portable = variant == "ours-portable"
+    if not portable:
+        arithmetic.restart_native()
     print(json.dumps(measure(variant, SIZES[size], int(steps), 1 if portable else int(threads))))
 
 
