@@ -161,11 +161,10 @@ def note_local(checkpoints: list[str]) -> None:
         from goldilocks.checkpoints.client import Client
         from goldilocks.checkpoints.extract import extract
         from goldilocks.checkpoints.load import fingerprint
-        from goldilocks.checkpoints.ranges import Tally
         from goldilocks.checkpoints.resolve import is_local, resolve
 
         local = [argument for argument in checkpoints if is_local(argument)]
-        hashes = [fingerprint(extract(resolve(argument, Client(Tally())))) for argument in local]
+        hashes = [fingerprint(extract(resolve(argument, Client()))) for argument in local]
     write_if_changed(LOCAL, json.dumps(hashes, indent=2) + "\n")
 
 

@@ -138,7 +138,7 @@ def main() -> None:
     if arguments.stage:
         stage(arguments.checkpoint)
         return
-    client = Client(None, arguments.timeout, arguments.retries)
+    client = Client(arguments.timeout, arguments.retries)
     tally = client.tally
     extractions = survey(arguments.checkpoint, client)
     thresholds = (GAMMA_FROM, GAMMA_TO, NEAR_ZERO)

@@ -98,8 +98,8 @@ class Client:
         retries: repeats of one failed request.
     """
 
-    def __init__(self, tally: Tally | None = None, timeout: float = 30.0, retries: int = 4) -> None:
-        self.tally, self.timeout, self.retries = tally or Tally(), timeout, retries
+    def __init__(self, timeout: float = 30.0, retries: int = 4) -> None:
+        self.tally, self.timeout, self.retries = Tally(), timeout, retries
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 

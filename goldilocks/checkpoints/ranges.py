@@ -64,11 +64,11 @@ class Source(Protocol):
         """
 
 
-def merge(spans: Sequence[Span], gap: int = SMALL_GAP) -> list[Span]:
-    """Sorted spans that cover the given ones; spans closer than `gap` become one."""
+def merge(spans: Sequence[Span]) -> list[Span]:
+    """Sorted spans that cover the given ones; spans closer than `SMALL_GAP` become one."""
     merged: list[Span] = []
     for span in sorted(spans):
-        if merged and span.start - merged[-1].stop <= gap:
+        if merged and span.start - merged[-1].stop <= SMALL_GAP:
             merged[-1] = Span(merged[-1].start, max(merged[-1].stop, span.stop))
         else:
             merged.append(span)

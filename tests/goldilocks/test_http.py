@@ -125,7 +125,7 @@ def test_a_signed_address_is_asked_for_one_file_and_its_signature_is_shown_nowhe
 
 def test_a_proxy_is_used_where_the_environment_names_one(server, monkeypatch):
     monkeypatch.setenv("http_proxy", server.address)
-    assert_complete(read(f"http://nowhere.invalid{PLAIN}/model.safetensors", Client(None, 1.0, 0)))
+    assert_complete(read(f"http://nowhere.invalid{PLAIN}/model.safetensors", Client(1.0, 0)))
     assert {path.split("/")[2] for path, _ in server.requests} == {"nowhere.invalid"}
 
 

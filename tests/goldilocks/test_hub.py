@@ -109,7 +109,7 @@ def hub_home(server, monkeypatch, tmp_path):
 
 
 def survey(where):
-    client = Client(None, 2.0, 1)
+    client = Client(2.0, 1)
     return read(where, client), client.tally
 
 
@@ -138,7 +138,7 @@ def test_a_token_goes_to_the_hub_and_to_no_one_else(server, monkeypatch):
 
 @pytest.mark.usefixtures("hub_home")
 def test_an_address_that_expired_is_asked_for_again(server):
-    source = resolve(REPOSITORY, Client(None, 2.0, 1)).folder.source("model.safetensors")
+    source = resolve(REPOSITORY, Client(2.0, 1)).folder.source("model.safetensors")
     source.head()
     server.faults["expired"] = 1
     assert source.read([Span(0, 8)]) == [server.files["model.safetensors"][:8]]

@@ -37,6 +37,14 @@ FAMILIES = {name: (name, own) for name, own in ARCHITECTURES.items() if name not
 }  # fmt: skip
 
 
+ATTEND_ALONE = {
+    "_attn": lambda args, _: args[:3],  # of GPT-J, CodeGen and the Japanese GPT-NeoX
+    "_split_heads": lambda _, parts: [part.transpose(1, 2) for part in parts],  # of Falcon
+    "_reshape": lambda _, parts: parts,  # of Bloom
+}
+"""Q, K and V by the arguments and the result of a method, of models that attend on their own."""
+
+
 @contextlib.contextmanager
 def heads_made(model):
     """Notes, by module, what a model's attention gets, the q, k and v by head that it makes of it, and norms' outputs.
@@ -64,20 +72,15 @@ def heads_made(model):
 
         return noted
 
-    def split(module, own, heads_last):
-        def noted(fused):
-            parts = own(fused)
-            made[names[id(module)]] = [part.transpose(1, 2) if heads_last else part for part in parts]
-            return parts
+    def noting(module, method, parts_of):
+        own = getattr(module, method)
 
-        return noted
+        def noted(*args):
+            out = own(*args)
+            made[names[id(module)]] = parts_of(args, out)
+            return out
 
-    def attend_alone(module, own):
-        def noted(query, key, value, *rest):
-            made[names[id(module)]] = query, key, value
-            return own(query, key, value, *rest)
-
-        return noted
+        return mock.patch.object(module, method, noted)
 
     with mock.patch.object(AttentionInterface, "get_interface", get_interface), contextlib.ExitStack() as stack:
         for module in model.modules():
@@ -86,13 +89,8 @@ def heads_made(model):
             elif "Attention" in type(module).__name__:
                 handle = module.register_forward_pre_hook(before, with_kwargs=True)
                 stack.callback(handle.remove)
-                if hasattr(module, "_attn"):  # of GPT-J, CodeGen and the Japanese GPT-NeoX
-                    stack.enter_context(mock.patch.object(module, "_attn", attend_alone(module, module._attn)))
-                    continue
-                for method in ("_split_heads", "_reshape"):  # of Falcon, which attends on its own, and of Bloom
-                    if hasattr(module, method):
-                        noted = split(module, getattr(module, method), method == "_split_heads")
-                        stack.enter_context(mock.patch.object(module, method, noted))
+                if method := next((name for name in ATTEND_ALONE if hasattr(module, name)), None):
+                    stack.enter_context(noting(module, method, ATTEND_ALONE[method]))
         yield seen, made, normalised
 
 

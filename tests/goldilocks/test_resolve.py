@@ -16,7 +16,7 @@ from goldilocks.core.cli import UserError
 @pytest.mark.parametrize("host", ["http://[::1", "http://[zz]", "http://a..b", f"http://{'a' * 70}", "dir://x"])
 def test_an_address_that_can_be_none_and_a_driver_that_needs_more_are_refused(host):
     with pytest.raises(UserError, match=re.escape(f"{host}/model.safetensors: ")):
-        read(f"{host}/model.safetensors", Client(None, 1.0, 0))
+        read(f"{host}/model.safetensors", Client(1.0, 0))
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def test_measures_of_one_statement_that_decide_differently_make_it_depend_on_the
     assert entry["verdict"] == verdict
     said = {0.05: REPRODUCED, 0.1: UNDECIDED, 0.2: NOT_REPRODUCED}
     assert f"by attention's ‖J‖: {said[values[2]]}" in entry["notes"]
+    assert entry["value"] == values[0], "the first requirement's"
     assert entry["has_sampling_error"] == (verdict != UNDECIDED)
 
 

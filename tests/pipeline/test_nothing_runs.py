@@ -13,7 +13,6 @@ from test_inputs import gpt2_tensors, local_source
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core import arrays, bpe
 from goldilocks.core.cli import UserError
@@ -76,7 +75,7 @@ def test_a_pickle_is_no_checkpoint_whatever_it_is_called(tmp_path, trap, name):
         (tmp_path / "m" / name).write_bytes(contents)
         for where in (tmp_path / "m", tmp_path / "m" / name):
             with pytest.raises(UserError) as raised:
-                extract(resolve(str(where), Client(Tally())))
+                extract(resolve(str(where), Client()))
             assert len(raised.value.problems) == 1
 
 
@@ -85,7 +84,7 @@ def test_a_pickle_is_no_config_no_tokenizer_and_no_table(tmp_path, trap):
         save_file(gpt2_tensors(), tmp_path / "model.safetensors")
         (tmp_path / "config.json").write_bytes(contents)
         with pytest.raises(UserError, match="not a JSON object"):
-            extract(resolve(str(tmp_path), Client(Tally())))
+            extract(resolve(str(tmp_path), Client()))
         for name in ("vocab.json", "merges.txt"):
             (tmp_path / name).write_bytes(contents)
         with pytest.raises(UserError, match="not a byte-level BPE tokenizer"):
