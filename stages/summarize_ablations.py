@@ -90,7 +90,7 @@ def main() -> None:
     zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
     frame, rates, made_with = gather(settings)
 
-    from goldilocks.plotting import style
+    from goldilocks.plotting import batch, style
     from goldilocks.plotting.ablations import figures
 
     thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
@@ -102,7 +102,7 @@ def main() -> None:
             metrics["without_layernorm"]["spike"] = spike
     with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
-        style.draw_all(figures(frame, metrics, WIDTH), folder, DPI)
+        batch.draw_all(figures(frame, metrics, WIDTH), folder, DPI)
         checksums.seal(folder)
 
 

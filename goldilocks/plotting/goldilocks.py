@@ -116,7 +116,9 @@ def two_needs(cells: pd.DataFrame, width: float, least_gradient: float, least_di
         axes.axhline(least, color=BLACK, lw=1, ls=":")
         for name, exponent in EXPONENTS.items():
             line = shown.loc[exponent].sort_values("dimension")
-            axes.plot(line["dimension"], line[quantity], "o-", ms=4, color=SCALINGS[name])
+            lower = name == "scaled_by_d"  # where 1/√d would cover it
+            size = {"lw": 3, "ms": 6.5} if lower else {"lw": 1.5, "ms": 4, "zorder": 3}
+            axes.plot(line["dimension"], line[quantity], "o-", color=SCALINGS[name], **size)
             met[name] = met[name] and bool((line[quantity] >= least).all())
         _dimension_axis(axes, shown["dimension"].unique())
         axes.set_title(label)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
 import re
-import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,6 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext
 from matplotlib.transforms import Bbox
 
 from goldilocks.core import files
-from goldilocks.core.cli import UserError
-from goldilocks.core.progress import Progress
 from goldilocks.plotting.compact import compact
 from goldilocks.plotting.palette import GREY, ORDERED, ORDERED_TO, PALE
 
@@ -192,9 +187,9 @@ def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> N
     axes.set_xlim(left=-0.15)
 
 
-def small_multiples(n: int, width: float, columns: int = 3) -> tuple[Figure, np.ndarray]:
+def small_multiples(n: int, width: float) -> tuple[Figure, np.ndarray]:
     """A figure of n panels that share their axes, and its grid, whose other panels are hidden."""
-    columns = min(columns, n)
+    columns = min(3, n)
     rows = -(-n // columns)
     figure = Figure(figsize=(width, min(0.9 / columns, 0.5) * width * rows + 0.8), layout="constrained")
     grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -277,50 +272,3 @@ def power_of_ten(value: float, _position: int = 0) -> str:
     power = round(np.log10(abs(value)))
     plain = f"{abs(value):g}" if -2 <= power <= 2 else "10" + str(power).translate(RAISED)
     return f"−{plain}" if value < 0 else plain
-
-
-def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
-    """Draw and write figures by name, together with a second process on Linux; each takes the next that is left.
-
-    Raises:
-        UserError: if the second process could not write its figures.
-    """
-    names = list(figures)
-    if sys.platform != "linux":
-        with Progress("figures", len(names), "figure") as progress:
-            for name in names:
-                save(figures[name](), folder / f"{name}.svg", dpi)
-                progress.add(1)
-        return
-    context = multiprocessing.get_context("fork")
-    taken = context.Value("i", 0)
-    receiver, sender = context.Pipe(duplex=False)
-
-    def write_what_is_left(progress: Progress | None = None) -> None:
-        begun = 0
-        while begun < len(names):
-            with taken.get_lock():
-                at, taken.value = taken.value, taken.value + 1
-            if at < len(names):
-                save(figures[names[at]](), folder / f"{names[at]}.svg", dpi)
-            if progress:
-                progress.add(min(at + 1, len(names)) - begun)
-            begun = at + 1
-
-    def help_out() -> None:
-        try:
-            write_what_is_left()
-        except OSError as error:
-            sender.send(str(error))
-            os._exit(1)
-
-    second = context.Process(target=help_out)
-    second.start()
-    try:
-        with Progress("figures", len(names), "figure") as progress:
-            write_what_is_left(progress)
-    finally:
-        second.join()
-    if second.exitcode:
-        ended = f"figures: the second process ended with {second.exitcode}"
-        raise UserError(receiver.recv() if receiver.poll() else ended)

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from goldilocks.core import tables
-from goldilocks.plotting import formats, goldilocks, model5, norms, palette, style
+from goldilocks.plotting import batch, formats, goldilocks, model5, norms, palette, style
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages import formats as stage
 
@@ -145,7 +145,7 @@ def test_a_formats_bar_ends_at_the_first_results_that_are_not_finite(by_format):
 
 def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
     figures = dict.fromkeys("abc", Figure)
-    style.draw_all(figures, tmp_path, 50)
+    batch.draw_all(figures, tmp_path, 50)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "b.svg", "c.svg"]
 
     def failing(error):
@@ -161,12 +161,12 @@ def test_what_the_second_process_can_not_write_is_told(tmp_path, monkeypatch):
 
         return save
 
-    monkeypatch.setattr(style, "save", failing(OSError(28, "No space left on device")))
-    with pytest.raises(style.UserError, match=r"No space left on device: .*[abc]\.svg"):
-        style.draw_all(figures, tmp_path, 50)
-    monkeypatch.setattr(style, "save", failing(IndexError()))
-    with pytest.raises(style.UserError, match="second process ended with 1"):
-        style.draw_all(figures, tmp_path, 50)
+    monkeypatch.setattr(batch, "save", failing(OSError(28, "No space left on device")))
+    with pytest.raises(batch.UserError, match=r"No space left on device: .*[abc]\.svg"):
+        batch.draw_all(figures, tmp_path, 50)
+    monkeypatch.setattr(batch, "save", failing(IndexError()))
+    with pytest.raises(batch.UserError, match="second process ended with 1"):
+        batch.draw_all(figures, tmp_path, 50)
 
 
 @pytest.fixture(scope="module")
