@@ -43,28 +43,16 @@ def test_the_first_value_that_differs(name, here, there, told):
 
 
 class Sides:
-    """A rebuilt clone, a committed one, and a cache, to compare."""
+    """A rebuilt clone and a committed one, to compare, with an empty cache."""
 
     def __init__(self, folder):
-        self.folders = folder / "rebuilt", folder / "committed"
-        self.cache = folder / "cache"
+        self.folders, self.cache = (folder / "rebuilt", folder / "committed"), folder / "cache"
 
     def write(self, text, path="data/a", sides=(0, 1)):
         """Write a file in one or both clones; returns its hash."""
         for side in sides:
             files.write_text(self.folders[side] / path, text)
         return md5(self.folders[sides[0]] / path)
-
-    def keep(self, path):
-        """Put a committed folder into the cache and take it away, as it is not in git; returns its hash."""
-        whole = self.folders[1] / path
-        digest, inside = md5(whole), sorted(file for file in whole.rglob("*") if file.is_file())
-        listed = [{"md5": md5(file), "relpath": file.relative_to(whole).as_posix()} for file in inside]
-        contents = [json.dumps(listed).encode(), *(file.read_bytes() for file in inside)]
-        for name, content in zip([digest, *(entry["md5"] for entry in listed)], contents, strict=True):
-            files.write_bytes(self.cache / "files/md5" / name[:2] / name[2:], content)
-        files.remove(whole)
-        return digest
 
     def lock(self, here, there):
         """Write each clone's `dvc.lock` with the hashes of each stage's dependencies and outputs."""
@@ -95,19 +83,17 @@ def test_a_report_is_compared_whatever_its_hash_in_the_lock(sides):
     assert sides.compare() == (1, [Difference("reports/a.csv", "a", "the committed dvc.lock has another hash")])
 
 
-def test_data_are_described_from_the_cache_if_it_has_them(sides):
+def test_of_a_folder_the_first_file_that_differs_is_described(sides):
     for side, number in enumerate((1, 3)):
         for name in ("a-b/x.csv", "a/x.csv", "a/y.csv"):
-            sides.write(f"n\n{number if 'a/' in name else 0}\n", f"data/m/{name}", sides=[side])
-    here = {"a": {"outs": {"data/m": md5(sides.folders[0] / "data/m")}}}
-    sides.lock(here, {"a": {"outs": {"data/m": sides.keep("data/m")}}})
-    assert sides.compare() == (1, [Difference("data/m: a/x.csv and 1 more", "a", "n", "1", "3", "2")])
-    files.remove(sides.folders[0] / "data/m/a/x.csv")
-    sides.write("", "data/m/a/new", sides=[0])
+            sides.write(f"n\n{number if 'a/' in name else 0}\n", f"reports/m/{name}", sides=[side])
+    recorded = {"a": {"outs": {"reports/m": "1.dir"}}}
+    sides.lock(recorded, recorded)
+    assert sides.compare() == (1, [Difference("reports/m: a/x.csv and 1 more", "a", "n", "1", "3", "2")])
+    files.remove(sides.folders[0] / "reports/m/a/x.csv")
+    sides.write("", "reports/m/a/new", sides=[0])
     _, (found,) = sides.compare()
-    assert (found.output, found.what) == ("data/m: a/new and 2 more", "not committed")
-    files.remove(sides.cache)
-    assert sides.compare() == (1, [Difference("data/m", "a", ABSENT)])
+    assert (found.output, found.what) == ("reports/m: a/new and 2 more", "not committed")
 
 
 def test_what_only_one_side_has_and_a_dependency_with_another_hash_are_told(sides):

@@ -15,11 +15,15 @@ from statistics import median
 from tools.bench.costs import Cost, cost, row
 
 VOCABULARY = 50257
+WRITE = "import sys; from tools.bench.norms import write_model; write_model(sys.argv[1], int(sys.argv[2]))"
 LOAD = "import sys; from transformers import GPT2Model; GPT2Model.from_pretrained(sys.argv[1])"
 
 
-def write_model(folder: Path, vocabulary: int) -> int:
-    """Write config.json and model.safetensors of a GPT-2, a file of zeros that take no disk; returns its bytes."""
+def write_model(folder: str, vocabulary: int) -> None:
+    """Write config.json and model.safetensors of a GPT-2, a file of zeros that take no disk.
+
+    In a process of its own: the peak memory of a process counts what the one that starts it has loaded.
+    """
     import torch
     from transformers import GPT2Config, GPT2Model
 
@@ -32,10 +36,9 @@ def write_model(folder: Path, vocabulary: int) -> int:
         header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     config.save_pretrained(folder)
-    with (folder / "model.safetensors").open("wb") as handle:
+    with Path(folder, "model.safetensors").open("wb") as handle:
         handle.write(len(text).to_bytes(8, "little") + text)
         handle.truncate(8 + len(text) + end)
-        return handle.seek(0, 2)
 
 
 def line(what: str, costs: list[Cost]) -> str:
@@ -47,7 +50,8 @@ def rows(repeats: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind, vocabulary in (("small", VOCABULARY), ("large", 30 * VOCABULARY)):
-            size = write_model(folder / kind, vocabulary)
+            cost("-c", WRITE, str(folder / kind), str(vocabulary))
+            size = (folder / kind / "model.safetensors").stat().st_size
             survey = ("-m", "stages.layernorm", f"gpt2-{kind}={folder / kind}")
             for how, more in (("statistics", ()), ("every value", ("--out", str(folder / "out.parquet")))):
                 costs = [cost(*survey, *more) for _ in range(repeats)]
