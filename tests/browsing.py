@@ -46,7 +46,7 @@ def numbers(explorer):
 
 def plain(shown):
     """A number as the page writes it, as one."""
-    found = shown.replace("−", "-").replace(",", "").split(" × 10")
+    found = shown.replace("−", "-").replace(",", "").split("\u00a0×\u00a010")
     return float(found[0]) * 10.0 ** int(
         found[1].translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")) if found[1:] else 0
     )

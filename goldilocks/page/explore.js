@@ -9,7 +9,7 @@ function text(x, digits = 3) {
   if (size < 1e-3 || size >= 1e6) {
     const [mantissa, power] = size.toExponential(digits - 1).split("e");
     const raised = Array.from(String(Number(power)), (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("");
-    return `${sign}${Number(mantissa)} × 10${raised}`;
+    return `${sign}${Number(mantissa)}\u00a0×\u00a010${raised}`;
   }
   return sign + (Number.isInteger(size) ? size : Number(size.toPrecision(digits))).toLocaleString("en", { maximumFractionDigits: 10 });
 }
