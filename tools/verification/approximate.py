@@ -58,7 +58,8 @@ RULES = (
 """The first rule that matches applies. Words must be equal, and so must whole numbers that no rule names.
 
 The limits were measured at the default size: results made with AVX-512 were made again on an AMD EPYC with AVX2. Five
-trainings on an NVIDIA H100 kept to them afterwards, with all verdicts the same.
+trainings on an NVIDIA H100 kept to these limits, with all verdicts the same, and showed that numbers of single models
+can't be compared.
 """
 
 
