@@ -137,7 +137,7 @@ def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_pa
     plain.check("dvc", "repro")
     expected = plain.read("dvc.lock")
     one, four = (Toy(toy.copy(tmp_path / f"{jobs} jobs").folder) for jobs in (1, 4))
-    four.tell(seconds=2.0, train0=4.0)  # so that it ends last
+    four.tell(seconds=6.0, train0=9.0)  # so that it ends last
     for jobs, copy in ((1, one), (4, four)):
         code, out, err = copy.rebuild(jobs)
         assert (code, out.splitlines()[-1]) == (0, "True"), err
