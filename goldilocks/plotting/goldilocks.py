@@ -180,7 +180,7 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figur
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
     headline(
         figure,
-        f"Softmax's Jacobian halves without scaling in rows of {' and '.join(vanish) or 'no'} keys",
+        f"Unscaled, softmax's Jacobian grows, then falls: to half in rows of {' and '.join(vanish) or 'no'} keys",
         f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}.",
         "A line for each number of keys, and the articles' point.",
     )
