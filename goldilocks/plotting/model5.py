@@ -180,7 +180,7 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, wi
     headline(
         figure,
         f"Block {block}, head {head} ends {extreme} of all heads: {format_number(extremes[block, head])} ({label})",
-        f"A line for each head; red and named: the one that ends {extreme} in its block. One seed's run.",
+        f"A line for each head; orange and named: the one that ends {extreme} in its block. One seed's run.",
     )
     return figure
 

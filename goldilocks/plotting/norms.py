@@ -79,7 +79,7 @@ def histograms(table: pd.DataFrame, width: float) -> Figure:
     headline(
         figure,
         f"LayerNorm's {_medians(table)}",
-        "Medians, in the title of all models. Counts are logarithmic; red bars hold what lies beyond the axis.",
+        "Medians, in the title of all models. Counts are logarithmic; orange bars hold what lies beyond the axis.",
         "A row of two histograms for each model.",
     )
     return figure

@@ -174,7 +174,7 @@ def test_trainings_come_first_and_what_turns_out_the_same_makes_nothing_else_run
 
 @pytest.mark.slow
 def test_a_failure_is_named_others_are_recorded_and_nothing_else_begins(toy):
-    toy.tell(failing="train0", train1=3.0)
+    toy.tell(failing="train0", train0=2.0, train1=4.0)  # which has begun when the other fails
     code, out, err = toy.rebuild(2)
     assert code == 2
     assert "train@0: error: there is no such thing\n" in err
