@@ -6,6 +6,7 @@ training, so its last checkpoint stays until both are done.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,14 +39,17 @@ def _in_cache(hashes: Iterable[str]) -> bool:
 
 
 def prune() -> list[Path]:
-    """Remove the checkpoints of every training whose outputs are in `dvc.lock` and in DVC's cache."""
+    """Remove the checkpoints of every training whose outputs are in `dvc.lock` and in DVC's cache.
+
+    Trainings that begin at once may all remove the same files.
+    """
     noted = {path.parent: hashes for path in CHECKPOINTS.glob(f"seed-*/{OUTPUTS}") if (hashes := _noted(path))}
     if not noted or not dvc_files.LOCK.is_file():
         return []
     recorded = dvc_files.hashes(dvc_files.LOCK.read_text("utf-8"))
     gone = [folder for folder, hashes in sorted(noted.items()) if hashes <= recorded and _in_cache(hashes)]
     for folder in gone:
-        files.remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return gone
 
 

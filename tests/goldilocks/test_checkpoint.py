@@ -1,6 +1,7 @@
 """Checkpoints are whole or not used; every way to break one was tried."""
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,17 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(tmp_pat
     assert finished.unfinished() == [(other, 3)]
     prune.tidy()
     assert "seed-0-bb: a training that DVC has not recorded keeps" in capsys.readouterr().out
+
+
+def test_trainings_that_begin_at_once_may_all_remove_the_same_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(finished, "_in_cache", lambda _: True)
+    training = finished.CHECKPOINTS / "seed-0-aa"
+    (training / "qkv").mkdir(parents=True)
+    for n in range(500):
+        (training / "qkv" / f"{n}").write_text("")
+    finished.record_outputs(training, [training / "qkv"])
+    dvc_files.LOCK.write_text(f"md5: {dvc_files.md5(training / 'qkv')}")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: finished.prune(), range(8)))
+    assert finished.unfinished() == []
