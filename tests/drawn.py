@@ -38,9 +38,9 @@ def labels_missing(figure):
                 yield f"no label on {name} of {axes.get_title() or axes}"
 
 
-def troubles(figure, minor=False):
+def troubles(figure):
     """What is wrong with a figure, in words."""
-    for axes in () if minor else figure.axes:
+    for axes in figure.axes:
         axes.minorticks_off()
     canvas = FigureCanvasAgg(figure)
     figure.draw_without_rendering()

@@ -113,7 +113,7 @@ def test_the_page_has_no_element_but_its_own(smoke, monkeypatch):
     """Without the interactive charts' data, which test_page.py looks at."""
     monkeypatch.chdir(smoke.folder)
     settings, run = params.load("report", report.Settings, report.Run)
-    contents = report.contents(settings, run, Path("data/model5/seed-0"))
+    contents = report.contents(settings, run.root_seed, Path("data/model5/seed-0"))
     contents |= {"packed": lambda _: "", "runtime": "", "script": ""}
     plain, found = (Page(report.render(**content(contents, text))) for text in ("x", INJECTED))
     assert found.elements == plain.elements
