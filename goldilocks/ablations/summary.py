@@ -66,6 +66,12 @@ def last(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
     return values
 
 
+def sound(of: Mapping[str, BySeed]) -> BySeed:
+    """The last test loss by seed, of those that did not break down: that did not diverge, nor end above their start."""
+    end = of.get("last_test_loss", NOTHING)
+    return end[end <= of["first_test_loss"][end.index]]
+
+
 def widening(runs: pd.DataFrame, condition: str) -> BySeed:
     """How much the QKV weights' σ grew from start to end, relative, mean over blocks, by seed."""
     std = chosen(runs, condition, "std").set_index(["seed", "block", "step"])["value"].unstack("step")
@@ -174,19 +180,16 @@ def extremes(values: Iterable[float]) -> dict[str, float | None]:
 def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions: Mapping[str, Any]) -> dict[str, Any]:
     """How a model without LayerNorm differs from the base, and what qualifies that.
 
-    A training breaks down if it diverges or its loss ends above its start. Gradients jump more at higher rates, so the
-    jumps of the other conditions with the same rate stand beside its own.
+    Gradients jump more at higher rates, so the jumps of the other conditions with the same rate stand beside its own.
     """
     of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
     less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-    start, end = of["first_test_loss"], of.get("last_test_loss", NOTHING)
-    sound = end[end <= start[end.index]]
     rate = conditions[NO_LAYERNORM]["learning_rate"]
     return {name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less} | {
         "share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING)),
-        "seeds": len(start),
-        "broke_down": len(start) - len(sound),
-        "last_test_loss_of_others": extremes(sound),
+        "seeds": len(of["first_test_loss"]),
+        "broke_down": conditions[NO_LAYERNORM]["broke_down"],
+        "last_test_loss_of_others": extremes(sound(of)),
         "gradient_jump_of_others": extremes(
             other["gradient_jump"]["value"]
             for name, other in conditions.items()
@@ -235,7 +238,7 @@ def summary(
         for quantity in SHARES & metrics.keys():
             e = metrics[quantity]
             e.update(low=max(e["low"], 0.0), high=min(e["high"], 1.0))
-        metrics |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        metrics |= {"learning_rate": rates[name], "broke_down": len(of["first_test_loss"]) - len(sound(of))}
         metrics["by_seed"] = {
             quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
             for quantity in SHOWN

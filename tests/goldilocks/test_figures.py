@@ -297,7 +297,7 @@ def test_ablations_have_their_interval_or_their_seeds_in_order_of_the_median():
     losses = {"scaled": [4.1, 4.2, 4.3], "unscaled": [4.5, 4.6, 4.7], "no_layernorm": [4.0, 4.1, 99.0]}
     conditions = {
         name: {
-            "attends": name != "no_layernorm", "diverged": 0, "first_test_loss": estimate(8.3, 0),
+            "attends": name != "no_layernorm", "broke_down": int(max(of) > 8.3), "first_test_loss": estimate(8.3, 0),
             "last_test_loss": estimate(np.mean(of), 0.1), "added_loss": estimate(np.mean(of) - 4.2, 0.05),
             "by_seed": {"last_test_loss": {f"seed_{i}": loss for i, loss in enumerate(of)}},
         }
