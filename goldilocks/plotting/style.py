@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_mixed import MixedModeRenderer
@@ -209,6 +210,29 @@ def small_multiples(n: int) -> tuple[Figure, np.ndarray]:
     for axes in grid[-2, n - (rows - 1) * columns :] if rows > 1 else ():
         axes.tick_params(labelbottom=True)  # no panel is below it
     return figure, grid
+
+
+def block_panels(table: pd.DataFrame) -> tuple[Figure, np.ndarray, list[tuple[Axes, Any, pd.DataFrame]]]:
+    """A figure with a panel for each block of a table, the grid of panels, and of each its axes, block and rows."""
+    by_block = table.groupby("block")
+    figure, grid = small_multiples(len(by_block))
+    panels = [(axes, block, rows) for axes, (block, rows) in zip(grid.flat, by_block, strict=False)]
+    for axes, block, _ in panels:
+        axes.set_title(f"block {block}")
+    return figure, grid, panels
+
+
+def line_with_band(axes: Axes, rows: pd.DataFrame, colour: str | Colour, alpha: float, width: float = 1.5) -> None:
+    """A mean over steps and its interval: columns step, mean, low and high."""
+    axes.plot(rows["step"], rows["mean"], lw=width, color=colour)
+    axes.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=alpha, lw=0)
+
+
+def dimension_axis(axes: Axes, labelled: Iterable[int], label: str) -> None:
+    """A logarithmic axis of dimensions, some of them labelled."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(labelled), [f"{d:,}" for d in labelled])
+    axes.set_xlabel(label)
 
 
 def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
