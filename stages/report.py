@@ -26,7 +26,7 @@ from goldilocks.ablations.conditions import CONDITIONS, MAIN
 from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.config.report import Run, Settings
 from goldilocks.core import cli, files, params, tables
-from goldilocks.page import drawing, evidence, typeset
+from goldilocks.page import drawing, typeset
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 
 OUTPUT = Path("reports/index.html")
@@ -78,6 +78,16 @@ def shown(claim: Mapping[str, Any]) -> dict[str, str]:
     return {"kind": verdict.replace(" ", "-"), "text": verdict}
 
 
+def unjudged(claim: Mapping[str, Any]) -> str:
+    """Why a claim that was measured could not be judged; empty if it could."""
+    shut = [
+        f"{each['subject']} is {typeset.estimate(each)} (needed: {typeset.typeset(each['needed'])})"
+        for each in claim["gate"]
+        if each["outcome"] != "met"
+    ]
+    return f"The model is not shown to have learned to attend: {' and '.join(shut)}." if shut else ""
+
+
 def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
     """Between which evenly spaced snapshots σ grows most, and what one update did at the first of them.
 
@@ -108,9 +118,9 @@ def printable(value: Any) -> Any:
     return CONTROL.sub("\ufffd", value) if type(value) is str else value
 
 
-def render(**content: Any) -> str:
-    """Render the page from its template; all values are escaped."""
-    environment = Environment(
+def environment() -> Environment:
+    """The page's templates, which escape all values."""
+    found = Environment(
         loader=FileSystemLoader(PAGE),
         autoescape=True,
         finalize=printable,
@@ -118,9 +128,14 @@ def render(**content: Any) -> str:
         keep_trailing_newline=True,
     )
     for name in ("number", "percent", "percents", "estimate", "typeset", "capital"):
-        environment.filters[name] = getattr(typeset, name)
-    environment.globals.update(content, data_uri=data_uri)
-    return environment.get_template("page.html.j2").render()
+        found.filters[name] = getattr(typeset, name)
+    found.globals["data_uri"] = data_uri
+    return found
+
+
+def render(**content: Any) -> str:
+    """Render the page."""
+    return environment().get_template("page.html.j2", globals=content).render()
 
 
 def contents(settings: Settings, root_seed: int, run: Path) -> dict[str, Any]:
@@ -136,7 +151,7 @@ def contents(settings: Settings, root_seed: int, run: Path) -> dict[str, Any]:
     parameters = params.read()
     rows = parameters["matrices"]["rows"]
     judged = files.read_json(files.DATA / "claims.json")
-    claims = [claim | {"shown": shown(claim), "why": evidence.reason(claim)} for claim in judged["claims"]]
+    claims = [claim | {"shown": shown(claim), "why": unjudged(claim)} for claim in judged["claims"]]
     metrics = {name: files.read_metrics(name) for name in METRICS}
     trained = tables.parameters(run / "histograms.parquet")
     train = trained["train"]
@@ -164,8 +179,6 @@ def contents(settings: Settings, root_seed: int, run: Path) -> dict[str, Any]:
         "provenance": files.read_json(files.DATA / "inputs" / "provenance.json"),
         "claims": claims,
         "by_id": {claim["id"]: claim for claim in claims},
-        "sentences": evidence.sentences,
-        "notes": evidence.notes,
         "family": judged["family"],
         "metrics": metrics,
         "rows": rows,

@@ -6,9 +6,10 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from goldilocks.core import tables
-from goldilocks.page import drawing, evidence, typeset
+from goldilocks.page import drawing, typeset
 from goldilocks.page.charts import base
 from goldilocks.plotting import palette, style
+from stages import report
 
 
 def contrast(*colours):
@@ -104,28 +105,36 @@ GROWTH = {
 }  # fmt: skip
 
 
+def told(claim, why=""):
+    """What the page says a verdict rests on, and what stands beside it."""
+    part = report.environment().get_template("macros.html.j2").module
+    return part.evidence(claim | {"why": why}), re.findall("<li>(.*?)</li>", part.beside(claim))
+
+
 def test_a_requirement_is_a_sentence_with_its_estimate_and_what_it_needed():
-    assert evidence.sentences(GROWTH) == [
-        "The growth of σ is 2.54 [1.90, 3.18]; needed: above \u22121.",
-        "σ of its rest is 1\u00a0×\u00a010⁻⁹; needed: 0 to 1\u00a0×\u00a010⁻⁹.",
-    ]
-    assert evidence.notes(GROWTH) == ["cosine to the start 0.295 [0.236, 0.353]"]
-    assert evidence.reason(GROWTH) == ""
+    evidence, notes = told(GROWTH)
+    assert evidence == (
+        "The growth of σ is 2.54 [1.90, 3.18]; needed: above \u22121. "
+        "σ of its rest is 1\u00a0×\u00a010⁻⁹; needed: 0 to 1\u00a0×\u00a010⁻⁹."
+    )
+    assert notes == ["cosine to the start 0.295 [0.236, 0.353]"]
+    assert report.unjudged(GROWTH) == ""
 
 
 def test_a_claim_that_could_not_be_judged_tells_why_and_what_it_would_need():
     shut = GROWTH | {
         "gate": [each | {"outcome": outcome} for each in GROWTH["gate"] for outcome in ("met", "undecided", "refuted")],
-        "requirements": [each | {"value": None} for each in GROWTH["requirements"]],
+        "requirements": [each | {"value": None} for each in GROWTH["requirements"][:1]],
     }
     one = "what attention adds is 0.100 [\u22120.200, 0.400] (needed: from 0.3 on)"
-    assert evidence.reason(shut) == f"The model is not shown to have learned to attend: {one} and {one}."
-    assert evidence.sentences(shut)[0] == "The growth of σ would have to be above \u22121."
+    why = report.unjudged(shut)
+    assert why == f"The model is not shown to have learned to attend: {one} and {one}."
+    assert told(shut, why)[0] == f"{why} The growth of σ would have to be above \u22121."
 
 
 def test_a_claim_that_was_not_measured_here_tells_the_kept_runs_or_why():
     missing = GROWTH | {"gate": [], "requirements": [], "reason": "needs the control"}
-    assert evidence.sentences(missing) == ["It is not measured: needs the control."]
-    kept = missing | {"kept": KEPT}
-    assert evidence.sentences(kept) == ["In the kept run σ of all β is 2.50 [2.25, 2.75]."]
-    assert evidence.notes(kept)[0] == "needs the control"
+    assert told(missing)[0] == "It is not measured: needs the control."
+    evidence, notes = told(missing | {"kept": KEPT})
+    assert evidence == "In the kept run σ of all β is 2.50 [2.25, 2.75]."
+    assert notes[0] == "needs the control"
