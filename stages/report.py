@@ -36,7 +36,6 @@ PAGE = Path(page.__file__).parent
 METRICS = ("sweep", "softmax", "goldilocks", "formats", "layernorm", "dynamics", "logits", "tokens", "claims")
 CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that HTML forbids
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
-GITHUB, COLAB = "https://github.com/", "https://colab.research.google.com/github/"
 UNMEASURED = "not measured here"
 ABOUT_GPT2 = ("S10", "S11", "S12")
 
@@ -62,11 +61,6 @@ def data_uri(folder: str, name: str) -> Markup:
     svg = re.sub(r"""="([^"']*)\"""", r"='\1'", svg)  # a double quote takes three letters
     quoted = re.sub(r"""[^\w !$()*+,\-./:;=?@\[\]^`{|}~\n<>']""", lambda one: quote(one[0]), svg, flags=re.ASCII)
     return Markup("data:image/svg+xml," + quoted)  # noqa: S704  without double quotes and ampersands
-
-
-def in_colab(address: str) -> str:
-    """Where Colab opens a notebook that GitHub shows at this address; empty for any other."""
-    return address.replace(GITHUB, COLAB, 1) if address.startswith(GITHUB) else ""
 
 
 def shown(claim: Mapping[str, Any]) -> dict[str, str]:
@@ -173,7 +167,6 @@ def contents(settings: Settings, root_seed: int, run: Path) -> dict[str, Any]:
         "style": css.replace("/* light colours */", light).replace("/* dark colours */", dark),
         "script": (PAGE / "explore.js").read_text("utf-8"),
         "address": lambda path: f"{settings.repository or '..'}/{path}",
-        "in_colab": in_colab,
         "drawing": drawing,
         "zones": zones[(zones["length"] == middle) & (zones["correlation"] == zones["correlation"].min())],
         "provenance": files.read_json(files.DATA / "inputs" / "provenance.json"),
