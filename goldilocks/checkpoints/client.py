@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
 import httpx2
@@ -68,26 +69,15 @@ def submit(work: Callable[[], T]) -> Future[T]:
 
 def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
     """The results of `work` for every item, in order; raises the first failure at once and starts nothing more."""
-    todo = list(enumerate(items))[::-1]
+    todo = list(enumerate(items))
     if len(todo) < 2:
         return [work(item) for _, item in todo]
-    results: dict[int, T] = {}
-
-    def worker() -> None:
-        while todo:
-            try:
-                n, item = todo.pop()
-            except IndexError:  # another thread took the last one
-                return
-            results[n] = work(item)
-
-    workers = [submit(worker) for _ in range(min(AT_ONCE, len(todo)))]
+    pool = ThreadPool(min(AT_ONCE, len(todo)))  # of daemon threads
     try:
-        for done in wait(workers, return_when=FIRST_EXCEPTION).done:
-            done.result()
+        results = dict(pool.imap_unordered(lambda pair: (pair[0], work(pair[1])), todo))
     finally:
-        todo.clear()
-    return [results[n] for n in sorted(results)]
+        pool.terminate()
+    return [results[n] for n in range(len(todo))]
 
 
 class Client:
@@ -148,37 +138,27 @@ class Client:
             TransientError: if the network or the server failed in a way that may pass.
             UserError: if redirects go in circles or to another scheme, or the server refuses.
         """
-        visited, headers = {url}, dict(headers)
-        here, name = url, redacted(url)
+        name = redacted(url)
         try:
-            while True:
+            request = self.http.build_request("GET", url, headers=headers)
+            for _ in range(1 + MAX_REDIRECTS):
                 self.tally.add(1, 0)
-                with self._send(here, headers) as response:
+                with self._send(request) as response:
                     if not response.has_redirect_location:
                         _check_status(response, name)
                         yield response
                         return
-                    there = response.url.join(response.headers["Location"])
-                if (response.url.scheme, there.scheme) not in FOLLOWED:
-                    raise UserError(f"{name}: redirects to {there.scheme}:, which is not followed")
-                if there.userinfo:
-                    raise UserError(f"{name}: redirects to an address with a password, which is not followed")
-                if (response.url.host, response.url.port) != (there.host, there.port):
-                    headers.pop("Authorization", None)
-                here = str(there)
-                if here in visited or len(visited) > MAX_REDIRECTS:
-                    raise UserError(f"{name}: redirects in circles")
-                visited.add(here)
+                request = _redirected(response, name)
+            raise UserError(f"{name}: redirects in circles")
         except httpx2.TransportError as error:
             raise TransientError(" ".join(str(error).split()) or type(error).__name__) from error
         except (httpx2.InvalidURL, UnicodeError) as error:  # of a name that no host can have, too
             raise UserError(f"{name}: {error}") from None
 
     @contextmanager
-    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+    def _send(self, request: httpx2.Request) -> Iterator[httpx2.Response]:
         """The response with its headers read; one deadline holds for all headers, however slowly they drip."""
         http, most = self.http, 2 * self.timeout
-        request = http.build_request("GET", url, headers=headers)
         answer = submit(lambda: http.send(request, stream=True))
         try:
             response = answer.result(timeout=most)
@@ -229,6 +209,17 @@ class Client:
 def _close(late: Future[httpx2.Response]) -> None:
     if late.exception() is None:
         late.result().close()
+
+
+def _redirected(response: httpx2.Response, name: str) -> httpx2.Request:
+    """The request that a redirect asks for; httpx leaves `Authorization` out of one to another host."""
+    if (request := response.next_request) is None:
+        raise UserError(f"{name}: redirects to no address")
+    if (response.url.scheme, request.url.scheme) not in FOLLOWED:
+        raise UserError(f"{name}: redirects to {request.url.scheme}:, which is not followed")
+    if request.url.userinfo:
+        raise UserError(f"{name}: redirects to an address with a password, which is not followed")
+    return request
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

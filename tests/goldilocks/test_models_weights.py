@@ -109,7 +109,7 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
             parameter.data.add_(torch.rand(parameter.shape))  # or two norms of one input would be alike
     model.save_pretrained(tmp_path)
     opened = open_checkpoint(str(tmp_path), Client())
-    projections, modules = find(opened.files), dict(model.named_modules())
+    projections, modules = find(opened.tensors.files), dict(model.named_modules())
     tokens = torch.randint(3, 64, (5, 1))  # at the first position rotations do nothing
     arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {})
     with torch.no_grad(), heads_made(model) as (seen, made, outputs):
