@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import httpx2
 
-from goldilocks.checkpoints.ranges import MissingError, Tally
+from goldilocks.checkpoints.ranges import MAX_TEXT, MissingError, Tally
 from goldilocks.core.cli import UserError, plain, redacted
 
 AT_ONCE = 8  # requests in flight
@@ -31,7 +31,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
 MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
 ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
-MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of a repository
 
 A = TypeVar("A")
 T = TypeVar("T")

@@ -125,8 +125,8 @@ def test_a_norm_that_no_memory_holds_is_refused_unread(tmp_path):
 
 def test_a_text_that_is_too_large_is_refused(tmp_path, monkeypatch):
     folder = written(tmp_path / "m", checkpoint())
-    monkeypatch.setattr("goldilocks.checkpoints.folders.MAX_TEXT", 20)
-    with pytest.raises(UserError, match=r"\.json: more than 20 bytes"):
+    monkeypatch.setattr("goldilocks.checkpoints.ranges.MAX_TEXT", 20)
+    with pytest.raises(UserError, match=r"\.json: [0-9]+ bytes, more than the 20 that are read whole"):
         read(folder)
 
 
