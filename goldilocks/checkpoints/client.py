@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
@@ -221,23 +219,13 @@ def _redirected(response: httpx2.Response, name: str) -> httpx2.Request:
     return request
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that `Retry-After` asks for, as a number or a date; 0 without a valid one."""
-    asked = headers.get("Retry-After", "")
-    if asked.isdecimal():
-        return float(asked)
-    try:
-        then = parsedate_to_datetime(asked)
-    except (ValueError, OverflowError):
-        return 0.0
-    return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
-
-
 def _check_status(response: httpx2.Response, name: str) -> None:
     """Raise an exception for an error status, with what to do about it."""
     status = response.status_code
     if status in RETRIED_STATUSES:
-        raise TransientError(f"the server says {status} {response.reason_phrase}", retry_after(response.headers))
+        asked = response.headers.get("Retry-After", "")  # may be a date, too, for which our own wait has to do
+        wait = float(asked) if asked.isdecimal() else 0.0
+        raise TransientError(f"the server says {status} {response.reason_phrase}", wait)
     if status in (404, 410):
         raise MissingError(f"{name}: no such file ({status})")
     if status in (401, 403):
