@@ -3,7 +3,7 @@
 A checkpoint is named as for `goldilocks norms`: a folder or safetensors file, an address, a repository on the hub
 (owner/name@revision). Only the attention's projections and the norms before them are read. Checkpoints stand in the
 order of their steps, which are told by `trainer_state.json`, or by the name (checkpoint-500, @step1000); else in the
-order given.
+order given. What the articles claim of Q, K and V (W5-W8) is judged from the first to the last.
 
 examples:
   goldilocks weights my-run/checkpoint-* --out weights.parquet --figure std.svg
@@ -54,6 +54,21 @@ def summary(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
+def claims(frame: pd.DataFrame) -> list[str]:
+    """The articles' claims W5-W8 on this training."""
+    from goldilocks.models.claims import judged
+
+    entries = judged([frame])
+    if not entries:
+        return []
+    lines = ["the articles' claims, undecided with one training, since an interval needs several:"]
+    for entry in entries:
+        lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
+        numbers = [f"{each['subject']} is {each['value']:.3g}" for each in entry["requirements"]]
+        lines.append(f"      {'; '.join(filter(None, [*numbers, entry['reason'], *entry['notes']]))}")
+    return lines
+
+
 def zones(heads: pd.DataFrame) -> str:
     """How many heads lay in the zone at the first and the last look."""
     inside = (heads["zone"] == "inside").groupby(heads["step"]).agg(["sum", "size"])
@@ -94,7 +109,7 @@ def main() -> None:
 
         with style.applied():
             style.save(series.std_by_block(frame), arguments.figure, 150)
-    print("\n".join([*summary(frame), *lines]))
+    print("\n".join([*summary(frame), *lines, *claims(frame)]))
 
 
 if __name__ == "__main__":
