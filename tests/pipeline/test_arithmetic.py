@@ -57,7 +57,7 @@ TRAINING = ("stages.train", "--help")
 STARTED = [
     (TRAINING, {"ASK_TORCH": "1"}),
     (("tools.verify", "--help"), {}),
-    pytest.param(("tools.bench.training", "ours-portable", "small", "1", "1"), {}, marks=pytest.mark.slow),
+    pytest.param(("tools.bench.training", "ours-portable", "small", "1"), {}, marks=pytest.mark.slow),
     pytest.param(("pytest", "--collect-only", "tests/goldilocks/test_products.py"), {}, marks=pytest.mark.slow),
 ]
 """Modules that `python -m` starts: every one imports `stages` or `tools` first, and each of these pins."""
