@@ -12,6 +12,7 @@ examples:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,7 +23,7 @@ from jinja2 import StrictUndefined, Template
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.core import cli, files, params, schemas
 from goldilocks.core.dvc_files import paths_overlap
-from tools import params_schema
+from stages.check import Params
 
 PAGES = {
     Path("README.md"): ("summary", "pipeline"),
@@ -33,6 +34,8 @@ PAGES = {
 """Each page and its generated sections."""
 
 SCHEMA = Path("params.schema.json")
+"""Types and ranges of the parameters, for editors."""
+
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
 TEMPLATES = Path(__file__).parent
@@ -136,7 +139,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a page is out of date")
     check = parser.parse_args().check
     made = {page: updated(page) for page in PAGES}
-    made[SCHEMA] = params_schema.schema(params.PARAMS.read_text("utf-8"))
+    made[SCHEMA] = json.dumps(Params.model_json_schema(), indent=1) + "\n"
     differing = [page for page, text in made.items() if not page.is_file() or text != page.read_text("utf-8")]
     if check and differing:
         raise cli.UserError(

@@ -1,5 +1,6 @@
 """What README.md and docs/ say is current: generated sections, links, targets of make."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from closure import ROOT
 from conftest import Project
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from tools import build_docs
@@ -65,6 +67,16 @@ def test_the_graph_holds_every_stage_and_the_right_edges():
     drawn = set(build_docs.transitive_reduction(edges))
     assert ("inputs", "train") in edges - drawn, "inputs, tokens, train says it"
     assert {name for edge in drawn for name in edge} == set(stages) - {"check"}
+
+
+def test_editors_get_a_schema_of_the_parameters():
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    named = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    schema, contents = json.loads((ROOT / named).read_text("utf-8")), YAML(typ="safe").load(text)
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(contents)
+    for wrong in ({"steps": 0}, {"step": 801}, {"compile": 1}):
+        assert not Draft202012Validator(schema).is_valid(contents | {"train": contents["train"] | wrong})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
