@@ -116,9 +116,9 @@ def main() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if arguments.preset or arguments.set:
         configure.apply(arguments.preset, configure.split_args(arguments.set))
-    at_work = repair.repair_records()
+    repair.repair_records()
     settings = check.check()
-    repair.repair_cache(pipeline.cache_folder(), at_work)
+    repair.repair_cache(pipeline.cache_folder())
     limited = limits(settings, asked)
     worked = False
     if arguments.ablations:
