@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_no_training_depends_on_figures_or_the_page_and_the_closure_follows_impo
     assert "goldilocks/checkpoints/families.py" in closure("stages.inputs")
     assert "goldilocks/softmax/floats.py" in closure("stages.formats")
     assert "goldilocks/plotting/style.py" not in closure("stages.report")
+
+
+def test_the_contracts_name_every_stage_that_does_not_train():
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (contract,) = [contract for contract in rules["contracts"] if contract["id"] == "without-torch"]
+    training = {"train", "ablate", "rate", "control", "code", "summarize_ablations"}  # the last two by importing `runs`
+    asks_the_hardware = {"check"}
+    assert {f"stages.{name}" for name in {*STAGES, *ABLATIONS} - training - asks_the_hardware} <= {
+        *contract["source_modules"]
+    }
 
 
 OF_OTHERS = {
