@@ -1,23 +1,20 @@
-"""Time whole training steps (forward, backward, optimiser) of one variant in this process, and print JSON.
+"""Time whole training steps of one variant in this process, and print their row of the table.
 
-A variant is named WHOSE-PRECISION. `ours-portable` is Model 5 as the stage `train` trains it by default, on one core;
-`ours-fp32` and `ours-bf16` are the same in native arithmetic. `transformers-fp32` and `transformers-bf16` are GPT-2 of
-that library at the same size, as a user would write it, in native arithmetic, too.
+A variant is named WHOSE-PRECISION.
 
-example: python -m tools.bench.training ours-fp32 small 100 2
+example: python -m tools.bench.training ours-fp32 small 100
 """
 
 from __future__ import annotations
 
-import json
+import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from goldilocks.core import arithmetic
-from tools.scheduling import resources
+from goldilocks.core import arithmetic, system_info
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 VARIANTS = ("ours-portable", "ours-fp32", "ours-bf16", "transformers-fp32", "transformers-bf16")
 LEARNING_RATE, WEIGHT_DECAY, LINEAR_STD = 1e-3, 0.01, 0.02
-SIDE = 2048  # of the matrices whose products' rate is measured
 
 
 class Size(NamedTuple):
@@ -49,18 +45,6 @@ class Size(NamedTuple):
     def tokens(self) -> int:
         """Tokens in a batch."""
         return self.batch_size * self.context_length
-
-    @property
-    def parameters(self) -> int:
-        """Parameters, the tied head counted once."""
-        return resources.Training(
-            self.vocabulary, self.context_length, self.width, self.blocks, self.batch_size
-        ).parameters
-
-    @property
-    def flops(self) -> int:
-        """Model FLOPs of a step: 2 per parameter and token forward, twice that backward (Kaplan et al. 2020)."""
-        return 6 * self.parameters * self.tokens
 
 
 SIZES = {
@@ -121,20 +105,6 @@ def transformers(size: Size, precision: str, threads: int) -> Step:
     return step
 
 
-def product_rate(precision: str) -> float:
-    """Median rate of matrix products in FLOP/s: torch's, or NumPy's, which portable arithmetic uses."""
-    import numpy as np
-    import torch
-
-    a = torch.ones(SIDE, SIDE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        np.matmul(a.numpy(), a.numpy()) if precision == "portable" else torch.mm(a, a)
-        seconds.append(time.perf_counter() - start)
-    return 2 * SIDE**3 / median(seconds[1:])
-
-
 def has_bf16() -> bool:
     """Whether this processor has instructions for bfloat16; without them it takes tens of times as long."""
     import torch
@@ -142,31 +112,43 @@ def has_bf16() -> bool:
     return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
 
 
-def measure(variant: str, size: Size, steps: int, threads: int) -> dict[str, Any]:
-    """Time steps, each on random tokens of its own, and the rate of products before and after; empty without bf16."""
+def measure(variant: str, size: Size, steps: int, threads: int) -> list[float]:
+    """The seconds of each step after the warm-up, each on random tokens of its own; none without bf16."""
     whose, precision = variant.split("-")
     step = {"ours": ours, "transformers": transformers}[whose](size, precision, threads)
     import torch
 
     if precision == "bf16" and not has_bf16():
-        return {}
-    generator = torch.Generator().manual_seed(0)
-    rates, seconds = [product_rate(precision)], []
+        return []
+    generator, seconds = torch.Generator().manual_seed(0), []
     for _ in range(size.warm_up + steps):
         windows = torch.randint(0, size.vocabulary, (size.batch_size, size.context_length + 1), generator=generator)
         start = time.perf_counter()
         step(windows)
         seconds.append(time.perf_counter() - start)
-    rates.append(product_rate(precision))
-    return {"seconds": seconds[size.warm_up :], "rate": sum(rates) / 2}
+    return seconds[size.warm_up :]
+
+
+def row(variant: str, size: Size, seconds: Sequence[float], memory: int) -> str:
+    """A row of the table; `memory` is in bytes."""
+    if not seconds:
+        return f"{variant:<20}skipped: this processor has no bfloat16 instructions"
+    step = median(seconds)
+    digits = 2 if step > 0.1 else 4
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(seconds), step, max(seconds)))
+    return (
+        f"{variant:<20}{middle:>8} s {f'({low}-{high})':<18}{memory / 1e9:>6.2f} GB  {size.tokens / step:,.0f} tokens/s"
+    )
 
 
 def main() -> None:
-    variant, size, steps, threads = sys.argv[1:]
+    variant, name, steps = sys.argv[1:]
     portable = variant == "ours-portable"
     if not portable:
         arithmetic.restart_native()
-    print(json.dumps(measure(variant, SIZES[size], int(steps), 1 if portable else int(threads))))
+    seconds = measure(variant, SIZES[name], int(steps), 1 if portable else system_info.cores())
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(row(variant, SIZES[name], seconds, peak), flush=True)
 
 
 if __name__ == "__main__":
