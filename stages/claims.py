@@ -27,8 +27,9 @@ from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import ESTIMATE, VERDICTS, judge_all
 from goldilocks.config import train as train_config
-from goldilocks.config.claims import Run, Settings
+from goldilocks.config.claims import Settings
 from goldilocks.core import cli, files, params
+from goldilocks.core.params import Section as Run
 from goldilocks.stats import intervals
 
 OUTPUT = files.DATA / "claims.json"

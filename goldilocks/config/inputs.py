@@ -1,4 +1,4 @@
-"""The section `inputs` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `inputs` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,3 @@ class Settings(Section):
         if any("://" in argument and redacted(argument) != argument for argument in arguments):
             raise ValueError("what follows ? may be a signature, and dvc.lock and the report would show it")
         return arguments
-
-
-class Run(Section):
-    """This stage sees nothing of `run:`."""
