@@ -74,11 +74,8 @@ def control(seeds: list[int]) -> dict[str, Any]:
     made_by = parameters(paths, ("train", "run"))
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
     values, last = growth.tidy(weights), int(weights["step"].max())
-    statistics, by_block = growth.seed_statistics(values, last), growth.relative(values, "std", last)
-    estimates = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
-    return {
-        **growth.falling_trend_p(by_block),
-        **{name: estimate.as_metrics() for name, estimate in estimates.items()},
+    statistics = growth.seed_statistics(values, last)
+    return growth.metrics(values, last, statistics) | {
         "by_seed": growth.by_name(statistics, seeds),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }

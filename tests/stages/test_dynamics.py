@@ -177,7 +177,7 @@ def test_what_deleting_attention_costs_and_counting_reaches_at_the_last_look():
             (5, "test_without_attention", 6.0 + seed + cost),
         )
     ]  # fmt: skip
-    found = dynamics.attention_metrics(pd.DataFrame(rows, columns=["seed", "step", "split", "loss"]))
+    found = dynamics.loss_metrics(pd.DataFrame(rows, columns=["seed", "step", "split", "loss"]))
     assert found["cost_of_deleting_attention"]["value"] == pytest.approx(0.4)
     assert found["cost_of_deleting_attention"]["n"] == 2
     assert found["gain_on_unigrams"]["value"] == pytest.approx(0.5)
