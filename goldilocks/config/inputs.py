@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from goldilocks.core.cli import redacted
@@ -12,7 +14,7 @@ class Settings(Section):
     source: str = Field(min_length=1)
     """`embedded`, `hub`, or the path of a directory (relative to the project's folder, or absolute)."""
 
-    subpackages: list[str] = Field(min_length=1)
+    subpackages: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = Field(min_length=1)
     """NumPy subpackages whose docstrings make the embedded text."""
 
     vocabulary: int = Field(ge=257, le=65_536)
@@ -35,13 +37,6 @@ class Settings(Section):
 
     retries: int = Field(ge=0, le=10)
     """How often a failed request is repeated, waiting longer each time."""
-
-    @field_validator("subpackages")
-    @classmethod
-    def _inside_numpy(cls, names: list[str]) -> list[str]:
-        if not all(name.isidentifier() for name in names):
-            raise ValueError("every entry must be the name of a subpackage, such as 'linalg'")
-        return names
 
     @field_validator("checkpoints")
     @classmethod
