@@ -5,17 +5,15 @@ every number is a mean over them with Student's t interval. Growth is measured f
 last snapshot.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, and nothing else in data/model5/
-Writes: data/dynamics.parquet, data/growth.json (how the weights of each seed moved), reports/metrics/dynamics.json, of
-        each run reports/metrics/train/seed-<s>.json, and reports/plots/{train_loss,test_loss,std_by_block}.csv
+Writes: data/dynamics.parquet, data/growth.json (how the weights of each seed moved), reports/metrics/dynamics.json,
+        and reports/plots/{train_loss,test_loss,std_by_block}.csv
 
 example: python -m stages.dynamics
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from goldilocks.claims import growth
 from goldilocks.claims.growth import KEY
 from goldilocks.config.dynamics import Settings
 from goldilocks.config.run import Seeds as Run
-from goldilocks.core import arrays, cli, files, params, tables
+from goldilocks.core import cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.stats import intervals, seeds
 from goldilocks.stats.intervals import Estimate
@@ -134,25 +132,6 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
     return result
 
 
-def training_metrics(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
-    """The metrics of a single training.
-
-    Args:
-        run: its outputs.
-        losses, checks: its tables `losses` and `initialisation`.
-    """
-    with arrays.opened(run / "export" / "model.safetensors") as tensors:
-        sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    by_split = {split: losses.loc[losses["split"] == split, "loss"] for split in ("train", "test")}
-    return {
-        "parameters": sum(sizes.values()) - sizes["lm_head.weight"],  # tied in the model, not in the export
-        "initial_checks_passed": bool((abs(checks["measured"] - checks["expected"]) <= checks["tolerance"]).all()),
-        "loss_of_guessing": math.log(tables.parameters(run / "losses.parquet")["tokens"]["vocabulary"]),
-        **{f"first_{split}_loss": loss.iloc[0] for split, loss in by_split.items()},
-        **{f"last_{split}_loss": loss.iloc[-1] for split, loss in by_split.items()},
-    }
-
-
 def main() -> None:
     cli.no_arguments(__doc__, "stages.dynamics")
     settings, run = params.load("dynamics", Settings, Run)
@@ -174,6 +153,7 @@ def main() -> None:
         "dynamics",
         {
             "initialisation": initial_metrics(checks),
+            "initial_checks_passed": bool((abs(checks["measured"] - checks["expected"]) <= checks["tolerance"]).all()),
             "last_snapshot": last,
             "mean_initial_weight": intervals.mean_interval(start.groupby("seed")["mean"].mean()).as_metrics(),
         }
@@ -181,11 +161,6 @@ def main() -> None:
         | loss_metrics(losses)
         | (growth_metrics(values, last, statistics) if last > 0 else {}),
     )
-    with files.atomic_directory(files.METRICS / "train") as folder:
-        for seed in run.seeds:
-            own = (table[table["seed"] == seed] for table in (losses, checks))
-            of_seed = training_metrics(files.MODEL5 / f"seed-{seed}", *own)
-            files.write_json(folder / f"seed-{seed}.json", files.rounded(of_seed))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),
         ("test_loss", "test_loss", "loss"),

@@ -188,6 +188,7 @@ def test_seeds_give_other_runs_on_the_same_test_windows(smoke):
     metrics = json.loads(smoke.read("reports/metrics/dynamics.json"))
     assert metrics["initialisation"]["W2"]["value"] == pytest.approx(0.02, rel=0.05)
     assert metrics["growth_of_std"]["n"] == 2
+    assert metrics["initial_checks_passed"] is True
 
 
 def test_snapshots_hold_the_weights_and_show_the_updates_that_the_tables_describe(smoke):
