@@ -26,39 +26,18 @@ from goldilocks.ablations.conditions import CONDITIONS, MAIN
 from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.config.report import Run, Settings
 from goldilocks.core import cli, files, params, tables
-from goldilocks.page import drawing, evidence, typeset
+from goldilocks.page import drawing, typeset
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 
 OUTPUT = Path("reports/index.html")
 REPORTS = Path("reports")
 LOCK = Path("requirements.lock")
 PAGE = Path(page.__file__).parent
-METRICS = ("sweep", "softmax", "goldilocks", "formats", "layernorm", "dynamics", "logits", "tokens")
+METRICS = ("sweep", "softmax", "goldilocks", "formats", "layernorm", "dynamics", "logits", "tokens", "claims")
 CONTROL = re.compile(r"[\0-\b\v-\x1f\x7f-\x9f]")  # characters that HTML forbids
 SHOWN_PACKAGES = ("dvc", "matplotlib", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
-GITHUB, COLAB = "https://github.com/", "https://colab.research.google.com/github/"
-ARTICLES = "https://github.com/aerovfx/Aero-HowtoLLMs/blob/main/docs/06_pretraining"
 UNMEASURED = "not measured here"
 ABOUT_GPT2 = ("S10", "S11", "S12")
-SOURCES = {
-    "embedded": "the prose in an installed package and a tokenizer trained on it",
-    "hub": "the articles' own, from their hubs",
-}
-HEADINGS = {
-    "growth": "Products of random matrices grow",
-    "saturation": "Softmax saturates",
-    "scaling": "1/√d brings it back",
-    "map": "The Goldilocks map",
-    "half-precision": "In half precision",
-    "layernorms": "What LayerNorms learned",
-    "weights": "How Model 5's weights move",
-    "downstream": "Does it matter downstream?",
-    "not-reproduced": "What did not reproduce, or is open",
-    "claims": "Every claim",
-    "tour": "Try it yourself",
-    "provenance": "Inputs",
-    "parameters": "Parameters",
-}
 
 
 def flatten(parameters: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -80,13 +59,8 @@ def data_uri(folder: str, name: str) -> Markup:
     """A figure of `reports/` as a data URI, for an attribute in double quotes."""
     svg = (REPORTS / folder / f"{name}.svg").read_text("utf-8")
     svg = re.sub(r"""="([^"']*)\"""", r"='\1'", svg)  # a double quote takes three letters
-    quoted = quote(svg, safe=" !$()*+,-./:;=?@[]^_`{|}~\n<>'")  # shorter than base64
+    quoted = re.sub(r"""[^\w !$()*+,\-./:;=?@\[\]^`{|}~\n<>']""", lambda one: quote(one[0]), svg, flags=re.ASCII)
     return Markup("data:image/svg+xml," + quoted)  # noqa: S704  without double quotes and ampersands
-
-
-def in_colab(address: str) -> str:
-    """Where Colab opens a notebook that GitHub shows at this address; empty for any other."""
-    return address.replace(GITHUB, COLAB, 1) if address.startswith(GITHUB) else ""
 
 
 def shown(claim: Mapping[str, Any]) -> dict[str, str]:
@@ -98,6 +72,16 @@ def shown(claim: Mapping[str, Any]) -> dict[str, str]:
     return {"kind": verdict.replace(" ", "-"), "text": verdict}
 
 
+def unjudged(claim: Mapping[str, Any]) -> str:
+    """Why a claim that was measured could not be judged; empty if it could."""
+    shut = [
+        f"{each['subject']} is {typeset.estimate(each)} (needed: {typeset.typeset(each['needed'])})"
+        for each in claim["gate"]
+        if each["outcome"] != "met"
+    ]
+    return f"The model is not shown to have learned to attend: {' and '.join(shut)}." if shut else ""
+
+
 def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
     """Between which evenly spaced snapshots σ grows most, and what one update did at the first of them.
 
@@ -107,11 +91,8 @@ def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
     Returns:
         None if there are fewer than three of these snapshots.
     """
-    by_step = {
-        name: dynamics[dynamics["quantity"] == name].groupby("step")["mean"]
-        for name in ("std", "update_ratio", "normalised_entropy")
-    }
-    std, update, entropy = by_step["std"].mean(), by_step["update_ratio"].mean(), by_step["normalised_entropy"].min()
+    by_step = dynamics.groupby(["quantity", "step"], observed=True)["mean"]
+    std, update, entropy = by_step.mean()["std"], by_step.mean()["update_ratio"], by_step.min()["normalised_entropy"]
     steps = [step for step in std.index if step % (std.index[-1] - std.index[-2]) == 0] if len(std) > 1 else []
     if len(steps) < 3:
         return None
@@ -131,9 +112,9 @@ def printable(value: Any) -> Any:
     return CONTROL.sub("\ufffd", value) if type(value) is str else value
 
 
-def render(**content: Any) -> str:
-    """Render the page from its template; all values are escaped."""
-    environment = Environment(
+def environment() -> Environment:
+    """The page's templates, which escape all values."""
+    found = Environment(
         loader=FileSystemLoader(PAGE),
         autoescape=True,
         finalize=printable,
@@ -141,96 +122,76 @@ def render(**content: Any) -> str:
         keep_trailing_newline=True,
     )
     for name in ("number", "percent", "percents", "estimate", "typeset", "capital"):
-        environment.filters[name] = getattr(typeset, name)
-    environment.globals.update(content, data_uri=data_uri)
-    return environment.get_template("page.html.j2").render()
+        found.filters[name] = getattr(typeset, name)
+    found.globals["data_uri"] = data_uri
+    return found
 
 
-def explorers(root_seed: int, run: Path, mapped: Mapping[str, Any], d: int, keys: int) -> dict[str, base.Explorer]:
-    """The interactive charts by name: those whose point is a slider, the map, or a choice of model.
-
-    Args:
-        run: the training whose snapshots are shown.
-        mapped: what the map was made with, the section `goldilocks`.
-        d: the dimension that the articles look at.
-        keys: how many keys they look at.
-    """
-    cells = tables.read(files.DATA / "goldilocks.parquet", "goldilocks")
-    norms = tables.read(files.DATA / "layernorm.parquet", "layernorm")
-    named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
-    trained_with = tables.parameters(run / "histograms.parquet")["train"]
-    found = (
-        scaling.one_query(root_seed, d, keys),
-        scaling.zone_map(cells, mapped),
-        layernorm.by_block(norms, named["gamma_from"], named["gamma_to"]),
-        qkv.histograms(run, trained_with["histogram_limit"], trained_with["heads"]),
-    )
-    return {each.name: each for each in found}
+def render(**content: Any) -> str:
+    """Render the page."""
+    return environment().get_template("page.html.j2", globals=content).render()
 
 
-def contents(settings: Settings, shared: Run, run: Path) -> dict[str, Any]:
+def contents(settings: Settings, root_seed: int, run: Path) -> dict[str, Any]:
     """Everything the page shows, by its name in the templates.
 
     Args:
         run: the training whose snapshots and text samples are shown.
     """
+
+    def table(name: str) -> pd.DataFrame:
+        return tables.read(files.DATA / f"{name}.parquet", name)
+
     parameters = params.read()
     rows = parameters["matrices"]["rows"]
     judged = files.read_json(files.DATA / "claims.json")
-    claims = [claim | {"shown": shown(claim), "why": evidence.reason(claim)} for claim in judged["claims"]]
-    provenance = files.read_json(files.DATA / "inputs" / "provenance.json")
+    claims = [claim | {"shown": shown(claim), "why": unjudged(claim)} for claim in judged["claims"]]
     metrics = {name: files.read_metrics(name) for name in METRICS}
-    made_with = tables.parameters(run / "histograms.parquet")
+    trained = tables.parameters(run / "histograms.parquet")
+    train = trained["train"]
     mapped = tables.parameters(files.DATA / "goldilocks.parquet")["goldilocks"]
     named = tables.parameters(files.DATA / "layernorm.parquet")["layernorm"]
     lengths = sorted(mapped["lengths"])
     middle = lengths[len(lengths) // 2]
-    zones = tables.read(files.DATA / "goldilocks_zone.parquet", "goldilocks_zone")
-    zones = zones[(zones["length"] == middle) & (zones["correlation"] == zones["correlation"].min())]
+    zones = table("goldilocks_zone")
+    explorers = (
+        scaling.one_query(root_seed, metrics["sweep"]["one_pair"]["dimension"], rows),
+        scaling.zone_map(table("goldilocks"), mapped),
+        layernorm.by_block(table("layernorm"), named["gamma_from"], named["gamma_to"]),
+        qkv.histograms(run, train["histogram_limit"], train["heads"]),
+    )
+    light, dark = (base.css_colours(dark) for dark in (False, True))
+    css = (PAGE / "style.css").read_text("utf-8")
     return {
         "title": settings.title,
-        "style": (PAGE / "style.css").read_text("utf-8").replace("/* light colours */", base.css_colours(dark=False))
-        .replace("/* dark colours */", base.css_colours(dark=True)),
+        "style": css.replace("/* light colours */", light).replace("/* dark colours */", dark),
         "script": (PAGE / "explore.js").read_text("utf-8"),
-        "headings": HEADINGS,
-        "ARTICLES": ARTICLES,
         "address": lambda path: f"{settings.repository or '..'}/{path}",
-        "in_colab": in_colab,
-        "bell": drawing.bell,
-        "bars": drawing.bars,
-        "glance": drawing.glance,
-        "zones": zones,
-        "provenance": provenance,
-        "source_in_words": SOURCES.get(provenance["source"], "those of a folder"),
+        "drawing": drawing,
+        "zones": zones[(zones["length"] == middle) & (zones["correlation"] == zones["correlation"].min())],
+        "provenance": files.read_json(files.DATA / "inputs" / "provenance.json"),
         "claims": claims,
         "by_id": {claim["id"]: claim for claim in claims},
-        "sentences": evidence.sentences,
-        "notes": evidence.notes,
         "family": judged["family"],
-        "counts": files.read_metrics("claims")["count"],
-        "beyond_control": files.read_metrics("claims")["beyond_control"],
         "metrics": metrics,
         "rows": rows,
         "middle": f"length_{middle}",
         "lowest": next(iter(metrics["goldilocks"]["by_root_d_outside_from_dimension"])),
-        "widest_dimension": mapped["widest"],
-        "least_gradient": mapped["least_gradient"],
-        "gamma_from": named["gamma_from"],
-        "gamma_to": named["gamma_to"],
+        "mapped": mapped,
+        "named": named,
         "of_gpt2": of_gpt2,
         "larger": list(GPT2)[1:],
-        "jump": steepest(tables.read(files.DATA / "dynamics.parquet", "dynamics")),
+        "jump": steepest(table("dynamics")),
         "ablations": files.read_json(files.ABLATIONS / "metrics.json"),
         "labels": {name: condition.label for name, condition in CONDITIONS.items()},
         "main": list(MAIN),
-        "explorers": explorers(shared.root_seed, run, mapped, metrics["sweep"]["one_pair"]["dimension"], rows),
+        "explorers": {each.name: each for each in explorers},
         "packed": lambda of: Markup(base.packed(of)),  # noqa: S704  which escapes what it holds
-        "start": made_with["train"]["linear_std"],
-        "seed": made_with["seed"],
+        "trained": trained,
         "samples": files.read_json(run / "samples.json"),
         "parameters": flatten(parameters),
         "versions": pinned_versions(LOCK.read_text("utf-8")),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -238,7 +199,7 @@ def main() -> None:
     parser.add_argument("model5", type=Path, help="the run of Model 5 whose snapshots and text samples are shown")
     run = parser.parse_args().model5
     settings, shared = params.load("report", Settings, Run)
-    files.write_text(OUTPUT, render(**contents(settings, shared, run)))
+    files.write_text(OUTPUT, render(**contents(settings, shared.root_seed, run)))
 
 
 if __name__ == "__main__":

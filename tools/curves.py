@@ -23,7 +23,7 @@ import pandas as pd
 
 from goldilocks.core import cli, files
 from goldilocks.model5.finished import CHECKPOINTS
-from goldilocks.plotting import style
+from goldilocks.plotting import batch, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ def write(found: Mapping[str, pd.DataFrame]) -> None:
     svg = ""
     if found:
         with style.applied(WIDTH):
-            svg = style.svg(figure(found), dpi=100)
+            svg = batch.svg(figure(found), dpi=100)
     page = TEMPLATE.format(period=PERIOD, figure=svg, trainings=trainings or "No training is unfinished")
     files.write_text(PAGE, page)
 

@@ -105,10 +105,10 @@ def main() -> None:
     if arguments.out:
         parquet.write(arguments.out, "weights", frame, {"tail_sigmas": TAIL_SIGMAS})
     if arguments.figure:
-        from goldilocks.plotting import series, style
+        from goldilocks.plotting import batch, series, style
 
         with style.applied():
-            files.write_text(arguments.figure, style.svg(series.std_by_block(frame), 150))
+            files.write_text(arguments.figure, batch.svg(series.std_by_block(frame), 150))
     print("\n".join([*summary(frame), *lines, *claims(frame)]))
 
 

@@ -46,11 +46,6 @@ def chosen(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
     return runs[(runs["condition"] == condition) & (runs["quantity"] == quantity)]
 
 
-def diverged(runs: pd.DataFrame) -> pd.MultiIndex:
-    """The conditions and seeds whose loss did not stay finite."""
-    return pd.MultiIndex.from_frame(runs.loc[runs["quantity"] == "diverged", KEY])
-
-
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """The mean of each of `RECORDED` (columns) over blocks and heads, by condition and seed."""
     means = rows.groupby([*KEY, "quantity"], observed=True)["value"].mean()
@@ -72,14 +67,20 @@ def _share_in_zone(rows: pd.DataFrame, thresholds: Thresholds) -> BySeed:
     return zone.contains(heads["relative_gradient"], heads["discrimination"], *limits).groupby(KEY).mean()
 
 
+def sound(of: pd.DataFrame) -> BySeed:
+    """The last test loss by seed, of those that did not break down: that did not diverge, nor end above their start."""
+    return of.loc[of["last_test_loss"] <= of["first_test_loss"], "last_test_loss"]
+
+
 def quantities(runs: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """All quantities (columns) by condition and seed; logarithms are natural, losses in nats/token.
 
     What blocks or heads have is averaged. At the last look, diverged trainings have nothing.
     """
     at_first = runs[runs["step"] == 0]
-    sound = runs[~pd.MultiIndex.from_frame(runs[KEY]).isin(diverged(runs))]
-    at_last = sound[sound["step"] == sound.groupby(["condition", "quantity"], observed=True)["step"].transform("max")]
+    diverged = pd.MultiIndex.from_frame(runs.loc[runs["quantity"] == "diverged", KEY])
+    whole = runs[~pd.MultiIndex.from_frame(runs[KEY]).isin(diverged)]
+    at_last = whole[whole["step"] == whole.groupby(["condition", "quantity"], observed=True)["step"].transform("max")]
     first, last, any_step = _means(at_first), _means(at_last), _means(runs)
     gradient = runs[runs["quantity"] == "gradient_log_mean"].groupby(KEY)["value"]  # by block
     return pd.DataFrame(
@@ -132,22 +133,19 @@ def extremes(values: Iterable[float]) -> dict[str, float | None]:
 def without_layernorm(of: pd.DataFrame, base: pd.DataFrame, conditions: Mapping[str, Any]) -> dict[str, Any]:
     """How a model without LayerNorm differs from the base, and what qualifies that.
 
-    A training breaks down if it diverges or its loss ends above its start. Gradients jump more at higher rates, so the
-    jumps of the other conditions with the same rate stand beside its own.
+    Gradients jump more at higher rates, so the jumps of the other conditions with the same rate stand beside its own.
 
     Args:
         of, base: their quantities by seed.
         conditions: the metrics of all conditions.
     """
     less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-    end = of["last_test_loss"]
-    sound = end[end <= of["first_test_loss"]]
     rate = conditions[NO_LAYERNORM]["learning_rate"]
     return {name: difference(of[name], base[name]) for name in less} | {
         "share_in_zone": difference(base["final_share_in_zone"], of["final_share_in_zone"]),
         "seeds": len(of),
-        "broke_down": len(of) - len(sound),
-        "last_test_loss_of_others": extremes(sound),
+        "broke_down": conditions[NO_LAYERNORM]["broke_down"],
+        "last_test_loss_of_others": extremes(sound(of)),
         "gradient_jump_of_others": extremes(
             other["gradient_jump"]["value"]
             for name, other in conditions.items()
@@ -187,7 +185,7 @@ def summary(
         rates: the learning rate of each condition.
         tried: the learning rates among which each condition's was chosen.
     """
-    table, failed = quantities(runs, thresholds), diverged(runs)
+    table = quantities(runs, thresholds)
     by_condition = {name: table.loc[[name]].droplevel("condition") for name in CONDITIONS if name in table.index}
     conditions: dict[str, Any] = {}
     for name, of in by_condition.items():
@@ -199,7 +197,7 @@ def summary(
         for quantity in SHARES & metrics.keys():
             e = metrics[quantity]
             e.update(low=max(e["low"], 0.0), high=min(e["high"], 1.0))
-        metrics |= {"learning_rate": rates[name], "diverged": int((failed.get_level_values("condition") == name).sum())}
+        metrics |= {"learning_rate": rates[name], "broke_down": len(of) - len(sound(of))}
         metrics["by_seed"] = {
             quantity: {f"seed_{seed}": value for seed, value in measured[quantity].dropna().items()}
             for quantity in SHOWN

@@ -53,14 +53,11 @@ def figures(runs: pd.DataFrame, found: dict[str, Any]) -> dict[str, Callable[[],
     return drawn
 
 
-def label_with_remarks(name: str, found: dict[str, Any], beyond: int) -> str:
-    """A row's label: the condition, how many of its seeds broke down, and * if it is not shown to attend.
-
-    Args:
-        beyond: number of seeds that end worse than they began.
-    """
-    lost = found["diverged"] + beyond
-    return CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + ("" if found["attends"] else " *")
+def _estimate(axes: Axes, found: dict[str, Any], quantity: str, y: float, colour: str, size: float) -> None:
+    """A line for an interval and a dot for its estimate, hollow if the condition is not shown to attend."""
+    e = found[quantity]
+    axes.plot([e["low"], e["high"]], [y, y], color=colour, lw=2)
+    axes.plot(e["value"], y, "o", ms=size, color=colour, markerfacecolor=colour if found["attends"] else "white")
 
 
 def test_loss(conditions: dict[str, Any]) -> Figure:
@@ -72,33 +69,29 @@ def test_loss(conditions: dict[str, Any]) -> Figure:
     figure, panels = subplots(0.25, 1, 2, inches=0.27 * len(names), sharey=True)
     order = sorted(names, key=lambda name: -statistics.median(conditions[name]["by_seed"]["last_test_loss"].values()))
     base = conditions[BASE]["by_seed"]["last_test_loss"]
-    beyond = dict.fromkeys(order, 0)
+    labels = []
     for y, name in enumerate(order):
         found, colour = conditions[name], COLOURS[name]
+        lost, star = found["broke_down"], "" if found["attends"] else " *"
+        labels.append(CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + star)
         if found["attends"]:
             for axes, quantity in zip(panels, ("last_test_loss", "added_loss"), strict=True):
-                e = found[quantity]
-                axes.plot([e["low"], e["high"]], [y, y], color=colour, lw=2)
-                axes.plot(e["value"], y, "o", ms=5, color=colour)
+                _estimate(axes, found, quantity, y, colour, 5)
             continue
         for seed, loss in found["by_seed"]["last_test_loss"].items():
-            beyond[name] += loss > found["first_test_loss"]["value"]
             if loss <= found["first_test_loss"]["value"]:
                 panels[0].plot(loss, y, "o", ms=4, color=colour, markerfacecolor="white")
                 panels[1].plot(loss - base[seed], y, "o", ms=4, color=colour, markerfacecolor="white")
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(3))
-    panels[0].set_yticks(
-        range(len(order)), [label_with_remarks(name, conditions[name], beyond[name]) for name in order]
-    )
+    panels[0].set_yticks(range(len(order)), labels)
     panels[0].set(xlabel="at the end (nats/token)", ylabel="condition")
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")
-    compared = [name for name in order if conditions[name]["attends"]]
-    best = CONDITIONS[compared[-1]].label if compared else ""
+    best = [CONDITIONS[name].label for name in order if conditions[name]["attends"]][-1:]
     headline(
         figure,
-        f"Of those that attend, test loss ends lowest with {best}" if compared else "No condition attends",
+        f"Of those that attend, test loss ends lowest with {best[0]}" if best else "No condition attends",
         f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
         f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
         "A row for each condition, by the median loss; left the loss, right its difference of pairs of one seed.",
@@ -116,10 +109,7 @@ def sizes(conditions: dict[str, Any]) -> Figure:
             found, kind = conditions[name], CONDITIONS[name].label.split(", ")[-1]
             for axes, quantity in zip(panels, ("initial_logit_std", "last_test_loss", "added_loss"), strict=True):
                 if quantity in found and not (quantity == "added_loss" and name == size):
-                    e, line = found[quantity], y + 0.16 * (list(kinds).index(kind) - 1)
-                    axes.plot([e["low"], e["high"]], [line, line], color=kinds[kind], lw=2)
-                    face = kinds[kind] if found["attends"] else "white"
-                    axes.plot(e["value"], line, "o", ms=4, color=kinds[kind], markerfacecolor=face)
+                    _estimate(axes, found, quantity, y + 0.16 * (list(kinds).index(kind) - 1), kinds[kind], 4)
     panels[0].set_yticks(range(len(names)), [SIZES[size][0] for size in reversed(names)])
     panels[0].set(xscale="log", xlabel="σ of first logits", ylim=(-0.6, len(names) + 2.0))
     panels[1].set_xlabel("test loss")
@@ -159,7 +149,7 @@ def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
             for name in names:
                 label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
                 by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
-                _line_each(axes, by_seed, COLOURS[name])
+                axes.plot(by_seed.index, by_seed.to_numpy(), color=COLOURS[name], lw=0.8)
                 last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
             axes.set(title=title, xlabel="step (updates)", ylim=(low - 0.2, high + 0.4 * (high - low)))
             key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
@@ -173,11 +163,6 @@ def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
         "Panels for each start with a line for each scaling, and two with other changes.",
     )
     return figure
-
-
-def _line_each(axes: Axes, by_seed: pd.DataFrame, colour: str) -> None:
-    """A line for each seed (columns) by step or block (rows)."""
-    axes.plot(by_seed.index, by_seed.to_numpy(), color=colour, lw=0.8)
 
 
 def layernorm(runs: pd.DataFrame) -> Figure:
@@ -195,7 +180,7 @@ def layernorm(runs: pd.DataFrame) -> Figure:
             found = chosen(runs, name, quantity)
             found = found[found["step"] == found.groupby("seed")["step"].transform("max")]
             by_seed = found.pivot(index="block", columns="seed", values="value")
-            _line_each(axes, by_seed, COLOURS[name])
+            axes.plot(by_seed.index, by_seed.to_numpy(), color=COLOURS[name], lw=0.8)
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if "rms" in quantity:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from goldilocks.plotting.palette import BLACK, FORMATS
-from goldilocks.plotting.style import TEXT, darken_for_text, headline, key, subplots
+from goldilocks.plotting.style import TEXT, darken_for_text, dimension_axis, headline, key, subplots
 
 WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
 SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
@@ -28,13 +28,10 @@ SMALLEST_ERROR = 1e-9  # shown; a row that one entry has for itself is without e
 HEADER = 0.75  # rows that the name of a group of bars takes
 
 
-def _dimension_axis(axes: Axes, widest: int) -> None:
-    """A logarithmic axis of dimensions with ticks at about four powers of two."""
-    axes.set_xscale("log", base=2)
+def _powers_axis(axes: Axes, widest: int) -> None:
+    """An axis of dimensions with labels at about four powers of two."""
     powers = range(1, widest.bit_length())
-    labelled = powers[:: max(1, -(-len(powers) // 4))]
-    axes.set_xticks([2**power for power in labelled], [f"{2**power:,}" for power in labelled])
-    axes.set_xlabel("dimension d of q and k")
+    dimension_axis(axes, [2**power for power in powers[:: max(1, -(-len(powers) // 4))]], "dimension d of q and k")
 
 
 def formats(table: pd.DataFrame) -> Figure:
@@ -49,7 +46,7 @@ def formats(table: pd.DataFrame) -> Figure:
     for axes, title in zip(grid[0], SCALINGS.values(), strict=True):
         axes.set_title(title)
     for axes in grid[-1]:
-        _dimension_axis(axes, int(table["dimension"].max()))
+        _powers_axis(axes, int(table["dimension"].max()))
     for axes, label in zip(grid[:, 0], QUANTITIES.values(), strict=True):
         axes.set_ylabel(label)
     for axes in grid[:2, 0]:
@@ -86,7 +83,7 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
     for (axes, keys), ((scaling, way, name), y) in product(zip(panels, KEYS, strict=True), rows.items()):
         _bar(axes, first[name][scaling][way][keys], y, FORMATS[name], widest)
     for axes, title in zip(panels, KEYS.values(), strict=True):
-        _dimension_axis(axes, widest)
+        _powers_axis(axes, widest)
         axes.set(title=title, xlim=(1, 32 * widest))
         axes.grid(axis="y", visible=False)
     for scaling, way in groups:

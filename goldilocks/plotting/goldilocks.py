@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from goldilocks.plotting.palette import BLACK, GREY, ORDERED, RED, SCALINGS
 from goldilocks.plotting.style import (
     darken_for_text,
+    dimension_axis,
     headline,
     key,
     label_edges,
@@ -122,7 +123,7 @@ def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: 
             size = {"lw": 3, "ms": 6.5} if lower else {"lw": 1.5, "ms": 4, "zorder": 3}
             axes.plot(line["dimension"], line[quantity], "o-", color=SCALINGS[name], **size)
             met[name] = met[name] and bool((line[quantity] >= least).all())
-        _dimension_axis(axes, shown["dimension"].unique())
+        dimension_axis(axes, sorted(shown["dimension"].unique())[::3], "dimension d")
         axes.set_title(label)
         if quantity == "discrimination":
             axes.set_yscale("log")
@@ -163,21 +164,15 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     axes.plot(at, ratio, "D", ms=7, color=RED)
     axes.annotate("a half", (0, 0.5), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points")
     axes.set_yscale("log")
-    _dimension_axis(axes, ratios.index.to_numpy(), every=2)
-    ticks = [
-        tick
-        for tick in (0.01, 0.1, 0.5, 1, 2, 5, 10, 100)
-        if min(0.5, ratios.min().min()) <= tick <= ratios.max().max()
-    ]
+    dimension_axis(axes, ratios.index[::2], "dimension d")
+    lowest, highest = min(0.5, ratios.min().min()), ratios.max().max()
+    ticks = [tick for tick in (0.01, 0.1, 0.5, 1, 2, 5, 10, 100) if lowest <= tick <= highest]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
     axes.set_ylim(bottom=min(0.2, axes.get_ylim()[0]))  # room for the name of the point
     key(axes, {f"◆ the articles' d = {at}: {ratio:.2f}": RED}, "lower left")
-    name_ends(
-        axes,
-        {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()},
-        panel_height(figure),
-    )
+    ends = {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()}
+    name_ends(axes, ends, panel_height(figure))
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
     headline(
         figure,
@@ -186,13 +181,6 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
         "A line for each number of keys, and the articles' point.",
     )
     return figure
-
-
-def _dimension_axis(axes: Axes, dimensions: np.ndarray, every: int = 3) -> None:
-    axes.set_xscale("log", base=2)
-    ticks = sorted(dimensions)[::every]
-    axes.set_xticks(ticks, [f"{d:,}" for d in ticks])
-    axes.set_xlabel("dimension d")
 
 
 def _scales_in_zone(zone: pd.DataFrame) -> str:
@@ -210,10 +198,9 @@ def _scales_in_zone(zone: pd.DataFrame) -> str:
 
 def _scale_axes(axes: Axes, dimensions: np.ndarray, labels: int) -> None:
     """Make the axes that all panels share logarithmic, and label some of the dimensions."""
-    axes.set_xscale("log", base=2)
+    labelled = np.linspace(0, dimensions.size - 1, min(labels, dimensions.size)).round().astype(int)
+    dimension_axis(axes, dimensions[labelled], "")
     axes.set(yscale="log", ylim=(0.7 / dimensions[-1], 1.4))
-    ticks = dimensions[np.linspace(0, dimensions.size - 1, min(labels, dimensions.size)).round().astype(int)]
-    axes.set_xticks(ticks, [f"{d:,}" for d in ticks])
 
 
 def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None) -> None:

@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, ENDS, SCALINGS
 from goldilocks.plotting.style import (
+    block_panels,
     early_steps,
     headline,
     key,
     label_edges,
+    line_with_band,
     name_ends,
     panel_height,
-    small_multiples,
     subplots,
 )
 from goldilocks.softmax.scalings import FACTORS, OWN
@@ -33,12 +34,11 @@ def by_scaling(logits: pd.DataFrame) -> Figure:
     last = int(logits["step"].max())
     for axes, (quantity, label) in zip(panels.flat, PANELS.items(), strict=True):
         chosen = logits[logits["quantity"] == quantity]
-        lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean()
+        lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean().reset_index("step")
         ends = {}
         for scaling, colour in SCALINGS.items():
-            line = lines.loc[scaling]
-            axes.plot(line.index, line["mean"], lw=1.5, color=colour)
-            axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            line = lines.loc[[scaling]]
+            line_with_band(axes, line, colour, 0.15)
             ends[FACTORS[scaling]] = (float(line["mean"].iloc[-1]), colour)
         axes.set_ylim(bottom=0)
         if quantity == "logit_std":
@@ -64,19 +64,17 @@ def by_scaling(logits: pd.DataFrame) -> Figure:
 
 def distribution(histograms: pd.DataFrame) -> Figure:
     """The logits of each block, standardised by head, at the first and the last snapshot."""
-    blocks = sorted(histograms["block"].unique())
-    figure, grid = small_multiples(len(blocks))
+    figure, grid, panels = block_panels(histograms)
     first, last = histograms["step"].min(), histograms["step"].max()
-    for axes, block in zip(grid.flat, blocks, strict=False):
+    for axes, _, of_block in panels:
         for step, colour in zip((first, last), ENDS, strict=True):
-            part = histograms[(histograms["block"] == block) & (histograms["step"] == step)]
+            part = of_block[of_block["step"] == step]
             inner = part[np.isfinite(part["left"]) & np.isfinite(part["right"])]
             middle, size = (inner["left"] + inner["right"]) / 2, inner["right"] - inner["left"]
             density = inner["count"] / part["count"].sum() / size
             shown = density > 0
             axes.plot(middle[shown], density[shown], color=colour, lw=1.2)
         axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color=BLACK, lw=0.8, ls="--")
-        axes.set_title(f"block {block}")
     label_edges(grid, "(logit - mean) / σ", "density (per σ)")
     names = {f"— step {first}": ENDS[0], f"— step {last}": ENDS[1], "-- normal": BLACK}
     grid[0, 0].set(yscale="log", ylim=(1e-5, 200))

@@ -12,15 +12,16 @@ from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, GREY, LOSSES, MATRICES, RED
 from goldilocks.plotting.style import (
+    block_panels,
     early_steps,
     format_number,
     headline,
     key,
     label_edges,
+    line_with_band,
     name_ends,
     ordered_colours,
     panel_height,
-    small_multiples,
     subplots,
 )
 
@@ -65,8 +66,7 @@ def losses(dynamics: pd.DataFrame, guessing: float) -> Figure:
         part = dynamics[dynamics["quantity"] == f"{name}_loss"].sort_values("step")
         if part.empty:  # of a run before it was recorded
             continue
-        axes.plot(part["step"], part["mean"], lw=1 if name == "train" else 1.8, color=colour)
-        axes.fill_between(part["step"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
+        line_with_band(axes, part, colour, 0.25, 1 if name == "train" else 1.8)
         ends[name.replace("_", " ")] = (float(part["mean"].iloc[-1]), colour)
     axes.set(xlabel=STEPS, ylabel="cross-entropy (nats/token)", xlim=(0, max(1, dynamics["step"].max())))
     name_ends(axes, ends, panel_height(figure))
@@ -113,8 +113,7 @@ def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, axes
     ends = {}
     for block, colour in zip(blocks, colours, strict=True):
         line = part[part["block"] == block].sort_values("step")
-        axes.plot(line["step"], line["mean"], color=colour, lw=1.5)
-        axes.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.12, lw=0)
+        line_with_band(axes, line, colour, 0.12)
         ends[f"block {block}"] = (float(line["mean"].iloc[-1]), colour)
     axes.set_xlim(0, max(last, 1))
     if early:
@@ -128,14 +127,12 @@ def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, axes
 def histograms(table: pd.DataFrame, linear_std: float) -> Figure:
     """QKV histograms by block, a line for each of some snapshots from dark (start) to light (end)."""
     merged = table[table["part"] == "qkv"]
-    blocks = sorted(merged["block"].unique())
-    figure, grid = small_multiples(len(blocks))
+    figure, grid, panels = block_panels(merged)
     steps = np.array(sorted(merged["step"].unique()))
     steps = steps[np.unique(np.linspace(0, len(steps) - 1, min(SNAPSHOTS, len(steps))).round().astype(int))]
     limit = merged["right"][np.isfinite(merged["right"])].max()
     beyond = merged[~np.isfinite(merged["left"] * merged["right"])].groupby("step")["count"].sum()
-    for axes, block in zip(grid.flat, blocks, strict=False):
-        of_block = merged[merged["block"] == block]
+    for axes, block, of_block in panels:
         for step, colour in zip(steps, ordered_colours(len(steps)), strict=True):
             part = of_block[of_block["step"] == step]
             inner = part[np.isfinite(part["left"]) & np.isfinite(part["right"])]
@@ -156,35 +153,29 @@ def histograms(table: pd.DataFrame, linear_std: float) -> Figure:
 
 def std_by_part(dynamics: pd.DataFrame) -> Figure:
     """σ of Q, K and V apart over steps, a panel a block, mean over seeds with the 95 % band."""
-    parts = {name: dynamics[dynamics["quantity"] == f"std_{name}"] for name in MATRICES}
-    blocks = sorted(parts["q"]["block"].unique())
-    figure, grid = small_multiples(len(blocks))
-    for axes, block in zip(grid.flat, blocks, strict=False):
-        for name, colour in MATRICES.items():
-            line = parts[name][parts[name]["block"] == block]
-            axes.plot(line["step"], line["mean"], color=colour, lw=1.5)
-            axes.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
-        axes.set_title(f"block {block}")
+    parts = {f"std_{name}": colour for name, colour in MATRICES.items()}
+    std = dynamics[dynamics["quantity"].isin(parts)]
+    figure, grid, panels = block_panels(std)
+    for axes, _, of_block in panels:
+        for name, colour in parts.items():
+            line_with_band(axes, of_block[of_block["quantity"] == name], colour, 0.2)
     label_edges(grid, STEPS, "σ of the weights")
     key(grid[0, 0], {name.upper(): colour for name, colour in MATRICES.items()}, "upper left")
-    last = dynamics["step"].max()
-    ends = {name: part[part["step"] == last]["mean"].mean() for name, part in parts.items()}
-    listed = ", ".join(f"{name.upper()} {ends[name]:.3g}" for name in sorted(ends, key=lambda name: -ends[name]))
+    ends = std[std["step"] == std["step"].max()].groupby("quantity", observed=True)["mean"].mean()
+    listed = ", ".join(f"{name[-1].upper()} {end:.3g}" for name, end in ends.sort_values(ascending=False).items())
     headline(figure, f"σ of Model 5's weights ends apart: {listed}", f"{_seeds(dynamics)} In the title, of all blocks.")
     return figure
 
 
 def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool) -> Figure:
     """A quantity over steps, a panel a block and a line a head; the head that ends lowest, or highest, is named."""
-    blocks = sorted(attention["block"].unique())
-    figure, grid = small_multiples(len(blocks))
+    figure, grid, panels = block_panels(attention)
     last = int(attention["step"].max())
     extremes = {}
-    for axes, block in zip(grid.flat, blocks, strict=False):
-        of_block = attention[attention["block"] == block]
+    for axes, block, of_block in panels:
         ends = of_block[of_block["step"] == last].set_index("head")[quantity]
         named = ends.idxmin() if lowest else ends.idxmax()
-        extremes[block, named] = float(ends[named])
+        extremes[block, named] = float(ends.min() if lowest else ends.max())
         for head, line in of_block.groupby("head"):
             colour, above = (RED, 3) if head == named else (GREY, 2)
             axes.plot(line["step"], line[quantity], color=colour, lw=1.2, zorder=above)
@@ -192,10 +183,10 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool) ->
     early_steps(grid[0, 0], last, digits=(1,))
     label_edges(grid, STEPS, label)
     extreme = "lowest" if lowest else "highest"
-    block, head = (min if lowest else max)(extremes, key=lambda at: extremes[at])
+    at = (min if lowest else max)(extremes, key=lambda at: extremes[at])
     headline(
         figure,
-        f"Block {block}, head {head} ends {extreme} of all heads: {format_number(extremes[block, head])} ({label})",
+        f"Block {at[0]}, head {at[1]} ends {extreme} of all heads: {format_number(extremes[at])} ({label})",
         f"A line for each head; orange and named: the one that ends {extreme} in its block. One seed's run.",
     )
     return figure

@@ -27,11 +27,6 @@ PLACES = {
     "attention input": BLUE, "mlp input": ORANGE, "attention output": WINE, "mlp output": BROWN, "final": BLACK,
 }  # fmt: skip
 ENDS = (ORANGE, BLUE)  # the first and the last step
-TOGETHER = (  # colours that occur in one figure, which must be easy to tell apart
-    (*SCALINGS.values(), BLACK), (*MATRICES.values(), BLACK), tuple(KINDS.values()), tuple(FORMATS.values()),
-    tuple(LOSSES.values()), (*CHANGES.values(), BLUE), tuple(PLACES.values()), (*ENDS, BLACK), (RED, GREY),
-    (BLUE, GREY), (INDIGO, GREY, BLUE),
-)  # fmt: skip
 ORDERED = "viridis"
 ORDERED_TO = 0.59  # lines end here, beyond which it is too pale on white
 VIRIDIS = (

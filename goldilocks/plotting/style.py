@@ -1,32 +1,25 @@
-"""One style for every figure: safe for colour-blind readers, consistent colours, the same bytes every time."""
+"""One style for every figure, safe for colour-blind readers, and what figures are made of."""
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_mixed import MixedModeRenderer
-from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext
-from matplotlib.transforms import Bbox
 
-from goldilocks.plotting.compact import compact
 from goldilocks.plotting.palette import GREY, ORDERED, ORDERED_TO, PALE
 
 Colour = tuple[float, float, float]
 
 TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 CHARACTER = 0.54  # average width of a character, as a share of the text's size
 
 SETTINGS: dict[str, Any] = {
@@ -211,79 +204,32 @@ def small_multiples(n: int) -> tuple[Figure, np.ndarray]:
     return figure, grid
 
 
+def block_panels(table: pd.DataFrame) -> tuple[Figure, np.ndarray, list[tuple[Axes, Any, pd.DataFrame]]]:
+    """A figure with a panel for each block of a table, the grid of panels, and of each its axes, block and rows."""
+    by_block = table.groupby("block")
+    figure, grid = small_multiples(len(by_block))
+    panels = [(axes, block, rows) for axes, (block, rows) in zip(grid.flat, by_block, strict=False)]
+    for axes, block, _ in panels:
+        axes.set_title(f"block {block}")
+    return figure, grid, panels
+
+
+def line_with_band(axes: Axes, rows: pd.DataFrame, colour: str | Colour, alpha: float, width: float = 1.5) -> None:
+    """A mean over steps and its interval: columns step, mean, low and high."""
+    axes.plot(rows["step"], rows["mean"], lw=width, color=colour)
+    axes.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=alpha, lw=0)
+
+
+def dimension_axis(axes: Axes, labelled: Iterable[int], label: str) -> None:
+    """A logarithmic axis of dimensions, some of them labelled."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(labelled), [f"{d:,}" for d in labelled])
+    axes.set_xlabel(label)
+
+
 def label_edges(grid: np.ndarray, xlabel: str, ylabel: str) -> None:
     """Label the x axis of each column's lowest panel and the y axes of the first column."""
     for column in grid.T:
         [axes for axes in column if axes.get_visible()][-1].set_xlabel(xlabel)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
-
-
-def prepare(axes: Axes) -> None:
-    """Spare what would take most of the time: minor ticks, layout of spines, formulas as labels, and repetitions."""
-    axes.minorticks_off()
-    for spine in axes.spines.values():
-        spine.set_in_layout(False)
-    for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
-            axis.set_major_formatter(FuncFormatter(power_of_ten))
-        for name in ("_update_ticks", "_get_ticklabel_bboxes"):
-            remember(axis, name)
-    measure_once(axes)
-
-
-def remember(axis: Axis, name: str) -> None:
-    """Let a method of an axis, which drawing calls about six times, compute once for each view and size of the axes."""
-    compute = getattr(axis, name)
-    known: dict[tuple[float, ...], Any] = {}
-
-    def recalled(*arguments: Any) -> Any:
-        state = (*axis.get_view_interval(), *axis.axes.bbox.extents)
-        if state not in known:
-            known.clear()
-            known[state] = compute(*arguments)
-        return known[state]
-
-    setattr(axis, name, recalled)
-
-
-def measure_once(axes: Axes) -> None:
-    """Measure only once how far labels reach beyond their axes, which layout asks again after it has moved them."""
-    measure = axes.get_tightbbox
-    beyond: list[np.ndarray] = []
-
-    def get_tightbbox(renderer: Any = None, **how: Any) -> Any:
-        if not beyond:
-            found = measure(renderer, **how)
-            if found is None:
-                return None
-            beyond.append(np.subtract(found.extents, axes.bbox.extents))
-        return Bbox.from_extents(*np.add(axes.bbox.extents, beyond[0]))
-
-    axes.get_tightbbox = get_tightbbox  # type: ignore[method-assign]
-
-
-def svg(figure: Figure, dpi: int) -> str:
-    """A figure as SVG; `dpi` is the resolution of what is rasterised."""
-    for axes in figure.axes:
-        prepare(axes)
-    drawn = io.StringIO()
-    figure.set_dpi(72)
-    width, height = figure.get_size_inches()
-    nameless = {"Date": None, "Creator": None}
-    vectors = RendererSVG(72 * width, 72 * height, drawn, image_dpi=dpi, metadata=nameless)  # type: ignore[no-untyped-call]
-    renderer: Any = MixedModeRenderer(figure, width, height, dpi, vectors)  # type: ignore[no-untyped-call]
-    canvas: Any = FigureCanvasSVG(figure)
-    canvas.get_renderer = lambda: renderer  # for the layout, so that no text is measured twice
-    figure.draw(renderer)
-    renderer.finalize()
-    return compact(drawn.getvalue(), figure.get_suptitle().replace("\n", " "), str(figure.get_label()))
-
-
-def power_of_ten(value: float, _position: int = 0) -> str:
-    """The label of a tick on a logarithmic axis: plain from 0.01 to 100, a power of ten beyond; others have none."""
-    if not value or not np.isclose(np.log10(abs(value)) % 1, (0, 1)).any():
-        return "" if value else "0"
-    power = round(np.log10(abs(value)))
-    plain = f"{abs(value):g}" if -2 <= power <= 2 else "10" + str(power).translate(RAISED)
-    return f"−{plain}" if value < 0 else plain

@@ -21,7 +21,7 @@ from goldilocks.checkpoints.shards import read_index
 from goldilocks.core import params
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import layout
-from goldilocks.plotting import norms, style
+from goldilocks.plotting import batch, norms, style
 from stages import inputs, report
 
 
@@ -113,7 +113,7 @@ def test_the_page_has_no_element_but_its_own(smoke, monkeypatch):
     """Without the interactive charts' data, which test_page.py looks at."""
     monkeypatch.chdir(smoke.folder)
     settings, run = params.load("report", report.Settings, report.Run)
-    contents = report.contents(settings, run, Path("data/model5/seed-0"))
+    contents = report.contents(settings, run.root_seed, Path("data/model5/seed-0"))
     contents |= {"packed": lambda _: "", "runtime": "", "script": ""}
     plain, found = (Page(report.render(**content(contents, text))) for text in ("x", INJECTED))
     assert found.elements == plain.elements
@@ -139,7 +139,7 @@ def table():
 )
 def test_models_names_are_drawn_as_they_are(draw, each):
     with style.applied():
-        written = style.svg(draw(table()), 50)
+        written = batch.svg(draw(table()), 50)
     root = ElementTree.fromstring(written)
     assert not {"script", "foreignObject", "a"} & {one.tag.split("}")[-1] for one in root.iter()}
     assert not any(name.startswith("on") for one in root.iter() for name in one.attrib)

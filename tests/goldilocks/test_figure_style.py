@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import troubles
 from last_commit import params_text
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from ruamel.yaml import YAML
 from test_figures import NAMES, dynamics
 
@@ -22,6 +23,62 @@ from goldilocks.plotting.ablations import figures as of_ablations
 from stages import figures, summarize_ablations
 
 KEPT = Path("reports/paper/tables")
+LEAST_SIZE, MOST_ENTRIES = 7, 4
+TOUCHING = 0.5  # points that two boxes may share, which have air around their letters
+
+
+def texts(figure):
+    """Every text that is drawn."""
+    hidden = set()
+    for axes in figure.axes:
+        if not axes.get_visible() or not axes.axison:
+            hidden |= set(axes.findobj(Text)) - (set(axes.texts) if axes.get_visible() else set())
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            margin = 1e-9 * (high - low)
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low - margin <= tick.get_loc() <= high + margin:
+                    hidden |= {tick.label1, tick.label2}
+    found = figure.findobj(lambda one: isinstance(one, Text) and one.get_visible() and one.get_text().strip())
+    return [text for text in found if text not in hidden]
+
+
+def labels_missing(figure):
+    shown = [axes for axes in figure.axes if axes.get_visible() and axes.axison]
+    for axes in shown:
+        bar = axes.get_label() == "<colorbar>"
+        place = axes.get_subplotspec()
+        edges = (place is None or place.is_last_row(), place is None or place.is_first_col())
+        for name, axis, edge in zip("xy", (axes.xaxis, axes.yaxis), edges, strict=True):
+            ticks = [tick.get_text() for tick in axis.get_ticklabels()]
+            named = any(text[:1].isalpha() for text in ticks)  # names of rows say what they are
+            if edge and not bar and not named and not axis.get_label_text():
+                yield f"no label on {name} of {axes.get_title() or axes}"
+
+
+def troubles(figure):
+    """What is wrong with a figure, in words."""
+    for axes in figure.axes:
+        axes.minorticks_off()
+    canvas = FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    renderer, point = canvas.get_renderer(), figure.dpi / 72
+    found = list(labels_missing(figure))
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    found += ["too long a legend" for legend in legends if len(legend.get_texts()) > MOST_ENTRIES]
+    boxes = []
+    for text in texts(figure):
+        box, said = text.get_window_extent(renderer), " ".join(text.get_text().split())
+        if text.get_fontsize() < LEAST_SIZE:
+            found.append(f"small: {said}")
+        if box.x0 < -point or box.y0 < -point or box.x1 > figure.bbox.x1 + point or box.y1 > figure.bbox.y1 + point:
+            found.append(f"cut off: {said}")
+        boxes.append((said, box))
+    for (one, a), (other, b) in combinations(boxes, 2):
+        across, down = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        if across > TOUCHING * point and down > TOUCHING * point:
+            found.append(f"one over the other: {one} | {other}")
+    return found
 
 
 def wrong(drawn):
@@ -144,19 +201,22 @@ def test_distances_of_colours_are_those_of_cielab():
     assert ("deuteranopia", "#ff0000", "#8f7c00") in [found[:3] for found in too_near(["#ff0000", "#8f7c00"])]
 
 
-@pytest.mark.parametrize("colours", palette.TOGETHER)
+TOGETHER = [  # in one figure
+    *([*of.values(), palette.BLACK] for of in (palette.SCALINGS, palette.MATRICES, palette.FORMATS)),
+    *(list(of.values()) for of in (palette.KINDS, palette.LOSSES, palette.PLACES)),
+    [*palette.CHANGES.values(), COLOURS[BASE]], [*palette.ENDS, palette.BLACK],
+    *([one, palette.GREY, palette.BLUE] for one in (palette.RED, palette.INDIGO)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("colours", TOGETHER)
 def test_colours_that_stand_beside_each_other_can_be_told_apart_by_anyone(colours):
     assert not too_near(colours)
 
 
-def test_every_set_of_colours_is_among_those():
+def test_every_single_change_has_its_panel():
     compared = YAML(typ="safe").load(params_text())["ablations"]["conditions"]
-    single = [{name: COLOURS[name] for name in (BASE, *of_panel)} for of_panel in SINGLE.values()]
-    assert {name for panel in single for name in panel} >= {name for name in compared if name in MAIN} - set(GRID)
-    sets = [palette.SCALINGS, palette.MATRICES, palette.KINDS, palette.FORMATS, palette.LOSSES, palette.PLACES, *single]
-    together = [set(some) for some in palette.TOGETHER]
-    for colours in (*(each.values() for each in sets), palette.ENDS):
-        assert any(set(colours) <= some for some in together), colours
+    assert {name for of_panel in SINGLE.values() for name in of_panel} >= (set(compared) & set(MAIN)) - set(GRID)
 
 
 @pytest.mark.parametrize("sight", SIGHT)

@@ -15,28 +15,26 @@ from goldilocks.plotting.labels import GPT2_SIZES
 from goldilocks.softmax import statistics
 
 
-def frames(explored):
-    """An explorer as the page's script gets it, its frames one by one."""
-    found = json.loads(base.packed(explored))
-    number = max((len(columns) for columns in found["frames"].values()), default=1)
-    return found | {"frames": [{name: columns[i] for name, columns in found["frames"].items()} for i in range(number)]}
+def read(explored):
+    """An explorer as the page's script gets it."""
+    return json.loads(base.packed(explored))
 
 
-def position(explored, **chosen):
-    """The index of a frame, as the script counts it."""
-    index = 0
+def frame(explored, **chosen):
+    """The columns that the script shows for positions of the controls."""
+    found, index = read(explored), 0
     for control in explored.controls:
         if control.sets is None:
             index = index * len(control.values) + chosen[control.name]
-    return index
+    return found["shared"] | {name: columns[index] for name, columns in found["frames"].items()}
 
 
 def test_frames_stand_in_the_order_of_the_controls_beside_what_they_share():
     controls = (Control("a", "a", "xyz"), Control("s", "s", "pq", sets=(0, 1)), Control("b", "b", "uv"))
     explored = Explorer("e", "t", controls, lambda a, b: {"at": [a, b]}, (), (), {"same": [1.23456789]})
-    found = frames(explored)
-    assert [frame["at"] for frame in found["frames"]] == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
-    assert found["frames"][position(explored, a=1, b=1)]["at"] == [1, 1]
+    found = read(explored)
+    assert found["frames"]["at"] == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
+    assert frame(explored, a=1, b=1)["at"] == [1, 1]
     assert found["shared"] == {"same": [1.235]}
     assert [control["sets"] for control in found["controls"]] == [None, [0, 1], None]
 
@@ -44,7 +42,7 @@ def test_frames_stand_in_the_order_of_the_controls_beside_what_they_share():
 def test_nothing_in_a_frame_can_end_its_script_and_nothing_is_no_number():
     explored = Explorer("e", "t", (), lambda: {}, (), (), {"x": ["</script><b>"], "y": [float("nan")]})
     assert "<" not in base.packed(explored)
-    assert frames(explored)["shared"] == {"x": ["</script><b>"], "y": [None]}
+    assert read(explored)["shared"] == {"x": ["</script><b>"], "y": [None]}
 
 
 def test_bytes_keep_numbers_to_a_half_percent_of_the_largest_and_few_words_are_digits():
@@ -64,13 +62,10 @@ def query():
 
 
 def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension(query):
-    found = frames(query)["frames"]
+    logits = read(query)["frames"]["logit"]
     dimensions = [int(value.replace(",", "")) for value in query.controls[0].values]
     assert (dimensions[:4], dimensions[-1]) == ([2, 3, 4, 5], 4096)
-    unscaled, by_root = (
-        np.array([found[position(query, dimension=i, scaling=scaled)]["logit"] for i in range(len(dimensions))])
-        for scaled in (0, 1)
-    )
+    unscaled, by_root = (np.array(logits[scaled :: len(query.controls[1].values)]) for scaled in (0, 1))
     np.testing.assert_allclose(by_root, unscaled / np.sqrt(dimensions)[:, None], rtol=2e-3, atol=1e-3)
     assert 0.8 < by_root[-20:].std() < 1.2
     assert (np.abs(np.diff(unscaled[:2], axis=0)) > 0).all()
@@ -81,8 +76,8 @@ def test_one_query_grows_entry_by_entry_and_as_the_root_of_the_dimension(query):
 def test_it_opens_at_the_articles_dimension_with_a_typical_query_beside_the_mean_of_many(query):
     start = {control.name: control.start for control in query.controls}
     assert query.controls[0].values[start["dimension"]] == "50"
-    frame = frames(query)["frames"][position(query, **start)]
-    p = statistics.softmax(np.array(frame["logit"]))
+    shown = frame(query, **start)
+    p = statistics.softmax(np.array(shown["logit"]))
     even = np.full(50, 0.02)
     expected = {
         "largest": p.max(),
@@ -91,23 +86,22 @@ def test_it_opens_at_the_articles_dimension_with_a_typical_query_beside_the_mean
         "jacobian": np.linalg.norm(np.diag(p) - np.outer(p, p)) / np.linalg.norm(np.diag(even) - np.outer(even, even)),
     }
     for name, value in expected.items():
-        assert frame[name] == pytest.approx(value, rel=5e-3), name
-        assert frame[name] == pytest.approx(frame[f"mean_{name}"], rel=0.1), "typical"
+        assert shown[name] == pytest.approx(value, rel=5e-3), name
+        assert shown[name] == pytest.approx(shown[f"mean_{name}"], rel=0.1), "typical"
     drawn = statistics.softmax(np.sqrt(50) * np.random.default_rng(0).normal(size=(20_000, 50)))  # q of length √50
-    assert frame["mean_largest"] == pytest.approx(drawn.max(axis=1).mean(), abs=0.03)
+    assert shown["mean_largest"] == pytest.approx(drawn.max(axis=1).mean(), abs=0.03)
 
 
 def test_the_map_shows_the_tables_cells(smoke):
     cells = tables.read(smoke.folder / "data/goldilocks.parquet", "goldilocks")
     explored = scaling.zone_map(cells, {"least_gradient": 0.5, "least_discrimination": 2.0})
-    found = frames(explored)
     n, rho = cells["length"].max(), cells["correlation"].max()
     last = len(explored.controls[1].values) - 1, len(explored.controls[2].values) - 1
-    frame = found["shared"] | found["frames"][position(explored, quantity=1, length=last[0], correlation=last[1])]
+    shown = frame(explored, quantity=1, length=last[0], correlation=last[1])
     rows = cells[(cells["length"] == n) & (cells["correlation"] == rho)].sort_values(["dimension", "exponent"])
-    np.testing.assert_allclose(frame["value"], rows["largest_probability"], atol=6e-4)
-    assert frame["dimension"] == rows["dimension"].tolist()
-    zone = frame["zone"]
+    np.testing.assert_allclose(shown["value"], rows["largest_probability"], atol=6e-4)
+    assert shown["dimension"] == rows["dimension"].tolist()
+    zone = shown["zone"]
     assert [zone["words"][int(digit)] for digit in zone["digits"]] == rows["zone"].tolist()
 
 
@@ -115,17 +109,16 @@ def test_histograms_by_head_add_up_to_the_tables(smoke):
     run = smoke.folder / "data/model5/seed-0"
     made_with = tables.parameters(run / "histograms.parquet")["train"]
     explored = qkv.histograms(run, made_with["histogram_limit"], made_with["heads"])
-    found = frames(explored)
     table = tables.read(run / "histograms.parquet", "histograms")
     steps = sorted(table["step"].unique())
     last = table[(table["step"] == steps[-1]) & (table["block"] == 1) & (table["part"] == "k")]
     counts = last[np.isfinite(last["left"]) & np.isfinite(last["right"])]["count"].to_numpy()
     coarse = counts.reshape(qkv.BINS, -1).sum(axis=1) / last["count"].sum() * 100
-    frame = found["shared"] | found["frames"][position(explored, step=len(steps) - 1, block=1, part=1, head=0)]
-    shares = np.frombuffer(base64.b64decode(frame["share"]["bytes"]), np.uint8) * frame["share"]["unit"]
+    shown = frame(explored, step=len(steps) - 1, block=1, part=1, head=0)
+    shares = np.frombuffer(base64.b64decode(shown["share"]["bytes"]), np.uint8) * shown["share"]["unit"]
     np.testing.assert_allclose(shares, coarse, atol=coarse.max() / 500)
-    assert frame["beyond"] == pytest.approx(100 - coarse.sum(), rel=5e-3, abs=1e-3)
-    heads = [found["frames"][position(explored, step=0, block=0, part=0, head=h)]["sigma"] for h in (1, 2)]
+    assert shown["beyond"] == pytest.approx(100 - coarse.sum(), rel=5e-3, abs=1e-3)
+    heads = [frame(explored, step=0, block=0, part=0, head=h)["sigma"] for h in (1, 2)]
     noted = pd.read_parquet(run / "weights.parquet").query("step == 0 and block == 0 and part == 'q'")
     assert heads == pytest.approx(noted.set_index("head").loc[[0, 1], "std"].tolist(), rel=5e-3)
 
@@ -147,17 +140,14 @@ def test_gpt2_comes_first_with_the_figures_measured_on_it_beside_the_models_of_t
     )  # fmt: skip
     explored = layernorm.by_block(values, 0.2, 0.4)
     assert list(explored.controls[0].values) == [*GPT2_SIZES.values(), "mine"]
-    found = frames(explored)
-    small = found["shared"] | found["frames"][position(explored, model=0, kind=0)]
+    small = frame(explored, model=0, kind=0)
     assert (small["block"][0], small["block"][-1], len(small["block"])) == ("0", "after", 25)
     assert sum(small["n"]) == of_gpt2("n", "gamma")
     assert max(small["max"]) == pytest.approx(of_gpt2("max", "gamma"), rel=1e-3)
     assert 0.1 < small["q50"][0] < 0.4
-    mine = found["frames"][position(explored, model=4, kind=0)]
-    assert (mine["q50"], mine["n"], mine["place"]) == ([2.0], [2], ["attention input"]), (
-        "what is not finite is left out"
-    )
-    assert found["frames"][position(explored, model=4, kind=1)]["q50"] == []
+    mine = frame(explored, model=4, kind=0)
+    assert (mine["q50"], mine["n"], mine["place"]) == ([2.0], [2], ["attention input"]), "and what is finite"
+    assert frame(explored, model=4, kind=1)["q50"] == []
 
 
 @pytest.mark.parametrize("kind", ["gamma", "beta"])

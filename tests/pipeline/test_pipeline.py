@@ -118,7 +118,7 @@ CHANGES = {
     "claims.about, so that a verdict changes": (param("claims.about=1.0e-4"), {"check", "claims", "report"}),
     "layernorm.gamma_to": (param("layernorm.gamma_to=1.05"), {"check", "layernorm"} | CLAIMED),
     "a summary of ablations": (
-        lambda project: edit(project, "reports/ablations/metrics.json", '"diverged": 0', '"diverged": 1'),
+        lambda project: edit(project, "reports/ablations/metrics.json", '"broke_down": 0', '"broke_down": 1'),
         {"claims", "report"},
     ),
     "matrices.rows": (param("matrices.rows=21"), {"check", "matrices", "sweep", "softmax"} | CLAIMED),

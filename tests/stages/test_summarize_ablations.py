@@ -82,7 +82,7 @@ def test_quantities_of_a_condition(metrics):
         "imbalance": 0, "gradient_jump": 0.3, "gradient_spread": 0.6, "initial_share_in_zone": 1,
         "final_share_in_zone": 1, "added_loss": 0,
     })  # fmt: skip
-    assert (scaled["learning_rate"], scaled["diverged"], scaled["attends"]) == (1e-3, 0, True)
+    assert (scaled["learning_rate"], scaled["broke_down"], scaled["attends"]) == (1e-3, 0, True)
     assert others["no_layernorm"]["drift"]["value"] == pytest.approx(1), "down counts as up does"
     zone = [others["scaled_wide_blocks"][f"{when}_share_in_zone"]["value"] for when in ("initial", "final")]
     assert zone == [1, 0.5], "a head lies in the zone by both of its thresholds"
@@ -123,7 +123,7 @@ def test_differences_are_of_pairs_of_one_seed(metrics):
     assert difference["share_in_zone"]["value"] == 0.5, "with LayerNorm less without"
     assert difference["gradient_jump_of_others"] == {"lowest": 0.1, "highest": 0.1}, "of those with the same rate"
     untied = metrics["conditions"]["untied"]
-    assert untied["diverged"] == 1
+    assert untied["broke_down"] == 3, "one diverged, two end above their start"
     assert untied["last_test_loss"]["n"] == untied["added_loss"]["n"] == untied["cost_of_deletion"]["n"] == 2
     assert untied["initial_attention_entropy"]["n"] == 3
 

@@ -66,10 +66,11 @@ def one_query(root_seed: int, at: int, keys: int) -> Explorer:
     def frame(position: int, scaling: int) -> Columns:
         scale = float(dimensions[position]) ** -powers[scaling]
         logits = scale * products[:, position]
-        log_p = statistics.log_softmax(scale * norms[:, position, None] * many)
-        means = {f"mean_{name}": measure(log_p).mean() for name, measure in MEASURES.items()}
-        own = {name: measure(statistics.log_softmax(logits)) for name, measure in MEASURES.items()}
-        return {"logit": logits, **own, **means}
+        own, all_p = map(statistics.log_softmax, (logits, scale * norms[:, position, None] * many))
+        columns = {"logit": logits}
+        for name, measure in MEASURES.items():
+            columns |= {name: measure(own), f"mean_{name}": measure(all_p).mean()}
+        return columns
 
     widest = float(np.ceil(np.abs(products).max()))
     ticks = [tick for tick in (1, 3, 10, 30, 100, 300) if tick <= widest]
