@@ -129,7 +129,8 @@ def test_rules_are_few_have_reasons_and_all_are_needed(committed):
     used = {
         approximate.rule(path.relative_to(folder).as_posix(), name)
         for path in folder.rglob("*.json")
-        for name, _ in compare.leaves(files.read_json(path))
+        for name, value in compare.leaves(files.read_json(path))
+        if isinstance(value, float)
     }
     assert used == set(approximate.RULES)
     assert len(approximate.RULES) <= 10
@@ -138,7 +139,7 @@ def test_rules_are_few_have_reasons_and_all_are_needed(committed):
 
 COMMITTED = {
     "x.value": 1.0, "x.low": 0.9, "x.high": 1.1, "growth_of_std_by_part.q": 0.4, "last_test_loss": 6.0,
-    "model5.gamma.below": 0.1, "model5.gamma.mean": 1.0, "family.survive_bonferroni": 12,
+    "model5.gamma.below": 0.1, "model5.gamma.mean": 1.0,
 }  # fmt: skip
 
 
@@ -152,8 +153,6 @@ COMMITTED = {
         ("train/seed-0.json", "last_test_loss", 6.18, 6.19),
         ("layernorm.json", "model5.gamma.below", 0.12, 0.121),
         ("layernorm.json", "model5.gamma.mean", 1.15, 1.16),
-        ("headlines.json", "x.value", 0.9, 0.899),
-        ("claims.json", "family.survive_bonferroni", 14, 15),
     ],
 )
 def test_how_far_a_metric_may_lie_off(path, name, allowed, refused):
@@ -164,8 +163,11 @@ def test_how_far_a_metric_may_lie_off(path, name, allowed, refused):
 def test_numbers_of_single_models_are_not_compared():
     there = {"added_loss.unscaled.by_seed.seed_0": 0.05, "most_inside.step": 150, "added_loss.unscaled.value": 0.01}
     assert off("logits.json", dict.fromkeys(there, 200), there) == ["added_loss.unscaled.value"]
-    assert off("claims.json", {"W6.survives_bonferroni": True}, {"W6.survives_bonferroni": False}) == []
-    assert off("dynamics.json", {"page_p_of_growth": 0.9}, {"page_p_of_growth": 0.1}) == []
+    for path, name in (
+        ("claims.json", "W6.survives_bonferroni"), ("claims.json", "family.survive_bonferroni"),
+        ("dynamics.json", "page_p_of_growth"), ("headlines.json", "last test loss"),
+    ):  # fmt: skip
+        assert off(path, {name: 9}, {name: 1}) == []
 
 
 def test_the_result_is_a_line_and_a_table_that_a_terminal_shows_too(monkeypatch):
