@@ -38,4 +38,6 @@ def test_a_process_that_fails_is_told(capfd):
 def test_the_table_has_every_row():
     printed = Project(ROOT).check("python", "-m", "tools.bench", "--size", "small", "--steps", "5")
     for name in ("ours-portable", "ours-fp32", "transformers-fp32"):
-        assert re.search(rf"^{name} +\S+ s \(\S+\) +0\.\d\d GB  [\d,]+ tokens/s$", printed, re.M), printed
+        assert re.search(
+            rf"^{name} +\S+ s \(\S+\) +0\.\d\d GB  [\d,]+ tokens/s, \d+% of \d+ GFLOP/s$", printed, re.M
+        ), printed

@@ -1,10 +1,11 @@
 """Time Model 5's training on this machine, beside GPT-2 of transformers, and print a table.
 
 A row has the median of whole steps (forward, backward, optimiser) after a warm-up with its range, the peak memory of
-their process, and tokens per second. `ours-portable` is Model 5 as the stage `train` trains it by default, in portable
-arithmetic on one core; `ours-fp32` and `ours-bf16` are in native arithmetic; `transformers-…` is GPT-2 of that library
-at the same size, in native arithmetic, too. The articles' size takes several minutes on a small machine, and 9 GB of
-memory; let nothing else run meanwhile.
+their process, tokens per second, and the FLOP/s of the step's matrix products as a share of what large matrices reach.
+`ours-portable` is Model 5 as the stage `train` trains it by default, in portable arithmetic on one core; `ours-fp32`
+and `ours-bf16` are in native arithmetic; `transformers-…` is GPT-2 of that library at the same size, in native
+arithmetic, too. The articles' size takes several minutes on a small machine, and 9 GB of memory; let nothing else run
+meanwhile.
 
 examples:
   goldilocks bench --size small

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VARIANTS = ("ours-portable", "ours-fp32", "ours-bf16", "transformers-fp32", "transformers-bf16")
 LEARNING_RATE, WEIGHT_DECAY, LINEAR_STD = 1e-3, 0.01, 0.02
+SIDE = 2048  # of the matrices whose products' rate is measured
 
 
 class Size(NamedTuple):
@@ -45,6 +46,16 @@ class Size(NamedTuple):
     def tokens(self) -> int:
         """Tokens in a batch."""
         return self.batch_size * self.context_length
+
+    @property
+    def products(self) -> int:
+        """FLOPs of a step's matrix products, which are twice as many backward as forward (Kaplan et al. 2020).
+
+        Forward a token takes 2 for each weight, and 4 · context · width in each block for QKᵀ and for softmax times V.
+        """
+        weights = self.width * (self.vocabulary + self.blocks * 12 * self.width)
+        attention = self.blocks * 2 * self.context_length * self.width
+        return 6 * (weights + attention) * self.tokens
 
 
 SIZES = {
@@ -112,32 +123,56 @@ def has_bf16() -> bool:
     return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
 
 
-def measure(variant: str, size: Size, steps: int, threads: int) -> list[float]:
-    """The seconds of each step after the warm-up, each on random tokens of its own; none without bf16."""
+def product_rate(precision: str) -> float:
+    """Median rate of matrix products in FLOP/s: torch's, or NumPy's, which portable arithmetic uses."""
+    import numpy as np
+    import torch
+
+    a = torch.ones(SIDE, SIDE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        np.matmul(a.numpy(), a.numpy()) if precision == "portable" else torch.mm(a, a)
+        seconds.append(time.perf_counter() - start)
+    return 2 * SIDE**3 / median(seconds[1:])
+
+
+def measure(variant: str, size: Size, steps: int, threads: int) -> tuple[list[float], float]:
+    """The seconds of each step after the warm-up, on random tokens of its own, and the rate of products meanwhile.
+
+    Without bf16 there are no steps.
+    """
     whose, precision = variant.split("-")
     step = {"ours": ours, "transformers": transformers}[whose](size, precision, threads)
     import torch
 
     if precision == "bf16" and not has_bf16():
-        return []
-    generator, seconds = torch.Generator().manual_seed(0), []
+        return [], 0.0
+    generator, seconds, rates = torch.Generator().manual_seed(0), [], [product_rate(precision)]
     for _ in range(size.warm_up + steps):
         windows = torch.randint(0, size.vocabulary, (size.batch_size, size.context_length + 1), generator=generator)
         start = time.perf_counter()
         step(windows)
         seconds.append(time.perf_counter() - start)
-    return seconds[size.warm_up :]
+    rates.append(product_rate(precision))
+    return seconds[size.warm_up :], sum(rates) / 2
 
 
-def row(variant: str, size: Size, seconds: Sequence[float], memory: int) -> str:
-    """A row of the table; `memory` is in bytes."""
+def row(variant: str, size: Size, seconds: Sequence[float], rate: float, memory: int) -> str:
+    """A row of the table.
+
+    Args:
+        rate: of matrix products, in FLOP/s.
+        memory: in bytes.
+    """
     if not seconds:
         return f"{variant:<20}skipped: this processor has no bfloat16 instructions"
     step = median(seconds)
     digits = 2 if step > 0.1 else 4
     low, middle, high = (f"{value:.{digits}f}" for value in (min(seconds), step, max(seconds)))
     return (
-        f"{variant:<20}{middle:>8} s {f'({low}-{high})':<18}{memory / 1e9:>6.2f} GB  {size.tokens / step:,.0f} tokens/s"
+        f"{variant:<20}{middle:>8} s {f'({low}-{high})':<18}{memory / 1e9:>6.2f} GB  "
+        f"{size.tokens / step:,.0f} tokens/s, {size.products / step / rate:.0%} of {rate / 1e9:.0f} GFLOP/s"
     )
 
 
@@ -146,9 +181,9 @@ def main() -> None:
     portable = variant == "ours-portable"
     if not portable:
         arithmetic.restart_native()
-    seconds = measure(variant, SIZES[name], int(steps), 1 if portable else system_info.cores())
+    seconds, rate = measure(variant, SIZES[name], int(steps), 1 if portable else system_info.cores())
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(row(variant, SIZES[name], seconds, peak), flush=True)
+    print(row(variant, SIZES[name], seconds, rate, peak), flush=True)
 
 
 if __name__ == "__main__":
