@@ -1,5 +1,7 @@
 """What a user sets, by a preset or one value at a time: an edit of params.yaml, or refused with nothing written."""
 
+import re
+
 import pytest
 from last_commit import params_text
 
@@ -23,8 +25,14 @@ def test_an_edit_keeps_everything_else_and_can_be_taken_back():
     assert there == TEXT.replace("[0, 1]", "[0, 1, 2, 3]").replace("threads: 2", "threads: 16")
     assert configure.edited(there, {"run.seeds": [0, 1], "run.threads": 2}) == TEXT
     assert configure.edited(TEXT, {"train.rate": 1.0e-3, "run.threads": 2}) == TEXT
-    below = TEXT.replace("[0, 1] # which", "\n    - 0\n    - 1 # which")
-    assert configure.edited(below, {"run.seeds": [2]}) == below.replace("- 0\n    - 1 #", "[2] #")
+    below = TEXT.replace(
+        "[0, 1] # which",
+        """
+    - "0"
+    - '1' # which""",
+    )
+    assert configure.edited(below, {"run.seeds": ["0", "1"]}) == below
+    assert configure.edited(below, {"run.seeds": [2]}) == re.sub(r'- "0"\s+- .1. #', "[2] #", below)
     for value in ("a # b", "a: b", "The ", "", "x, y", "https://x.org/[y]?z=#1", "[1]", "null", "-"):
         for name, known in (("train.prompt", value), ("run.seeds", [value, 'a "quotation"'])):
             written = configure.params.parse(configure.edited(TEXT, {name: known}))
