@@ -98,10 +98,10 @@ def busy(cores: int) -> Iterator[None]:
             other.wait()
 
 
-def rebuild(project: Project, cores: Iterable[int], command: tuple[str, ...] = ("dvc", "repro"), **extra: str) -> str:
+def rebuild(project: Project, cores: Iterable[int], **extra: str) -> str:
     """The `dvc.lock` of the pipeline rebuilt in smoke size on some cores; `extra` is added to the environment."""
     project.configure(preset="smoke")
-    project.check("taskset", "--cpu-list", ",".join(map(str, cores)), *command, **extra)
+    project.check("taskset", "--cpu-list", ",".join(map(str, cores)), "dvc", "repro", **extra)
     return project.read("dvc.lock")
 
 
