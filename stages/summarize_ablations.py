@@ -98,9 +98,9 @@ def main() -> None:
         alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
         if spike := spikes.largest(frame, NO_LAYERNORM, alike):
             metrics["without_layernorm"]["spike"] = spike
-    with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
+    with style.applied(WIDTH), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
-        batch.draw_all(figures(frame, metrics, WIDTH), folder, DPI)
+        batch.draw_all(figures(frame, metrics), folder, DPI)
         checksums.seal(folder)
 
 

@@ -20,8 +20,8 @@ from architectures import tiny, transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from goldilocks.checkpoints.conventions import AS_STORED, LESS_1
-from goldilocks.checkpoints.extract import decode
 from goldilocks.checkpoints.load import read
+from goldilocks.checkpoints.tensors import decode
 
 transformers.logging.disable_progress_bar()
 

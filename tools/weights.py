@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goldilocks.core import cli
+from goldilocks.core import cli, files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,7 @@ def main() -> None:
         from goldilocks.plotting import series, style
 
         with style.applied():
-            style.save(series.std_by_block(frame), arguments.figure, 150)
+            files.write_text(arguments.figure, style.svg(series.std_by_block(frame), 150))
     print("\n".join([*summary(frame), *lines, *claims(frame)]))
 
 

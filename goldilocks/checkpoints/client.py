@@ -11,15 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
 import httpx2
 
-from goldilocks.checkpoints.ranges import MissingError, Tally
+from goldilocks.checkpoints.ranges import MAX_TEXT, MissingError, Tally
 from goldilocks.core.cli import UserError, plain, redacted
 
 AT_ONCE = 8  # requests in flight
@@ -30,7 +29,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0  # s, between two attempts
 MAX_RETRY_AFTER = 60.0  # s; a server that asks for a longer wait is given up
 ANNOUNCED_WAIT = 2.0  # s; longer waits are announced
 SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this rate and the time-out is given up
-MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of a repository
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -68,26 +66,15 @@ def submit(work: Callable[[], T]) -> Future[T]:
 
 def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
     """The results of `work` for every item, in order; raises the first failure at once and starts nothing more."""
-    todo = list(enumerate(items))[::-1]
+    todo = list(enumerate(items))
     if len(todo) < 2:
         return [work(item) for _, item in todo]
-    results: dict[int, T] = {}
-
-    def worker() -> None:
-        while todo:
-            try:
-                n, item = todo.pop()
-            except IndexError:  # another thread took the last one
-                return
-            results[n] = work(item)
-
-    workers = [submit(worker) for _ in range(min(AT_ONCE, len(todo)))]
+    pool = ThreadPool(min(AT_ONCE, len(todo)))  # of daemon threads
     try:
-        for done in wait(workers, return_when=FIRST_EXCEPTION).done:
-            done.result()
+        results = dict(pool.imap_unordered(lambda pair: (pair[0], work(pair[1])), todo))
     finally:
-        todo.clear()
-    return [results[n] for n in sorted(results)]
+        pool.terminate()
+    return [results[n] for n in range(len(todo))]
 
 
 class Client:
@@ -148,37 +135,27 @@ class Client:
             TransientError: if the network or the server failed in a way that may pass.
             UserError: if redirects go in circles or to another scheme, or the server refuses.
         """
-        visited, headers = {url}, dict(headers)
-        here, name = url, redacted(url)
+        name = redacted(url)
         try:
-            while True:
+            request = self.http.build_request("GET", url, headers=headers)
+            for _ in range(1 + MAX_REDIRECTS):
                 self.tally.add(1, 0)
-                with self._send(here, headers) as response:
+                with self._send(request) as response:
                     if not response.has_redirect_location:
                         _check_status(response, name)
                         yield response
                         return
-                    there = response.url.join(response.headers["Location"])
-                if (response.url.scheme, there.scheme) not in FOLLOWED:
-                    raise UserError(f"{name}: redirects to {there.scheme}:, which is not followed")
-                if there.userinfo:
-                    raise UserError(f"{name}: redirects to an address with a password, which is not followed")
-                if (response.url.host, response.url.port) != (there.host, there.port):
-                    headers.pop("Authorization", None)
-                here = str(there)
-                if here in visited or len(visited) > MAX_REDIRECTS:
-                    raise UserError(f"{name}: redirects in circles")
-                visited.add(here)
+                request = _redirected(response, name)
+            raise UserError(f"{name}: redirects in circles")
         except httpx2.TransportError as error:
             raise TransientError(" ".join(str(error).split()) or type(error).__name__) from error
         except (httpx2.InvalidURL, UnicodeError) as error:  # of a name that no host can have, too
             raise UserError(f"{name}: {error}") from None
 
     @contextmanager
-    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+    def _send(self, request: httpx2.Request) -> Iterator[httpx2.Response]:
         """The response with its headers read; one deadline holds for all headers, however slowly they drip."""
         http, most = self.http, 2 * self.timeout
-        request = http.build_request("GET", url, headers=headers)
         answer = submit(lambda: http.send(request, stream=True))
         try:
             response = answer.result(timeout=most)
@@ -231,23 +208,24 @@ def _close(late: Future[httpx2.Response]) -> None:
         late.result().close()
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that `Retry-After` asks for, as a number or a date; 0 without a valid one."""
-    asked = headers.get("Retry-After", "")
-    if asked.isdecimal():
-        return float(asked)
-    try:
-        then = parsedate_to_datetime(asked)
-    except (ValueError, OverflowError):
-        return 0.0
-    return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+def _redirected(response: httpx2.Response, name: str) -> httpx2.Request:
+    """The request that a redirect asks for; httpx leaves `Authorization` out of one to another host."""
+    if (request := response.next_request) is None:
+        raise UserError(f"{name}: redirects to no address")
+    if (response.url.scheme, request.url.scheme) not in FOLLOWED:
+        raise UserError(f"{name}: redirects to {request.url.scheme}:, which is not followed")
+    if request.url.userinfo:
+        raise UserError(f"{name}: redirects to an address with a password, which is not followed")
+    return request
 
 
 def _check_status(response: httpx2.Response, name: str) -> None:
     """Raise an exception for an error status, with what to do about it."""
     status = response.status_code
     if status in RETRIED_STATUSES:
-        raise TransientError(f"the server says {status} {response.reason_phrase}", retry_after(response.headers))
+        asked = response.headers.get("Retry-After", "")  # may be a date, too, for which our own wait has to do
+        wait = float(asked) if asked.isdecimal() else 0.0
+        raise TransientError(f"the server says {status} {response.reason_phrase}", wait)
     if status in (404, 410):
         raise MissingError(f"{name}: no such file ({status})")
     if status in (401, 403):

@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import quote
 
-from goldilocks.checkpoints.client import MAX_TEXT, Client, RefusedError, UnreachableError
+from goldilocks.checkpoints.client import Client, RefusedError, UnreachableError
 from goldilocks.checkpoints.http import HttpFile, web_page
-from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, Source, Tally
+from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, Source, Tally, whole
 from goldilocks.core.cli import UserError, plain
 
 WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # names of files, alone or in shards
@@ -39,13 +39,13 @@ class Folder(ABC):
     def source(self, name: str) -> Source:
         """The file of this name, to be read by ranges."""
 
-    @abstractmethod
     def text(self, name: str) -> bytes:
         """All of a small file.
 
         Raises:
             MissingError: if there is none.
         """
+        return whole(self.source(name))
 
 
 class LocalFolder(Folder):
@@ -60,15 +60,6 @@ class LocalFolder(Folder):
         if not path.is_file():
             raise MissingError(f"{path}: no such file")
         return LocalFile(path, self.tally)
-
-    def text(self, name: str) -> bytes:
-        source = self.source(name)
-        with source.path.open("rb") as handle:
-            contents = handle.read(MAX_TEXT + 1)
-        if len(contents) > MAX_TEXT:
-            raise UserError(f"{source.path}: more than {MAX_TEXT:,} bytes")
-        self.tally.add(1, len(contents))
-        return contents
 
 
 class HttpFolder(Folder):
@@ -102,9 +93,6 @@ class FsspecFolder(Folder):
     def source(self, name: str) -> FsspecFile:
         return FsspecFile(f"{self.name}/{name}", self.tally)
 
-    def text(self, name: str) -> bytes:
-        return self.source(name).whole(MAX_TEXT)
-
 
 class HubFolder(Folder):
     """A repository of a model hub at one commit.
@@ -137,7 +125,7 @@ class HubFolder(Folder):
     def text(self, name: str) -> bytes:
         """All of a small file, checked against the hub's own hash of it."""
         if cached := self._cached(name, self.revision):
-            return cached.read_bytes()
+            return whole(LocalFile(cached, self.client.tally))
         if self._hashes is not None and name not in self._hashes:
             raise MissingError(f"{self.name}: no {name} in it")
         contents = self.client.text(self._url(name), self._headers())

@@ -1,4 +1,4 @@
-"""Parse the header of a safetensors file, which may be damaged or hostile.
+"""Read the header of a safetensors file, which may be damaged or hostile.
 
 Format: https://huggingface.co/docs/safetensors. Eight bytes hold the length of the header (unsigned, little-endian),
 then comes the header, a JSON object that names each tensor's type, shape and place, then the tensors without a gap.
@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
+from goldilocks.checkpoints.ranges import Source, Span, refuse_lfs_pointer
+from goldilocks.core.cli import UserError
+
 PREFIX = 8
 LARGEST = 100_000_000  # bytes, the format's own limit
 # Bits of one value, for every type the format knows.
@@ -22,10 +25,6 @@ BITS = {
     "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64,
     "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
-
-
-class HeaderError(ValueError):
-    """What is wrong with a header, in words that follow "not a sound safetensors file:"."""
 
 
 class Place(NamedTuple):
@@ -37,33 +36,30 @@ class Place(NamedTuple):
     stop: int
 
 
-def length(first: bytes, file_size: int) -> int:
-    """The header's length in bytes, from the first eight of a file of `file_size` bytes.
+def read(source: Source) -> dict[str, Place]:
+    """Every tensor's place, in their order; in one request if the header is not too long.
 
     Raises:
-        HeaderError: if the file or the format can't hold a header of that length.
+        UserError: if the reference library refuses it, or the tensors do not fill the file exactly.
     """
-    if len(first) < PREFIX:
-        raise HeaderError(f"it has {file_size} bytes, and the length of the header alone takes {PREFIX}")
-    found = int.from_bytes(first[:PREFIX], "little")
-    if found > file_size - PREFIX:
-        raise HeaderError(f"a header of {found} bytes is announced in a file of {file_size}")
-    if found > LARGEST:
-        raise HeaderError(f"a header of {found} bytes is announced, and the format allows {LARGEST}")
-    return found
+    first = source.head()
+    refuse_lfs_pointer(first, source.name)
+    length = int.from_bytes(first[:PREFIX], "little")
+    if source.size < PREFIX + length:
+        raise _unsound(source, f"a header of {length} bytes is announced in a file of {source.size}")
+    if length > LARGEST:
+        raise _unsound(source, f"a header of {length} bytes is announced, and the format allows {LARGEST}")
+    end = PREFIX + length
+    rest = source.read([Span(len(first), end)])[0] if end > len(first) else b""
+    return _parsed((first + rest)[:end], source)
 
 
-def parse(text: bytes, file_size: int) -> dict[str, Place]:
-    """Every tensor's place, in their order, from the bytes of the header and the size of the file.
-
-    Raises:
-        HeaderError: if the reference library refuses it, or the tensors do not fill the file exactly.
-    """
-    places, end = {}, PREFIX + len(text)
+def _parsed(head: bytes, source: Source) -> dict[str, Place]:
+    places, end = {}, len(head)
     try:
         with tempfile.NamedTemporaryFile() as file:
-            file.write(len(text).to_bytes(PREFIX, "little") + text)
-            file.truncate(file_size)
+            file.write(head)
+            file.truncate(source.size)
             with safe_open(file.name, "numpy") as opened:
                 for name in opened.offset_keys():
                     tensor = opened.get_slice(name)
@@ -71,5 +67,9 @@ def parse(text: bytes, file_size: int) -> dict[str, Place]:
                     end += prod(shape) * BITS[dtype] // 8
                     places[name] = Place(dtype, shape, start, end)
     except (SafetensorError, OSError, OverflowError) as error:
-        raise HeaderError(f"{error!s:.200}") from None
+        raise _unsound(source, f"{error!s:.200}") from None
     return places
+
+
+def _unsound(source: Source, problem: str) -> UserError:
+    return UserError(f"{source.name}: not a sound safetensors file: {problem}")

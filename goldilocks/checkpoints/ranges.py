@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from goldilocks.core.cli import UserError
 
+MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of a repository
 HEAD = 2**15  # bytes of the first read; most headers fit in
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LFS_PROBLEM = "a Git LFS pointer in place of the file; fetch it with git lfs pull"
@@ -62,6 +64,18 @@ class Source(Protocol):
         Raises:
             UserError: if they can't be had, or the file is not the one that `head` saw.
         """
+
+
+def whole(source: Source) -> bytes:
+    """All of a small file.
+
+    Raises:
+        UserError: if it has more than `MAX_TEXT` bytes, or can't be read.
+    """
+    first = source.head()
+    if source.size > MAX_TEXT:
+        raise UserError(f"{source.name}: {source.size:,} bytes, more than the {MAX_TEXT:,} that are read whole")
+    return first + source.read([Span(len(first), source.size)])[0] if len(first) < source.size else first
 
 
 def merge(spans: Sequence[Span]) -> list[Span]:
@@ -140,13 +154,9 @@ class FsspecFile:
 
         self.name, self.tally = url, tally
         self.size = 0
-        try:
-            self._system, self._path = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{url}: {error}") from None
-        except Exception as error:  # a driver that needs more than an address, or can't reach its server
-            raise self._failed(error) from None
         self._etag: Any = None
+        with self._failures():
+            self._system, self._path = fsspec.core.url_to_fs(url)
 
     def head(self) -> bytes:
         self.size, self._etag = self._info()
@@ -158,39 +168,30 @@ class FsspecFile:
             raise changed(self.name)
         return parts
 
-    def whole(self, most: int) -> bytes:
-        """All of a small file."""
-        size, _ = self._info()
-        if size > most:
-            raise UserError(f"{self.name}: {size:,} bytes, more than the {most:,} that are read whole")
-        return self._spans([Span(0, size)])[0]
-
     def _info(self) -> tuple[int, Any]:
         self.tally.add(1, 0)
-        try:
+        with self._failures():
             info = self._system.info(self._path)
-        except FileNotFoundError:
-            raise MissingError(f"{self.name}: no such file") from None
-        except Exception as error:
-            raise self._failed(error) from None
         if info.get("type") != "file" or not isinstance(info.get("size"), int):
             raise UserError(f"{self.name}: not a file of known size")
         return info["size"], info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created")
 
     def _spans(self, spans: Sequence[Span]) -> list[bytes]:
-        try:
-            parts: list[bytes] = self._system.cat_ranges(
-                [self._path] * len(spans), [s.start for s in spans], [s.stop for s in spans]
-            )
-        except Exception as error:
-            raise self._failed(error) from None
+        starts, stops = [span.start for span in spans], [span.stop for span in spans]
+        with self._failures():
+            parts: list[bytes] = self._system.cat_ranges([self._path] * len(spans), starts, stops, on_error="raise")
         for part, span in zip(parts, spans, strict=True):
-            if isinstance(part, Exception):
-                raise self._failed(part)
             if len(part) != span.stop - span.start:
                 raise changed(self.name)
             self.tally.add(1, len(part))
         return parts
 
-    def _failed(self, error: Exception) -> UserError:
-        return UserError(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}")
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Of any driver, as one of ours."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise MissingError(f"{self.name}: no such file") from None
+        except Exception as error:  # without its package, too, or with an address that is not enough
+            raise UserError(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}") from None

@@ -6,7 +6,6 @@ ask which share of the keys does something are of rows that see at least half as
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,12 @@ import numpy as np
 from torch import nn
 
 from goldilocks.core.cli import UserError
-from goldilocks.model5.attention_stats import row_variance, shape_of_logits
+from goldilocks.model5.attention_stats import exponentials, row_statistics, row_variance, shape_of_logits
 from goldilocks.models.calls import Call, Rows, evaluating, rows_of
-from goldilocks.models.rows import SoftmaxRows
+from goldilocks.models.projections import block_of
 from goldilocks.models.windows import Text, batches, describe_model, read, token_windows, unwrapped, window_length
 from goldilocks.softmax import zone
+from goldilocks.softmax.statistics import effective_number, even_jacobian
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 NEGLIGIBLE, LEAST_GRADIENT, LEAST_DISCRIMINATION = 1e-6, 0.5, 2.0  # params.yaml's
 CHUNK = 2**17  # logits whose statistics are computed at once
 UNKNOWN = "unknown"  # where a head lies whose logits are not finite, or that has no two keys to choose from
-BLOCK_IN_NAME = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
 class HeadSums:
@@ -95,13 +94,16 @@ class HeadSums:
 
     def _softmax(self, logits: np.ndarray, heads: np.ndarray, seen: np.ndarray, late: np.ndarray) -> None:
         choosing = seen >= 2
-        rows = SoftmaxRows.of(logits[choosing])
         heads, seen, late = heads[choosing], seen[choosing], late[choosing]
+        weights, total, entropy = exponentials(logits[choosing])
         self._add("rows", np.ones(len(heads)), heads)
-        self._add("normalised_entropy", rows.entropy / np.log(seen), heads)
-        self._add("largest_probability", 1 / rows.total, heads)
-        self._add("late", np.ones(late.sum()), heads[late])
-        for name, values in rows.chosen(late).statistics(seen[late], self.negligible).items():
+        self._add("normalised_entropy", entropy / np.log(seen), heads)
+        self._add("largest_probability", 1 / total, heads)
+        seen, entropy = seen[late], entropy[late]
+        found = row_statistics(weights[late], total[late], entropy, seen, self.negligible)
+        found |= {"keys": seen, "effective_keys": effective_number(entropy), "late": np.ones(len(seen))}
+        found["relative_jacobian"] = found["jacobian_norm"] / even_jacobian(seen)
+        for name, values in found.items():
             self._add(name, values, heads[late])
 
     def _cosines(
@@ -139,12 +141,6 @@ class HeadSums:
                 "centred_alignment": centred * np.sqrt(self.width),
                 "own_cosine": own,
             }  # fmt: skip
-
-
-def block_of(name: str) -> int:
-    """The index of a module's block: the first number in its name, -1 without one."""
-    match = BLOCK_IN_NAME.search(name)
-    return int(match[1]) if match else -1
 
 
 def attention(

@@ -17,7 +17,7 @@ from goldilocks.core.schemas import STEP, TABLES, Column
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = (
+OWN = {column.name: column for column in (
     STEP,
     Column("model", pa.string(), "1", "name of the model"),
     Column("checkpoint", pa.string(), "1", "which checkpoint of a training, as it was named"),
@@ -29,37 +29,21 @@ OWN = (
     Column("keys", pa.float64(), "keys", "mean number that these rows see"),
     Column("effective_keys", pa.float64(), "keys", "exp(entropy), mean of the same rows"),
     Column("relative_jacobian", pa.float64(), "1", "jacobian_norm over that of an even row, mean of the same rows"),
-    Column(
-        "logit_std_in_rows", pa.float64(), "1", "standard deviation of logits about their row's mean, RMS over rows"
-    ),
+    Column("logit_std_in_rows", pa.float64(), "1", "σ of logits about their row's mean, RMS over rows"),
     Column("centred_alignment", pa.float64(), "1", "centred_cosine times √d; 1 if q and k are independent"),
-    Column(
-        "zone",
-        pa.string(),
-        "1",
-        "`inside` the Goldilocks zone, `saturated` (too little gradient), `flat`, or `unknown`",
-    ),
+    Column("zone", pa.string(), "1", "`inside` the zone, `saturated` (too little gradient), `flat`, `unknown`"),
     Column("growth", pa.float64(), "1", "std over that of the first checkpoint"),
-    *(
-        Column(
-            f"{kind}_{what}", pa.float64(), "1", f"{words} of the {kind} of the norm before; not a number without one"
-        )
-        for kind in ("gamma", "beta")
-        for what, words in (("mean", "mean"), ("std", "standard deviation"))
-    ),
-)
+    Column("gamma_mean", pa.float64(), "1", "mean of the gamma of the norm before; not a number without one"),
+    Column("gamma_std", pa.float64(), "1", "standard deviation of the same gamma"),
+    Column("beta_mean", pa.float64(), "1", "mean of the beta of the norm before; not a number without one"),
+    Column("beta_std", pa.float64(), "1", "standard deviation of the same beta"),
+)}  # fmt: skip
 """Columns that the pipeline's tables don't have."""
-
-
-def _known(table: str) -> dict[str, Column]:
-    """What is known of columns, by name: the pipeline's table of this kind, then our own."""
-    _, columns = TABLES[table]
-    return {column.name: column for column in (*columns, *OWN)}
 
 
 def write(path: Path, table: str, frame: pd.DataFrame, parameters: Mapping[str, Any]) -> None:
     """Write a frame whose columns mean what they do in one of the pipeline's tables, `attention` or `weights`."""
-    known = _known(table)
+    known = {column.name: column for column in TABLES[table][1]} | OWN
     fields, arrays = [], []
     for name in frame.columns:
         column = known[name]

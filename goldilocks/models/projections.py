@@ -30,7 +30,11 @@ INTERLEAVED = (
 CODEGEN_PARTS = 4  # in which its rows lie, each of the q, then the v, then the k of a quarter of the heads
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads")
 GROUPS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads")
-BLOCK = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+
+
+def block_of(module: str) -> int:
+    """The index of a module's block: the first number in its name, -1 without one."""
+    return next((int(part) for part in module.split(".") if part.isdecimal()), -1)
 
 
 class Projection(NamedTuple):
@@ -41,9 +45,7 @@ class Projection(NamedTuple):
 
     @property
     def block(self) -> int:
-        """The first number in the module's name, -1 without one."""
-        match = BLOCK.search(self.module)
-        return int(match[1]) if match else -1
+        return block_of(self.module)
 
 
 class Weight(NamedTuple):

@@ -5,34 +5,32 @@ Of each only the header and the bytes of what is asked for are read.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from goldilocks.checkpoints.client import Client, RefusedError
-from goldilocks.checkpoints.extract import STORED, File, decode, main_files, open_file, open_first, read_tensors
-from goldilocks.checkpoints.folders import LocalFolder
-from goldilocks.checkpoints.ranges import MissingError, Tally
+from goldilocks.checkpoints.client import Client
+from goldilocks.checkpoints.extract import CONFIG
+from goldilocks.checkpoints.folders import Folder, LocalFolder
+from goldilocks.checkpoints.ranges import Tally
 from goldilocks.checkpoints.resolve import Checkpoint, resolve, split_argument
+from goldilocks.checkpoints.tensors import Tensors, decode, read_object
 from goldilocks.core.cli import UserError
 from goldilocks.models.norms import Read
-from goldilocks.models.projections import Projection, Weight, arrange, find
+from goldilocks.models.projections import Projection, Weight, arrange
 
 STEP = re.compile(r"(?:step|checkpoint|ckpt|iter|iteration|epoch)s?[-_=]?0*(\d+)", re.IGNORECASE)
 
 
 class Opened(NamedTuple):
-    """A checkpoint whose headers were read: where each tensor is."""
+    """A checkpoint whose headers were read."""
 
     name: str
     step: int | None
     config: dict[str, Any] | None
-    files: Mapping[str, File]
+    tensors: Tensors
     norms: Read
 
     def look(self, projection: Projection) -> tuple[Weight, dict[str, float]]:
@@ -41,48 +39,31 @@ class Opened(NamedTuple):
         Raises:
             UserError: if they are not there, or are stored as nothing that is read here.
         """
-        before = self.norms.of(projection)
-        for name in (*projection.names, *before):
-            if name not in self.files:
-                raise UserError(f"{self.name}: no {name} in it, which the first checkpoint has")
-            if (stored := self.files[name].places[name].dtype) not in STORED:
-                raise UserError(f"{self.name}: {name} is stored as {stored}; only {', '.join(STORED)} are read")
-        contents = read_tensors((*projection.names, *before), self.files)
-        tensors = {name: self._values(name, contents[name]) for name in contents}
+        names = (*projection.names, *self.norms.of(projection))
+        if absent := next((name for name in names if name not in self.tensors.files), ""):
+            raise UserError(f"{self.name}: no {absent} in it, which the first checkpoint has")
+        places, stored = self.tensors.places(names), self.tensors.read(names)
+        values = {name: decode(stored[name], places[name].dtype) for name in names}
         try:
-            weight = arrange(projection, [tensors[name] for name in projection.names], self.config)
+            weight = arrange(projection, [values.pop(name) for name in projection.names], self.config)
         except UserError as error:
             raise UserError(f"{self.name}: {error}") from None
-        return weight, self.norms.columns({name: tensors[name] for name in before})
-
-    def _values(self, name: str, contents: bytes) -> np.ndarray:
-        place = self.files[name].places[name]
-        return decode(np.frombuffer(contents, STORED[place.dtype]), place.dtype).reshape(place.shape)
+        return weight, self.norms.columns(values)
 
 
-def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
-    """A JSON object beside a checkpoint's tensors, if there is one."""
-    try:
-        contents = json.loads(checkpoint.folder.text(name))
-    except (MissingError, RefusedError, ValueError, RecursionError):
-        return None
-    return contents if isinstance(contents, dict) else None
-
-
-def _config(checkpoint: Checkpoint) -> dict[str, Any] | None:
+def _config(folder: Folder) -> dict[str, Any] | None:
     """config.json, for Model 5's own snapshots that of its export."""
-    if found := _object(checkpoint, "config.json"):
+    if found := read_object(folder, CONFIG, []):
         return found
-    if isinstance(checkpoint.folder, LocalFolder) and checkpoint.folder.path.name == "qkv":
-        beside = Checkpoint("", LocalFolder(checkpoint.folder.path.parent / "export", Tally()), None)
-        found = _object(beside, "config.json")
+    if isinstance(folder, LocalFolder) and folder.path.name == "qkv":
+        found = read_object(LocalFolder(folder.path.parent / "export", Tally()), CONFIG, [])
         return {"num_attention_heads": found.get("n_head")} if found else None
     return None
 
 
 def step_of(argument: str, checkpoint: Checkpoint) -> int | None:
     """After how many updates a checkpoint was taken: by `trainer_state.json`, else by its name or revision."""
-    state = _object(checkpoint, "trainer_state.json") if checkpoint.file is None else None
+    state = read_object(checkpoint.folder, "trainer_state.json", []) if checkpoint.file is None else None
     if state and type(state.get("global_step")) is int:
         return int(state["global_step"])
     name, place = split_argument(argument)
@@ -98,14 +79,10 @@ def open_checkpoint(argument: str, client: Client) -> Opened:
         UserError: if it can't be read.
     """
     checkpoint = resolve(argument, client)
-    listed, opened = open_first(checkpoint, main_files(checkpoint))
-    config = _config(checkpoint)
-    projections, norms = find(listed), Read(listed, config)
-    wanted = {name for one in projections for name in (*one.names, *norms.of(one))}
-    for file in sorted({listed[name] for name in wanted} - set(opened)):
-        opened[file] = open_file(checkpoint.folder.source(file))
-    files = {name: opened[listed[name]] for name in wanted if name in opened[listed[name]].places}
-    return Opened(split_argument(argument)[1], step_of(argument, checkpoint), config, files, norms)
+    tensors, config = Tensors(checkpoint), _config(checkpoint.folder)
+    return Opened(
+        split_argument(argument)[1], step_of(argument, checkpoint), config, tensors, Read(tensors.files, config)
+    )
 
 
 def open_series(arguments: Iterable[str | Path], client: Client) -> list[tuple[int, Opened]]:

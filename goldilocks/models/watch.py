@@ -27,9 +27,9 @@ from goldilocks.core import arrays
 from goldilocks.core.cli import UserError
 from goldilocks.model5.model import Model5
 from goldilocks.models import parquet
-from goldilocks.models.attention import attention, block_of
+from goldilocks.models.attention import attention
 from goldilocks.models.norms import Read
-from goldilocks.models.projections import Projection, Weight, arrange, find
+from goldilocks.models.projections import Projection, Weight, arrange, block_of, find
 from goldilocks.models.weights import TAIL_SIGMAS, Baseline
 from goldilocks.models.windows import LEAST, TOGETHER, describe_model, unwrapped
 from goldilocks.softmax.zone import INSIDE

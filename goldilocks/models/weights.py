@@ -70,7 +70,7 @@ def weights(
 
     series = open_series([checkpoints] if isinstance(checkpoints, str) else checkpoints, client or Client())
     _, first = series[0]
-    projections = find(first.files)
+    projections = find(first.tensors.files)
     if not projections:
         raise UserError(f"{first.name}: no projections of Q, K and V known here")
     frames = []

@@ -51,6 +51,7 @@ FAMILIES = {
     ),
     "T5": ({"model_type": "t5"}, "", T5),
 }  # fmt: skip
+WRAPPERS = ("_orig_mod.", "module.", "_forward_module.", "module._orig_mod.", "model.model.", "_fsdp_wrapped_module.")
 NO_NORMS = ["h.0.mlp.c_fc.bias", "layers.0.self_attn.rotary_emb.inv_freq", "cls.predictions.bias", "wte.weight"]
 AS_STORED = ": places by names, and γ as stored; models like Gemma store it less 1"
 
@@ -80,10 +81,12 @@ def survey(folder, names, config=None):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("start", [None, "", "model.model."], ids=["as it is", "without", "wrapped"])
-def test_a_family_is_known_by_its_config_and_read_by_its_names(family, start):
+@pytest.mark.parametrize("start", [None, "", *WRAPPERS], ids=["as it is", "without", *WRAPPERS])
+def test_a_family_is_known_by_its_config_and_read_by_its_names_whatever_wraps_them(family, start):
     config, own, places = FAMILIES[family]
     norms = norms_of(places, own if start is None else start)
+    if start and "fsdp" in start:
+        norms = {name.replace(".0.", ".0._checkpoint_wrapped_module."): norm for name, norm in norms.items()}
     names = [*NO_NORMS, *(f"{name}.weight" for name in norms)]
     known, unknown = choose(names, config), choose(names, None)
     for choice in (known, unknown):
@@ -97,17 +100,6 @@ def test_a_family_is_known_by_its_config_and_read_by_its_names(family, start):
     else:
         assert (known.family, unknown.family) == (config["model_type"], "unknown")
         assert (unknown.unknown, unknown.note) == ("no config.json", f"no config.json{AS_STORED}")
-
-
-@pytest.mark.parametrize(
-    "wrapper",
-    ["_orig_mod.", "module.", "_forward_module.", "module._orig_mod.", "model.model.", "_fsdp_wrapped_module."],
-)
-@pytest.mark.parametrize("places", [FAMILIES["GPT-2"][2], BERT, LLAMA, T5])
-def test_names_that_a_wrapper_changed_mean_the_same(places, wrapper):
-    inside = ".0._checkpoint_wrapped_module." if "fsdp" in wrapper else ".0."
-    norms = {name.replace(".0.", inside): norm for name, norm in norms_of(places, wrapper).items()}
-    assert chosen(norms) == norms
 
 
 def test_old_names_of_gamma_and_beta():

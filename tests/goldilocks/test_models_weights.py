@@ -12,8 +12,7 @@ from safetensors.numpy import save_file
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.model5 import weight_stats
-from goldilocks.models.attention import block_of
-from goldilocks.models.projections import find
+from goldilocks.models.projections import block_of, find
 from goldilocks.models.series import open_checkpoint
 from goldilocks.models.weights import TAIL_SIGMAS, weights
 
@@ -109,7 +108,7 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
             parameter.data.add_(torch.rand(parameter.shape))  # or two norms of one input would be alike
     model.save_pretrained(tmp_path)
     opened = open_checkpoint(str(tmp_path), Client())
-    projections, modules = find(opened.files), dict(model.named_modules())
+    projections, modules = find(opened.tensors.files), dict(model.named_modules())
     tokens = torch.randint(3, 64, (5, 1))  # at the first position rotations do nothing
     arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {})
     with torch.no_grad(), heads_made(model) as (seen, made, outputs):

@@ -124,7 +124,7 @@ def test_the_map_shows_the_tables_values_and_edges_only_where_they_are_known():
     table = table_of(SMALL.model_copy(update={"widest": 64}))
     edges = zone.edges(table, 0.5, 2.0)
     with style.applied():
-        panels = drawing.heat_maps(table, edges, 7).axes
+        panels = drawing.heat_maps(table, edges).axes
     assert panels[1].get_title() == "largest probability · n"
     *scales, lower, upper = panels[0].lines
     assert [line.get_ydata()[-1] for line in scales] == pytest.approx([1, 1 / 8, 1 / 64])
@@ -154,7 +154,7 @@ def test_the_zones_title_says_which_scales_it_holds_at_the_largest_dimension():
         for d in (2, 16)
     )
     with style.applied():
-        figure = drawing.zones(table, 7, 0.5, 2.0)
+        figure = drawing.zones(table, 0.5, 2.0)
     assert figure.get_suptitle() == "At d = 16 the zone holds 1/√d for ρ = 0 and 1/d for ρ = 1"
 
 
