@@ -37,6 +37,9 @@ def test_statistics_are_what_they_are_defined_as(z, scale, first):
     several = np.stack([z[:, 0], np.full(3, first)])
     expected = np.stack([by_definition(scale * np.column_stack([one, z[:, 1:]])) for one in several], axis=1)
     np.testing.assert_allclose(drawn_rows.statistics_at(of_logits(z, several), scale), expected, rtol=1e-6, atol=1e-7)
+    p = statistics.softmax(scale * z)
+    of_p = [measure(p) for measure in (statistics.jacobian_norm, statistics.gradient_norm, statistics.trace)]
+    np.testing.assert_allclose(of_p, by_definition(scale * z)[3:], rtol=1e-6, atol=1e-7)
 
 
 def test_statistics_of_known_distributions():
