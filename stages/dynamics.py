@@ -65,21 +65,10 @@ def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.
         statistics: the result of `growth.seed_statistics`.
     """
     by_block = growth.relative(values, "std", last)
-    ratio = {
-        f"{name}_update_ratio": intervals.mean_interval(
-            growth.by_seed_and_block(values, "update_ratio", step).mean(1)
-        ).as_metrics()
-        for name, step in (("first", 0), ("last", last))
+    return growth.metrics(values, last, statistics) | {
+        "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
+        "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
     }
-    by_part = {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART}
-    return (
-        growth.metrics(values, last, statistics)
-        | ratio
-        | {
-            "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
-            "growth_of_std_by_part": by_part,
-        }
-    )
 
 
 def loss_metrics(losses: pd.DataFrame) -> dict[str, Any]:

@@ -105,7 +105,6 @@ def test_each_quantity_is_of_the_matrix_that_it_should_be_of_and_changes_from_th
         "rank_correlation_of_spectral_growth_with_depth": np.mean(
             [spearmanr(range(3), x).statistic for x in grown["spectral_norm"]]),
         "final_cosine_to_initial": last["cosine_to_initial"].mean(),
-        "first_update_ratio": first["update_ratio"].mean(), "last_update_ratio": last["update_ratio"].mean(),
     }  # fmt: skip
     assert {name: found[name]["value"] for name in means} == pytest.approx(means)
     assert all(entry["n"] == 2 for entry in found.values() if isinstance(entry, dict) and "n" in entry)
