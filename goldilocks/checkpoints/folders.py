@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import quote
 
-from goldilocks.checkpoints.client import Client, RefusedError, UnreachableError
+from goldilocks.checkpoints.client import Client, UnreachableError
 from goldilocks.checkpoints.http import HttpFile, web_page
-from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, Source, Tally, whole
+from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, RefusedError, Source, Tally, whole
 from goldilocks.core.cli import UserError, plain
 
 WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # names of files, alone or in shards

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import httpx2
 
-from goldilocks.checkpoints.client import Client, RefusedError, TransientError, concurrent_map
-from goldilocks.checkpoints.ranges import HEAD, MissingError, Span, changed
+from goldilocks.checkpoints.client import Client, TransientError, concurrent_map
+from goldilocks.checkpoints.ranges import HEAD, MissingError, RefusedError, Span, changed
 from goldilocks.core.cli import UserError, redacted
 
 
