@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from goldilocks.checkpoints.folders import git_blob_hash
+from goldilocks.checkpoints.hub import git_blob_hash
 
 BOOK = "/cache/pg829.txt"
 PLAIN = "/plain"
