@@ -72,7 +72,7 @@ test: ## run the tests (two minutes)
 test-all: test ## run all tests, the long ones too (most of an hour)
 	@$(developing) && python -m pytest -n auto --maxschedchunk 1 -m "slow and not alone" && python -m pytest -m "slow and alone"
 
-bench: ## time Model 5 and the survey of norms beside transformers on this machine; BENCH="--size small" are options
+bench: ## time Model 5 beside transformers on this machine; BENCH="--size small" are options
 	@$(ready) && printf '%s\n' tools.bench "$$GIVEN_BENCH" | xargs python -m
 
 ## Working on it

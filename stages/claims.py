@@ -9,7 +9,6 @@ it, with the reason and, if there is one, a reference figure marked as such.
 A kept run at the articles' own size is judged in the same way, from its metrics.
 
 Reads:  reports/metrics/, data/growth.json, reports/ablations/metrics.json, and of the kept run reports/paper/metrics/
-        and reports/paper/tables/layernorm.parquet
 Writes: data/claims.json (everything), reports/metrics/claims.json (verdicts and estimates), and
         reports/metrics/headlines.json (the few numbers that `dvc metrics` and `dvc exp show` show)
 
@@ -23,16 +22,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from goldilocks.checkpoints import reference
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
-from goldilocks.claims.layernorm_shares import shares
 from goldilocks.claims.verdicts import ESTIMATE, VERDICTS, judge_all
 from goldilocks.config import train as train_config
-from goldilocks.config.claims import Run, Settings
-from goldilocks.core import cli, files, params, tables
+from goldilocks.config.claims import Settings
+from goldilocks.core import cli, files, params
+from goldilocks.core.params import Section as Run
 from goldilocks.stats import intervals
 
 OUTPUT = files.DATA / "claims.json"
@@ -41,15 +38,15 @@ MOVE = (
     "snapshot_every", "tail_sigmas", "precision", "root_seed", "tokens",
 )  # fmt: skip
 """Everything that determines how weights move: settings of `train`, the root seed, and properties of the text."""
-STAGES = ("sweep", "softmax", "goldilocks", "dynamics", "logits")
+STAGES = ("sweep", "softmax", "goldilocks", "layernorm", "dynamics", "logits")
 GROWTH = files.DATA / "growth.json"
-LAYERNORM = "layernorm.parquet"
 GPT2 = "gpt2"
-REFERENCES = {
-    "gamma_in_range": {
-        model: reference.of_gpt2("share_in_range", "gamma", model) for model in reference.GPT2 if model != GPT2
-    }
+SHARES = {
+    "gamma_in_range": ("gamma", "share_in_range"),
+    "gamma_below_1": ("gamma", "share_below_1"),
+    "beta_near_zero": ("beta", "share_near_zero"),
 }
+"""The kind of parameter and the metric of `layernorm` behind each share that claims are about."""
 HEADLINES = {
     "claims that reproduce": ("claims.count.reproduced", 1),
     "growth exponent of QK": ("sweep.monte_carlo.slope.value", 1),
@@ -62,16 +59,33 @@ HEADLINES = {
 """The headlines: a metric and a factor, by the name of the column in DVC's tables. All fit on a screen."""
 
 
-def with_shares(metrics: dict[str, Any], layernorm: Path) -> dict[str, Any]:
+def shares(layernorm: Mapping[str, Any], kind: str, name: str) -> dict[str, float | str]:
+    """{model: the share} of a checkpoint's finite γ or β; they are a whole population, so it has no sampling error.
+
+    Where it is not known whether a model stores γ less 1, the reason stands in place of the share.
+    """
+    return {
+        model: f"γ as stored, since {of['unknown_convention']}"
+        if kind == "gamma" and "unknown_convention" in of
+        else of[kind][name]
+        for model, of in layernorm.items()
+        if name in of.get(kind, {})
+    }
+
+
+def with_shares(metrics: dict[str, Any]) -> dict[str, Any]:
     """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures."""
-    made_with = tables.parameters(layernorm)
-    by_share = shares(pd.read_parquet(layernorm), made_with["layernorm"], made_with.get("unknown_convention", {}))
+    by_share = {share: shares(metrics["layernorm"], *of) for share, of in SHARES.items()}
     others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in by_share.items()}
     references = {
-        share: {model: value for model, value in of.items() if model not in by_share[share]}
-        for share, of in REFERENCES.items()
+        model: reference.of_gpt2("share_in_range", "gamma", model)
+        for model in reference.GPT2.keys() - by_share["gamma_in_range"].keys() - {GPT2}
     }
-    return metrics | {"shares": by_share, "shares_of_others": others, "references": references}
+    return metrics | {
+        "shares": by_share,
+        "shares_of_others": others,
+        "references": {"gamma_in_range": references},
+    }
 
 
 def measured(folder: Path) -> dict[str, Any]:
@@ -144,8 +158,8 @@ def main() -> None:
     here = {name: files.read_metrics(name) for name in STAGES}
     ablations = files.read_json(files.ABLATIONS / "metrics.json")
     here["ablations"] = beside_control(files.read_json(GROWTH), ablations, made_with)
-    entries = judge_all(CLAIMS, MetricTree(with_shares(here, files.DATA / LAYERNORM), margins))
-    at_size = with_shares(measured(files.KEPT), files.KEPT / "tables" / LAYERNORM)
+    entries = judge_all(CLAIMS, MetricTree(with_shares(here), margins))
+    at_size = with_shares(measured(files.KEPT))
     for entry, kept in zip(entries, judge_all(CLAIMS, MetricTree(at_size, margins)), strict=True):
         entry["kept"] = {key: kept[key] for key in ("verdict", *ESTIMATE, "requirements")}
     files.write_json(OUTPUT, files.rounded({"claims": entries, "family": family(entries)}))

@@ -5,17 +5,15 @@ every number is a mean over them with Student's t interval. Growth is measured f
 last snapshot.
 
 Reads:  data/model5/seed-<s>/ for each s of run.seeds, and nothing else in data/model5/
-Writes: data/dynamics.parquet, data/growth.json (how the weights of each seed moved), reports/metrics/dynamics.json, of
-        each run reports/metrics/train/seed-<s>.json, and reports/plots/{train_loss,test_loss,std_by_block}.csv
+Writes: data/dynamics.parquet, data/growth.json (how the weights of each seed moved), reports/metrics/dynamics.json,
+        and reports/plots/{train_loss,test_loss,std_by_block}.csv
 
 example: python -m stages.dynamics
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from goldilocks.claims import growth
 from goldilocks.claims.growth import KEY
 from goldilocks.config.dynamics import Settings
 from goldilocks.config.run import Seeds as Run
-from goldilocks.core import arrays, cli, files, params, tables
+from goldilocks.core import cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.stats import intervals, seeds
 from goldilocks.stats.intervals import Estimate
@@ -67,29 +65,35 @@ def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.
         statistics: the result of `growth.seed_statistics`.
     """
     by_block = growth.relative(values, "std", last)
-    result = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
-    for name, step in (("first", 0), ("last", last)):
-        ratio = growth.by_seed_and_block(values, "update_ratio", step)
-        result[f"{name}_update_ratio"] = intervals.mean_interval(ratio.mean(1))
+    ratio = {
+        f"{name}_update_ratio": intervals.mean_interval(
+            growth.by_seed_and_block(values, "update_ratio", step).mean(1)
+        ).as_metrics()
+        for name, step in (("first", 0), ("last", last))
+    }
+    by_part = {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART}
     return (
-        {name: estimate.as_metrics() for name, estimate in result.items()}
-        | growth.falling_trend_p(by_block)
+        growth.metrics(values, last, statistics)
+        | ratio
         | {
             "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
-            "growth_of_std_by_part": {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART},
+            "growth_of_std_by_part": by_part,
         }
     )
 
 
-def attention_metrics(losses: pd.DataFrame) -> dict[str, Any]:
-    """What deleting attention costs, and what counting reaches on the same windows, in nats/token."""
-    at = losses.pivot_table(index=["seed", "step"], columns="split", values="loss", observed=True)
-    last = at.dropna(subset="test").groupby("seed").last()
-    cost = last["test_without_attention"] - last["test"]
-    first = at.groupby("seed").first()
-    return {
-        "cost_of_deleting_attention": intervals.mean_interval(cost).as_metrics(),
-        "gain_on_unigrams": intervals.mean_interval(first["unigram"] - last["test"]).as_metrics(),
+def loss_metrics(losses: pd.DataFrame) -> dict[str, Any]:
+    """The last losses, what deleting attention costs, and what counting reaches on the same windows, in nats/token."""
+    first, last = (
+        losses.groupby(["seed", "split"], observed=True)["loss"].agg(end).unstack() for end in ("first", "last")
+    )
+    by_seed = {
+        "last_train_loss": last["train"],
+        "last_test_loss": last["test"],
+        "cost_of_deleting_attention": last["test_without_attention"] - last["test"],
+        "gain_on_unigrams": first["unigram"] - last["test"],
+    }
+    return {name: intervals.mean_interval(values).as_metrics() for name, values in by_seed.items()} | {
         "loss_of_unigrams": first["unigram"].iloc[0],
         "loss_of_bigrams": first["bigram"].iloc[0],
     }
@@ -128,25 +132,6 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
     return result
 
 
-def training_metrics(run: Path, losses: pd.DataFrame, checks: pd.DataFrame) -> dict[str, Any]:
-    """The metrics of a single training.
-
-    Args:
-        run: its outputs.
-        losses, checks: its tables `losses` and `initialisation`.
-    """
-    with arrays.opened(run / "export" / "model.safetensors") as tensors:
-        sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    by_split = {split: losses.loc[losses["split"] == split, "loss"] for split in ("train", "test")}
-    return {
-        "parameters": sum(sizes.values()) - sizes["lm_head.weight"],  # tied in the model, not in the export
-        "initial_checks_passed": bool((abs(checks["measured"] - checks["expected"]) <= checks["tolerance"]).all()),
-        "loss_of_guessing": math.log(tables.parameters(run / "losses.parquet")["tokens"]["vocabulary"]),
-        **{f"first_{split}_loss": loss.iloc[0] for split, loss in by_split.items()},
-        **{f"last_{split}_loss": loss.iloc[-1] for split, loss in by_split.items()},
-    }
-
-
 def main() -> None:
     cli.no_arguments(__doc__, "stages.dynamics")
     settings, run = params.load("dynamics", Settings, Run)
@@ -161,12 +146,6 @@ def main() -> None:
     snapshots = np.sort(weights["step"].unique())
     last = int(snapshots[-1])
     early = snapshots[(snapshots > 0) & (snapshots <= settings.early_share * (losses["step"].max() + 1))]
-    final = {
-        name: intervals.mean_interval(
-            losses[(losses["split"] == split)].groupby("seed")["loss"].last().to_numpy()
-        ).as_metrics()
-        for name, split in (("last_train_loss", "train"), ("last_test_loss", "test"))
-    }
     start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
     statistics = growth.seed_statistics(values, last) if last > 0 else {}
     files.write_json(GROWTH, files.rounded(growth.by_name(statistics, run.seeds)))
@@ -174,19 +153,14 @@ def main() -> None:
         "dynamics",
         {
             "initialisation": initial_metrics(checks),
+            "initial_checks_passed": bool((abs(checks["measured"] - checks["expected"]) <= checks["tolerance"]).all()),
             "last_snapshot": last,
             "mean_initial_weight": intervals.mean_interval(start.groupby("seed")["mean"].mean()).as_metrics(),
         }
         | early_metrics(values, early.tolist())
-        | final
-        | attention_metrics(losses)
+        | loss_metrics(losses)
         | (growth_metrics(values, last, statistics) if last > 0 else {}),
     )
-    with files.atomic_directory(files.METRICS / "train") as folder:
-        for seed in run.seeds:
-            own = (table[table["seed"] == seed] for table in (losses, checks))
-            of_seed = training_metrics(files.MODEL5 / f"seed-{seed}", *own)
-            files.write_json(folder / f"seed-{seed}.json", files.rounded(of_seed))
     for quantity, name, column in (
         ("train_loss", "train_loss", "loss"),
         ("test_loss", "test_loss", "loss"),

@@ -50,7 +50,6 @@ from goldilocks.softmax.failures import (
     SUBTRACTED,
     bracket,
     exp_thresholds,
-    measured_thresholds,
     outcome,
     shares,
     softmax,
@@ -61,9 +60,6 @@ from goldilocks.stats.intervals import Estimate
 
 OUTPUT = files.DATA / "formats.parquet"
 CHUNK_ELEMENTS = 2**14  # of vectors, so that a processor's caches hold them
-SHOWN_DIMENSION = 16_384  # at which the metrics have the largest dot products of independent vectors
-
-
 REFERENCE = "float64"
 
 KEYS = {"independent": slice(1, None), "aligned": slice(0, -1)}
@@ -132,7 +128,6 @@ def main() -> None:
     settings, run = params.load("formats", Settings, Run)
     rows, queries, keys = settings.rows, settings.queries, settings.keys
     dimensions = [2**power for power in range(1, settings.widest.bit_length())]
-    shown = min(SHOWN_DIMENSION, settings.widest)
     lines: list[dict[str, Any]] = []
     by_dimension: dict[int, dict[tuple[str, ...], dict[str, Estimate]]] = {}
     at_each = softmax_work(rows, keys) + softmax_work(queries, 3) + queries * keys
@@ -145,19 +140,11 @@ def main() -> None:
                 of_queries = by_dimension[d][line["format"], line["scaling"], line["softmax"], line["keys"]]
                 lines.append(line | {failure: share.value for failure, share in of_queries.items()})
             progress.add(at_each)
-            if d == shown:
-                largest = np.abs(dots[REFERENCE][:, KEYS["independent"]]).max()
 
     columns = {name: [line[name] for line in lines] for name in schemas.schema("formats").names}
     tables.write(OUTPUT, "formats", columns, {"formats": settings.model_dump(), "run": run.model_dump()})
-    thresholds = {
-        name: {"derived": exp_thresholds(f), "measured": measured_thresholds(f)} for name, f in FORMATS.items()
-    }
-    files.write_metrics(
-        "formats",
-        first_dimensions(by_dimension, settings.appears)
-        | {"exp_thresholds": thresholds, "independent_dot_products": {"dimension": shown, "largest": largest}},
-    )
+    thresholds = {name: exp_thresholds(number_format) for name, number_format in FORMATS.items()}
+    files.write_metrics("formats", first_dimensions(by_dimension, settings.appears) | {"exp_thresholds": thresholds})
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def main() -> None:
         for n in settings.lengths
     }
     thresholds = {"least_gradient": settings.least_gradient, "least_discrimination": settings.least_discrimination}
-    files.write_metrics("goldilocks", by_length | {"thresholds": thresholds} | zone.over_lengths(by_length))
+    files.write_metrics("goldilocks", by_length | {"thresholds": thresholds} | zone.over_lengths(cells, by_length))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from typing import Any
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import load
 from goldilocks.checkpoints.resolve import origin
-from goldilocks.config.inputs import Run, Settings
+from goldilocks.config.inputs import Settings
 from goldilocks.core import bpe, cli, files, params
+from goldilocks.core.params import Section as Run
 from goldilocks.data_sources import directory, embedded, hub, layout
 
 OUTPUT = files.DATA / "inputs"

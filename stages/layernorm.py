@@ -35,8 +35,9 @@ from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import Extraction
 from goldilocks.checkpoints.load import load
 from goldilocks.checkpoints.reference import GAMMA_FROM, GAMMA_TO, NEAR_ZERO  # the stage takes params.yaml's
-from goldilocks.config.layernorm import Run, Settings
+from goldilocks.config.layernorm import Settings
 from goldilocks.core import cli, files, params
+from goldilocks.core.params import Section as Run
 
 OUTPUT = files.DATA / "layernorm.parquet"
 CHECKPOINTS = files.DATA / "inputs" / "checkpoints"

@@ -11,8 +11,9 @@ example: python -m stages.second_text
 from __future__ import annotations
 
 from goldilocks.config import tokens
-from goldilocks.config.second_text import Run, Settings
+from goldilocks.config.second_text import Settings
 from goldilocks.core import bpe, cli, encoding, files, params
+from goldilocks.core.params import Section as Run
 from goldilocks.data_sources import embedded
 
 OUTPUT = files.DATA / "second_text"
@@ -21,7 +22,7 @@ OUTPUT = files.DATA / "second_text"
 def main() -> None:
     cli.no_arguments(__doc__, "stages.second_text")
     settings, _ = params.load("second_text", Settings, Run)
-    usual, _ = params.load("tokens", tokens.Settings, tokens.Run)
+    usual, _ = params.load("tokens", tokens.Settings, Run)
     text = embedded.prose(settings.package, settings.subpackages, "second_text.subpackages")
     tokenizer = bpe.load(files.DATA / "inputs" / "tokenizer")
     ids = encoding.encoded(text, tokenizer)

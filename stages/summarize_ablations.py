@@ -23,8 +23,9 @@ from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
 from goldilocks.ablations.summary import Thresholds, summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
-from goldilocks.config.ablations import Run, Settings
+from goldilocks.config.ablations import Settings
 from goldilocks.core import checksums, cli, files, params, tables
+from goldilocks.core.params import Section as Run
 
 WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch; constants, so that `make repro` need not draw them
 Key = TypeVar("Key")
@@ -73,11 +74,8 @@ def control(seeds: list[int]) -> dict[str, Any]:
     made_by = parameters(paths, ("train", "run"))
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
     values, last = growth.tidy(weights), int(weights["step"].max())
-    statistics, by_block = growth.seed_statistics(values, last), growth.relative(values, "std", last)
-    estimates = growth.estimates(statistics) | growth.block_0_grew_most(by_block)
-    return {
-        **growth.falling_trend_p(by_block),
-        **{name: estimate.as_metrics() for name, estimate in estimates.items()},
+    statistics = growth.seed_statistics(values, last)
+    return growth.metrics(values, last, statistics) | {
         "by_seed": growth.by_name(statistics, seeds),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }
@@ -86,8 +84,8 @@ def control(seeds: list[int]) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.summarize_ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    fixed, _ = params.load("claims", claims.Settings, params.Section)
-    zone, _ = params.load("goldilocks", goldilocks.Settings, params.Section)
+    fixed, _ = params.load("claims", claims.Settings, Run)
+    zone, _ = params.load("goldilocks", goldilocks.Settings, Run)
     frame, rates, made_with = gather(settings)
 
     from goldilocks.plotting import batch, style
@@ -100,9 +98,9 @@ def main() -> None:
         alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
         if spike := spikes.largest(frame, NO_LAYERNORM, alike):
             metrics["without_layernorm"]["spike"] = spike
-    with style.applied(), files.atomic_directory(files.ABLATIONS) as folder:
+    with style.applied(WIDTH), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
-        batch.draw_all(figures(frame, metrics, WIDTH), folder, DPI)
+        batch.draw_all(figures(frame, metrics), folder, DPI)
         checksums.seal(folder)
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from goldilocks.config.tokens import Run, Settings
+from goldilocks.config.tokens import Settings
 from goldilocks.core import bpe, cli, encoding, files, params
+from goldilocks.core.params import Section as Run
 
 INPUTS = files.DATA / "inputs"
 OUTPUT = files.DATA / "tokens"

@@ -12,8 +12,9 @@ examples:
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from jinja2 import StrictUndefined, Template
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.core import cli, files, params, schemas
 from goldilocks.core.dvc_files import paths_overlap
-from tools import params_schema
+from stages.check import Params
 
 PAGES = {
     Path("README.md"): ("summary", "pipeline"),
@@ -33,53 +34,51 @@ PAGES = {
 """Each page and its generated sections."""
 
 SCHEMA = Path("params.schema.json")
+"""Types and ranges of the parameters, for editors."""
+
 PIPELINE = Path("dvc.yaml")
 REPORTS = Path("reports")
 TEMPLATES = Path(__file__).parent
 
 
-def edges(stages: dict[str, Any]) -> list[tuple[str, str]]:
-    """Which stage feeds which, from the outputs and dependencies of a `dvc.yaml`; `check` feeds all and is left out."""
+def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
+    """The dependencies or outputs that a stage of a `dvc.yaml` declares, with a star for what varies."""
+    entries = [entry for kind in kinds for entry in stage.get(kind, [])]
+    return [re.sub(r"\$\{.*?\}", "*", entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
 
-    def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
-        found = [entry for kind in kinds for entry in stage.get(kind, [])]
-        return [re.sub(r"\$\{.*?\}", "*", entry if isinstance(entry, str) else next(iter(entry))) for entry in found]
+
+def arrows(stages: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which stage feeds which, but for arrows that a longer path implies; `check` feeds all and is left out."""
+    made = {name: paths(stage, "outs", "metrics", "plots") for name, stage in stages.items() if name != "check"}
+    needs = {
+        name: [
+            maker
+            for maker in made
+            if maker != name and any(paths_overlap(one, other) for one in made[maker] for other in paths(stage, "deps"))
+        ]
+        for name, stage in stages.items()
+    }
+
+    def above(stage: str) -> set[str]:
+        return {maker for need in needs[stage] for maker in {need} | above(need)}
 
     return [
         (maker, user)
-        for maker in stages
+        for maker in made
         for user in stages
-        if maker not in (user, "check")
-        and any(
-            paths_overlap(made, dependency)
-            for made in paths(stages[maker], "outs", "metrics", "plots")
-            for dependency in paths(stages[user], "deps")
-        )
+        if maker in needs[user] and not any(maker in above(need) for need in needs[user])
     ]
 
 
-def transitive_reduction(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The edges of an acyclic graph but for those between stages that a longer path joins, in the same order."""
-    edges = list(edges)
-    following: dict[str, set[str]] = {}
-    for maker, user in edges:
-        following.setdefault(maker, set()).add(user)
-
-    def reached(start: str) -> set[str]:
-        return {end for user in following.get(start, ()) for end in {user} | reached(user)}
-
-    return [(m, u) for m, u in edges if not any(u in reached(between) for between in following[m])]
-
-
 def graph(stages: dict[str, Any]) -> str:
-    """The pipeline as a Mermaid flow chart, without edges that a longer path implies."""
+    """The pipeline as a Mermaid flow chart; stages that feed the same ones share a line."""
     users: dict[str, list[str]] = {}
-    for maker, user in transitive_reduction(edges(stages)):
+    for maker, user in arrows(stages):
         users.setdefault(maker, []).append(user)
-    makers: dict[tuple[str, ...], list[str]] = {}
+    makers: dict[str, list[str]] = {}
     for maker, of in users.items():
-        makers.setdefault(tuple(of), []).append(maker)
-    lines = [f"    {' & '.join(alike)} --> {' & '.join(of)}" for of, alike in makers.items()]
+        makers.setdefault(" & ".join(of), []).append(maker)
+    lines = [f"    {' & '.join(alike)} --> {of}" for of, alike in makers.items()]
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 
 
@@ -136,7 +135,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 2 if a page is out of date")
     check = parser.parse_args().check
     made = {page: updated(page) for page in PAGES}
-    made[SCHEMA] = params_schema.schema(params.PARAMS.read_text("utf-8"))
+    made[SCHEMA] = json.dumps(Params.model_json_schema(), indent=1) + "\n"
     differing = [page for page, text in made.items() if not page.is_file() or text != page.read_text("utf-8")]
     if check and differing:
         raise cli.UserError(

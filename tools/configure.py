@@ -8,16 +8,17 @@ example: goldilocks configure --preset smoke run.seeds=[0] train.learning_rate=3
 
 from __future__ import annotations
 
-import io
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from goldilocks.core import cli, files, params
 from stages import check
@@ -44,13 +45,6 @@ def assignments(texts: list[str]) -> Iterator[tuple[str, Any]]:
             raise cli.UserError(f"{text!r}: the value is not YAML (write it without blanks): {reason}") from None
 
 
-def with_quotes(value: Any) -> Any:
-    """A list with addresses in quotes, as the file has to have them."""
-    if not isinstance(value, list):
-        return value
-    return [DoubleQuotedScalarString(entry) if isinstance(entry, str) and ":" in entry else entry for entry in value]
-
-
 def split_args(text: str) -> list[str]:
     """Split a text at blanks, except inside quotes as in a shell; no other character is special.
 
@@ -72,49 +66,53 @@ def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield f"{above}{key}", value
 
 
-def assign(tree: Any, name: str, value: Any) -> None:
-    """Set one existing entry of a round-trip YAML tree in place, keeping its comment and its list's style.
+def find(tree: Node, name: str) -> Node:
+    """The value of an entry in a YAML document.
 
     Raises:
         UserError: if there is no such entry.
     """
-    section, old, place = tree, tree, ""
+    node, place = tree, ""
     for key in name.split("."):
-        if not isinstance(old, Mapping) or key not in old:
-            allowed = ", ".join(old) if isinstance(old, Mapping) else "nothing"
-            raise cli.UserError(f"{name}: no such parameter; {place or 'params.yaml'} has: {allowed}")
-        section, old, place = old, old[key], f"{place}.{key}".removeprefix(".")
-    if isinstance(old, list) and isinstance(value, list):
-        old[:] = with_quotes(value)
-    elif old != value or isinstance(old, bool) != isinstance(value, bool):
-        section[key] = value
+        entries = {known.value: value for known, value in node.value} if isinstance(node, MappingNode) else {}
+        if key not in entries:
+            raise cli.UserError(
+                f"{name}: no such parameter; {place or 'params.yaml'} has: {', '.join(entries) or 'nothing'}"
+            )
+        node, place = entries[key], f"{place}.{key}".removeprefix(".")
+    if isinstance(node, MappingNode):
+        raise cli.UserError(
+            f"{name}: a section, not a parameter; it has: {', '.join(key.value for key, _ in node.value)}"
+        )
+    return node
 
 
-def close_up_comments(tree: Any) -> None:
-    """Let every comment at the end of a line follow its value by one space, as the file is written.
+def span(node: Node) -> tuple[int, int]:
+    """Where a value begins and ends in the text, without a comment after it."""
+    last = node
+    while isinstance(last, SequenceNode) and not last.flow_style:  # entries under each other
+        last = last.value[-1]
+    return node.start_mark.index, last.end_mark.index
 
-    ruamel.yaml keeps a comment's column otherwise, and an edit that is taken back would leave its traces.
-    """
-    for tokens in tree.ca.items.values():
-        if len(tokens) > 2 and tokens[2] is not None and not tokens[2].value.startswith("\n"):
-            tokens[2].start_mark.column = 0
-    for value in tree.values() if isinstance(tree, Mapping) else tree:
-        if hasattr(value, "ca"):
-            close_up_comments(value)
+
+def as_yaml(value: Any, in_list: bool = False) -> str:
+    """A value as it is written: a list in brackets, and a text in quotes only if it needs them there."""
+    if isinstance(value, list):
+        return f"[{', '.join(as_yaml(entry, in_list=True) for entry in value)}]"
+    with suppress(YAMLError):
+        if isinstance(value, str) and params.parse(f"[{value}]" if in_list else f"- {value}") == [value]:
+            return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def edited(text: str, changes: Mapping[str, Any]) -> str:
     """The YAML text with values changed by name, everything else as it was."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    tree = yaml.load(text)
-    for name, value in changes.items():
-        assign(tree, name, value)
-    close_up_comments(tree)
-    out = io.StringIO()
-    yaml.dump(tree, out)
-    return out.getvalue()
+    tree = YAML(typ="safe", pure=True).compose(text)
+    edits = {span(find(tree, name)): as_yaml(value) for name, value in changes.items()}
+    for (start, end), new in sorted(edits.items(), reverse=True):
+        if as_yaml(params.parse(text[start:end])) != new:
+            text = text[:start] + new + text[end:]
+    return text
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -159,10 +157,9 @@ def apply(name: str, texts: list[str]) -> None:
 def main() -> None:
     parser = cli.parser(__doc__, "tools.configure")
     parser.add_argument("--preset", default="", help="name of a file in presets/; empty for none")
-    parser.add_argument("--set", default="", metavar="WORDS", help="more assignments, all in one text")
     parser.add_argument("assignment", nargs="*", help="section.key=value; the value is YAML")
     arguments = parser.parse_args()
-    apply(arguments.preset, [*arguments.assignment, *split_args(arguments.set)])
+    apply(arguments.preset, arguments.assignment)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def losses() -> dict[str, pd.DataFrame]:
 
 def figure(found: Mapping[str, pd.DataFrame]) -> Figure:
     """Train losses as a mean over 20 steps, test losses with dots, one colour a training."""
-    drawn, ((axes,),) = style.small_multiples(1, WIDTH)
+    drawn, ((axes,),) = style.small_multiples(1)
     colours = dict(zip(found, style.ordered_colours(len(found)), strict=True))
     for name, table in found.items():
         train, test = (table[table["split"] == split] for split in ("train", "test"))
@@ -72,11 +72,8 @@ def write(found: Mapping[str, pd.DataFrame]) -> None:
     trainings = ", ".join(f"{name} at step {table['step'].max():,}" for name, table in found.items())
     svg = ""
     if found:
-        drawing = PAGE.with_suffix(".svg")
-        with style.applied():
-            style.save(figure(found), drawing, dpi=100)
-        svg = drawing.read_text("utf-8")
-        files.remove(drawing)
+        with style.applied(WIDTH):
+            svg = style.svg(figure(found), dpi=100)
     page = TEMPLATE.format(period=PERIOD, figure=svg, trainings=trainings or "No training is unfinished")
     files.write_text(PAGE, page)
 

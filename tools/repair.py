@@ -1,6 +1,6 @@
 """Repair what a killed rebuild can leave in DVC's own files; `make repro` runs it first.
 
-A kill can leave two files empty or cut off that DVC writes in place, and then every later run fails:
+A kill can leave two files cut off that DVC writes in place, and then every later run fails:
 
 * `dvc.lock`. The damaged file is kept as `dvc.lock.damaged.tmp`, and the committed one takes its place. DVC's run cache
   gives back later results, except those of ablations, which are in git and not in the cache.
@@ -8,8 +8,8 @@ A kill can leave two files empty or cut off that DVC writes in place, and then e
   once another process has its number. A register that names no living process is removed.
 
 In DVC's run cache a kill leaves empty folders and half-written entries, which make a run fail or hide sound entries.
-They are removed. Files in DVC's cache and outputs that changed after the last repair are read again: DVC restores
-whatever its cache holds under the right name, and trusts the size and time of an output.
+They are removed. Files in DVC's cache that changed after the last repair are read again, and removed if damaged: DVC
+restores whatever its cache holds under the right name.
 
 Nothing is printed if nothing is damaged. Each repair holds DVC's lock and prints one line.
 
@@ -22,28 +22,23 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from goldilocks.core import cli, dvc_files, files, processes
 from tools.scheduling import pipeline
 
 ROOTS = (pipeline.PROJECT, pipeline.ABLATIONS)
 TMP = Path(".dvc/tmp")
-IDLE = re.compile(rb'\{(("read"|"write"): \{\}(, )?)*\}')  # what the register is while nobody reads or writes
 LAST_REPAIR = TMP / "repaired"  # an empty file, whose time says when
 PATIENCE = 10.0  # seconds; DVC holds its locks while it keeps records, not while a stage runs
-OUTPUTS = (files.DATA, Path("reports"))
 
-OUT = r"    - path: .+\n      hash: md5\n      md5: \w{32}(\n      size: |\.dir\n      size: \d+\n      nfiles: )\d+\n"
-LAST_OUTS = re.compile(rf"\n    outs:\n({OUT})+\Z")
+OUT = r" +- path: .+\n +hash: md5\n +md5: \w{32}(\n +size: |\.dir\n +size: \d+\n +nfiles: )\d+\n( +isexec: true\n)?"
+LAST_OUTS = re.compile(rf"\n +outs:\n({OUT})+\Z")
 CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+PROCESS = re.compile(r'"pid": (\d+)')
 CACHED_RUN = re.compile(r"[0-9a-f]+")
 CACHED_FILE = re.compile(r"([0-9a-f]{32})(\.dir)?")
 
@@ -52,54 +47,41 @@ def report(path: Path, repaired: str) -> None:
     print(f"repaired {path}: {repaired}", file=sys.stderr)
 
 
-def alive(register: dict[str, Any], written: float) -> Iterator[int]:
-    """The processes in DVC's register that still run. One that started after its last change has another's number."""
-    readers = [entry for entries in register.get("read", {}).values() for entry in entries]
-    for number in {entry["pid"] for entry in (*readers, *register.get("write", {}).values())}:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(number)
-            if processes.is_alive(process) and process.create_time() < written:
-                yield number
-
-
-def repair_register(root: Path) -> bool:
-    """Remove the register of a DVC repository if it can't be read or names no living process.
-
-    Returns:
-        whether a process of DVC is at work.
-    """
-    register = root / TMP / "rwlock"
-    if not register.is_file() or IDLE.fullmatch(register.read_bytes()):
-        return False
-    with processes.exclusive(register.with_suffix(".lock"), "DVC", PATIENCE):
-        try:
-            if any(alive(json.loads(register.read_bytes()), register.stat().st_mtime)):
-                return True
-            problem = "the processes in it are gone"
-        except (ValueError, AttributeError, LookupError, TypeError):
-            problem = "it was half-written"
-        register.unlink()
-    report(register, f"removed, {problem}")
+def runs(number: int, since: float) -> bool:
+    """Whether the process that had a number at a time still runs; a later one with that number is another."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(number)
+        return processes.is_alive(process) and process.create_time() < since
     return False
 
 
-def is_sound(contents: bytes) -> bool:
-    """Whether a `dvc.lock` is complete: in DVC's own form to the last line, in another one as YAML."""
+def problem_of_register(register: Path) -> str:
+    """What is wrong with DVC's register, or nothing."""
+    text = register.read_text("utf-8", "replace") if register.is_file() else "{}"
     try:
-        text = contents.decode()
-        if dvc_files.HEAD.match(text) and LAST_OUTS.search(text) and "\0" not in text:
-            return True
-        outs = [stage["outs"] for stage in YAML(typ="safe").load(text)["stages"].values()]
-        last = "nfiles", "size"  # the lines that DVC writes last, of a folder and of a file
-        return text.endswith("\n") and all(last[not out["md5"].endswith(".dir")] in out for of in outs for out in of)
-    except (YAMLError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        json.loads(text)
+    except ValueError:
+        return "it was half-written"
+    numbers = set(map(int, PROCESS.findall(text)))
+    gone = numbers and not any(runs(number, register.stat().st_mtime) for number in numbers)
+    return "the processes in it are gone" if gone else ""
 
 
-def committed(lock: Path) -> bytes | None:
-    """The last commit's version of a lock file, if there is one and it is sound."""
-    shown = subprocess.run(["git", "show", f"HEAD:./{lock.as_posix()}"], capture_output=True)  # noqa: S603, S607
-    return shown.stdout if shown.returncode == 0 and is_sound(shown.stdout) else None
+def repair_register(root: Path) -> None:
+    """Remove the register of a DVC repository if it can't be read or names no living process."""
+    register = root / TMP / "rwlock"
+    if not problem_of_register(register):
+        return
+    with processes.exclusive(register.with_suffix(".lock"), "DVC", PATIENCE):
+        problem = problem_of_register(register)
+        if problem:  # DVC was not just writing it
+            register.unlink()
+            report(register, f"removed, {problem}")
+
+
+def is_whole(contents: bytes) -> bool:
+    """Whether a `dvc.lock` ends as DVC ends one, and has no zeros, which file systems leave where nothing arrived."""
+    return LAST_OUTS.search(contents.decode(errors="replace")) is not None and b"\0" not in contents
 
 
 def repair_lock(lock: Path) -> None:
@@ -115,19 +97,21 @@ def repair_lock(lock: Path) -> None:
             f"{lock}: a merge left both sides in it: choose with `git checkout --ours {lock}` or `--theirs`, "
             "then run make repro"
         )
-    if is_sound(lock.read_bytes()):
+    if is_whole(lock.read_bytes()):
         return
     with processes.exclusive(lock.parent / TMP / "lock", "DVC", PATIENCE):
-        if is_sound(contents := lock.read_bytes()):  # DVC was just writing it
+        contents = lock.read_bytes()
+        if is_whole(contents):  # DVC was just writing it
             return
         damaged = lock.with_name(f"{lock.name}.damaged.tmp")
         damaged.write_bytes(contents)
-        sound = committed(lock)
-        if sound:
-            files.write_bytes(lock, sound)
+        shown = subprocess.run(["git", "show", f"HEAD:./{lock.as_posix()}"], capture_output=True)  # noqa: S603, S607
+        if is_whole(shown.stdout):
+            files.write_bytes(lock, shown.stdout)
+            instead = "the committed one is in its place"
         else:
             lock.unlink()
-    instead = "the committed one is in its place" if sound else "no committed one is sound, so DVC will write it anew"
+            instead = "no committed one is sound, so DVC will write it anew"
     report(lock, f"it was half-written or damaged (kept as {damaged}); {instead}")
 
 
@@ -139,32 +123,13 @@ def unfinished(cache: Path) -> list[Path]:
 
 def damaged(cache: Path, since: float) -> list[Path]:
     """The files of DVC's cache that changed after a time and do not have the hash that is their name."""
-    names = {path: path.parent.name + path.name for path in cache.glob("files/md5/??/*")}
-    sizes = {path: path.stat().st_size for path in names if CACHED_FILE.fullmatch(names[path]) and is_new(path, since)}
-    if not sizes:
-        return []
-    from goldilocks.core.progress import Progress
-
-    found = []
-    with Progress("reading what is new in DVC's cache", sum(sizes.values()), "byte") as progress:
-        for path, size in sizes.items():
-            if dvc_files.md5(path) != names[path].removesuffix(".dir"):
-                found.append(path)
-            progress.add(size)
-    return found
+    entries = ((path, CACHED_FILE.fullmatch(path.parent.name + path.name)) for path in cache.glob("files/md5/??/*"))
+    new = ((path, name[1]) for path, name in entries if name and path.stat().st_ctime > since)  # whatever its mtime
+    return [path for path, name in new if dvc_files.md5(path) != name]
 
 
-def is_new(path: Path, since: float) -> bool:
-    """Whether a file was written after a time, even if its time was set back since."""
-    return path.stat().st_ctime > since
-
-
-def repair_cache(cache: Path, at_work: bool = False) -> None:
-    """Remove incomplete and damaged files from DVC's cache, and let DVC read changed outputs again.
-
-    Args:
-        at_work: whether a process of DVC is. Outputs keep their times then, since running stages compare them.
-    """
+def repair_cache(cache: Path) -> None:
+    """Remove incomplete and damaged files from DVC's cache."""
     since = LAST_REPAIR.stat().st_mtime if LAST_REPAIR.is_file() else 0.0
     found = damaged(cache, since)
     if found or unfinished(cache):
@@ -174,31 +139,25 @@ def repair_cache(cache: Path, at_work: bool = False) -> None:
                 files.remove(path)
     if found:
         report(cache, f"removed unfinished or damaged entries ({len(found)})")
-    if at_work:
-        return
-    for path in (path for folder in OUTPUTS for path in folder.rglob("*")):
-        if path.is_file() and is_new(path, since):
-            path.touch()
-    with suppress(OSError):  # of a full disk: then all of it is read again next time
+    with suppress(OSError):  # of a full disk; then all of it is read again next time
         LAST_REPAIR.touch()
 
 
-def repair_records() -> bool:
-    """Repair each `dvc.lock` and register of DVC, without loading DVC; returns whether a process of DVC is at work.
+def repair_records() -> None:
+    """Repair each `dvc.lock` and register of DVC, without loading DVC.
 
     Raises:
         UserError: if only the user can, or if another process holds DVC's lock.
     """
-    at_work = [repair_register(root) for root in ROOTS]
     for root in ROOTS:
+        repair_register(root)
         repair_lock(root / dvc_files.LOCK)
-    return any(at_work)
 
 
 def main() -> None:
     cli.no_arguments(__doc__, "tools.repair")
-    at_work = repair_records()
-    repair_cache(pipeline.cache_folder(), at_work)
+    repair_records()
+    repair_cache(pipeline.cache_folder())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 One process applies a preset and single values to `params.yaml` (`configure`), repairs what a kill left behind
 (`repair`), checks `params.yaml` (`check`), runs whatever is out of date, trainings first, and removes checkpoints of
-no more use (`prune`). DVC runs each stage alone, in a process of its own, so that it is kept and restored as by
+trainings that are recorded. DVC runs each stage alone, in a process of its own, so that it is kept and restored as by
 `dvc repro`. `dvc.lock` ends with the same bytes, however many stages run at once.
 
 examples:
@@ -20,8 +20,9 @@ from pathlib import Path
 
 from goldilocks.config import train
 from goldilocks.core import cli, files, system_info
+from goldilocks.model5 import finished
 from stages import check
-from tools import configure, prune, repair
+from tools import configure, repair
 from tools.scheduling import pipeline, resources
 from tools.scheduling.runner import Limits, rebuild
 from tools.scheduling.schedule import short_name
@@ -91,6 +92,16 @@ def jobs(text: str) -> int | None:
     return int(text)
 
 
+def remove_checkpoints() -> None:
+    """Remove the checkpoints of trainings that DVC has recorded, and list those that remain."""
+    finished.prune()
+    for folder, size in finished.unfinished():
+        print(
+            f"{folder}: a training that DVC has not recorded keeps {size / 1e6:,.0f} MB; "
+            "remove the folder if you don't want it"
+        )
+
+
 def main() -> None:
     gc.set_threshold(100_000)  # a tenth of the time: few of the many objects of DVC ever go
     parser = cli.parser(__doc__, "tools.run")
@@ -105,9 +116,9 @@ def main() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if arguments.preset or arguments.set:
         configure.apply(arguments.preset, configure.split_args(arguments.set))
-    at_work = repair.repair_records()
+    repair.repair_records()
     settings = check.check()
-    repair.repair_cache(pipeline.cache_folder(), at_work)
+    repair.repair_cache(pipeline.cache_folder())
     limited = limits(settings, asked)
     worked = False
     if arguments.ablations:
@@ -115,7 +126,7 @@ def main() -> None:
         worked = rebuild(limited, is_training, force=arguments.force, root=pipeline.ABLATIONS)
     if not rebuild(limited, is_training, arguments.target, arguments.force) and not worked:
         print(UP_TO_DATE)
-    prune.tidy()
+    remove_checkpoints()
 
 
 if __name__ == "__main__":

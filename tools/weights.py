@@ -3,7 +3,7 @@
 A checkpoint is named as for `goldilocks norms`: a folder or safetensors file, an address, a repository on the hub
 (owner/name@revision). Only the attention's projections and the norms before them are read. Checkpoints stand in the
 order of their steps, which are told by `trainer_state.json`, or by the name (checkpoint-500, @step1000); else in the
-order given.
+order given. What the articles claim of Q, K and V (W5-W8) is judged from the first to the last.
 
 examples:
   goldilocks weights my-run/checkpoint-* --out weights.parquet --figure std.svg
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goldilocks.core import cli
+from goldilocks.core import cli, files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,21 @@ def summary(frame: pd.DataFrame) -> list[str]:
         lines.append(f"  γ of the norm before: mean {before:.4g} at first, {after:.4g} at last")
     if bad := int(last["std"].isna().sum()):
         lines.append(f"  not finite: {bad} of {len(last)} at step {steps[-1]}")
+    return lines
+
+
+def claims(frame: pd.DataFrame) -> list[str]:
+    """The articles' claims W5-W8 on this training."""
+    from goldilocks.models.claims import judged
+
+    entries = judged([frame])
+    if not entries:
+        return []
+    lines = ["the articles' claims, undecided with one training, since an interval needs several:"]
+    for entry in entries:
+        lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
+        numbers = [f"{each['subject']} is {each['value']:.3g}" for each in entry["requirements"]]
+        lines.append(f"      {'; '.join(filter(None, [*numbers, entry['reason'], *entry['notes']]))}")
     return lines
 
 
@@ -93,8 +108,8 @@ def main() -> None:
         from goldilocks.plotting import series, style
 
         with style.applied():
-            style.save(series.std_by_block(frame), arguments.figure, 150)
-    print("\n".join([*summary(frame), *lines]))
+            files.write_text(arguments.figure, style.svg(series.std_by_block(frame), 150))
+    print("\n".join([*summary(frame), *lines, *claims(frame)]))
 
 
 if __name__ == "__main__":

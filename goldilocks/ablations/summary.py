@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from goldilocks.ablations.conditions import BASE, BASES, CONDITIONS, MAIN, NARROW, NO_LAYERNORM, SIZES
@@ -13,10 +13,16 @@ from goldilocks.softmax import zone
 from goldilocks.stats import intervals
 from goldilocks.stats.intervals import Estimate
 
+KEY = ["condition", "seed"]
 BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
+RECORDED = [
+    "attention_entropy", "largest_logit", "logit_std", "test_loss", "test_loss_without_attention", "unigram_loss",
+    "bigram_loss", "gradient_log_jump", "gradient_log_spread",
+]  # fmt: skip
+"""What blocks, heads or the whole model have of the table `ablation`; a training that diverged may lack some."""
+
 SHOWN = ("last_test_loss", "drift")  # of each seed, since one that breaks down makes a mean meaningless
 SHARES = {"initial_share_in_zone", "final_share_in_zone"}  # whose intervals end at 0 and 1
-NOTHING: BySeed = pd.Series(dtype=float)
 
 
 class Thresholds(NamedTuple):
@@ -40,112 +46,64 @@ def chosen(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
     return runs[(runs["condition"] == condition) & (runs["quantity"] == quantity)]
 
 
-def diverged(runs: pd.DataFrame, condition: str) -> set[int]:
-    """The seeds whose loss did not stay finite."""
-    return set(chosen(runs, condition, "diverged")["seed"])
+def diverged(runs: pd.DataFrame) -> pd.MultiIndex:
+    """The conditions and seeds whose loss did not stay finite."""
+    return pd.MultiIndex.from_frame(runs.loc[runs["quantity"] == "diverged", KEY])
 
 
-def first(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
-    """A quantity before the first update, mean over blocks, by seed."""
-    rows = chosen(runs, condition, quantity)
-    values: BySeed = rows[rows["step"] == 0].groupby("seed")["value"].mean()
-    return values
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean of each of `RECORDED` (columns) over blocks and heads, by condition and seed."""
+    means = rows.groupby([*KEY, "quantity"], observed=True)["value"].mean()
+    return means.unstack("quantity").reindex(columns=RECORDED)
 
 
-def at_the_end(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
-    """One quantity of one condition at the last look, of the seeds that did not diverge: seed, step, block, value."""
-    rows = chosen(runs, condition, quantity)
-    rows = rows[~rows["seed"].isin(diverged(runs, condition))]
-    at_last: pd.DataFrame = rows[rows["step"] == rows["step"].max()]
-    return at_last
+def _ratio(rows: pd.DataFrame, quantity: str, along: str, key: list[str]) -> BySeed:
+    """The last value of a quantity along steps or blocks, over the first one."""
+    ends = rows[rows["quantity"] == quantity].sort_values(along).groupby(key)["value"].agg(["first", "last"])
+    return ends["last"] / ends["first"]
 
 
-def last(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
-    """A quantity at the last look, mean over blocks, by seed, of those that did not diverge."""
-    values: BySeed = at_the_end(runs, condition, quantity).groupby("seed")["value"].mean()
-    return values
+def _share_in_zone(rows: pd.DataFrame, thresholds: Thresholds) -> BySeed:
+    """The share of all heads that lie in the Goldilocks zone."""
+    both = ["relative_gradient", "discrimination"]
+    of_heads = rows[rows["quantity"].isin(both)]
+    heads = of_heads.pivot(index=[*KEY, "block", "head"], columns="quantity", values="value").reindex(columns=both)
+    limits = (thresholds.least_gradient, thresholds.least_discrimination)
+    return zone.contains(heads["relative_gradient"], heads["discrimination"], *limits).groupby(KEY).mean()
 
 
-def widening(runs: pd.DataFrame, condition: str) -> BySeed:
-    """How much the QKV weights' σ grew from start to end, relative, mean over blocks, by seed."""
-    std = chosen(runs, condition, "std").set_index(["seed", "block", "step"])["value"].unstack("step")
-    growth: BySeed = std.ffill(axis=1).iloc[:, -1] / std[0] - 1
-    return growth.groupby("seed").mean()
+def quantities(runs: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
+    """All quantities (columns) by condition and seed; logarithms are natural, losses in nats/token.
 
-
-def growth(runs: pd.DataFrame, condition: str, quantity: str) -> BySeed:
-    """A quantity of the last block over that of the first, at the last look, by seed."""
-    blocks = at_the_end(runs, condition, quantity).pivot(index="seed", columns="block", values="value")
-    if blocks.empty:
-        return NOTHING
-    ratio: BySeed = blocks.iloc[:, -1] / blocks.iloc[:, 0]
-    return ratio
-
-
-def drift(runs: pd.DataFrame, condition: str) -> BySeed:
-    """|ln(RMS that attention sees in the last block / in the first)| at the last look, by seed."""
-    return growth(runs, condition, "input_rms").map(lambda x: abs(math.log(x)))
-
-
-def cost_of_deletion(runs: pd.DataFrame, condition: str) -> BySeed:
-    """By how much deleting attention raises the last test loss, by seed."""
-    return last(runs, condition, "test_loss_without_attention") - last(runs, condition, "test_loss")
-
-
-def gain_on_unigrams(runs: pd.DataFrame, condition: str) -> BySeed:
-    """How far the last test loss is below that of unigrams, by seed."""
-    return first(runs, condition, "unigram_loss") - last(runs, condition, "test_loss")
-
-
-def share_in_zone(runs: pd.DataFrame, condition: str, step: int, thresholds: Thresholds) -> BySeed:
-    """The share of all heads that lie in the Goldilocks zone at a look, by seed."""
-    of_heads = (chosen(runs, condition, quantity) for quantity in ("relative_gradient", "discrimination"))
-    gradient, discrimination = (
-        rows[rows["step"] == step].set_index(["seed", "block", "head"])["value"] for rows in of_heads
+    What blocks or heads have is averaged. At the last look, diverged trainings have nothing.
+    """
+    at_first = runs[runs["step"] == 0]
+    sound = runs[~pd.MultiIndex.from_frame(runs[KEY]).isin(diverged(runs))]
+    at_last = sound[sound["step"] == sound.groupby(["condition", "quantity"], observed=True)["step"].transform("max")]
+    first, last, any_step = _means(at_first), _means(at_last), _means(runs)
+    gradient = runs[runs["quantity"] == "gradient_log_mean"].groupby(KEY)["value"]  # by block
+    return pd.DataFrame(
+        {
+            "initial_attention_entropy": first["attention_entropy"],
+            "final_attention_entropy": last["attention_entropy"],
+            "initial_largest_logit": first["largest_logit"],
+            "initial_logit_std": first["logit_std"],
+            "final_logit_std": last["logit_std"],
+            "first_test_loss": first["test_loss"],
+            "last_test_loss": last["test_loss"],
+            "loss_of_bigrams": first["bigram_loss"],
+            "cost_of_deletion": last["test_loss_without_attention"] - last["test_loss"],
+            "gain_on_unigrams": first["unigram_loss"] - last["test_loss"],
+            "widening": (_ratio(runs, "std", "step", [*KEY, "block"]) - 1).groupby(KEY).mean(),
+            "drift": np.log(_ratio(at_last, "input_rms", "block", KEY)).abs(),
+            "residual_growth": _ratio(at_last, "residual_rms", "block", KEY),
+            "imbalance": gradient.std(ddof=0),
+            "gradient_jump": any_step["gradient_log_jump"],  # noted once
+            "gradient_spread": any_step["gradient_log_spread"],
+            "initial_share_in_zone": _share_in_zone(at_first, thresholds),
+            "final_share_in_zone": _share_in_zone(at_last, thresholds),
+        }
     )
-    inside = zone.contains(gradient, discrimination, thresholds.least_gradient, thresholds.least_discrimination)
-    shares: BySeed = inside.groupby("seed").mean()
-    return shares
-
-
-def imbalance(runs: pd.DataFrame, condition: str) -> BySeed:
-    """Standard deviation over blocks of the mean log gradient norm, by seed."""
-    return chosen(runs, condition, "gradient_log_mean").groupby("seed")["value"].std(ddof=0)
-
-
-def noted_once(quantity: str) -> Callable[[pd.DataFrame, str], BySeed]:
-    """A quantity that a run notes once, mean over blocks, by seed."""
-    return lambda runs, condition: chosen(runs, condition, quantity).groupby("seed")["value"].mean()
-
-
-def quantities(runs: pd.DataFrame, condition: str, thresholds: Thresholds) -> dict[str, BySeed]:
-    """A condition's quantities by name, each with a value a seed; logarithms are natural, losses in nats/token."""
-    end = int(runs.loc[runs["condition"] == condition, "step"].max())
-    of = QUANTITIES | {
-        f"{when}_share_in_zone": lambda runs, condition, step=step: share_in_zone(runs, condition, step, thresholds)
-        for when, step in (("initial", 0), ("final", end))
-    }
-    return {name: values.dropna() for name, quantity in of.items() if len(values := quantity(runs, condition))}
-
-
-QUANTITIES: dict[str, Callable[[pd.DataFrame, str], BySeed]] = {
-    "initial_attention_entropy": lambda runs, condition: first(runs, condition, "attention_entropy"),
-    "final_attention_entropy": lambda runs, condition: last(runs, condition, "attention_entropy"),
-    "initial_largest_logit": lambda runs, condition: first(runs, condition, "largest_logit"),
-    "initial_logit_std": lambda runs, condition: first(runs, condition, "logit_std"),
-    "final_logit_std": lambda runs, condition: last(runs, condition, "logit_std"),
-    "first_test_loss": lambda runs, condition: first(runs, condition, "test_loss"),
-    "last_test_loss": lambda runs, condition: last(runs, condition, "test_loss"),
-    "loss_of_bigrams": lambda runs, condition: first(runs, condition, "bigram_loss"),
-    "cost_of_deletion": cost_of_deletion,
-    "gain_on_unigrams": gain_on_unigrams,
-    "widening": widening,
-    "drift": drift,
-    "residual_growth": lambda runs, condition: growth(runs, condition, "residual_rms"),
-    "imbalance": imbalance,
-    "gradient_jump": noted_once("gradient_log_jump"),
-    "gradient_spread": noted_once("gradient_log_spread"),
-}
 
 
 def difference(of: BySeed, other: BySeed) -> dict[str, Any] | None:
@@ -171,21 +129,24 @@ def extremes(values: Iterable[float]) -> dict[str, float | None]:
     return {"lowest": min(several, default=None), "highest": max(several, default=None)}
 
 
-def without_layernorm(by_condition: Mapping[str, dict[str, BySeed]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+def without_layernorm(of: pd.DataFrame, base: pd.DataFrame, conditions: Mapping[str, Any]) -> dict[str, Any]:
     """How a model without LayerNorm differs from the base, and what qualifies that.
 
     A training breaks down if it diverges or its loss ends above its start. Gradients jump more at higher rates, so the
     jumps of the other conditions with the same rate stand beside its own.
+
+    Args:
+        of, base: their quantities by seed.
+        conditions: the metrics of all conditions.
     """
-    of, base = by_condition[NO_LAYERNORM], by_condition[BASE]
     less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-    start, end = of["first_test_loss"], of.get("last_test_loss", NOTHING)
-    sound = end[end <= start[end.index]]
+    end = of["last_test_loss"]
+    sound = end[end <= of["first_test_loss"]]
     rate = conditions[NO_LAYERNORM]["learning_rate"]
-    return {name: difference(of.get(name, NOTHING), base.get(name, NOTHING)) for name in less} | {
-        "share_in_zone": difference(base["final_share_in_zone"], of.get("final_share_in_zone", NOTHING)),
-        "seeds": len(start),
-        "broke_down": len(start) - len(sound),
+    return {name: difference(of[name], base[name]) for name in less} | {
+        "share_in_zone": difference(base["final_share_in_zone"], of["final_share_in_zone"]),
+        "seeds": len(of),
+        "broke_down": len(of) - len(sound),
         "last_test_loss_of_others": extremes(sound),
         "gradient_jump_of_others": extremes(
             other["gradient_jump"]["value"]
@@ -226,25 +187,28 @@ def summary(
         rates: the learning rate of each condition.
         tried: the learning rates among which each condition's was chosen.
     """
-    by_condition = {name: quantities(runs, name, thresholds) for name in CONDITIONS if name in set(runs["condition"])}
+    table, failed = quantities(runs, thresholds), diverged(runs)
+    by_condition = {name: table.loc[[name]].droplevel("condition") for name in CONDITIONS if name in table.index}
     conditions: dict[str, Any] = {}
     for name, of in by_condition.items():
+        measured = of.dropna(axis="columns", how="all")
         metrics: dict[str, Any] = {
-            quantity: intervals.mean_interval(v.to_numpy()).as_metrics() for quantity, v in of.items()
+            str(quantity): intervals.mean_interval(values.dropna()).as_metrics()
+            for quantity, values in measured.items()
         }
         for quantity in SHARES & metrics.keys():
             e = metrics[quantity]
             e.update(low=max(e["low"], 0.0), high=min(e["high"], 1.0))
-        metrics |= {"learning_rate": rates[name], "diverged": len(diverged(runs, name))}
+        metrics |= {"learning_rate": rates[name], "diverged": int((failed.get_level_values("condition") == name).sum())}
         metrics["by_seed"] = {
-            quantity: {f"seed_{seed}": value for seed, value in of[quantity].items()}
+            quantity: {f"seed_{seed}": value for seed, value in measured[quantity].dropna().items()}
             for quantity in SHOWN
-            if quantity in of
+            if quantity in measured
         }
         metrics |= {"attends": attends(metrics, thresholds)}
-        for quantity, other in (("added_loss", BASES[name]), ("added_by_start", NARROW.get(name, ""))):
-            if added := difference(
-                of.get("last_test_loss", NOTHING), by_condition.get(other, {}).get("last_test_loss", NOTHING)
+        for quantity, other in (("added_loss", BASES[name]), ("added_by_start", NARROW.get(name))):
+            if other in by_condition and (
+                added := difference(of["last_test_loss"], by_condition[other]["last_test_loss"])
             ):
                 metrics[quantity] = added
         conditions[name] = metrics
@@ -252,5 +216,5 @@ def summary(
     result: dict[str, Any] = {"conditions": conditions, "conditions_at_an_end_of_the_rates": at_an_end}
     result |= differences(conditions)
     if NO_LAYERNORM in by_condition:
-        result["without_layernorm"] = without_layernorm(by_condition, conditions)
+        result["without_layernorm"] = without_layernorm(by_condition[NO_LAYERNORM], by_condition[BASE], conditions)
     return result

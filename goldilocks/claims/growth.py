@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,3 +120,10 @@ def estimates(statistics: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
         name: (intervals.rank_interval if name.startswith("rank") else intervals.mean_interval)(of)
         for name, of in statistics.items()
     }
+
+
+def metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """How weights moved, over seeds: the estimates of `seed_statistics`, and what else is said of growth by depth."""
+    by_block = relative(values, "std", last)
+    found = estimates(statistics) | block_0_grew_most(by_block)
+    return {name: estimate.as_metrics() for name, estimate in found.items()} | falling_trend_p(by_block)

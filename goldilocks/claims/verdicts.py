@@ -165,9 +165,8 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
     Returns:
         What the claim declares, its `verdict`, and
 
-        * `gate` and `requirements`: the `evidence` of each; without estimates if the gate is not met, and empty if
-          something is not measured, with the `reason`,
-        * `value`, `low`, `high`, `n`: the first requirement's,
+        * `gate` and `requirements`: the `evidence` of each; empty if something is not measured, with the `reason`,
+        * `value`, `low`, `high`, `n`: the first requirement's, None if the gate is not met,
         * `notes`: further information.
     """
     entry = {key: getattr(claim, key) for key in DECLARED} | dict.fromkeys(ESTIMATE)
@@ -184,16 +183,15 @@ def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, An
         for each, n in zip(claim.requirements, (of["n"] for of in found), strict=True)
         if n and n < claim.least
     ]
-    verdict = UNDECIDED
+    verdict, own = UNDECIDED, {key: found[0][key] for key in ESTIMATE}
     if any(each["outcome"] != Outcome.MET for each in gate):
-        found = [each | dict.fromkeys((*ESTIMATE, "outcome")) for each in found]
+        own = {}
     elif too_few:
         notes = [too_few[0], *notes]
     else:
         measures = by_measure(found)
         verdict = over_measures({*measures.values()})
         notes = [*(f"by {name}: {by_it}" for name, by_it in measures.items() if name), *notes]
-    own = {key: found[0][key] for key in ESTIMATE}
     return entry | own | {"verdict": verdict, "reason": "", "gate": gate, "requirements": found, "notes": notes}
 
 

@@ -1,4 +1,4 @@
-"""The section `ablations` of `params.yaml`, and what the command sees of `run:`."""
+"""The section `ablations` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from goldilocks.ablations.conditions import BASE, CONDITIONS
 from goldilocks.config.run import Seeds
-from goldilocks.core.params import Section
 
 
 class Settings(Seeds):
@@ -24,7 +23,3 @@ class Settings(Seeds):
         if len(set(conditions)) < len(conditions):
             raise ValueError("no condition may stand twice")
         return conditions
-
-
-class Run(Section):
-    """This command sees nothing of `run:`."""

@@ -1,4 +1,4 @@
-"""The section `claims` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `claims` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,3 @@ class Settings(Section):
 
     vanished: float = Field(gt=0, lt=1)
     """"Gradients close to 0": less than this share of an even softmax's."""
-
-
-class Run(Section):
-    """This stage sees nothing of `run:`."""

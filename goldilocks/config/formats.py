@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from goldilocks.core import params
 from goldilocks.core.params import Section
 
 
 class Settings(Section):
-    widest: int = Field(ge=2, le=2**20)
+    widest: Annotated[int, AfterValidator(params.power_of_two)] = Field(ge=2, le=2**20)
     """Largest dimension d, a power of two; every power of two from 2 on is measured."""
 
     rows: int = Field(ge=1, le=10_000)
@@ -23,8 +25,3 @@ class Settings(Section):
 
     appears: float = Field(gt=0, lt=1)
     """A failure appears at the first d at which the share of rows with it is surely larger than this."""
-
-    @field_validator("widest")
-    @classmethod
-    def _power_of_two(cls, widest: int) -> int:
-        return params.power_of_two(widest)

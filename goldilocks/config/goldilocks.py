@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from goldilocks.core import params
 from goldilocks.core.params import Section
 
 
 class Settings(Section):
-    widest: int = Field(ge=4, le=2**20)
+    widest: Annotated[int, AfterValidator(params.power_of_two)] = Field(ge=4, le=2**20)
     """Largest dimension of the map, a power of two; the others are 2, 4, 8, … up to it."""
 
     exponents: int = Field(ge=3, le=1001)
     """Logit scales d^-x for each dimension, x evenly from 0 to 1; odd, so that 1/√d is one of them."""
 
-    lengths: list[int] = Field(min_length=1, max_length=6)
+    lengths: list[Annotated[int, Field(ge=2, le=2**20)]] = Field(min_length=1, max_length=6)
     """Numbers n of keys that softmax runs over."""
 
-    correlations: list[float] = Field(min_length=1, max_length=6)
+    correlations: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=6)
     """Correlations ρ of the query's entries with those of the key at its own position."""
 
     trials: int = Field(ge=2, le=10_000_000)
@@ -38,11 +39,6 @@ class Settings(Section):
     least_discrimination: float = Field(gt=1)
     """In the zone the largest probability is on average at least this multiple of 1/n."""
 
-    @field_validator("widest")
-    @classmethod
-    def _power_of_two(cls, widest: int) -> int:
-        return params.power_of_two(widest)
-
     @field_validator("exponents")
     @classmethod
     def _odd(cls, points: int) -> int:
@@ -50,23 +46,12 @@ class Settings(Section):
             raise ValueError("must be odd, so that 1/√d is one of the scales")
         return points
 
-    @field_validator("lengths")
+    @field_validator("lengths", "correlations")
     @classmethod
-    def _distinct_and_two_keys_at_least(cls, lengths: list[int]) -> list[int]:
-        if any(not 2 <= n <= 2**20 for n in lengths):
-            raise ValueError("every length must lie in 2 … 1048576")
-        if len(set(lengths)) < len(lengths):
-            raise ValueError("no length may stand twice")
-        return lengths
-
-    @field_validator("correlations")
-    @classmethod
-    def _distinct_and_from_none_to_full(cls, correlations: list[float]) -> list[float]:
-        if any(not 0 <= rho <= 1 for rho in correlations):
-            raise ValueError("every correlation must lie in 0 … 1")
-        if len({f"{rho:g}" for rho in correlations}) < len(correlations):
-            raise ValueError("no correlation may stand twice, to six digits")
-        return correlations
+    def _distinct(cls, numbers: list[float]) -> list[float]:
+        if len({x if isinstance(x, int) else f"{x:g}" for x in numbers}) < len(numbers):
+            raise ValueError("no number may stand twice, to six digits")
+        return numbers
 
     @field_validator("least_discrimination")
     @classmethod

@@ -1,4 +1,4 @@
-"""The section `layernorm` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `layernorm` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,3 @@ class Settings(Section):
         if end <= start:
             raise ValueError(f"must be greater than layernorm.gamma_from = {start}")
         return end
-
-
-class Run(Section):
-    """This stage sees nothing of `run:`."""

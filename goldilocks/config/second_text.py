@@ -1,4 +1,4 @@
-"""The section `second_text` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `second_text` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,3 @@ class Settings(Section):
 
     subpackages: list[str] = Field(min_length=1)
     """Its subpackages that are read."""
-
-
-class Run(Section):
-    """This stage sees nothing of `run:`."""

@@ -1,4 +1,4 @@
-"""The section `tokens` of `params.yaml`, and what the stage sees of `run:`."""
+"""The section `tokens` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,3 @@ class Settings(Section):
 
     context_length: int = Field(ge=2, le=65_536)
     """Tokens Model 5 sees at once; a window is one longer, since its targets are shifted by one."""
-
-
-class Run(Section):
-    """This stage sees nothing of `run:`."""

@@ -26,7 +26,7 @@ from goldilocks.ablations.conditions import (
 )
 from goldilocks.ablations.summary import chosen
 from goldilocks.plotting.palette import BLACK, CHANGES, GREY, SCALINGS
-from goldilocks.plotting.style import headline, key
+from goldilocks.plotting.style import headline, key, new_figure, subplots
 from goldilocks.softmax.scalings import OWN_FIRST
 
 COLOURS = CHANGES | {f"{scaling}{start}": colour for scaling, colour in SCALINGS.items() for start in STARTS}
@@ -39,17 +39,17 @@ SINGLE = {
 """The panels of single changes."""
 
 
-def figures(runs: pd.DataFrame, found: dict[str, Any], width: float) -> dict[str, Callable[[], Figure]]:
+def figures(runs: pd.DataFrame, found: dict[str, Any]) -> dict[str, Callable[[], Figure]]:
     """Functions that draw the figures for which there are runs, by name."""
     conditions = {name: of for name, of in found["conditions"].items() if name in MAIN}
     drawn = {
-        "test_loss": lambda: test_loss(conditions, width),
-        "loss_curves": lambda: curves(runs, list(conditions), width),
+        "test_loss": lambda: test_loss(conditions),
+        "loss_curves": lambda: curves(runs, list(conditions)),
     }
     if "without_layernorm" in found:
-        drawn["layernorm"] = lambda: layernorm(runs, width)
+        drawn["layernorm"] = lambda: layernorm(runs)
     if any(size in found["conditions"] for size in SIZES):
-        drawn["sizes"] = lambda: sizes(found["conditions"], width)
+        drawn["sizes"] = lambda: sizes(found["conditions"])
     return drawn
 
 
@@ -63,14 +63,13 @@ def label_with_remarks(name: str, found: dict[str, Any], beyond: int) -> str:
     return CONDITIONS[name].label + (f" ({lost} broke down)" if lost else "") + ("" if found["attends"] else " *")
 
 
-def test_loss(conditions: dict[str, Any], width: float) -> Figure:
+def test_loss(conditions: dict[str, Any]) -> Figure:
     """The last test loss of each condition with its interval over seeds (left), and its paired difference to the base.
 
     Conditions that are not shown to attend have a hollow dot for each seed that did not break down.
     """
     names = [name for name in conditions if "last_test_loss" in conditions[name]]
-    figure = Figure(figsize=(width, 0.25 * width + 0.27 * len(names)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = subplots(0.25, 1, 2, inches=0.27 * len(names), sharey=True)
     order = sorted(names, key=lambda name: -statistics.median(conditions[name]["by_seed"]["last_test_loss"].values()))
     base = conditions[BASE]["by_seed"]["last_test_loss"]
     beyond = dict.fromkeys(order, 0)
@@ -107,11 +106,10 @@ def test_loss(conditions: dict[str, Any], width: float) -> Figure:
     return figure
 
 
-def sizes(conditions: dict[str, Any], width: float) -> Figure:
+def sizes(conditions: dict[str, Any]) -> Figure:
     """For each size and text, by scaling: σ of the first logits, last test loss, and its difference to 1/√d."""
     names = [size for size in SIZES if size in conditions]
-    figure = Figure(figsize=(width, 0.25 * width + 0.36 * len(names)), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
+    figure, panels = subplots(0.25, 1, 3, inches=0.36 * len(names), sharey=True)
     kinds = {LABELS[name]: SCALINGS[name] for name in OWN_FIRST} | {WITHOUT_ATTENTION[0]: BLACK}
     for y, size in enumerate(reversed(names)):
         for name in [name for name in OF_SIZES[size] if name in conditions]:
@@ -138,7 +136,7 @@ def sizes(conditions: dict[str, Any], width: float) -> Figure:
     return figure
 
 
-def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
+def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
     """Test loss over steps: a panel for each start in the first row, and others for single changes below."""
     starts = {
         words: [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions]
@@ -153,7 +151,7 @@ def curves(runs: pd.DataFrame, conditions: list[str], width: float) -> Figure:
     low = runs.loc[runs["quantity"] == "test_loss", "value"].min()
     of_base = chosen(runs, BASE, "test_loss")
     high = of_base.loc[of_base["step"] == 0, "value"].max()
-    figure = Figure(figsize=(width, 0.475 * width * len(rows)), layout="constrained")
+    figure = new_figure(0.475 * len(rows))
     for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).flat, rows, strict=True):
         panels = part.subplots(1, len(row), sharey=True, squeeze=False)
         for axes, (title, names) in zip(panels.flat, row, strict=True):
@@ -182,10 +180,9 @@ def _line_each(axes: Axes, by_seed: pd.DataFrame, colour: str) -> None:
     axes.plot(by_seed.index, by_seed.to_numpy(), color=colour, lw=0.8)
 
 
-def layernorm(runs: pd.DataFrame, width: float) -> Figure:
+def layernorm(runs: pd.DataFrame) -> Figure:
     """Gradients and activations by block, with and without LayerNorm, a line for each seed."""
-    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
-    panels = figure.subplots(2, 2)
+    figure, panels = subplots(0.85, 2, 2)
     shown = (
         ("gradient_log_mean", "mean ln ‖gradient‖"),
         ("gradient_log_jump", "σ of its change by step"),

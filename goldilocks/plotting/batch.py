@@ -3,60 +3,48 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from goldilocks.core import files
 from goldilocks.core.cli import UserError
-from goldilocks.core.progress import Progress
-from goldilocks.plotting.style import save
+from goldilocks.plotting.style import svg
 
 
 def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int) -> None:
-    """Draw and write figures by name, together with a second process on Linux; each takes the next that is left.
+    """Draw and write figures by name, together with a second process; each takes the next that is left.
 
     Raises:
-        UserError: if the second process could not write its figures.
+        OSError: if a figure could not be written, by either process.
+        UserError: if the second process ended otherwise.
     """
     names = list(figures)
-    if sys.platform != "linux":
-        with Progress("figures", len(names), "figure") as progress:
-            for name in names:
-                save(figures[name](), folder / f"{name}.svg", dpi)
-                progress.add(1)
-        return
-    context = multiprocessing.get_context("fork")
-    taken = context.Value("i", 0)
-    receiver, sender = context.Pipe(duplex=False)
+    fork = multiprocessing.get_context("fork")
+    begun, failures = fork.Value("i", 0), fork.SimpleQueue()
 
-    def write_what_is_left(progress: Progress | None = None) -> None:
-        begun = 0
-        while begun < len(names):
-            with taken.get_lock():
-                at, taken.value = taken.value, taken.value + 1
-            if at < len(names):
-                save(figures[names[at]](), folder / f"{names[at]}.svg", dpi)
-            if progress:
-                progress.add(min(at + 1, len(names)) - begun)
-            begun = at + 1
+    def draw() -> None:
+        while True:
+            with begun.get_lock():
+                at, begun.value = begun.value, begun.value + 1
+            if at >= len(names):
+                return
+            files.write_text(folder / f"{names[at]}.svg", svg(figures[names[at]](), dpi))
 
     def help_out() -> None:
         try:
-            write_what_is_left()
+            draw()
         except OSError as error:
-            sender.send(str(error))
-            os._exit(1)
+            failures.put(error)
 
-    second = context.Process(target=help_out)
+    second = fork.Process(target=help_out)
     second.start()
     try:
-        with Progress("figures", len(names), "figure") as progress:
-            write_what_is_left(progress)
+        draw()
     finally:
         second.join()
+    if not failures.empty():
+        raise failures.get()
     if second.exitcode:
-        ended = f"figures: the second process ended with {second.exitcode}"
-        raise UserError(receiver.recv() if receiver.poll() else ended)
+        raise UserError(f"figures: the second process ended with {second.exitcode}")

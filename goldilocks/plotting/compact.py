@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from xml.etree import ElementTree as Tree
 
 from PIL import Image
@@ -21,12 +22,10 @@ UNITS = 100  # to a point, of paths: two decimals
 NEAR = 0.05  # points that a line may pass beside what it stands for, a twentieth of its width
 GLYPH = "scale(0.125)"  # instead of 1/64, so that outlines of letters are whole numbers of up to three digits
 COLOURS = 64  # of a picture
-TOKEN = re.compile(r"[MLQCz]|-?\d+(?:\.\d+)?(?:e-?\d+)?")
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
-LENGTHS = {"M": 1, "L": 1, "Q": 2, "C": 3, "z": 0}  # points of a segment
+SEGMENT = re.compile(r"([MLQCz])([^MLQCz]*)")
 PICTURE = "data:image/png;base64,"
 Point = tuple[float, float]
-Segment = tuple[str, list[Point]]
 Node = Tree.Element
 
 
@@ -34,14 +33,7 @@ def compact(svg: str, title: str, description: str) -> str:
     """The same picture, with a title and a description for who can not see it."""
     root = Tree.fromstring(svg, Tree.XMLParser(target=Tree.TreeBuilder(insert_comments=True)))  # noqa: S314  ours
     shared = Tree.Element(f"{{{SVG}}}defs")
-    for node in list(root.iter()):
-        _lift(node, shared)
-    _drop_empty(root, shared)
-    for node in (*root.iter(), *shared.iter()):
-        _shorten(node)
-    while _flatten(root):
-        pass
-    _share_styles(root)
+    _simplify(root, shared, set())
     for position, (name, text) in enumerate((("title", title), ("desc", description))):
         about = Tree.Element(f"{{{SVG}}}{name}")
         about.text = text
@@ -58,23 +50,32 @@ def _name(node: Node) -> str:
     return node.tag.rpartition("}")[2] if isinstance(node.tag, str) else ""  # a comment's tag is a function
 
 
-def _lift(node: Node, shared: Node) -> None:
-    """Move what is defined below a node into one place, without metadata and styles, which a page would take over."""
+def _simplify(node: Node, shared: Node, empty: set[str]) -> None:
+    """Shorten all that a node contains, and leave out what draws nothing.
+
+    Args:
+        shared: gets what is defined below the node, but no styles, which a page would take over.
+        empty: gets the references to outlines of spaces, which are defined before they are used.
+    """
     for child in list(node):
         if _name(child) in ("defs", "metadata"):
             node.remove(child)
-            shared.extend(one for one in child if _name(one) in ("path", "clipPath"))
-
-
-def _drop_empty(root: Node, shared: Node) -> None:
-    """Leave out what draws nothing: the outlines of spaces."""
-    empty = [one for one in shared if _name(one) == "path" and not one.get("d")]
-    names = {f"#{one.get('id')}" for one in empty}
-    for one in empty:
-        shared.remove(one)
-    for node in list(root.iter()):
-        for child in [one for one in node if one.get(HREF) in names]:
-            node.remove(child)
+            for one in child:
+                if _name(one) == "path" and not one.get("d"):
+                    empty.add(f"#{one.get('id')}")
+                elif _name(one) in ("path", "clipPath"):
+                    shared.append(one)
+                    _simplify(one, shared, empty)
+    kept: list[Node] = []
+    for child in node:
+        if child.get(HREF) not in empty:
+            _simplify(child, shared, empty)
+            group = _name(child) == "g"
+            kept += [child] if not group or child.attrib else child
+            if group and child.attrib:
+                _share_style(child)
+    node[:] = kept
+    _shorten(node)
 
 
 def _shorten(node: Node) -> None:
@@ -103,28 +104,21 @@ def _shorten(node: Node) -> None:
         found["style"] = found["style"].replace(": ", ":").replace("; ", ";")
 
 
+def _share_style(group: Node) -> None:
+    """Move a style that all members share to the group; opacity stays, since a group's differs from its members'."""
+    members = [child for child in group if _name(child)]
+    style, *others = {child.get("style", "") for child in members} or {""}
+    if style and not (others or "style" in group.attrib or len(members) == 1 or re.search(r"(^|;)opacity", style)):
+        group.set("style", style)
+        for child in members:
+            del child.attrib["style"]
+
+
 def number(value: float, digits: int) -> str:
     """A number with at most so many decimals, and without those that are zero."""
     text = f"{value:.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
-
-
-def segments(d: str) -> Iterator[Segment]:
-    """The segments of path data of Matplotlib's: a letter and its points.
-
-    Raises:
-        ValueError: if there is something else in it.
-    """
-    tokens = TOKEN.findall(d)
-    if "".join(tokens) != re.sub(r"\s+", "", d):
-        raise ValueError(f"path data that is not Matplotlib's: {d[:60]}")
-    at = 0
-    while at < len(tokens):
-        size = 2 * LENGTHS[tokens[at]]
-        numbers = [float(token) for token in tokens[at + 1 : at + 1 + size]]
-        yield tokens[at], list(zip(numbers[::2], numbers[1::2], strict=True))
-        at += 1 + size
 
 
 def straightened(points: list[Point], near: float = NEAR) -> list[Point]:
@@ -151,20 +145,25 @@ def _distance(point: Point, start: Point, end: Point) -> float:
     return float(((x - along * dx) ** 2 + (y - along * dy) ** 2) ** 0.5)
 
 
-def _runs(found: Iterable[Segment]) -> Iterator[Segment]:
-    """The segments with each run of straight lines as one that has all of its points, straightened."""
+def _segments(d: str, straighten: bool) -> Iterator[tuple[str, list[Point]]]:
+    """Each segment of a path, its letter and points; if `straighten`, lines in a row are one, of fewer points.
+
+    Raises:
+        ValueError: if there are other letters than Matplotlib's.
+    """
+    found = [(letter, [float(one) for one in numbers.split()]) for letter, numbers in SEGMENT.findall(d)]
+    segments = [(letter, list(zip(of[::2], of[1::2], strict=True))) for letter, of in found]
     at = start = (0.0, 0.0)
-    line: list[Point] = []
-    for letter, points in (*found, ("", [])):
-        if letter == "L":
-            line = (line or [at]) + points
-        elif line:
-            yield "L", straightened(line)[1:]
-            line = []
-        if letter and letter != "L":
-            yield letter, points
-        start = points[0] if letter == "M" else start
-        at = points[-1] if points else start
+    for lines, run in itertools.groupby(segments, lambda segment: straighten and segment[0] == "L"):
+        if lines:
+            whole = straightened([at, *(points[0] for _, points in run)])
+            at = whole[-1]
+            yield "L", whole[1:]
+        else:
+            for letter, points in run:
+                start = points[0] if letter == "M" else start
+                at = points[-1] if points else start
+                yield letter, points
 
 
 @functools.cache  # figures share most letters
@@ -180,7 +179,7 @@ def path(d: str, scale: float, units: int) -> str:
     written: list[str] = []
     at = start = (0, 0)
     last = ""
-    for letter, points in _runs(segments(d)) if digits else segments(d):
+    for letter, points in _segments(d, straighten=digits > 0):
         if letter == "z":
             written, at, last = [*written, "z"], start, "z"
             continue
@@ -189,8 +188,7 @@ def path(d: str, scale: float, units: int) -> str:
             written += ["M", *(number(c / units, digits) for c in whole[0])]
             at, start, last = whole[0], whole[0], "M"
             continue
-        for first in range(0, len(whole), LENGTHS[letter]):
-            here = whole[first : first + LENGTHS[letter]]
+        for here in [[one] for one in whole] if letter == "L" else [whole]:
             step, numbers = _step(letter, at, here)
             if step and (any(numbers) or len(whole) == 1):
                 written += [step] * (step != last) + [number(c / units, digits) for c in numbers]
@@ -215,32 +213,6 @@ def picture(href: str) -> str:
     written = io.BytesIO()
     few.save(written, "png", optimize=True)
     return PICTURE + base64.b64encode(written.getvalue()).decode()
-
-
-def _flatten(node: Node) -> bool:
-    """Replace a group without attributes by its contents; returns whether there was one."""
-    found = False
-    for child in list(node):
-        found = _flatten(child) or found
-        if _name(child) == "g" and not child.attrib:
-            at = list(node).index(child)
-            node[at : at + 1] = list(child)
-            found = True
-    return found
-
-
-def _share_styles(node: Node) -> None:
-    """Move a style that all members share to the group; opacity stays, since a group's differs from its members'."""
-    for child in node:
-        _share_styles(child)
-    members = [child for child in node if _name(child)]
-    styles = {child.get("style", "") for child in members}
-    if _name(node) == "g" and len(styles) == 1 and len(members) > 1 and "style" not in node.attrib:
-        (style,) = styles
-        if style and not re.search(r"(^|;)opacity", style):
-            node.set("style", style)
-            for child in members:
-                del child.attrib["style"]
 
 
 def _break_lines(root: Node) -> None:

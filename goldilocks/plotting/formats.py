@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from goldilocks.plotting.palette import BLACK, FORMATS
-from goldilocks.plotting.style import TEXT, darken_for_text, headline, key
+from goldilocks.plotting.style import TEXT, darken_for_text, headline, key, subplots
 
 WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
 SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
@@ -34,14 +34,12 @@ def _dimension_axis(axes: Axes, widest: int) -> None:
     powers = range(1, widest.bit_length())
     labelled = powers[:: max(1, -(-len(powers) // 4))]
     axes.set_xticks([2**power for power in labelled], [f"{2**power:,}" for power in labelled])
-    axes.set_xticks([], minor=True)
     axes.set_xlabel("dimension d of q and k")
 
 
-def formats(table: pd.DataFrame, width: float) -> Figure:
+def formats(table: pd.DataFrame) -> Figure:
     """Failures and errors by dimension for independent q and k, unscaled (left) and scaled (right)."""
-    figure = Figure(figsize=(width, 1.2 * width), layout="constrained")
-    grid = figure.subplots(len(QUANTITIES), len(SCALINGS), sharex=True, sharey="row")
+    figure, grid = subplots(1.2, len(QUANTITIES), len(SCALINGS), sharex=True, sharey="row")
     independent = table[table["keys"] == "independent"]
     lines = dict(iter(independent.groupby(["scaling", "format", "softmax"], observed=True)))
     for (column, scaling), (row, quantity) in product(enumerate(SCALINGS), enumerate(QUANTITIES)):
@@ -71,14 +69,13 @@ def formats(table: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def first_failures(table: pd.DataFrame, first: dict[str, Any], width: float) -> Figure:
+def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
     """A bar for each combination, up to the first d with results that are not finite.
 
     Args:
         first: the stage's metrics, {format: {scaling: {softmax: {keys: {first_…: d}}}}}.
     """
-    figure = Figure(figsize=(width, 0.95 * width), layout="constrained")
-    panels = figure.subplots(1, len(KEYS), sharey=True)
+    figure, panels = subplots(0.95, 1, len(KEYS), sharey=True)
     widest = int(table["dimension"].max())
     groups = list(product(SCALINGS, STYLES))
     rows = {

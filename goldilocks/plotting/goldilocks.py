@@ -18,6 +18,7 @@ from goldilocks.plotting.style import (
     name_ends,
     ordered_colours,
     panel_height,
+    subplots,
 )
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 
@@ -39,7 +40,7 @@ def corners(dimensions: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, 
     return grid, grid ** -x[:, None]
 
 
-def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame, width: float) -> Figure:
+def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame) -> Figure:
     """Gradient, discrimination, entropy and Jacobian over d and s, for the middle length and the lowest correlation."""
     lengths = sorted(cells["length"].unique())
     n, rho = lengths[len(lengths) // 2], cells["correlation"].min()
@@ -50,8 +51,7 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame, width: float) -> Figure:
         ("normalised_entropy", "entropy / ln n", Normalize(0, 1)),
         ("jacobian_norm", "‖softmax Jacobian‖", Normalize(0, shown["jacobian_norm"].max())),
     )
-    figure = Figure(figsize=(width, 0.95 * width), layout="constrained")
-    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    figure, grid = subplots(0.95, 2, 2, sharex=True, sharey=True)
     for axes, (name, title, norm) in zip(grid.flat, panels, strict=True):
         values = shown.pivot(index="exponent", columns="dimension", values=name).sort_index(ascending=False)
         x, y = corners(values.columns.to_numpy(), values.index.to_numpy())
@@ -65,6 +65,7 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame, width: float) -> Figure:
             known = edges[edge].where(~edges[f"{edge}_beyond"])
             axes.plot(edges["dimension"], known, color="white", lw=2, path_effects=_outline(BLACK))
         axes.set_title(title)
+    _scale_axes(grid[0, 0], edges["dimension"].to_numpy(), labels=3)
     label_edges(grid, "dimension d", "logit scale s (no unit)")
     headline(
         figure,
@@ -75,20 +76,21 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrimination: float) -> Figure:
+def zones(zone: pd.DataFrame, least_gradient: float, least_discrimination: float) -> Figure:
     """The zone over d and s, a row of panels for each length and a column for each correlation."""
     lengths, correlations = (list(dict.fromkeys(zone[name])) for name in ("length", "correlation"))
-    figure = Figure(figsize=(width, 0.26 * width * len(lengths) + 1.6), layout="constrained")
-    grid = figure.subplots(len(lengths), len(correlations), sharex=True, sharey=True, squeeze=False)
+    shape = len(lengths), len(correlations)
+    figure, grid = subplots(0.26 * len(lengths), *shape, inches=1.6, sharex=True, sharey=True, squeeze=False)
     for row, n in zip(grid, lengths, strict=True):
         for axes, rho in zip(row, correlations, strict=True):
             part = zone[(zone["length"] == n) & (zone["correlation"] == rho)]
             top = np.maximum(part["lower"], part["upper"])  # where there is no zone, nothing is shaded
             axes.fill_between(part["dimension"], part["lower"], top, facecolor=ZONE, edgecolor=GREY, lw=0.8)
-            _scales(axes, part["dimension"].to_numpy(), labels=2)
+            _scales(axes, part["dimension"].to_numpy())
         _name_scales(row[-1], int(zone["dimension"].max()))
     for axes, rho in zip(grid[0], correlations, strict=True):
         axes.set_title(f"ρ = {rho:g}")
+    _scale_axes(grid[0, 0], part["dimension"].to_numpy(), labels=2)
     label_edges(grid, "dimension d", "logit scale s")
     for axes, n in zip(grid[:, 0], lengths, strict=True):
         axes.set_ylabel(f"n = {n} keys\nlogit scale s")
@@ -103,16 +105,16 @@ def zones(zone: pd.DataFrame, width: float, least_gradient: float, least_discrim
     return figure
 
 
-def two_needs(cells: pd.DataFrame, width: float, least_gradient: float, least_discrimination: float) -> Figure:
+def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: float) -> Figure:
     """Loss gradient (left) and discrimination (right) by d for each scaling, at the middle length."""
     lengths = sorted(cells["length"].unique())
     n, rho = lengths[len(lengths) // 2], cells["correlation"].min()
     shown = cells[(cells["length"] == n) & (cells["correlation"] == rho)].set_index("exponent").sort_index()
     needs = {"relative_gradient": ("loss gradient / an even softmax's", least_gradient),
              "discrimination": ("largest probability · n", least_discrimination)}  # fmt: skip
-    figure = Figure(figsize=(width, 0.5 * width + 0.4), layout="constrained")
+    figure, panels = subplots(0.5, 1, 2, inches=0.4)
     met = dict.fromkeys(EXPONENTS, True)
-    for axes, (quantity, (label, least)) in zip(figure.subplots(1, 2), needs.items(), strict=True):
+    for axes, (quantity, (label, least)) in zip(panels, needs.items(), strict=True):
         axes.axhline(least, color=BLACK, lw=1, ls=":")
         for name, exponent in EXPONENTS.items():
             line = shown.loc[exponent].sort_values("dimension")
@@ -128,9 +130,9 @@ def two_needs(cells: pd.DataFrame, width: float, least_gradient: float, least_di
             axes.set_yticks(ticks, [str(tick) for tick in ticks])
         else:
             axes.set_ylim(0, 1.05)
-    figure.axes[0].set_ylabel("share of an even softmax's")
-    figure.axes[1].set_ylabel("multiple of an even softmax's")
-    key(figure.axes[0], {f"q·k · {FACTORS[name]}": SCALINGS[name] for name in EXPONENTS}, "lower left")
+    panels[0].set_ylabel("share of an even softmax's")
+    panels[1].set_ylabel("multiple of an even softmax's")
+    key(panels[0], {f"q·k · {FACTORS[name]}": SCALINGS[name] for name in EXPONENTS}, "lower left")
     both = [FACTORS[name] for name, held in met.items() if held]
     headline(
         figure,
@@ -142,7 +144,7 @@ def two_needs(cells: pd.DataFrame, width: float, least_gradient: float, least_di
     return figure
 
 
-def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figure:
+def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     """Ratio of softmax's Jacobian norms, unscaled to 1/√d, by d and number of keys, at the lowest correlation.
 
     Args:
@@ -152,8 +154,7 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float, width: float) -> Figur
     shown = cells[cells["correlation"] == cells["correlation"].min()]
     norms = shown.pivot(index="dimension", columns=["exponent", "length"], values="jacobian_norm")
     ratios = (norms[EXPONENTS["unscaled"]] / norms[EXPONENTS["scaled"]]).clip(lower=1e-3)  # for the logarithmic axis
-    figure = Figure(figsize=(width, 0.6 * width), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = subplots(0.6)
     axes.axhline(1, color=GREY, lw=1)
     axes.axhline(0.5, color=BLACK, lw=1, ls=":")
     colours = dict(zip(ratios, ordered_colours(ratios.shape[1]), strict=True))
@@ -207,16 +208,18 @@ def _scales_in_zone(zone: pd.DataFrame) -> str:
     return f"At d = {d:,.0f} the zone holds {' and '.join(parts)}"
 
 
-def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None, labels: int = 3) -> None:
-    """Make both axes logarithmic, draw the scales 1, 1/√d and 1/d as lines, and label some of the dimensions."""
+def _scale_axes(axes: Axes, dimensions: np.ndarray, labels: int) -> None:
+    """Make the axes that all panels share logarithmic, and label some of the dimensions."""
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_ylim(0.7 / dimensions[-1], 1.4)
-    axes.grid(visible=False)
-    axes.tick_params(bottom=True, left=True)
+    axes.set(yscale="log", ylim=(0.7 / dimensions[-1], 1.4))
     ticks = dimensions[np.linspace(0, dimensions.size - 1, min(labels, dimensions.size)).round().astype(int)]
     axes.set_xticks(ticks, [f"{d:,}" for d in ticks])
-    axes.set_xticks([], minor=True)
+
+
+def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None) -> None:
+    """Draw the scales 1, 1/√d and 1/d as lines."""
+    axes.grid(visible=False)
+    axes.tick_params(bottom=True, left=True)
     for name, exponent in EXPONENTS.items():
         effects = _outline(outlined) if outlined else []
         axes.plot(dimensions, dimensions**-exponent, color=SCALINGS[name], lw=1.5, path_effects=effects)

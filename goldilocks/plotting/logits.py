@@ -7,7 +7,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, ENDS, SCALINGS
-from goldilocks.plotting.style import early_steps, headline, key, label_edges, name_ends, panel_height, small_multiples
+from goldilocks.plotting.style import (
+    early_steps,
+    headline,
+    key,
+    label_edges,
+    name_ends,
+    panel_height,
+    small_multiples,
+    subplots,
+)
 from goldilocks.softmax.scalings import FACTORS, OWN
 
 PANELS = {
@@ -18,11 +27,11 @@ PANELS = {
 }
 
 
-def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
+def by_scaling(logits: pd.DataFrame) -> Figure:
     """Softmax of logits with each scaling at inference, over steps, mean over blocks and seeds."""
-    figure = Figure(figsize=(width, 0.8 * width), layout="constrained")
+    figure, panels = subplots(0.8, 2, 2, sharex=True)
     last = int(logits["step"].max())
-    for axes, (quantity, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
+    for axes, (quantity, label) in zip(panels.flat, PANELS.items(), strict=True):
         chosen = logits[logits["quantity"] == quantity]
         lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean()
         ends = {}
@@ -34,10 +43,10 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
         axes.set_ylim(bottom=0)
         if quantity == "logit_std":
             axes.set_yscale("symlog", linthresh=1)
-        early_steps(axes, last, digits=(1,))
         axes.set_ylabel(label)
         name_ends(axes, ends, panel_height(figure, 2))
-    for axes in figure.axes[2:]:
+    early_steps(panels[0, 0], last, digits=(1,))
+    for axes in panels[1]:
         axes.set_xlabel("step (updates)")
     half = logits[(logits["quantity"] == "share_holding_half") & (logits["step"] == last)]
     share = half.groupby("scaling", observed=True)["mean"].mean()
@@ -53,10 +62,10 @@ def by_scaling(logits: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def distribution(histograms: pd.DataFrame, width: float) -> Figure:
+def distribution(histograms: pd.DataFrame) -> Figure:
     """The logits of each block, standardised by head, at the first and the last snapshot."""
     blocks = sorted(histograms["block"].unique())
-    figure, grid = small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks))
     first, last = histograms["step"].min(), histograms["step"].max()
     for axes, block in zip(grid.flat, blocks, strict=False):
         for step, colour in zip((first, last), ENDS, strict=True):
@@ -67,11 +76,10 @@ def distribution(histograms: pd.DataFrame, width: float) -> Figure:
             shown = density > 0
             axes.plot(middle[shown], density[shown], color=colour, lw=1.2)
         axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color=BLACK, lw=0.8, ls="--")
-        axes.set(yscale="log", ylim=(1e-5, 2))
         axes.set_title(f"block {block}")
     label_edges(grid, "(logit - mean) / σ", "density (per σ)")
     names = {f"— step {first}": ENDS[0], f"— step {last}": ENDS[1], "-- normal": BLACK}
-    grid[0, 0].set_ylim(1e-5, 200)
+    grid[0, 0].set(yscale="log", ylim=(1e-5, 200))
     key(grid[0, 0], names, "upper left")
     headline(
         figure,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,20 +21,40 @@ from goldilocks.plotting.style import (
     ordered_colours,
     panel_height,
     small_multiples,
+    subplots,
 )
 
 SNAPSHOTS = 6  # whose histograms are shown; more can't be told apart
 STEPS = "step (updates)"
+BY_BLOCK: dict[str, tuple[Any, ...]] = {
+    "std_by_block": ("σ of the QKV weights", {"std": "σ of the QKV weights"}),
+    "kurtosis_by_block": ("Excess kurtosis of the QKV weights", {"excess_kurtosis": "excess kurtosis"}),
+    "norms_by_block": (
+        "Spectral norm of the QKV weights",
+        {"spectral_norm": "spectral norm ‖W‖₂", "stable_rank": "stable rank ‖W‖²/‖W‖₂²"},
+        True,
+    ),
+    "cosine_to_initial": (
+        "Cosine to the initial QKV weights", {"cosine_to_initial": "cosine to initial weights"}, True,
+    ),
+    "updates_by_block": (
+        "Relative update of the QKV weights",
+        {"update_ratio": "‖update‖ / ‖W‖", "gradient_norm": "gradient norm (nats/token)"},
+        True,
+        True,
+    ),
+    "attention_entropy": ("Attention entropy", {"normalised_entropy": "entropy / its maximum"}, True),
+}  # fmt: skip
+"""The figures that `by_block` draws, by name: all its arguments but the table."""
 
 
-def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
+def losses(dynamics: pd.DataFrame, guessing: float) -> Figure:
     """Train and test loss over steps, mean over seeds with the 95 % band, and the losses of guessing and counting.
 
     Args:
         guessing: ln V in nats.
     """
-    figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = subplots(0.55)
     ends = {"guessing: ln V": (guessing, BLACK)}
     for name in ("unigram", "bigram"):
         by_counts = dynamics.loc[dynamics["quantity"] == f"{name}_loss", "mean"]
@@ -57,29 +80,23 @@ def losses(dynamics: pd.DataFrame, guessing: float, width: float) -> Figure:
 
 
 def by_block(
-    dynamics: pd.DataFrame,
-    quantities: dict[str, str],
-    subject: str,
-    width: float,
-    early: bool = False,
-    log: bool = False,
+    dynamics: pd.DataFrame, subject: str, quantities: Mapping[str, str], early: bool = False, log: bool = False
 ) -> Figure:
     """Quantities over steps, one line a block, mean over seeds with the 95 % band; a panel each.
 
     Args:
-        quantities: their names in the table and labels of their axes.
         subject: what the title says the course of: the first of the quantities.
+        quantities: their names in the table and labels of their axes.
         early: whether the step axis opens up the first steps.
         log: whether the quantities, which are positive, have a logarithmic axis; bands are cut off below the lines.
     """
-    figure = Figure(figsize=(width, (0.42 * len(quantities) + 0.13) * width), layout="constrained")
-    panels = figure.subplots(len(quantities), squeeze=False)[:, 0]
-    for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
+    figure, panels = subplots(0.42 * len(quantities) + 0.13, len(quantities), squeeze=False)
+    for axes, (quantity, label) in zip(panels.flat, quantities.items(), strict=True):
         _lines_by_block(
             axes, dynamics[dynamics["quantity"] == quantity], early, log, panel_height(figure, len(quantities))
         )
         axes.set_ylabel(label)
-    panels[-1].set_xlabel(STEPS)
+    panels[-1, 0].set_xlabel(STEPS)
     headline(
         figure,
         f"{subject} {_course(dynamics, next(iter(quantities)))}",
@@ -108,11 +125,11 @@ def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, axes
     name_ends(axes, ends, axes_height)
 
 
-def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
+def histograms(table: pd.DataFrame, linear_std: float) -> Figure:
     """QKV histograms by block, a line for each of some snapshots from dark (start) to light (end)."""
     merged = table[table["part"] == "qkv"]
     blocks = sorted(merged["block"].unique())
-    figure, grid = small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks))
     steps = np.array(sorted(merged["step"].unique()))
     steps = steps[np.unique(np.linspace(0, len(steps) - 1, min(SNAPSHOTS, len(steps))).round().astype(int))]
     limit = merged["right"][np.isfinite(merged["right"])].max()
@@ -125,8 +142,7 @@ def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
             axes.plot((inner["left"] + inner["right"]) / 2, inner["count"], color=colour, lw=1)
         outside = part[~(np.isfinite(part["left"]) & np.isfinite(part["right"]))]["count"].sum()
         axes.set_title(f"block {block}: {outside:,} beyond")
-        axes.set_xticks([-limit / 2, 0, limit / 2])
-        axes.set_yscale("log")
+    grid[0, 0].set(yscale="log", xticks=[-limit / 2, 0, limit / 2])
     first, last = steps[0], steps[-1]
     label_edges(grid, "weight (no unit)", "weights per bin")
     headline(
@@ -138,11 +154,11 @@ def histograms(table: pd.DataFrame, linear_std: float, width: float) -> Figure:
     return figure
 
 
-def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
+def std_by_part(dynamics: pd.DataFrame) -> Figure:
     """σ of Q, K and V apart over steps, a panel a block, mean over seeds with the 95 % band."""
     parts = {name: dynamics[dynamics["quantity"] == f"std_{name}"] for name in MATRICES}
     blocks = sorted(parts["q"]["block"].unique())
-    figure, grid = small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks))
     for axes, block in zip(grid.flat, blocks, strict=False):
         for name, colour in MATRICES.items():
             line = parts[name][parts[name]["block"] == block]
@@ -158,10 +174,10 @@ def std_by_part(dynamics: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, width: float) -> Figure:
+def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool) -> Figure:
     """A quantity over steps, a panel a block and a line a head; the head that ends lowest, or highest, is named."""
     blocks = sorted(attention["block"].unique())
-    figure, grid = small_multiples(len(blocks), width)
+    figure, grid = small_multiples(len(blocks))
     last = int(attention["step"].max())
     extremes = {}
     for axes, block in zip(grid.flat, blocks, strict=False):
@@ -173,7 +189,7 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool, wi
             colour, above = (RED, 3) if head == named else (GREY, 2)
             axes.plot(line["step"], line[quantity], color=colour, lw=1.2, zorder=above)
         axes.set_title(f"block {block}: head {named}")
-        early_steps(axes, last, digits=(1,))
+    early_steps(grid[0, 0], last, digits=(1,))
     label_edges(grid, STEPS, label)
     extreme = "lowest" if lowest else "highest"
     block, head = (min if lowest else max)(extremes, key=lambda at: extremes[at])

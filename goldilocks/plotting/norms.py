@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from goldilocks.plotting.palette import BLUE, GREY, KINDS, PLACES, RED
-from goldilocks.plotting.style import annotate_right, darken_for_text, headline, key
+from goldilocks.plotting.style import annotate_right, darken_for_text, headline, key, subplots
 
 FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
@@ -47,11 +47,10 @@ def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
     axes.set(yscale="log", ylim=(0.7, None))
 
 
-def _grid(table: pd.DataFrame, width: float, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
+def _grid(table: pd.DataFrame, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
     """A figure with a row for each model, γ left and β right, and its panels: axes, model, kind and values of each."""
     models = list(dict.fromkeys(table["model"]))
-    figure = Figure(figsize=(width, 0.36 * width * len(models) + 0.7), layout="constrained")
-    grid = figure.subplots(len(models), 2, squeeze=False)
+    figure, grid = subplots(0.36 * len(models), len(models), 2, inches=0.7, squeeze=False)
     found = []
     for row, model in enumerate(models):
         for column, kind in enumerate(RANGES):
@@ -70,9 +69,9 @@ def _medians(table: pd.DataFrame) -> str:
     return " and ".join(f"{NAMES[kind]} around {found[kind]:.2g}" for kind in RANGES if kind in found)
 
 
-def histograms(table: pd.DataFrame, width: float) -> Figure:
+def histograms(table: pd.DataFrame) -> Figure:
     """Experiment 4: histograms of γ and β of every model with the articles' 100 edges; red bars count values beyond."""
-    figure, parts = _grid(table, width, "{n:,} {kind}")
+    figure, parts = _grid(table, "{n:,} {kind}")
     for axes, _, kind, chosen in parts:
         _histogram(axes, chosen["value"].to_numpy(), kind)
         axes.set(xlabel=f"{NAMES[kind]} (no unit)", ylabel="parameters per bin")
@@ -85,9 +84,9 @@ def histograms(table: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def by_block(table: pd.DataFrame, width: float) -> Figure:
+def by_block(table: pd.DataFrame) -> Figure:
     """γ and β by block: median and the 5-95 % range; norms outside the blocks are at the ends."""
-    figure, parts = _grid(table, width, "{kind}")
+    figure, parts = _grid(table, "{kind}")
     rows = {model: axes for axes, model, _, _ in parts}  # the last axes of each
     for axes, model, kind, chosen in parts:
         blocks = int(chosen["block"].max()) + 1
@@ -111,9 +110,7 @@ def by_block(table: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def by_model(
-    table: pd.DataFrame, width: float, start: float, end: float, references: Mapping[str, Mapping[str, float]]
-) -> Figure:
+def by_model(table: pd.DataFrame, start: float, end: float, references: Mapping[str, Mapping[str, float]]) -> Figure:
     """γ of every model: median, quartiles and the 5-95 % range, and the range that the articles name.
 
     Args:
@@ -126,8 +123,7 @@ def by_model(
         rows[str(model)] = dict(zip(QUANTILES, quantiles, strict=True)) | {
             "share_in_range": float(values.between(start, end).mean())
         }
-    figure = Figure(figsize=(width, 1.9 + 0.055 * width * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = subplots(0.055 * len(rows), inches=1.9)
     axes.axvspan(start, end, color=BAND, lw=0)
     axes.axvline(1, color=GREY, lw=1)
     for y, (model, row) in enumerate(rows.items()):

@@ -7,13 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, BLUE, GREY, MATRICES, RED, SCALINGS
-from goldilocks.plotting.style import annotate_right, headline, key
+from goldilocks.plotting.style import annotate_right, headline, key, subplots
 
 
-def one_pair(q: np.ndarray, k: np.ndarray, width: float) -> Figure:
+def one_pair(q: np.ndarray, k: np.ndarray) -> Figure:
     """Experiment 1: the entries of Q, K and QKᵀ as three jittered rows of dots; q and k are (rows, d)."""
-    figure = Figure(figsize=(width, 0.5 * width), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = subplots(0.5)
     jitter = np.random.Generator(np.random.PCG64(0))
     product = q @ k.T
     for height, (values, colour) in enumerate(((product, BLACK), (k, MATRICES["k"]), (q, MATRICES["q"]))):
@@ -32,10 +31,9 @@ def one_pair(q: np.ndarray, k: np.ndarray, width: float) -> Figure:
     return figure
 
 
-def sweep(table: pd.DataFrame, width: float) -> Figure:
+def sweep(table: pd.DataFrame) -> Figure:
     """Experiment 2: σ(QKᵀ) of one draw for each n (dots) against √n (line)."""
-    figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = subplots(0.55)
     n = table["dimension"]
     axes.plot(n, table["sqrt_dimension"], color=BLACK, lw=1.5)
     axes.plot(n, table["sigma_single"], "o", ms=4, color=RED, mew=0)
@@ -50,10 +48,9 @@ def sweep(table: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def sweep_ratio(table: pd.DataFrame, width: float) -> Figure:
+def sweep_ratio(table: pd.DataFrame) -> Figure:
     """The sweep's ratio to theory: one draw, and the mean over trials with its 95 % interval."""
-    figure = Figure(figsize=(width, 0.5 * width), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = subplots(0.5)
     n, single = table["dimension"], table["sigma_single"] / table["sqrt_dimension"]
     axes.axhline(1, color=BLACK, lw=1)
     axes.plot(n, single, "o", ms=3.5, mew=0, color=RED)
@@ -71,10 +68,9 @@ def sweep_ratio(table: pd.DataFrame, width: float) -> Figure:
     return figure
 
 
-def softmax(table: pd.DataFrame, width: float) -> Figure:
+def softmax(table: pd.DataFrame) -> Figure:
     """Experiment 3: softmax (top) and its negative logarithm (bottom), unscaled (left) and scaled (right)."""
-    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
-    grid = figure.subplots(2, 2, sharey="row", sharex="col")
+    figure, grid = subplots(0.85, 2, 2, sharey="row", sharex="col")
     titles = {"unscaled": "QKᵀ", "scaled": "QKᵀ/√d"}
     largest = {}
     for column, (scaling, title) in enumerate(titles.items()):

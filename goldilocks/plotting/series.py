@@ -5,20 +5,19 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from goldilocks.plotting.style import headline, ordered_colours
+from goldilocks.plotting.style import headline, ordered_colours, subplots
 
 PARTS = ("q", "k", "v")
 
 
-def std_by_block(frame: pd.DataFrame, width: float = 7.0) -> Figure:
+def std_by_block(frame: pd.DataFrame) -> Figure:
     """σ of Q, K and V over the steps, a line a block, the first dark.
 
     Args:
         frame: as `goldilocks.weights` gives it.
     """
     whole = frame[frame["head"] == -1]
-    figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
-    panels = figure.subplots(1, len(PARTS), sharey=True)
+    figure, panels = subplots(0.55, 1, len(PARTS), sharey=True)
     modules = list(dict.fromkeys(whole["module"]))
     colours = ordered_colours(len(modules))
     for axes, part in zip(panels, PARTS, strict=True):

@@ -7,20 +7,19 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.backends.backend_mixed import MixedModeRenderer
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext
 from matplotlib.transforms import Bbox
 
-from goldilocks.core import files
 from goldilocks.plotting.compact import compact
 from goldilocks.plotting.palette import GREY, ORDERED, ORDERED_TO, PALE
 
@@ -39,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.titley": 1.0,  # where it would be moved to after measuring all that is above the axes
     "axes.titlesize": TEXT,
+    "figure.constrained_layout.use": True,
     "figure.titlesize": TITLE,
     "font.size": SMALL,
     "grid.color": PALE,
@@ -55,14 +55,26 @@ SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def applied() -> Iterator[None]:
-    """Draw in this style, whatever the user's matplotlibrc says."""
+def applied(width: float = 7.0) -> Iterator[None]:
+    """Draw in this style, whatever the user's matplotlibrc says, figures so many inches wide."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.use("agg")
-        for name, value in SETTINGS.items():
+        for name, value in {**SETTINGS, "figure.figsize": (width, width)}.items():
             mpl.rcParams[name] = value  # type: ignore[index]
         yield
+
+
+def new_figure(height: float, inches: float = 0.0) -> Figure:
+    """A figure as wide as `applied` says; `height` times as high, and so many inches more."""
+    width = mpl.rcParams["figure.figsize"][0]
+    return Figure(figsize=(width, height * width + inches))
+
+
+def subplots(height: float, rows: int = 1, columns: int = 1, inches: float = 0.0, **how: Any) -> tuple[Figure, Any]:
+    """A new figure and its panels: axes or an array of them, as Matplotlib's `subplots` gives them."""
+    figure = new_figure(height, inches)
+    return figure, figure.subplots(rows, columns, **how)
 
 
 def ordered_colours(n: int) -> list[Colour]:
@@ -183,16 +195,15 @@ def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> N
     powers = range(len(str(last)))
     ticks = [0, *(digit * 10**power for power in powers for digit in digits if digit * 10**power <= max(last, 1))]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_xticks([], minor=True)
     axes.set_xlim(left=-0.15)
 
 
-def small_multiples(n: int, width: float) -> tuple[Figure, np.ndarray]:
+def small_multiples(n: int) -> tuple[Figure, np.ndarray]:
     """A figure of n panels that share their axes, and its grid, whose other panels are hidden."""
     columns = min(3, n)
     rows = -(-n // columns)
-    figure = Figure(figsize=(width, min(0.9 / columns, 0.5) * width * rows + 0.8), layout="constrained")
-    grid: np.ndarray = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    height = min(0.9 / columns, 0.5) * rows
+    figure, grid = subplots(height, rows, columns, inches=0.8, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[n:]:
         axes.set_visible(False)
     for axes in grid[-2, n - (rows - 1) * columns :] if rows > 1 else ():
@@ -252,17 +263,21 @@ def measure_once(axes: Axes) -> None:
     axes.get_tightbbox = get_tightbbox  # type: ignore[method-assign]
 
 
-def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write an SVG."""
+def svg(figure: Figure, dpi: int) -> str:
+    """A figure as SVG; `dpi` is the resolution of what is rasterised."""
     for axes in figure.axes:
         prepare(axes)
-    figure.set_dpi(dpi)
     drawn = io.StringIO()
-    canvas = FigureCanvasSVG(figure)  # savefig would draw twice
-    canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
-    title = figure.get_suptitle().replace("\n", " ")
-    with files.atomic_file(path) as temporary:
-        temporary.write_text(compact(drawn.getvalue(), title, str(figure.get_label())), "utf-8")
+    figure.set_dpi(72)
+    width, height = figure.get_size_inches()
+    nameless = {"Date": None, "Creator": None}
+    vectors = RendererSVG(72 * width, 72 * height, drawn, image_dpi=dpi, metadata=nameless)  # type: ignore[no-untyped-call]
+    renderer: Any = MixedModeRenderer(figure, width, height, dpi, vectors)  # type: ignore[no-untyped-call]
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.get_renderer = lambda: renderer  # for the layout, so that no text is measured twice
+    figure.draw(renderer)
+    renderer.finalize()
+    return compact(drawn.getvalue(), figure.get_suptitle().replace("\n", " "), str(figure.get_label()))
 
 
 def power_of_ten(value: float, _position: int = 0) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from goldilocks.core import rng
 from goldilocks.softmax import drawn_rows
-from goldilocks.softmax.floats import FORMATS, Format, last_representable, rounded_to
+from goldilocks.softmax.floats import FORMATS, Format, rounded_to
 from goldilocks.softmax.scalings import EXPONENTS
 from goldilocks.stats import intervals
 from goldilocks.stats.intervals import Estimate
@@ -67,20 +67,6 @@ def exp_thresholds(number_format: Format) -> dict[str, float]:
         "subnormal": float(np.log(number_format.smallest_normal - half_subnormal)),
         "zero": float(np.log(half_subnormal)),
     }
-
-
-def measured_thresholds(number_format: Format) -> dict[str, float]:
-    """The format's last arguments whose rounded exp is still finite, still normal and still not zero."""
-
-    def exp(x: float) -> float:
-        return float(rounded_to(np.exp(x), number_format))
-
-    with np.errstate(over="ignore"):
-        return {
-            "overflow": last_representable(lambda x: exp(x) < np.inf, number_format),
-            "subnormal": -last_representable(lambda x: exp(-x) >= number_format.smallest_normal, number_format),
-            "zero": -last_representable(lambda x: exp(-x) > 0, number_format),
-        }
 
 
 def failures(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -48,26 +47,6 @@ def rounded_to(x: np.ndarray, number_format: Format) -> np.ndarray:
     nearest = np.asarray(np.ldexp(np.rint(np.ldexp(x, -last_place)), last_place))
     nearest[np.abs(nearest) > number_format.largest] *= np.inf
     return nearest
-
-
-def representable(index: int, number_format: Format) -> float:
-    """The format's numbers from 0 upwards, counted from 0; past the largest they go on as if there were exponents."""
-    in_a_binade = 1 << (number_format.precision - 1)
-    binade, step = divmod(index, in_a_binade)
-    if binade == 0:
-        return step * number_format.smallest_subnormal
-    return float((in_a_binade + step) * number_format.smallest_subnormal * 2.0 ** (binade - 1))
-
-
-def last_representable(holds: Callable[[float], bool], number_format: Format) -> float:
-    """The largest of a format's numbers for which something holds, which holds from 0 up to it and for none after."""
-    low, high = 0, 1
-    while holds(representable(high, number_format)):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(representable(middle, number_format)) else (low, middle)
-    return representable(low, number_format)
 
 
 def from_bf16_bits(bits: np.ndarray) -> np.ndarray:

@@ -102,15 +102,10 @@ def edges(cells: pd.DataFrame, least_gradient: float, least_discrimination: floa
     return keys.assign(decades=np.log10(np.maximum(keys["upper"] / keys["lower"], 1)))
 
 
-def _at_widest(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
-    value, low, high, n = cells[[*with_interval(name), "trials"]].iloc[-1]
-    return Estimate(value, low, high, int(n)).as_metrics()
-
-
-def _lowest(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
-    """The lowest mean over dimensions; its interval ends at the lowest of all lower and of all upper ends."""
-    value, low, high = cells[list(with_interval(name))].min()
-    return Estimate(value, low, high, int(cells["trials"].iloc[0])).as_metrics()
+def _extreme(rows: pd.DataFrame, name: str, pick: str) -> dict[str, float | int]:
+    """The lowest or the largest mean in some rows (`pick` is min or max); its interval ends at that of all ends."""
+    value, low, high = rows[list(with_interval(name))].agg(pick)
+    return Estimate(value, low, high, int(rows["trials"].min())).as_metrics()
 
 
 def _from_there_on(dimensions: np.ndarray, held: np.ndarray) -> int:
@@ -121,12 +116,13 @@ def _from_there_on(dimensions: np.ndarray, held: np.ndarray) -> int:
 
 
 def _largest_growth(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
-    """The largest factor by which a mean grows from one dimension to the next, 0 where it was 0 already.
+    """The largest factor by which a mean grows from one dimension to the next, at one or more lengths.
 
-    Dimensions have draws of their own, so relative errors add up as squares. The interval ends at the largest of all
-    lower and of all upper ends.
+    It is 0 where the mean was 0 already. Dimensions have draws of their own, so relative errors add up as squares. The
+    interval ends at the largest of all lower and of all upper ends.
     """
-    value, low, high = cells[list(with_interval(name))].to_numpy().T
+    by_dimension = (cells.pivot(index="dimension", columns="length", values=end) for end in with_interval(name))
+    value, low, high = (of.to_numpy() for of in by_dimension)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = value[1:] / value[:-1]
         below, above = (value - low) / value, (high - value) / value
@@ -139,44 +135,43 @@ def _largest_growth(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
     return Estimate(largest[0], max(largest[1], 0.0), largest[2], int(cells["trials"].min())).as_metrics()
 
 
-def extreme(estimates: list[dict[str, float | int]], lowest: bool) -> dict[str, float | int]:
-    """The lowest, or largest, of estimates, whose interval ends at the lowest, or largest, of all ends."""
-    pick = min if lowest else max
-    ends = {name: pick(e[name] for e in estimates) for name in ("value", "low", "high")}
-    return ends | {"n": min(e["n"] for e in estimates)}
-
-
-def over_lengths(by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def over_lengths(cells: pd.DataFrame, by_length: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What holds at every length: of independent q and k, and from which dimension on 1/√d is outside if they align.
 
     Two dimensions bracket where a threshold is crossed: the last that lies on one side of it with its whole interval,
     and the first from which on all lie on the other. The map's dimensions double, so it places a crossing no better.
 
     Args:
+        cells: the map.
         by_length: `metrics` by length and correlation.
     """
+
+    def at(rows: pd.DataFrame, scale: str) -> pd.DataFrame:
+        return rows[rows["exponent"] == NAMED_EXPONENTS[scale]]
+
     result: dict[str, Any] = {}
-    independent = [of[named(0)] for of in by_length.values() if named(0) in of]
-    if independent:
-        extremes = (
-            ("lowest_gradient_by_root_d", "by_root_d", "lowest_relative_gradient"),
-            ("lowest_discrimination_by_root_d", "by_root_d", "lowest_discrimination"),
-            ("lowest_jacobian_by_root_d", "by_root_d", "lowest_relative_jacobian"),
-            ("largest_discrimination_by_d", "by_d", "discrimination"),
-            *((f"largest_{name}_unscaled", "unscaled", f"relative_{name}") for name in GRADIENTS),
-            *((f"largest_growth_of_{name}_unscaled", "unscaled", f"growth_of_{name}") for name in GRADIENTS),
-        )
+    independent = cells[cells["correlation"] == 0]
+    if len(independent):
+        widest = independent[independent["dimension"] == independent["dimension"].max()]
+        unscaled, by_root_d = at(independent, "unscaled"), at(independent, "by_root_d")
+        relative = {name: f"relative_{name}" for name in GRADIENTS}
         result["independent"] = {
-            name: extreme([of[scale][quantity] for of in independent], name.startswith("lowest"))
-            for name, scale, quantity in extremes
+            "lowest_gradient_by_root_d": _extreme(by_root_d, "relative_gradient", "min"),
+            "lowest_discrimination_by_root_d": _extreme(by_root_d, "discrimination", "min"),
+            "lowest_jacobian_by_root_d": _extreme(by_root_d, "relative_jacobian", "min"),
+            "largest_discrimination_by_d": _extreme(at(widest, "by_d"), "discrimination", "max"),
+            **{
+                f"largest_{name}_unscaled": _extreme(at(widest, "unscaled"), of, "max") for name, of in relative.items()
+            },
+            **{f"largest_growth_of_{name}_unscaled": _largest_growth(unscaled, of) for name, of in relative.items()},
         }
         result |= {
             name: {length: of[named(0)]["unscaled"][name] for length, of in by_length.items()}
             for name in ("jacobian_halves_from_dimension", "jacobian_not_halved_to_dimension")
         }
-    by_root_d = {rho: [of[rho]["by_root_d"] for of in by_length.values()] for rho in next(iter(by_length.values()))}
-    outside = {rho: [d for one in of if (d := one["outside_from_dimension"])] for rho, of in by_root_d.items()}
-    inside = {rho: [one["widest_dimension_inside"] for one in of] for rho, of in by_root_d.items()}
+    scaled = {rho: [of[rho]["by_root_d"] for of in by_length.values()] for rho in next(iter(by_length.values()))}
+    outside = {rho: [d for one in of if (d := one["outside_from_dimension"])] for rho, of in scaled.items()}
+    inside = {rho: [one["widest_dimension_inside"] for one in of] for rho, of in scaled.items()}
     return result | {
         "by_root_d_outside_from_dimension": {rho: min(d, default=0) for rho, d in outside.items()},
         "by_root_d_inside_to_dimension": {rho: min(d) for rho, d in inside.items()},
@@ -203,19 +198,19 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
             "dimensions_undecided": int((rows["zone"] == UNDECIDED).sum()),
             "widest_dimension_inside": int(dimensions[rows["zone"] == INSIDE].max(initial=0)),
             "outside_from_dimension": _from_there_on(dimensions, rows["zone"].to_numpy() == OUTSIDE),
-            "relative_gradient": _at_widest(rows, "relative_gradient"),
-            "discrimination": _at_widest(rows, "discrimination"),
+            "relative_gradient": _extreme(rows[-1:], "relative_gradient", "max"),
+            "discrimination": _extreme(rows[-1:], "discrimination", "max"),
         }
     unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in NAMED_EXPONENTS)
     halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2
     result["unscaled"] |= {
         "jacobian_halves_from_dimension": int(next(iter(dimensions[halved]), 0)),
         "jacobian_not_halved_to_dimension": int(dimensions[whole].max(initial=0)),
-        **{f"relative_{name}": _at_widest(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
+        **{f"relative_{name}": _extreme(at["unscaled"][-1:], f"relative_{name}", "max") for name in GRADIENTS},
         **{f"growth_of_{name}": _largest_growth(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
     }
     result["by_root_d"] |= {
-        f"lowest_{name}": _lowest(at["by_root_d"], name)
+        f"lowest_{name}": _extreme(at["by_root_d"], name, "min")
         for name in ("relative_gradient", "relative_jacobian", "discrimination")
     }
     widest = zone.iloc[-1]

@@ -123,17 +123,6 @@ def rank_interval(correlations: ArrayLike) -> Estimate:
     return e._replace(low=max(e.low, -1.0), high=min(e.high, 1.0))
 
 
-def excess_kurtosis(values: ArrayLike) -> float:
-    """m₄ / m₂² - 3 with central moments: 0 for a normal, -1.2 for a uniform, 3 for a Laplace distribution.
-
-    0 for a constant, which has no shape.
-    """
-    x = np.asarray(values, dtype=np.float64).ravel()
-    squares = (x - x.mean()) ** 2
-    variance = squares.mean()
-    return float((squares**2).mean() / variance**2 - 3) if variance > 0 else 0.0
-
-
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's ρ; 0 when one of them is constant, which has no order."""
     import pandas as pd

@@ -22,7 +22,6 @@ from goldilocks.plotting.ablations import figures as of_ablations
 from stages import figures, summarize_ablations
 
 KEPT = Path("reports/paper/tables")
-WIDTH = 7.0
 
 
 def wrong(drawn):
@@ -33,7 +32,7 @@ def wrong(drawn):
 @pytest.mark.slow
 def test_small_figures_are_sound(smoke, monkeypatch):
     monkeypatch.chdir(smoke.folder)
-    drawn = figures.drawings(Path("data/model5/seed-0"), WIDTH)
+    drawn = figures.drawings(Path("data/model5/seed-0"))
     assert set(drawn) == NAMES
     assert not wrong(drawn)
 
@@ -45,7 +44,7 @@ def test_figures_of_the_ablations_are_sound(committed, monkeypatch, few):
     names = ["scaled", "scaled_wide_qk", "no_layernorm"] if few else list(found["conditions"])
     runs, _, _ = summarize_ablations.gather(summarize_ablations.Settings(conditions=names, seeds=[0, 1, 2]))
     found["conditions"] = {name: found["conditions"][name] for name in names}
-    drawn = of_ablations(runs, found, WIDTH)
+    drawn = of_ablations(runs, found)
     assert "layernorm" in drawn
     assert not wrong(drawn)
     assert COLOURS.keys() == MAIN.keys()
@@ -58,21 +57,20 @@ def test_figures_of_twelve_blocks_and_heads_are_sound(committed, monkeypatch):
     heads = pd.read_parquet(KEPT / "model5/seed-0/attention.parquet")
     histograms = pd.read_parquet(KEPT / "model5/seed-0/histograms.parquet")
     assert kept["block"].max() == heads["block"].max() == heads["head"].max() == 11
-    two = {"update_ratio": "‖update‖ / ‖W‖", "gradient_norm": "gradient norm (nats/token)"}
     assert not wrong(
         {
-            "losses": lambda: model5.losses(kept, 10.8, WIDTH),
-            "std": lambda: model5.by_block(kept, {"std": "σ"}, "σ", WIDTH),
-            "updates": lambda: model5.by_block(kept, two, "Updates", WIDTH, early=True, log=True),
-            "parts": lambda: model5.std_by_part(kept, WIDTH),
-            "heads": lambda: model5.by_head(heads, "largest_logit", "largest |logit|", False, WIDTH),
-            "histograms": lambda: model5.histograms(histograms, 0.02, WIDTH),
+            "losses": lambda: model5.losses(kept, 10.8),
+            "std": lambda: model5.by_block(kept, *model5.BY_BLOCK["std_by_block"]),
+            "updates": lambda: model5.by_block(kept, *model5.BY_BLOCK["updates_by_block"]),
+            "parts": lambda: model5.std_by_part(kept),
+            "heads": lambda: model5.by_head(heads, "largest_logit", "largest |logit|", False),
+            "histograms": lambda: model5.histograms(histograms, 0.02),
         }
     )
 
 
 def test_of_many_blocks_as_many_are_named_as_fit():
-    draw = partial(model5.by_block, dynamics(48), {"std_q": "y"}, "Title", WIDTH)
+    draw = partial(model5.by_block, dynamics(48), "Title", {"std_q": "y"})
     assert not wrong({"many": draw})
     with style.applied():
         named = [text.get_text() for text in draw().axes[0].texts]
@@ -82,7 +80,7 @@ def test_of_many_blocks_as_many_are_named_as_fit():
 
 def broken(**changes):
     """A sound figure but for calls of methods of its second panel."""
-    figure = model5.by_block(dynamics(), {"std_q": "first", "std_k": "second"}, "Title", WIDTH)
+    figure = model5.by_block(dynamics(), "Title", {"std_q": "first", "std_k": "second"})
     for name, change in changes.items():
         getattr(figure.axes[1], name)(**change)
     return figure

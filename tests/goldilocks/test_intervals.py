@@ -8,22 +8,6 @@ from scipy import stats
 from goldilocks.stats import intervals
 
 
-def test_excess_kurtosis_of_known_distributions():
-    rng = np.random.default_rng(0)
-    n = 1_000_000
-    assert intervals.excess_kurtosis(rng.normal(size=n)) == pytest.approx(0, abs=0.03)
-    assert intervals.excess_kurtosis(rng.uniform(size=n)) == pytest.approx(-1.2, abs=0.01)
-    assert intervals.excess_kurtosis(rng.laplace(size=n)) == pytest.approx(3, abs=0.15)
-    assert intervals.excess_kurtosis([-1, 1]) == pytest.approx(-2)
-    assert intervals.excess_kurtosis(np.ones(5)) == 0
-
-
-@given(arrays(np.float64, 30, elements=st.floats(-100, 100)), st.floats(0.1, 10), st.floats(-50, 50))
-def test_excess_kurtosis_ignores_place_and_scale(x, scale, shift):
-    if np.std(x) > 1e-2:
-        assert intervals.excess_kurtosis(scale * x + shift) == pytest.approx(intervals.excess_kurtosis(x), abs=1e-4)
-
-
 def test_the_intervals_of_means_and_shares_are_scipys():
     x = np.random.default_rng(0).normal(2, 3, 12)
     expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)

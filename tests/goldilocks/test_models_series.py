@@ -15,6 +15,7 @@ from goldilocks.checkpoints.folders import LocalFolder
 from goldilocks.checkpoints.ranges import HEAD, Tally
 from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core.cli import UserError
+from goldilocks.models import claims
 from goldilocks.models.series import step_of
 from goldilocks.models.weights import weights
 
@@ -148,6 +149,7 @@ def test_values_that_are_not_finite_are_no_statistics_and_no_failure(tmp_path):
     good, bad = checkpoint(tmp_path / "step1", drawn()), checkpoint(tmp_path / "step2", three)
     last = weights([good, bad]).query("step == 2").groupby("block")["std"]
     assert last.count().tolist() == [4, 0]
+    assert claims.judged([weights([good, bad])])[0]["side"] == claims.NOT_FINITE
     assert weights([bad])["growth"].isna().sum() == 4
 
 

@@ -143,44 +143,33 @@ def row(printed, output):
     return [cell.strip() for cell in found.split("|")]
 
 
-def test_a_metric_edited_with_its_hash_is_found_by_the_rebuild(honest):
-    change_number(honest, SWEPT, "mean_ratio")
-    honest.check("dvc", "commit", "--force", "sweep")
+def test_what_is_edited_with_its_hashes_and_every_cache_is_found_by_the_rebuild(honest):
+    """Data, a metric, and a hash alone, wherever it stands.
+
+    The committed configuration names a cache, whose cached runs say that the edited data are what is made.
+    """
+    honest.check("dvc", "config", "cache.dir", str(honest.folder / ".dvc/cache"))
+    made, metrics = honest.folder / "data/matrices/experiment-1.safetensors", "reports/metrics/goldilocks.json"
+    contents = made.read_bytes()
+    made.unlink()  # a link to the cache
+    made.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
+    change_number(honest, metrics, "high")
+    honest.check("dvc", "commit", "--force", "matrices", "goldilocks")
     rebuilt_and_committed(honest)
-    fine, printed = verified(honest, "--stages", "sweep")
-    assert not fine
-    stage, name, rebuilt, committed, by = row(printed, SWEPT)
-    assert (stage, name) == ("sweep", "monte_carlo.mean_ratio")
-    assert abs(float(rebuilt) - float(committed)) == pytest.approx(float(by), rel=0.01)
-    assert float(by) == pytest.approx(1e-5, rel=0.01) or float(by) == pytest.approx(9e-5, rel=0.01)
-
-
-def test_a_hash_edited_wherever_it_stands_is_found_by_the_rebuild(honest):
-    text, found = honest.read("dvc.lock"), recorded_hash(honest, "data/sweep.parquet")
+    text, found = honest.read("dvc.lock"), recorded_hash(honest, "data/formats.parquet")
     assert text.count(found) > 1
     (honest.folder / "dvc.lock").write_text(text.replace(found, found[::-1]))
     commit(honest)
     assert verified(honest, "--static")[0], "hashes alone can't tell"
-    fine, printed = verified(honest, "--stages", "sweep")
+    fine, printed = verified(honest, "--stages", "matrices,goldilocks,formats")
     assert not fine
-    assert row(printed, "data/sweep.parquet")[:2] == ["sweep", "another hash; the committed data is not here"]
-    assert "differences: 1 in " in printed
-
-
-def test_data_edited_with_its_hashes_and_every_cache_is_found_by_the_rebuild(honest):
-    """The committed configuration names a cache, whose cached runs say that the edited data are what is made."""
-    honest.check("dvc", "config", "cache.dir", str(honest.folder / ".dvc/cache"))
-    made = honest.folder / "data/matrices/experiment-1.safetensors"
-    contents = made.read_bytes()
-    made.unlink()  # a link to the cache
-    made.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
-    honest.check("dvc", "commit", "--force", "matrices")
-    rebuilt_and_committed(honest)
-    assert verified(honest, "--static")[0], "hashes alone can't tell"
-    fine, printed = verified(honest, "--stages", "matrices")
-    assert not fine
+    assert "differences: 3 in " in printed
     assert row(printed, "data/matrices: experiment-1.safetensors")[0] == "matrices"
-    assert "differences: 1 in " in printed
+    assert row(printed, "data/formats.parquet")[:2] == ["formats", "another hash; the committed data is not here"]
+    stage, name, rebuilt, committed, by = row(printed, metrics)
+    assert (stage, name.rpartition(".")[2]) == ("goldilocks", "high")
+    assert abs(float(rebuilt) - float(committed)) == pytest.approx(float(by), rel=0.01)
+    assert float(by) == pytest.approx(1e-5, rel=0.01) or float(by) == pytest.approx(9e-5, rel=0.01)
 
 
 def test_a_dependency_that_is_not_declared_is_found_by_the_rebuild(honest):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_no_training_depends_on_figures_or_the_page_and_the_closure_follows_impo
     assert "goldilocks/checkpoints/families.py" in closure("stages.inputs")
     assert "goldilocks/softmax/floats.py" in closure("stages.formats")
     assert "goldilocks/plotting/style.py" not in closure("stages.report")
+
+
+def test_the_contracts_name_every_stage_that_does_not_train():
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (contract,) = [contract for contract in rules["contracts"] if contract["id"] == "without-torch"]
+    training = {"train", "ablate", "rate", "control", "code", "summarize_ablations"}  # the last two by importing `runs`
+    asks_the_hardware = {"check"}
+    assert {f"stages.{name}" for name in {*STAGES, *ABLATIONS} - training - asks_the_hardware} <= {
+        *contract["source_modules"]
+    }
 
 
 OF_OTHERS = {
@@ -146,7 +157,7 @@ def test_a_seed_that_comes_and_goes_leaves_no_trace(rebuilt):
         found = [p.relative_to(rebuilt.folder) for p in rebuilt.folder.glob("[dr]*/**/*") if p.is_file()]
         return rebuilt.read("dvc.lock"), sorted(str(p) for p in found if p.suffix != ".lock")
 
-    rebuilt.check("python", "-m", "tools.prune")
+    rebuilt.stage("check")  # removes the checkpoints of what is recorded
     before = state()
     rebuilt.configure("run.seeds=[0,1,9]")
     assert rebuilt.repro() == {"check", "train@9", "dynamics", "logits"} | CLAIMED

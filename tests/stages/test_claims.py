@@ -2,14 +2,11 @@
 
 import json
 
-import numpy as np
-import pandas as pd
 import pytest
 from measured import MARGINS, SPOILT, entry_of, metrics, place_of, put, verdicts
 
 from goldilocks.claims.criteria import MetricTree
 from goldilocks.claims.definitions import CLAIMS
-from goldilocks.claims.layernorm_shares import shares
 from goldilocks.claims.verdicts import (
     DEPENDS,
     NOT_MEASURED,
@@ -20,7 +17,7 @@ from goldilocks.claims.verdicts import (
     format_remark,
     judge_all,
 )
-from goldilocks.core import files, tables
+from goldilocks.core import files
 from stages import claims
 
 CASES = [
@@ -67,7 +64,7 @@ def test_what_is_not_there_is_not_measured_and_says_why(path):
 def test_every_remark_finds_its_number_in_what_is_committed_and_stands_in_the_claims_notes(committed):
     reports = committed / "reports"
     found = claims.measured(reports) | {"ablations": files.read_json(reports / "ablations" / "metrics.json")}
-    known = MetricTree(claims.with_shares(found, reports / "paper" / "tables" / claims.LAYERNORM), MARGINS)
+    known = MetricTree(claims.with_shares(found), MARGINS)
     for claim, entry in zip(CLAIMS, judge_all(CLAIMS, known), strict=True):
         for remark in claim.remarks:
             text = format_remark(remark, known)
@@ -83,50 +80,36 @@ def test_a_remark_tells_all_of_a_mapping_in_the_order_of_the_numbers_in_its_name
     assert format_remark(remark, MetricTree({"a": {"b": {}}}, {})) == format_remark(remark, MetricTree({}, {})) == ""
 
 
-THRESHOLDS = {"gamma_from": 0.2, "gamma_to": 0.4, "beta_near_zero": 0.1}
+def shares_of(share, models, **more):
+    """The metrics of checkpoints, all alike."""
+    kinds = {"gamma": {"share_in_range": share, "share_below_1": share}, "beta": {"share_near_zero": 1.0}}
+    return {"layernorm": dict.fromkeys(models, kinds | more)}
 
 
-@pytest.fixture
-def with_shares(tmp_path):
-    """Metrics with the shares of a table of the models given, each with one γ and one β of the same value."""
-
-    def shares_of(metrics, value, models, **made_with):
-        columns = {"model": np.repeat(models, 2), "kind": ["gamma", "beta"] * len(models)}
-        rest = {"value": np.float32(value), "revision": "", "family": "x", "block": 0, "place": "final", "index": 0,
-                "stored": "F32"}  # fmt: skip
-        columns |= {name: [one] * 2 * len(models) for name, one in rest.items()}
-        tables.write(tmp_path / "layernorm.parquet", "layernorm", columns, {"layernorm": THRESHOLDS} | made_with)
-        return claims.with_shares(metrics, tmp_path / "layernorm.parquet")
-
-    return shares_of
-
-
-def test_shares_are_of_all_finite_parameters_and_of_a_population_without_an_interval():
-    values = np.array([*[0.3] * 30, 0.9, np.nan, np.inf, 5.0], np.float32)
-    found = shares(pd.DataFrame({"model": "m", "kind": "gamma", "value": values}), THRESHOLDS, {})
-    assert found == {"gamma_in_range": {"m": 30 / 32}, "gamma_below_1": {"m": 31 / 32}, "beta_near_zero": {}}
+def test_shares_are_of_a_population_without_an_interval():
     entry = entry_of("S10", metrics())
     assert (entry["value"], entry["low"], entry["high"], entry["n"]) == (0.76, 0.76, 0.76, None)
     assert entry["interval"] == "none: all of them"
     assert not entry["has_sampling_error"]
 
 
-def test_reference_figures_are_of_checkpoints_that_were_not_measured(with_shares):
-    found = with_shares({"sweep": 1}, 0.3, ["gpt2", "gpt2-xl", "mine"])
+def test_reference_figures_are_of_checkpoints_that_were_not_measured():
+    found = claims.with_shares({"sweep": 1} | shares_of(0.9, ["gpt2", "gpt2-xl", "mine"]))
     assert found["sweep"] == 1
     assert set(found["references"]["gamma_in_range"]) == {"gpt2-medium", "gpt2-large"}
     assert set(found["shares_of_others"]["gamma_in_range"]) == {"gpt2-xl", "mine"}
-    assert found["shares"]["gamma_in_range"]["gpt2"] == 1
-    without = metrics() | {"shares": {share: {} for share in found["shares"]}}
+    expected = {"gamma_in_range": 0.9, "gamma_below_1": 0.9, "beta_near_zero": 1}
+    assert {share: of["gpt2"] for share, of in found["shares"].items()} == expected
+    without = claims.with_shares(metrics() | {"layernorm": {"gpt2": {"unrecognised": 3}}})
     for name in ("S10", "S11", "S12"):
         entry = entry_of(name, without)
         assert entry["verdict"] == NOT_MEASURED
         assert "reference figure: " in entry["reason"]
 
 
-def test_of_gamma_whose_convention_is_unknown_nothing_is_claimed(with_shares):
-    reasons = dict.fromkeys(("gpt2", "mine"), "no config.json")
-    found = with_shares(metrics(), 0.05, list(reasons), unknown_convention=reasons)
+def test_of_gamma_whose_convention_is_unknown_nothing_is_claimed():
+    unknown = shares_of(0.05, ["gpt2", "mine"], unknown_convention="no config.json")
+    found = claims.with_shares(metrics() | unknown)
     for name in ("S10", "S12"):
         entry = entry_of(name, found)
         assert (entry["verdict"], entry["value"]) == (NOT_MEASURED, None)

@@ -1,17 +1,15 @@
 import json
 import math
-from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from goldilocks.claims import growth
 from goldilocks.core import arrays, tables
 from goldilocks.stats import seeds
 from stages import dynamics
-
-SPREAD = {"q01": -4.0, "q25": -1.0, "q75": 1.0, "q99": 4.0, "std": 0.02}
 
 
 def by_depth(by_block):
@@ -51,15 +49,6 @@ def test_page_finds_a_trend_that_falls_with_depth():
     assert growth.falling_trend_p(np.array(falling)[:1]) == {}
 
 
-def rows(seed, step, block, merged, q, k, v):
-    """Rows of the `weights` table of one block, each value of a statistic that is not named being -7."""
-    names = [*growth.MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99"]
-    nothing = {"seed": seed, "step": step, "block": block} | dict.fromkeys(names, -7.0)
-    by_part = {"q": q, "k": k, "v": v, "qkv": merged}
-    whole = [nothing | {"part": part, "head": -1} | of for part, of in by_part.items()]
-    return whole + [nothing | {"part": part, "head": head} for part in "qkv" for head in (0, 1)]
-
-
 SPLITS = {"train": 21, "test": 3, "test_without_attention": 3, "unigram": 1, "bigram": 1}  # rows, in a smoke run
 QUANTITIES = {
     *growth.MERGED, *growth.MEAN_OVER_PARTS, *growth.BY_PART, *dynamics.PER_UPDATE, *dynamics.MEAN_OVER_HEADS,
@@ -67,61 +56,62 @@ QUANTITIES = {
 }  # fmt: skip
 
 
-def tidied(weights, seeds=(0,), steps=(0,), blocks=(0,)):
-    keys = [{"seed": seed, "step": step, "block": b} for seed in seeds for step in steps for b in blocks]
-    updates = [
-        key | {"part": part, "head": head, "gradient_norm": norm, "update_ratio": norm / 100}
-        for key in keys for part, head, norm in (("q", -1, 8.0), ("q", 0, 9.0), ("qkv", -1, 5.0))
-    ]  # fmt: skip
-    names = (*dynamics.MEAN_OVER_HEADS, "largest_logit")
-    heads = [
-        key | {"scaling": "scaled", "head": head} | dict.fromkeys(names, value)
-        for key in keys
-        for head, value in ((0, 0.2), (1, 0.6))
-    ]
-    losses = [{"seed": seed, "step": step, "split": "train", "loss": 1.0} for seed in seeds for step in steps]
-    return dynamics.tidy(*map(pd.DataFrame, (weights, updates, heads, losses)))
+def drawn(columns, **keys):
+    """A table of random values for every combination of the keys."""
+    index = pd.MultiIndex.from_product(keys.values(), names=list(keys))
+    values = np.random.default_rng(len(index)).uniform(1, 2, (len(index), len(columns)))
+    return pd.DataFrame(values, index, list(columns)).reset_index()
 
 
-def test_each_quantity_is_of_the_matrix_that_it_should_be_of():
-    merged = {name: i / 10 for i, name in enumerate(growth.MERGED)}
-    parts = (SPREAD | {"excess_kurtosis": 1.0 + i, "std": 0.1 * (i + 1)} for i in range(3))
-    values = tidied(rows(0, 0, 0, merged | {"excess_kurtosis": 9.0, "q99": 99.0}, *parts))
-    assert set(values["quantity"]) == {*QUANTITIES, "train_loss"}
-    assert values["quantity"].is_unique
-    found = values.set_index("quantity")["value"].to_dict()
-    assert {name: found[name] for name in growth.MERGED} == merged
-    assert (found["excess_kurtosis"], found["quantile_ratio"], found["train_loss"]) == (2, 4, 1)
-    assert [found[name] for name in growth.BY_PART] == pytest.approx([0.1, 0.2, 0.3])
-    assert (found["gradient_norm"], found["update_ratio"]) == (5, 0.05)
-    assert [found[name] for name in dynamics.MEAN_OVER_HEADS] == pytest.approx([0.4] * 3)
-    assert (found["lowest_head_entropy"], found["largest_logit"]) == (0.2, 0.6)
+def test_each_quantity_is_of_the_matrix_that_it_should_be_of_and_changes_from_the_first_to_the_last_snapshot():
+    at = {"seed": (0, 1), "step": (0, 1, 10), "block": (0, 1, 2)}
+    statistics = (*growth.MERGED, "excess_kurtosis", "q01", "q25", "q75", "q99")
+    weights = drawn(statistics, **at, part=("q", "k", "v", "qkv"), head=(-1, 0, 1))
+    updates = drawn(dynamics.PER_UPDATE, **at, part=("q", "qkv"), head=(-1, 0))
+    attention = drawn((*dynamics.MEAN_OVER_HEADS, "largest_logit"), **at, scaling=("scaled", "unscaled"), head=(0, 1))
+    losses = drawn(["loss"], seed=(0, 1), step=(0, 1, 10), split=["train"])
+    values = dynamics.tidy(weights, updates.query("part == 'q' or head == -1"), attention, losses)
 
+    def of(table, name, where):
+        return table.query(where)[name].to_numpy().reshape(2, 3, 3)  # seeds, steps, blocks
 
-def test_change_is_from_the_first_to_the_last_snapshot():
-    weights = []
-    for seed, block in product((0, 1), (0, 1, 2)):
-        for step, factor in ((0, 1.0), (1, 50.0), (10, 1.5 - 0.1 * block + 0.01 * seed)):
-            one = SPREAD | {"std": 0.02 * factor, "excess_kurtosis": factor}
-            merged = dict.fromkeys(growth.MERGED, factor) | {"stable_rank": 30 / factor}
-            weights += rows(seed, step, block, merged, one, one | {"std": 0.02}, one)
-    tidy = tidied(weights, (0, 1), (0, 1, 10), (0, 1, 2))
-    statistics = growth.seed_statistics(tidy, 10)
-    found, by_seed = dynamics.growth_metrics(tidy, 10, statistics), growth.by_name(statistics, [1, 0])
-    values = {name: entry["value"] for name, entry in found.items() if isinstance(entry, dict) and "value" in entry}
-    ranks = [30 / (f + g) - 30 for f in (1.5, 1.4, 1.3) for g in (0, 0.01)]
-    assert values.items() >= {
-        "growth_of_std": pytest.approx(0.405), "growth_of_spectral_norm": pytest.approx(0.405),
-        "change_of_stable_rank": pytest.approx(np.mean(ranks)),
-        "rank_correlation_of_spectral_growth_with_depth": pytest.approx(-1),
-        "lead_of_block_0_in_spectral_growth": pytest.approx(0.1), "final_cosine_to_initial": pytest.approx(1.405),
-        "change_of_quantile_ratio": 0, "first_update_ratio": pytest.approx(0.05),
-        "last_update_ratio": pytest.approx(0.05),
-    }.items()  # fmt: skip
-    assert found["growth_of_std_by_block"] == pytest.approx({f"block_{i}": 0.505 - 0.1 * i for i in range(3)})
-    assert found["growth_of_std_by_part"] == pytest.approx({"q": 0.405, "k": 0, "v": 0.405})
+    whole = {part: {name: of(weights, name, f"part == '{part}' and head == -1") for name in statistics}
+             for part in ("q", "k", "v", "qkv")}  # fmt: skip
+    heads = {name: np.stack([of(attention, name, f"scaling == 'scaled' and head == {head}") for head in (0, 1)])
+             for name in (*dynamics.MEAN_OVER_HEADS, "largest_logit")}  # fmt: skip
+    parts = [whole[part] for part in "qkv"]
+    ratios = [(x["q99"] - x["q01"]) / (x["q75"] - x["q25"]) for x in parts]
+    expected = {
+        **{name: whole["qkv"][name] for name in growth.MERGED},
+        **{name: of(updates, name, "part == 'qkv' and head == -1") for name in dynamics.PER_UPDATE},
+        **{name: heads[name].mean(0) for name in dynamics.MEAN_OVER_HEADS},
+        "excess_kurtosis": np.mean([x["excess_kurtosis"] for x in parts], 0), "quantile_ratio": np.mean(ratios, 0),
+        "std_q": whole["q"]["std"], "std_k": whole["k"]["std"], "std_v": whole["v"]["std"],
+        "lowest_head_entropy": heads["normalised_entropy"].min(0), "largest_logit": heads["largest_logit"].max(0),
+    }  # fmt: skip
+    assert set(values["quantity"]) == {*expected, "train_loss"} == {*QUANTITIES, "train_loss"}
+    for name, wanted in expected.items():
+        found = values[values["quantity"] == name].sort_values(growth.KEY)["value"]
+        np.testing.assert_allclose(found, wanted.ravel(), err_msg=name)
+
+    statistics = growth.seed_statistics(values, 10)
+    found, by_seed = dynamics.growth_metrics(values, 10, statistics), growth.by_name(statistics, [1, 0])
+    first, last = ({name: x[:, i] for name, x in expected.items()} for i in (0, -1))  # (seeds, blocks)
+    grown = {name: last[name] / first[name] - 1 for name in ("std", "spectral_norm", *growth.BY_PART)}
+    means = {f"change_of_{name}": (last[name] - first[name]).mean() for name in growth.CHANGES}
+    means |= {
+        "growth_of_std": grown["std"].mean(), "growth_of_spectral_norm": grown["spectral_norm"].mean(),
+        "lead_of_block_0_in_spectral_growth": np.mean([x[0] - max(x[1:]) for x in grown["spectral_norm"]]),
+        "rank_correlation_of_spectral_growth_with_depth": np.mean(
+            [spearmanr(range(3), x).statistic for x in grown["spectral_norm"]]),
+        "final_cosine_to_initial": last["cosine_to_initial"].mean(),
+        "first_update_ratio": first["update_ratio"].mean(), "last_update_ratio": last["update_ratio"].mean(),
+    }  # fmt: skip
+    assert {name: found[name]["value"] for name in means} == pytest.approx(means)
     assert all(entry["n"] == 2 for entry in found.values() if isinstance(entry, dict) and "n" in entry)
-    assert by_seed["final_cosine_to_initial"] == pytest.approx({"seed_0": 1.4, "seed_1": 1.41})
+    assert list(found["growth_of_std_by_block"].values()) == pytest.approx(grown["std"].mean(0).tolist())
+    assert found["growth_of_std_by_part"] == pytest.approx({part: grown[f"std_{part}"].mean() for part in "qkv"})
+    assert list(by_seed["growth_of_std"].values()) == pytest.approx(grown["std"].mean(1).tolist())
 
 
 def test_early_is_the_most_extreme_early_snapshot_of_each_seed():
@@ -177,7 +167,7 @@ def test_what_deleting_attention_costs_and_counting_reaches_at_the_last_look():
             (5, "test_without_attention", 6.0 + seed + cost),
         )
     ]  # fmt: skip
-    found = dynamics.attention_metrics(pd.DataFrame(rows, columns=["seed", "step", "split", "loss"]))
+    found = dynamics.loss_metrics(pd.DataFrame(rows, columns=["seed", "step", "split", "loss"]))
     assert found["cost_of_deleting_attention"]["value"] == pytest.approx(0.4)
     assert found["cost_of_deleting_attention"]["n"] == 2
     assert found["gain_on_unigrams"]["value"] == pytest.approx(0.5)
@@ -198,6 +188,7 @@ def test_seeds_give_other_runs_on_the_same_test_windows(smoke):
     metrics = json.loads(smoke.read("reports/metrics/dynamics.json"))
     assert metrics["initialisation"]["W2"]["value"] == pytest.approx(0.02, rel=0.05)
     assert metrics["growth_of_std"]["n"] == 2
+    assert metrics["initial_checks_passed"] is True
 
 
 def test_snapshots_hold_the_weights_and_show_the_updates_that_the_tables_describe(smoke):

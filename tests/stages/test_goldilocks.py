@@ -131,7 +131,7 @@ def test_the_map_shows_the_tables_values_and_edges_only_where_they_are_known():
     table = table_of(SMALL.model_copy(update={"widest": 64}))
     edges = zone.edges(table, 0.5, 2.0)
     with style.applied():
-        panels = drawing.heat_maps(table, edges, 7).axes
+        panels = drawing.heat_maps(table, edges).axes
     assert panels[1].get_title() == "largest probability · n"
     *scales, lower, upper = panels[0].lines
     assert [line.get_ydata()[-1] for line in scales] == pytest.approx([1, 1 / 8, 1 / 64])
@@ -161,43 +161,41 @@ def test_the_zones_title_says_which_scales_it_holds_at_the_largest_dimension():
         for d in (2, 16)
     )
     with style.applied():
-        figure = drawing.zones(table, 7, 0.5, 2.0)
+        figure = drawing.zones(table, 0.5, 2.0)
     assert figure.get_suptitle() == "At d = 16 the zone holds 1/√d for ρ = 0 and 1/d for ρ = 1"
 
 
-def at_length(gradient, outside=0, rho=0.0, halves=0):
-    """Metrics of one length and correlation, of which only what is looked at."""
-
-    def e(value):
-        return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 7}
-
-    by_root_d = {f"lowest_relative_{name}": e(gradient + more) for name, more in (("gradient", 0), ("jacobian", 2))}
-    by_root_d |= {"lowest_discrimination": e(10 * gradient)}
-    by_root_d |= {"outside_from_dimension": outside, "widest_dimension_inside": outside // 4}
+def numbers(outside=0, halves=0):
+    """What is looked at of the metrics of a length and correlation."""
+    by_root_d = {"outside_from_dimension": outside, "widest_dimension_inside": outside // 4}
     unscaled = {"jacobian_halves_from_dimension": halves, "jacobian_not_halved_to_dimension": halves // 2}
-    for name in zone.GRADIENTS:
-        unscaled |= {f"relative_{name}": e(gradient / 10), f"growth_of_{name}": e(gradient / 5)}
-    by_d = {"discrimination": e(gradient + 1)}
-    return {zone.named(rho): {"by_root_d": by_root_d, "unscaled": unscaled, "by_d": by_d}}
+    return {"by_root_d": by_root_d, "unscaled": unscaled}
 
 
 def test_over_lengths_the_worst_counts():
+    cells = table_of(settings(widest=64, exponents=5, lengths=[4, 9], correlations=[0.0, 0.3], trials=30))
     by_length = {
-        "length_8": at_length(0.9, halves=64) | at_length(0.1, 512, rho=0.3),
-        "length_32": at_length(0.8) | at_length(0.2, 128, rho=0.3),
+        "length_4": {"rho_0": numbers(halves=64), "rho_0_3": numbers(512)},
+        "length_9": {"rho_0": numbers(), "rho_0_3": numbers(128)},
     }
-    found = zone.over_lengths(by_length)
-    worst = found["independent"]
-    assert worst["lowest_gradient_by_root_d"] == pytest.approx({"value": 0.8, "low": 0.7, "high": 0.9, "n": 7})
-    assert {name: of["value"] for name, of in worst.items()} == pytest.approx({
-        "lowest_gradient_by_root_d": 0.8, "lowest_discrimination_by_root_d": 8, "lowest_jacobian_by_root_d": 2.8,
-        "largest_discrimination_by_d": 1.9, **dict.fromkeys((f"largest_{g}_unscaled" for g in zone.GRADIENTS), 0.09),
-        **dict.fromkeys((f"largest_growth_of_{g}_unscaled" for g in zone.GRADIENTS), 0.18),
-    })  # fmt: skip
+    found = zone.over_lengths(cells, by_length)
     assert found["by_root_d_outside_from_dimension"] == {"rho_0": 0, "rho_0_3": 128}
     assert found["by_root_d_inside_to_dimension"] == {"rho_0": 0, "rho_0_3": 32}
-    assert found["jacobian_not_halved_to_dimension"] == {"length_8": 32, "length_32": 0}
-    assert found["jacobian_halves_from_dimension"] == {"length_8": 64, "length_32": 0}
-    assert "independent" not in zone.over_lengths({"length_8": at_length(0.9, rho=0.3)})
-    few = [{"value": 1, "low": 0, "high": 5, "n": 9}, {"value": 2, "low": 1, "high": 3, "n": 7}]
-    assert zone.extreme(few, lowest=False) == {"value": 2, "low": 1, "high": 5, "n": 7}, "the fewest observations"
+    assert found["jacobian_not_halved_to_dimension"] == {"length_4": 32, "length_9": 0}
+    assert found["jacobian_halves_from_dimension"] == {"length_4": 64, "length_9": 0}
+    unscaled = cells.query("correlation == 0 and exponent == 0")
+    for name in zone.GRADIENTS:
+        growths = [zone._largest_growth(unscaled.query(f"length == {n}"), f"relative_{name}") for n in (4, 9)]
+        worst = {end: max(e[end] for e in growths) for end in ("value", "low", "high")}
+        assert found["independent"][f"largest_growth_of_{name}_unscaled"] == pytest.approx(worst | {"n": 30})
+    worst = {f"largest_{name}_unscaled": (0, 64, f"relative_{name}", "max") for name in zone.GRADIENTS} | {
+        "largest_discrimination_by_d": (1, 64, "discrimination", "max"),
+        "lowest_discrimination_by_root_d": (0.5, 2, "discrimination", "min"),
+        "lowest_gradient_by_root_d": (0.5, 2, "relative_gradient", "min"),
+        "lowest_jacobian_by_root_d": (0.5, 2, "relative_jacobian", "min"),
+    }
+    for name, (exponent, least, column, pick) in worst.items():
+        rows = cells.query(f"correlation == 0 and exponent == {exponent} and dimension >= {least}")
+        value, low, high = rows[list(zone.with_interval(column))].agg(pick)
+        assert found["independent"][name] == {"value": value, "low": low, "high": high, "n": 30}, name
+    assert "independent" not in zone.over_lengths(cells[cells["correlation"] > 0], by_length)

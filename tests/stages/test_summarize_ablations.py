@@ -166,7 +166,7 @@ def test_sizes_are_compared_with_the_condition_of_their_size_and_drawn_so():
     assert added == pytest.approx({"scaled": 0, "brief": 0, "brief_by_d": 0.5, "width_64": 0, "width_64_by_d": -0.25})
     found["brief_by_d"]["attends"] = False
     with style.applied():
-        panels = ablations.sizes(found, 7.0).axes
+        panels = ablations.sizes(found).axes
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["width 64, d 32", "width 128, d 32"]
     places = {"brief": (0.84, "scaled"), "brief_by_d": (1.16, "scaled_by_d"), "width_64": (-0.16, "scaled"),
               "width_64_by_d": (0.16, "scaled_by_d")}  # fmt: skip

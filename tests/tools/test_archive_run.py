@@ -15,7 +15,7 @@ def test_a_run_is_kept_or_refused_in_one_line(rebuilt, tmp_path):
     done = rebuilt.tool("archive_run", str(kept), "--took", "a while")
     assert done.returncode == 0, done.stderr
     assert json.loads((kept / "machine.json").read_text())["took"] == "a while"
-    for path in ("params.yaml", "dvc.lock", "index.html", "metrics/claims.json", "metrics/train/seed-0.json"):
+    for path in ("params.yaml", "dvc.lock", "index.html", "metrics/claims.json"):
         assert (kept / path).is_file(), path
     found = {path.relative_to(kept / "tables").as_posix() for path in (kept / "tables").rglob("*.parquet")}
     assert {"dynamics.parquet", "model5/seed-0/weights.parquet", "model5/seed-1/losses.parquet"} <= found

@@ -1,5 +1,6 @@
 """What README.md and docs/ say is current: generated sections, links, targets of make."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from closure import ROOT
 from conftest import Project
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from tools import build_docs
@@ -57,14 +59,22 @@ def test_a_number_that_is_not_0_does_not_look_like_it():
     assert numbers == ["+0.17", "-0.005", "+0.000"]
 
 
-def test_the_graph_holds_every_stage_and_the_right_edges():
+def test_the_graph_holds_every_stage_and_the_right_arrows():
     stages = build_docs.params.read(ROOT / "dvc.yaml")["stages"]
-    edges = set(build_docs.edges(stages))
-    assert {("inputs", "tokens"), ("train", "dynamics"), ("train", "layernorm"), ("figures", "report")} <= edges
-    assert ("dynamics", "train") not in edges
-    drawn = set(build_docs.transitive_reduction(edges))
-    assert ("inputs", "train") in edges - drawn, "inputs, tokens, train says it"
-    assert {name for edge in drawn for name in edge} == set(stages) - {"check"}
+    drawn = set(build_docs.arrows(stages))
+    assert {("inputs", "tokens"), ("train", "dynamics"), ("train", "layernorm"), ("figures", "report")} <= drawn
+    assert not drawn & {("dynamics", "train"), ("inputs", "train")}, "inputs, tokens, train says it"
+    assert {name for arrow in drawn for name in arrow} == set(stages) - {"check"}
+
+
+def test_editors_get_a_schema_of_the_parameters():
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    named = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    schema, contents = json.loads((ROOT / named).read_text("utf-8")), YAML(typ="safe").load(text)
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(contents)
+    for wrong in ({"steps": 0}, {"step": 801}, {"compile": 1}):
+        assert not Draft202012Validator(schema).is_valid(contents | {"train": contents["train"] | wrong})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -25,7 +25,12 @@ def test_an_edit_keeps_everything_else_and_can_be_taken_back():
     assert there == TEXT.replace("[0, 1]", "[0, 1, 2, 3]").replace("threads: 2", "threads: 16")
     assert configure.edited(there, {"run.seeds": [0, 1], "run.threads": 2}) == TEXT
     assert configure.edited(TEXT, {"train.rate": 1.0e-3, "run.threads": 2}) == TEXT
-    assert configure.edited(params_text(), {}) == params_text()
+    below = TEXT.replace("[0, 1] # which", "\n    - 0\n    - 1 # which")
+    assert configure.edited(below, {"run.seeds": [2]}) == below.replace("- 0\n    - 1 #", "[2] #")
+    for value in ("a # b", "a: b", "The ", "", "x, y", "https://x.org/[y]?z=#1", "[1]", "null", "-"):
+        for name, known in (("train.prompt", value), ("run.seeds", [value, 'a "quotation"'])):
+            written = configure.params.parse(configure.edited(TEXT, {name: known}))
+            assert dict(configure.leaves(written))[name] == known
 
 
 def test_a_key_that_does_not_exist_is_refused_and_arguments_are_quoted_as_in_a_shell():

@@ -102,6 +102,12 @@ def a_training_killed(process):
     process.terminate()
 
 
+def half_written(project):
+    """The checkpoints that were not written to their end."""
+    unmarked = [folder for folder in checkpoints(project, "step-*") if not (folder / "DONE").exists()]
+    return checkpoints(project, ".step-*.tmp") + unmarked
+
+
 @pytest.mark.slow
 def test_two_trainings_that_are_stopped_or_killed_in_every_way_go_on_to_the_same_bytes(rebuilt, tmp_path):
     rebuilt.configure("train.steps=1201", "train.checkpoint_every=20")
@@ -125,10 +131,20 @@ def test_two_trainings_that_are_stopped_or_killed_in_every_way_go_on_to_the_same
         assert "Traceback" not in lines
         if end is interrupted:
             assert lines.count("run it again to go on from there") == 2, lines
+    in_a_save = 0
+    for _ in range(4):
+        process = start(rebuilt, *command)
+        until(lambda: checkpoints(rebuilt, ".step-*.tmp/*"), process)
+        killed_with_all(process)
+        process.communicate()
+        until(lambda: not at_work(rebuilt))
+        in_a_save += bool(half_written(rebuilt))
+    assert in_a_save
     done = rebuilt.run(*command)
     assert done.returncode == 0, done.stderr
     for seed in (0, 1):
         assert f"train@{seed}: train seed {seed}: goes on from the checkpoint of step" in done.stderr
+    assert not half_written(rebuilt)
     assert digest(rebuilt) == digest(whole)
     assert sorted(rebuilt.read("dvc.lock")) == sorted(whole.read("dvc.lock"))
     assert not checkpoints(rebuilt), "recorded by DVC, they are gone"

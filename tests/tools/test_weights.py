@@ -12,7 +12,7 @@ def command(folder, *arguments):
     return Project(folder).here("tools.weights", *map(str, arguments))
 
 
-def test_a_series_is_drawn_written_and_counted(tmp_path):
+def test_a_series_is_drawn_written_counted_and_judged(tmp_path):
     run = [[[matrix * n for matrix in one] for one in drawn()] for n in (1, 3)]
     folders = [checkpoint(tmp_path / f"checkpoint-{n}", of, heads=4) for n, of in zip((1, 3), run, strict=True)]
     out, figure = tmp_path / "w.parquet", tmp_path / "f.svg"
@@ -20,6 +20,8 @@ def test_a_series_is_drawn_written_and_counted(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 checkpoints, steps 1 … 3, one training; 2 modules of 4 heads" in done.stdout
     assert "3-fold the first's" in done.stdout
+    assert "undecided with one training" in done.stdout
+    assert "W5  on the claimed side" in done.stdout
     assert len(pd.read_parquet(out)) == 2 * 2 * (8 + 4)
     assert figure.read_text("utf-8").endswith("</svg>\n")
 

@@ -1,23 +1,20 @@
-"""Time whole training steps (forward, backward, optimiser) of one variant in this process, and print JSON.
+"""Time whole training steps of one variant in this process, and print their row of the table.
 
-A variant is named WHOSE-PRECISION. `ours-portable` is Model 5 as the stage `train` trains it by default, on one core;
-`ours-fp32` and `ours-bf16` are the same in native arithmetic. `transformers-fp32` and `transformers-bf16` are GPT-2 of
-that library at the same size, as a user would write it, in native arithmetic, too.
+A variant is named WHOSE-PRECISION.
 
-example: python -m tools.bench.training ours-fp32 small 100 2
+example: python -m tools.bench.training ours-fp32 small 100
 """
 
 from __future__ import annotations
 
-import json
+import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from goldilocks.core import arithmetic
-from tools.scheduling import resources
+from goldilocks.core import arithmetic, system_info
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,16 +48,14 @@ class Size(NamedTuple):
         return self.batch_size * self.context_length
 
     @property
-    def parameters(self) -> int:
-        """Parameters, the tied head counted once."""
-        return resources.Training(
-            self.vocabulary, self.context_length, self.width, self.blocks, self.batch_size
-        ).parameters
+    def products(self) -> int:
+        """FLOPs of a step's matrix products, which are twice as many backward as forward (Kaplan et al. 2020).
 
-    @property
-    def flops(self) -> int:
-        """Model FLOPs of a step: 2 per parameter and token forward, twice that backward (Kaplan et al. 2020)."""
-        return 6 * self.parameters * self.tokens
+        Forward a token takes 2 for each weight, and 4 · context · width in each block for QKᵀ and for softmax times V.
+        """
+        weights = self.width * (self.vocabulary + self.blocks * 12 * self.width)
+        attention = self.blocks * 2 * self.context_length * self.width
+        return 6 * (weights + attention) * self.tokens
 
 
 SIZES = {
@@ -121,6 +116,13 @@ def transformers(size: Size, precision: str, threads: int) -> Step:
     return step
 
 
+def has_bf16() -> bool:
+    """Whether this processor has instructions for bfloat16; without them it takes tens of times as long."""
+    import torch
+
+    return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+
+
 def product_rate(precision: str) -> float:
     """Median rate of matrix products in FLOP/s: torch's, or NumPy's, which portable arithmetic uses."""
     import numpy as np
@@ -135,38 +137,53 @@ def product_rate(precision: str) -> float:
     return 2 * SIDE**3 / median(seconds[1:])
 
 
-def has_bf16() -> bool:
-    """Whether this processor has instructions for bfloat16; without them it takes tens of times as long."""
-    import torch
+def measure(variant: str, size: Size, steps: int, threads: int) -> tuple[list[float], float]:
+    """The seconds of each step after the warm-up, on random tokens of its own, and the rate of products meanwhile.
 
-    return any(there is True for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
-
-
-def measure(variant: str, size: Size, steps: int, threads: int) -> dict[str, Any]:
-    """Time steps, each on random tokens of its own, and the rate of products before and after; empty without bf16."""
+    Without bf16 there are no steps.
+    """
     whose, precision = variant.split("-")
     step = {"ours": ours, "transformers": transformers}[whose](size, precision, threads)
     import torch
 
     if precision == "bf16" and not has_bf16():
-        return {}
-    generator = torch.Generator().manual_seed(0)
-    rates, seconds = [product_rate(precision)], []
+        return [], 0.0
+    generator, seconds, rates = torch.Generator().manual_seed(0), [], [product_rate(precision)]
     for _ in range(size.warm_up + steps):
         windows = torch.randint(0, size.vocabulary, (size.batch_size, size.context_length + 1), generator=generator)
         start = time.perf_counter()
         step(windows)
         seconds.append(time.perf_counter() - start)
     rates.append(product_rate(precision))
-    return {"seconds": seconds[size.warm_up :], "rate": sum(rates) / 2}
+    return seconds[size.warm_up :], sum(rates) / 2
+
+
+def row(variant: str, size: Size, seconds: Sequence[float], rate: float, memory: int) -> str:
+    """A row of the table.
+
+    Args:
+        rate: of matrix products, in FLOP/s.
+        memory: in bytes.
+    """
+    if not seconds:
+        return f"{variant:<20}skipped: this processor has no bfloat16 instructions"
+    step = median(seconds)
+    digits = 2 if step > 0.1 else 4
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(seconds), step, max(seconds)))
+    return (
+        f"{variant:<20}{middle:>8} s {f'({low}-{high})':<18}{memory / 1e9:>6.2f} GB  "
+        f"{size.tokens / step:,.0f} tokens/s, {size.products / step / rate:.0%} of {rate / 1e9:.0f} GFLOP/s"
+    )
 
 
 def main() -> None:
-    variant, size, steps, threads = sys.argv[1:]
+    variant, name, steps = sys.argv[1:]
     portable = variant == "ours-portable"
     if not portable:
         arithmetic.restart_native()
-    print(json.dumps(measure(variant, SIZES[size], int(steps), 1 if portable else int(threads))))
+    seconds, rate = measure(variant, SIZES[name], int(steps), 1 if portable else system_info.cores())
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(row(variant, SIZES[name], seconds, rate, peak), flush=True)
 
 
 if __name__ == "__main__":
