@@ -50,7 +50,10 @@ def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterato
         elif getattr(tokenizer, "is_fast", False):
             windows = tokenizer(text, truncation=True, max_length=length, return_overflowing_tokens=True)["input_ids"]
         else:
-            windows = [tokenizer(text, truncation=True, max_length=length)["input_ids"]]
+            ids, own = tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.num_special_tokens_to_add()
+            at_once = max(length - own, 1)
+            parts = (ids[start : start + at_once] for start in range(0, len(ids), at_once))
+            windows = [tokenizer.build_inputs_with_special_tokens(part) for part in parts]
         yield from (window for window in windows if len(window) >= LEAST)
 
 
