@@ -12,7 +12,7 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "TransformersWatch": "goldilocks.models.watch",
+    "TransformersWatch": "goldilocks.models.callback",
     "Watch": "goldilocks.models.watch",
     "attention": "goldilocks.models.attention",
     "norms": "goldilocks.models.norms",

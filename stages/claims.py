@@ -17,7 +17,6 @@ example: python -m stages.claims
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,11 +119,9 @@ def family(entries: list[dict[str, Any]]) -> dict[str, float]:
 
 def headlines(known: MetricTree) -> dict[str, float]:
     """The headlines of a run, without those that it did not measure."""
-    result = {}
-    for name, (path, factor) in HEADLINES.items():
-        with contextlib.suppress(KeyError):
-            result[name] = factor * known.at(path)
-    return result
+    return {
+        name: factor * value for name, (path, factor) in HEADLINES.items() if (value := known.get(path)) is not None
+    }
 
 
 def beside_control(growth: Mapping[str, Any], ablations: dict[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,28 +58,19 @@ def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, 
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
-def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, growth.BySeed]) -> dict[str, Any]:
     """How the weights changed as distributions and as matrices from step 0 to the last snapshot, and by depth.
 
     Args:
         statistics: the result of `growth.seed_statistics`.
     """
     by_block = growth.relative(values, "std", last)
-    ratio = {
-        f"{name}_update_ratio": intervals.mean_interval(
-            growth.by_seed_and_block(values, "update_ratio", step).mean(1)
-        ).as_metrics()
-        for name, step in (("first", 0), ("last", last))
+    return growth.metrics(values, last, statistics) | {
+        "growth_of_std_by_block": {f"block_{i}": mean for i, mean in by_block.mean().items()},
+        "growth_of_std_by_part": {
+            name[-1]: growth.relative(values, name, last).to_numpy().mean() for name in growth.BY_PART
+        },
     }
-    by_part = {name[-1]: growth.relative(values, name, last).mean() for name in growth.BY_PART}
-    return (
-        growth.metrics(values, last, statistics)
-        | ratio
-        | {
-            "growth_of_std_by_block": {f"block_{i}": of.mean() for i, of in enumerate(by_block.T)},
-            "growth_of_std_by_part": by_part,
-        }
-    )
 
 
 def loss_metrics(losses: pd.DataFrame) -> dict[str, Any]:
@@ -148,7 +139,7 @@ def main() -> None:
     early = snapshots[(snapshots > 0) & (snapshots <= settings.early_share * (losses["step"].max() + 1))]
     start = weights[(weights["step"] == 0) & (weights["part"] == "qkv")]
     statistics = growth.seed_statistics(values, last) if last > 0 else {}
-    files.write_json(GROWTH, files.rounded(growth.by_name(statistics, run.seeds)))
+    files.write_json(GROWTH, files.rounded(growth.by_name(statistics)))
     files.write_metrics(
         "dynamics",
         {

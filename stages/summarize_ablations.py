@@ -76,7 +76,7 @@ def control(seeds: list[int]) -> dict[str, Any]:
     values, last = growth.tidy(weights), int(weights["step"].max())
     statistics = growth.seed_statistics(values, last)
     return growth.metrics(values, last, statistics) | {
-        "by_seed": growth.by_name(statistics, seeds),
+        "by_seed": growth.by_name(statistics),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }
 

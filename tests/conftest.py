@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -149,10 +149,10 @@ class Project:
     def read(self, path: str) -> str:
         return (self.folder / path).read_text("utf-8")
 
-    def results(self) -> dict[str, str]:
-        """The hash of all that a rebuild makes, by name: stages of `dvc.lock`, reports, data."""
+    def results(self, folders: Iterable[str] = ("reports", "data")) -> dict[str, str]:
+        """The hash of all that a rebuild makes, by name: stages of `dvc.lock`, files in some folders."""
         hashes = {f"dvc.lock: {name}": text for name, text in dvc_files.blocks(self.read("dvc.lock")).items()}
-        for path in (path for part in ("reports", "data") for path in (self.folder / part).rglob("*")):
+        for path in (path for folder in folders for path in (self.folder / folder).rglob("*")):
             name = path.relative_to(self.folder).as_posix()
             if path.is_file() and not name.startswith("data/checkpoints/") and not re.search(r"\.tmp(/|$)", name):
                 hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,18 +6,15 @@ example: python ../tests/run_stages.py matrices "train 0"
 import importlib
 import os
 import sys
-import time
 from pathlib import Path
 
 
 def run_all(commands):
     for command in commands:
         name, *arguments = command.split()
-        started = time.process_time()
         module = importlib.import_module(f"stages.{name}")
         sys.argv = [name, *arguments]
         importlib.import_module("goldilocks.core.cli").run(module.main)
-        print(f"{command}: {time.process_time() - started:.1f} s of CPU", flush=True)
 
 
 def run_in(folder, log, commands):

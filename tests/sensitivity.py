@@ -81,10 +81,14 @@ def in_forks(function, jobs):
         return [line for lines in pool.starmap(function, jobs, chunksize=1) for line in lines]
 
 
-def contents(path):
-    """What a file holds by name: each value of JSON as it is, of columns, tensors and lines a hash."""
-    found = values(path.name, path.read_bytes())
-    return {name: of[0] if isinstance(of, list) and len(of) == 1 else digest(of) for name, of in found.items()}
+def results(stage, folder):
+    """What a stage made in a copy, by file and name: each value of JSON as it is, of columns, tensors, lines a hash."""
+    made = [path for out in stage.outputs for path in (folder / out, *(folder / out).rglob("*")) if path.is_file()]
+    return {
+        (path.relative_to(folder).as_posix(), name): of[0] if isinstance(of, list) and len(of) == 1 else digest(of)
+        for path in made
+        for name, of in values(path.name, path.read_bytes()).items()
+    }
 
 
 def digest(column):
@@ -92,18 +96,10 @@ def digest(column):
     return hashlib.sha256(column.tobytes() if numbers else repr(list(column)).encode()).hexdigest()
 
 
-def results(stage, folder):
-    """What a stage made in a copy of the project."""
-    found = [path for out in stage.outputs for path in (folder / out, *(folder / out).rglob("*")) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): contents(path) for path in found}
-
-
 def changed(before, after, old, new):
     """Whether results differ in more than values that are the parameter itself."""
-    if {path: set(of) for path, of in before.items()} != {path: set(of) for path, of in after.items()}:
-        return True
-    pairs = [(of[name], after[path][name]) for path, of in before.items() for name in of]
-    return any(was != now and (was, now) != (old, new) for was, now in pairs)
+    pairs = ((before[name], after[name]) for name in before.keys() & after.keys())
+    return before.keys() != after.keys() or any(was != now and (was, now) != (old, new) for was, now in pairs)
 
 
 def copy_with(base, folder, key, value):
@@ -169,12 +165,14 @@ class Trials:
         """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""
         first = {}
         for stage in self.looked_at:
-            found = sorted(self.results[stage.name].items())
-            made = [(Path(path).name, of) for path, of in found if Path(path).suffix in (".parquet", ".safetensors")]
+            made = {}
+            for (path, name), of in sorted(self.results[stage.name].items()):
+                if path.endswith((".parquet", ".safetensors")):
+                    made.setdefault(Path(path).name, {})[name] = of
             original, its = first.setdefault(stage.group, (stage.name, made))
             if original != stage.name:
-                for (name, one), (_, other) in zip(made, its, strict=True):
-                    if one == other:
+                for name in made:
+                    if made[name] == its[name]:
                         yield f"{stage.name}: made the same {name} as {original}; it ignores its seed or condition"
 
     def run(self):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from goldilocks.core import checksums, cli, files, system_info
@@ -44,7 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.destination.exists() and not (arguments.destination / "machine.json").is_file():
         raise cli.UserError(f"{arguments.destination}: exists and is no kept run; name another folder")
-    if subprocess.run(["dvc", "status", "-q", "dvc.yaml"]).returncode:  # noqa: S607  not of the ablations
+    status = [sys.executable, "-m", "dvc", "status", "-q", "dvc.yaml"]  # not of the ablations
+    if subprocess.run(status).returncode:  # noqa: S603
         raise cli.UserError("this run is not up to date: run make repro first; `dvc status` says what is missing")
     keep(arguments.destination, arguments.took)
 

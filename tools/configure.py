@@ -107,11 +107,11 @@ def as_yaml(value: Any, in_list: bool = False) -> str:
 
 def edited(text: str, changes: Mapping[str, Any]) -> str:
     """The YAML text with values changed by name, everything else as it was."""
-    tree = YAML(typ="safe", pure=True).compose(text)
-    edits = {span(find(tree, name)): as_yaml(value) for name, value in changes.items()}
-    for (start, end), new in sorted(edits.items(), reverse=True):
-        if as_yaml(params.parse(text[start:end])) != new:
-            text = text[:start] + new + text[end:]
+    tree, before = YAML(typ="safe", pure=True).compose(text), dict(leaves(params.parse(text)))
+    places = [(*span(find(tree, name)), name) for name in changes]
+    for start, end, name in sorted(places, reverse=True):
+        if as_yaml(changes[name]) != as_yaml(before[name]):
+            text = text[:start] + as_yaml(changes[name]) + text[end:]
     return text
 
 

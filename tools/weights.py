@@ -61,7 +61,7 @@ def claims(frame: pd.DataFrame) -> list[str]:
     entries = judged([frame])
     if not entries:
         return []
-    lines = ["the articles' claims, undecided with one training, since an interval needs several:"]
+    lines = ["the articles' claims, of which one training decides none:"]
     for entry in entries:
         lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
         numbers = [f"{each['subject']} is {each['value']:.3g}" for each in entry["requirements"]]

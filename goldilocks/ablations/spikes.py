@@ -28,8 +28,8 @@ def largest(runs: pd.DataFrame, condition: str, others: Sequence[str]) -> dict[s
     Returns:
         The step of the spike and of the looks before and after it; the lowest and the highest loss of a seed at the
         spike, and the highest after it; medians over seeds of the gradient norm and of the RMS of the residual stream,
-        of blocks the largest, before and at the spike; the number of others, and their highest loss and gradient norm
-        at that step. None if no rise is followed by another look.
+        of blocks the largest, before and at the spike; the number of others, and their highest loss at that step. None
+        if no rise is followed by another look.
     """
     losses = _by_step(runs, condition, "test_loss")
     rise = losses.median(axis=1).diff().iloc[:-1].to_numpy()
@@ -45,10 +45,6 @@ def largest(runs: pd.DataFrame, condition: str, others: Sequence[str]) -> dict[s
     for quantity in ("gradient_norm", "residual_rms"):
         medians = _by_step(runs, condition, quantity).median(axis=1)
         found |= {f"{quantity}_before": medians[before], quantity: medians[at]}
-    for name, quantity in (
-        ("highest_loss_of_others", "test_loss"),
-        ("highest_gradient_norm_of_others", "gradient_norm"),
-    ):
-        if others:
-            found[name] = max(_by_step(runs, other, quantity).loc[at].max() for other in others)
+    if others:
+        found["highest_loss_of_others"] = max(_by_step(runs, other, "test_loss").loc[at].max() for other in others)
     return found

@@ -46,11 +46,6 @@ def chosen(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
     return runs[(runs["condition"] == condition) & (runs["quantity"] == quantity)]
 
 
-def diverged(runs: pd.DataFrame) -> pd.MultiIndex:
-    """The conditions and seeds whose loss did not stay finite."""
-    return pd.MultiIndex.from_frame(runs.loc[runs["quantity"] == "diverged", KEY])
-
-
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """The mean of each of `RECORDED` (columns) over blocks and heads, by condition and seed."""
     means = rows.groupby([*KEY, "quantity"], observed=True)["value"].mean()
@@ -72,15 +67,20 @@ def _share_in_zone(rows: pd.DataFrame, thresholds: Thresholds) -> BySeed:
     return zone.contains(heads["relative_gradient"], heads["discrimination"], *limits).groupby(KEY).mean()
 
 
+def sound(of: pd.DataFrame) -> BySeed:
+    """The last test loss by seed, of those that did not break down: that did not diverge, nor end above their start."""
+    return of.loc[of["last_test_loss"] <= of["first_test_loss"], "last_test_loss"]
+
+
 def quantities(runs: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """All quantities (columns) by condition and seed; logarithms are natural, losses in nats/token.
 
     What blocks or heads have is averaged. At the last look, diverged trainings have nothing.
     """
     at_first = runs[runs["step"] == 0]
-    finite = runs[~pd.MultiIndex.from_frame(runs[KEY]).isin(diverged(runs))]
-    last_step = finite.groupby(["condition", "quantity"], observed=True)["step"].transform("max")
-    at_last = finite[finite["step"] == last_step]
+    diverged = pd.MultiIndex.from_frame(runs.loc[runs["quantity"] == "diverged", KEY])
+    whole = runs[~pd.MultiIndex.from_frame(runs[KEY]).isin(diverged)]
+    at_last = whole[whole["step"] == whole.groupby(["condition", "quantity"], observed=True)["step"].transform("max")]
     first, last, any_step = _means(at_first), _means(at_last), _means(runs)
     gradient = runs[runs["quantity"] == "gradient_log_mean"].groupby(KEY)["value"]  # by block
     return pd.DataFrame(
@@ -128,11 +128,6 @@ def extremes(values: Iterable[float]) -> dict[str, float | None]:
     """The lowest and the highest of some values, None of none."""
     several = list(values)
     return {"lowest": min(several, default=None), "highest": max(several, default=None)}
-
-
-def sound(of: pd.DataFrame) -> BySeed:
-    """The last test loss of the seeds that did not break down: that did not diverge, nor end above their start."""
-    return of.loc[of["last_test_loss"] <= of["first_test_loss"], "last_test_loss"]
 
 
 def without_layernorm(of: pd.DataFrame, base: pd.DataFrame, conditions: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import httpx2
 
-from goldilocks.checkpoints.ranges import MAX_TEXT, MissingError, Tally
+from goldilocks.checkpoints.ranges import MAX_TEXT, MissingError, RefusedError, Tally
 from goldilocks.core.cli import UserError, plain, redacted
 
 AT_ONCE = 8  # requests in flight
@@ -32,10 +32,6 @@ SLOWEST = 2**12  # bytes/s; an answer that takes longer than its size at this ra
 
 A = TypeVar("A")
 T = TypeVar("T")
-
-
-class RefusedError(UserError):
-    """The server will not show it to us."""
 
 
 class UnreachableError(UserError):

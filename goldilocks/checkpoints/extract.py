@@ -10,7 +10,7 @@ from goldilocks.checkpoints import conventions
 from goldilocks.checkpoints.client import submit
 from goldilocks.checkpoints.families import Norm, choose, like_norms
 from goldilocks.checkpoints.resolve import Checkpoint
-from goldilocks.checkpoints.shards import total_of
+from goldilocks.checkpoints.shards import missing_norms, number_of_blocks, total_of
 from goldilocks.checkpoints.tensors import Tensors, decode, read_object
 from goldilocks.core.cli import UserError
 
@@ -58,7 +58,8 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     folder = checkpoint.folder
     asked = submit(lambda: read_object(folder, CONFIG, notes))
     tensors = Tensors(checkpoint)
-    config = conventions.deciding(asked.result())
+    whole_config = asked.result()
+    config = conventions.deciding(whole_config)
     choice = choose(tensors.files, config)
     places = tensors.places([*choice.norms, *like_norms(tensors.files, choice.norms)])
     shapes = {name: place.shape for name, place in sorted(places.items())}
@@ -86,8 +87,8 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     if choice.note:
         notes.append(choice.note)
     if total:
-        missing = "; norms in the others are missing" if files < total else ""
-        notes.append(f"{files} of {total} shards, and no index{missing}")
+        missing = missing_norms(choice.norms.values(), number_of_blocks(whole_config)) if files < total else ""
+        notes.append(f"{files} of {total} shards, and no index" + (f"; missing: {missing}" if missing else ""))
     return Extraction(
         checkpoint.name, folder.revision, choice.family, config, found, unrecognised, choice.unknown, notes
     )

@@ -133,7 +133,7 @@ class Stack:
         """The norm that all sublayers of a block share; empty if they have several."""
         own = [each for each in self.norms if "." not in each]
         nested = [each.split(".")[-2:] for each in self.norms if "." in each]
-        others = any(sublayer(where) in (ATTENTION, MLP) and not _first(OF_HEADS, name) for where, name in nested)
+        others = any(sublayer(where) in (ATTENTION, MLP) for where, _ in nested)
         return own[0] if len(own) == 1 and not others else ""
 
     @cached_property

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import httpx2
 
-from goldilocks.checkpoints.client import Client, RefusedError, TransientError, concurrent_map
-from goldilocks.checkpoints.ranges import HEAD, MissingError, Span, changed
+from goldilocks.checkpoints.client import Client, TransientError, concurrent_map
+from goldilocks.checkpoints.ranges import HEAD, MissingError, RefusedError, Span, changed
 from goldilocks.core.cli import UserError, redacted
 
 
@@ -44,15 +44,15 @@ class HttpFile:
 
     def _request(self, span: Span) -> bytes:
         """One request for a span; the first one learns the file's size, and may receive less than it asks for."""
-        wanted = {"Range": f"bytes={span.start}-{span.stop - 1}"}
-        own = self.headers if self._direct == self.url else {}
+        address = self._direct  # read once: another thread may set it meanwhile
+        headers = (self.headers if address == self.url else {}) | {"Range": f"bytes={span.start}-{span.stop - 1}"}
         try:
-            with self.client.get(self._direct, own | wanted) as response:
+            with self.client.get(address, headers) as response:
                 stop = self._check_range(response, span)
                 parts = list(self.client.body(response, stop - span.start))
                 direct = str(response.url)
         except (MissingError, RefusedError) as error:
-            if self._direct == self.url:
+            if address == self.url:
                 raise
             self._direct = self.url  # the address that a redirect led to has expired
             raise TransientError(str(error)) from error

@@ -56,8 +56,7 @@ def without_constants(paths: Mapping[str, Path]) -> dict[str, Path]:
 
     def varying(path: Path) -> tuple[str, ...]:
         inner = range(1, len(path.rest) - 1)
-        numbers = [i for i in inner if path.rest[i].isdecimal() and path.rest[i - 1] != "layer"]
-        gone = {i for i in numbers if len(seen[path.stack, path.rest[:i]]) == 1}
+        gone = {i for i in inner if path.rest[i].isdecimal() and len(seen[path.stack, path.rest[:i]]) == 1}
         return tuple(part for i, part in enumerate(path.rest) if not {i, i + 1} & gone)
 
     return {name: path._replace(rest=varying(path)) for name, path in paths.items()}
@@ -81,8 +80,4 @@ def labels(stacks: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Label]:
         chosen = parts[:1] if firsts[first] == 1 else parts
         text = " ".join(re.sub(r"_(?:model|tower)$", "", part).replace("_", " ") for part in chosen)
         by_stack[stack] = Label(text, first)
-    texts = Counter(label.text for label in by_stack.values() if label.text)
-    return {
-        stack: label if texts[label.text] < 2 else Label(".".join(stack), label.part)
-        for stack, label in by_stack.items()
-    }
+    return by_stack

@@ -26,6 +26,10 @@ class MissingError(UserError):
     """There is no such file."""
 
 
+class RefusedError(UserError):
+    """The server will not show it to us; it may not be there."""
+
+
 class Span(NamedTuple):
     """Bytes start … stop - 1."""
 
@@ -193,5 +197,7 @@ class FsspecFile:
             yield
         except FileNotFoundError:
             raise MissingError(f"{self.name}: no such file") from None
+        except PermissionError as error:
+            raise RefusedError(f"{self.name}: access refused: {' '.join(str(error).split())}") from None
         except Exception as error:  # without its package, too, or with an address that is not enough
             raise UserError(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}") from None

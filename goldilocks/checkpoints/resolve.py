@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.folders import INDEX, Folder, FsspecFolder, HttpFolder, HubFolder, LocalFolder
+from goldilocks.checkpoints.folders import INDEX, Folder, FsspecFolder, HttpFolder, LocalFolder
 from goldilocks.checkpoints.shards import SAFETENSORS
 from goldilocks.core.cli import UserError, redacted
 
@@ -111,6 +111,8 @@ def resolve(argument: str, client: Client) -> Checkpoint:
     if match := HUB.fullmatch(place):
         if place.endswith((*PICKLES, SAFETENSORS)):
             raise UserError(f"{place}: no such file")
+        from goldilocks.checkpoints.hub import HubFolder  # imports huggingface_hub
+
         folder = HubFolder(match["repository"], match["revision"] or "", client)
         return Checkpoint(_named(None, match["repository"], given), folder, None)
     raise UserError(

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from goldilocks.checkpoints import header
-from goldilocks.checkpoints.client import RefusedError, concurrent_map
+from goldilocks.checkpoints.client import concurrent_map
 from goldilocks.checkpoints.folders import INDEX, WHOLE_MODEL, Folder
-from goldilocks.checkpoints.ranges import MissingError, Source, Span, merge, refuse_lfs_pointer
+from goldilocks.checkpoints.ranges import MissingError, RefusedError, Source, Span, merge, refuse_lfs_pointer
 from goldilocks.checkpoints.resolve import PICKLES, Checkpoint, pickle_refused
 from goldilocks.checkpoints.shards import SAFETENSORS, read_index, total_of
 from goldilocks.core.cli import UserError

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from goldilocks.stats import intervals
 from goldilocks.stats.intervals import Estimate
 
+BySeed: TypeAlias = pd.Series  # of floats, the index being the seeds
 ALL_HEADS = -1
 KEY = ["seed", "step", "block"]
 MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
@@ -40,41 +40,43 @@ def tidy(weights: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([part[["quantity", *KEY, "value"]] for part in parts], ignore_index=True)
 
 
-def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> np.ndarray:
-    """One quantity at one step as (seeds, blocks), in the order of the seeds' numbers."""
+def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> pd.DataFrame:
+    """One quantity at one step, by seed (rows) and block (columns)."""
     chosen = values[(values["quantity"] == quantity) & (values["step"] == step)]
-    return chosen.pivot(index="seed", columns="block", values="value").to_numpy()
+    return chosen.pivot(index="seed", columns="block", values="value")
 
 
-def relative(values: pd.DataFrame, quantity: str, last: int) -> np.ndarray:
-    """A quantity's relative growth from step 0 to the last: (seeds, blocks)."""
-    before, after = (by_seed_and_block(values, quantity, step) for step in (0, last))
-    return np.asarray(after / before - 1)
+def relative(values: pd.DataFrame, quantity: str, last: int) -> pd.DataFrame:
+    """A quantity's relative growth from step 0 to the last, by seed (rows) and block (columns)."""
+    return by_seed_and_block(values, quantity, last) / by_seed_and_block(values, quantity, 0) - 1
 
 
-def depth_statistics(growth: np.ndarray, kind: str) -> dict[str, np.ndarray]:
-    """Statistics by seed of growth by depth, from growth (seeds, blocks); `kind` is part of their names."""
-    depth = np.arange(growth.shape[1])
+def depth_statistics(growth: pd.DataFrame, kind: str) -> dict[str, BySeed]:
+    """Statistics by seed of growth by depth, of `relative`; `kind` is part of their names.
+
+    A rank correlation is Spearman's ρ; it is 0 where all blocks grew alike, which has no order.
+    """
     statistics = {}
-    if depth.size > 1:
-        statistics[f"lead_of_block_0_in_{kind}"] = growth[:, 0] - growth[:, 1:].max(1)
+    if growth.shape[1] > 1:
+        statistics[f"lead_of_block_0_in_{kind}"] = growth[0] - growth.drop(columns=0).max(axis=1)
     for start, suffix in ((0, ""), (1, "_after_block_0")):
-        if depth.size - start > 2:
-            ranks = [intervals.rank_correlation(depth[start:], seed[start:]) for seed in growth]
-            statistics[f"rank_correlation_of_{kind}_with_depth{suffix}"] = np.array(ranks)
+        ranks = growth.iloc[:, start:].T.rank()
+        if len(ranks) > 2:
+            rho = ranks.corrwith(pd.Series(ranks.index, ranks.index)).mask(ranks.nunique() == 1, 0.0)
+            statistics[f"rank_correlation_of_{kind}_with_depth{suffix}"] = rho
     return statistics
 
 
-def block_0_grew_most(growth: np.ndarray) -> dict[str, Estimate]:
-    """The share of seeds in which block 0 grew most, from growth (seeds, blocks); empty with a single block."""
+def block_0_grew_most(growth: pd.DataFrame) -> dict[str, Estimate]:
+    """The share of seeds in which block 0 grew most, of `relative`; empty with a single block."""
     if growth.shape[1] == 1:
         return {}
-    most = int((growth[:, 0] > growth[:, 1:].max(1)).sum())
+    most = int((growth[0] > growth.drop(columns=0).max(axis=1)).sum())
     return {"share_of_seeds_where_block_0_grew_most": intervals.share_interval(most, len(growth))}
 
 
-def falling_trend_p(growth: np.ndarray) -> dict[str, float]:
-    """One-sided p-values of Page's test that growth (seeds, blocks) falls with depth, with and without block 0.
+def falling_trend_p(growth: pd.DataFrame) -> dict[str, float]:
+    """One-sided p-values of Page's test that growth, of `relative`, falls with depth, with and without block 0.
 
     The seeds are its replicates, the blocks its treatments: E. B. Page, Ordered hypotheses for multiple treatments
     (Journal of the American Statistical Association, 1963). Empty with fewer than two seeds or three blocks.
@@ -82,39 +84,38 @@ def falling_trend_p(growth: np.ndarray) -> dict[str, float]:
     from scipy.stats import page_trend_test  # it takes a second to load
 
     return {
-        f"page_p_of_growth{suffix}": float(page_trend_test(growth[:, start:][:, ::-1]).pvalue)
+        f"page_p_of_growth{suffix}": float(page_trend_test(growth.to_numpy()[:, start:][:, ::-1]).pvalue)
         for start, suffix in ((0, ""), (1, "_after_block_0"))
         if len(growth) > 1 and growth.shape[1] - start > 2
     }
 
 
-def seed_statistics(values: pd.DataFrame, last: int) -> dict[str, np.ndarray]:
-    """Statistics by seed of the growth from step 0 to the last, each (seeds,): means over blocks, trends with depth.
+def seed_statistics(values: pd.DataFrame, last: int) -> dict[str, BySeed]:
+    """Statistics by seed of the growth from step 0 to the last: means over blocks, trends with depth.
 
     Growth is relative: after over before, minus 1.
     """
     std, spectral = (relative(values, quantity, last) for quantity in ("std", "spectral_norm"))
     changes = {
-        f"change_of_{name}": (by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)).mean(1)
+        f"change_of_{name}": by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)
         for name in CHANGES
     }
     return {
-        "growth_of_std": std.mean(1),
+        "growth_of_std": std.mean(axis=1),
         **depth_statistics(std, "growth"),
-        "growth_of_spectral_norm": spectral.mean(1),
+        "growth_of_spectral_norm": spectral.mean(axis=1),
         **depth_statistics(spectral, "spectral_growth"),
-        **changes,
-        "final_cosine_to_initial": by_seed_and_block(values, "cosine_to_initial", last).mean(1),
+        **{name: change.mean(axis=1) for name, change in changes.items()},
+        "final_cosine_to_initial": by_seed_and_block(values, "cosine_to_initial", last).mean(axis=1),
     }
 
 
-def by_name(statistics: Mapping[str, np.ndarray], seeds: list[int]) -> dict[str, dict[str, float]]:
+def by_name(statistics: Mapping[str, BySeed]) -> dict[str, dict[str, float]]:
     """The result of `seed_statistics` by name and seed, for JSON."""
-    names = [f"seed_{seed}" for seed in sorted(seeds)]
-    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in statistics.items()}
+    return {name: {f"seed_{seed}": value for seed, value in of.items()} for name, of in statistics.items()}
 
 
-def estimates(statistics: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
+def estimates(statistics: Mapping[str, BySeed]) -> dict[str, Estimate]:
     """The result of `seed_statistics` as estimates over seeds."""
     return {
         name: (intervals.rank_interval if name.startswith("rank") else intervals.mean_interval)(of)
@@ -122,7 +123,7 @@ def estimates(statistics: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
     }
 
 
-def metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, BySeed]) -> dict[str, Any]:
     """How weights moved, over seeds: the estimates of `seed_statistics`, and what else is said of growth by depth."""
     by_block = relative(values, "std", last)
     found = estimates(statistics) | block_0_grew_most(by_block)

@@ -55,8 +55,6 @@ def fetch(folder: Path, source: Path) -> list[Origin]:
     Raises:
         UserError: a line for each file that is missing; or if one is unusable.
     """
-    if not source.is_dir():
-        raise UserError(f"inputs.source = {source}: neither 'embedded', 'hub', nor an existing directory")
     if wrong := list(problems(source)):
         raise UserError(*(f"inputs.source = {source}: {problem}" for problem in wrong))
     files.write_text(folder / CORPUS, readable_text((source / CORPUS).read_bytes(), str(source / CORPUS)))

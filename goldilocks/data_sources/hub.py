@@ -11,7 +11,8 @@ from pathlib import Path
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.folders import WHOLE_MODEL, HubFolder
+from goldilocks.checkpoints.folders import WHOLE_MODEL
+from goldilocks.checkpoints.hub import HubFolder
 from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core import files
 from goldilocks.core.cli import UserError

@@ -38,15 +38,18 @@ class HeadSums:
 
     def __init__(self, heads: int, negligible: float) -> None:
         self.heads, self.negligible = heads, negligible
-        self.sums: dict[str, np.ndarray] = {}
+        self.sums: dict[str, dict[str, np.ndarray]] = {}
+        """Of quantities (heads,), by what they are summed over, and `n` of these."""
+
         self.width = 0
         self.largest = np.zeros(heads)
         self.centre: np.ndarray | None = None
         """Near each head's mean logit: powers taken about it lose no digits."""
 
-    def _add(self, name: str, values: np.ndarray, heads: np.ndarray) -> None:
-        totals = np.bincount(heads, values, minlength=self.heads)
-        self.sums[name] = self.sums[name] + totals if name in self.sums else totals
+    def _add(self, over: str, heads: np.ndarray, n: np.ndarray, **quantities: np.ndarray) -> None:
+        sums = self.sums.setdefault(over, {})
+        for name, values in ({"n": n} | quantities).items():
+            sums[name] = sums.get(name, 0) + np.bincount(heads, values, minlength=self.heads)
 
     def add(self, call: Call) -> None:
         """Take in all rows of a call."""
@@ -72,74 +75,59 @@ class HeadSums:
         at_once = max(CHUNK // logits.shape[1], 1)
         for start in range(0, len(logits), at_once):
             part = slice(start, start + at_once)
-            keys = logits[part, : cosines.shape[1]]
-            shown = keys > -np.inf
-            self._logits(keys, shown, heads[part], late[part])
+            own = position[part] if call.square else None
+            self._keys(logits[part, : cosines.shape[1]], cosines[part], heads[part], late[part], own)
             self._softmax(logits[part], heads[part], flat[part], late[part])
-            self._cosines(cosines[part], shown, heads[part], late[part], position[part] if call.square else None)
 
-    def _logits(self, logits: np.ndarray, shown: np.ndarray, heads: np.ndarray, late: np.ndarray) -> None:
-        values = np.where(shown, logits, np.float32(0))
+    def _keys(
+        self, logits: np.ndarray, cosines: np.ndarray, heads: np.ndarray, late: np.ndarray, own: np.ndarray | None
+    ) -> None:
+        shown = logits > -np.inf
         visible = shown.sum(-1)
+        values = np.where(shown, logits, np.float32(0))
         np.maximum.at(self.largest, heads, np.abs(values).max(-1))
         assert self.centre is not None
         x = np.where(shown, values - self.centre[heads][:, None], 0.0)
         square = x * x
-        self._add("pairs", visible, heads)
-        for i, power in enumerate((x.sum(-1), square.sum(-1), np.vecdot(x, square), np.vecdot(square, square)), 1):
-            self._add(f"power_{i}", power, heads)
+        powers = (x.sum(-1), square.sum(-1), np.vecdot(x, square), np.vecdot(square, square))
+        self._add("pairs", heads, visible, **{f"power_{i}": power for i, power in enumerate(powers, 1)})
         chosen = late & (visible >= 2)
-        self._add("logit_variance", row_variance(x[chosen], visible[chosen]), heads[chosen])
-        self._add("late_of_keys", np.ones(chosen.sum()), heads[chosen])
+        visible = visible[chosen]
+        cosine = np.where(shown[chosen], cosines[chosen], np.float32(0)).astype(np.float64)
+        variances = {"logit": row_variance(x[chosen], visible), "cosine": row_variance(cosine, visible)}
+        if own is not None:
+            variances["own"] = cosines[chosen, own[chosen]].astype(np.float64)
+        self._add("late rows of keys", heads[chosen], np.ones(len(visible)), **variances)
 
     def _softmax(self, logits: np.ndarray, heads: np.ndarray, seen: np.ndarray, late: np.ndarray) -> None:
         choosing = seen >= 2
         heads, seen, late = heads[choosing], seen[choosing], late[choosing]
         weights, total, entropy = exponentials(logits[choosing])
-        self._add("rows", np.ones(len(heads)), heads)
-        self._add("normalised_entropy", entropy / np.log(seen), heads)
-        self._add("largest_probability", 1 / total, heads)
+        of_all = {"normalised_entropy": entropy / np.log(seen), "largest_probability": 1 / total}
+        self._add("rows", heads, np.ones(len(heads)), **of_all)
         seen, entropy = seen[late], entropy[late]
         found = row_statistics(weights[late], total[late], entropy, seen, self.negligible)
-        found |= {"keys": seen, "effective_keys": effective_number(entropy), "late": np.ones(len(seen))}
+        found["effective_keys"] = effective_number(entropy)
         found["relative_jacobian"] = found["jacobian_norm"] / even_jacobian(seen)
-        for name, values in found.items():
-            self._add(name, values, heads[late])
-
-    def _cosines(
-        self, cosines: np.ndarray, shown: np.ndarray, heads: np.ndarray, late: np.ndarray, position: np.ndarray | None
-    ) -> None:
-        visible = shown.sum(-1)
-        chosen = late & (visible >= 2)
-        values = np.where(shown[chosen], cosines[chosen], np.float32(0)).astype(np.float64)
-        self._add("cosine_variance", row_variance(values, visible[chosen]), heads[chosen])
-        if position is not None:
-            self._add("own_cosine", cosines[chosen, position[chosen]].astype(np.float64), heads[chosen])
+        self._add("late rows", heads[late], np.ones(len(seen)), keys=seen, **found)
 
     def columns(self) -> dict[str, np.ndarray]:
         """The statistics of each head."""
         assert self.centre is not None
-        sums, late = self.sums, self.sums["late"]
         with np.errstate(divide="ignore", invalid="ignore"):  # a head that has seen no such row
-            means = {name: sums[name] / sums["rows"] for name in ("normalised_entropy", "largest_probability")}
-            means |= {
-                name: sums[name] / late
-                for name in (
-                    "effective_share", "effective_keys", "share_holding_half", "share_negligible", "jacobian_norm",
-                    "relative_jacobian", "relative_gradient", "discrimination",
-                )
-            }  # fmt: skip
-            of_keys = sums["late_of_keys"]
-            shape = shape_of_logits(*(sums[f"power_{i}"] / sums["pairs"] for i in (1, 2, 3, 4)))
+            pairs, of_keys, rows, late = (
+                {name: total / sums["n"] for name, total in sums.items() if name != "n"}
+                for sums in (self.sums[over] for over in ("pairs", "late rows of keys", "rows", "late rows"))
+            )
+            shape = shape_of_logits(*(pairs[f"power_{i}"] for i in (1, 2, 3, 4)))
             shape["logit_mean"] = shape["logit_mean"] + self.centre
-            centred = np.sqrt(sums["cosine_variance"] / of_keys)
-            own = sums["own_cosine"] / of_keys if "own_cosine" in sums else np.full(self.heads, np.nan)
-            return {"rows": late.astype(np.int64), "keys": sums["keys"] / late} | means | shape | {
-                "logit_std_in_rows": np.sqrt(sums["logit_variance"] / of_keys),
+            centred = np.sqrt(of_keys["cosine"])
+            return {"rows": self.sums["late rows"]["n"].astype(np.int64)} | late | rows | shape | {
+                "logit_std_in_rows": np.sqrt(of_keys["logit"]),
                 "largest_logit": self.largest,
                 "centred_cosine": centred,
                 "centred_alignment": centred * np.sqrt(self.width),
-                "own_cosine": own,
+                "own_cosine": of_keys.get("own", np.full(self.heads, np.nan)),
             }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from goldilocks.claims import growth
 from goldilocks.claims.criteria import MetricTree, Outcome
 from goldilocks.claims.definitions import CLAIMS
-from goldilocks.claims.verdicts import UNDECIDED, Claim, judge
+from goldilocks.claims.verdicts import Claim, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,15 +25,11 @@ CLAIMED, OTHER, BETWEEN = "on the claimed side", "on the other side", "measures 
 NOT_FINITE = "not finite"
 
 
-def _of_these(claim: Claim, trainings: int) -> Claim:
-    """A claim as far as it can be judged on so many trainings."""
-    own = [each for each in claim.requirements if each.path.startswith(OWN)]
+def _of_these(claim: Claim) -> Claim:
+    """A claim as far as it can be judged on trainings alone."""
+    own = tuple(each for each in claim.requirements if each.path.startswith(OWN))
     absent = "needs three blocks" if claim.id == "W7" else "needs two blocks"
-    if trainings == 1:
-        own, least = [each._replace(measure="") for each in own], 1
-    else:
-        least = claim.least
-    return claim._replace(requirements=tuple(own), gate=(), least=least, unit="training", absent=absent)
+    return claim._replace(requirements=own, gate=(), unit="training", absent=absent)
 
 
 def _side(claim: Claim, known: MetricTree) -> str:
@@ -80,8 +76,5 @@ def judged(trainings: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
         found = growth.seed_statistics(growth.tidy(pd.concat(ends)), 1)
         metrics = {name: estimate.as_metrics() for name, estimate in growth.estimates(found).items()}
     known = MetricTree({"dynamics": metrics}, {})
-    entries = []
-    for claim in (_of_these(claim, len(ends)) for claim in CLAIMS if claim.id in JUDGED):
-        entry = judge(claim, known) | {"side": _side(claim, known)}
-        entries.append(entry | {"verdict": UNDECIDED} if len(ends) == 1 and entry["side"] else entry)
-    return entries
+    claims = [_of_these(claim) for claim in CLAIMS if claim.id in JUDGED]
+    return [judge(claim, known) | {"side": _side(claim, known)} for claim in claims]

@@ -12,7 +12,6 @@ failure of a look ends the training.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -205,32 +204,3 @@ class Watch:
             named = ", ".join(f"block {block_of(key[0])} head {key[1]} {now[key]}" for key in left[:TOLD])
             more = f" and {len(left) - TOLD} more" if len(left) > TOLD else ""
             print(f"goldilocks: step {step}: left the zone: {named}{more}", file=sys.stderr)
-
-
-@functools.cache
-def transformers_watch() -> type:
-    """The class `TransformersWatch`; transformers is imported when it is asked for."""
-    from transformers import TrainerCallback
-
-    class TransformersWatch(TrainerCallback):
-        """`Watch` as a callback of transformers' Trainer, with its arguments but for the model."""
-
-        def __init__(self, every: int = EVERY, folder: str | Path = "watch", probe: Tensor | None = None) -> None:
-            self.arguments = every, folder, probe
-            self.watch: Watch | None = None
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
-            if state.is_world_process_zero:
-                self.watch = Watch(model, *self.arguments, start=state.global_step)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            if self.watch:
-                self.watch.at(state.global_step)
-
-    return TransformersWatch
-
-
-def __getattr__(name: str) -> Any:
-    if name == "TransformersWatch":
-        return transformers_watch()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -55,7 +55,7 @@ class Baseline(NamedTuple):
 
 
 def weights(
-    checkpoints: Iterable[str | Path], *, tail_sigmas: float = TAIL_SIGMAS, client: Client | None = None
+    checkpoints: str | Path | Iterable[str | Path], *, tail_sigmas: float = TAIL_SIGMAS, client: Client | None = None
 ) -> pd.DataFrame:
     """The statistics of Q, K and V, by module, part and head, over a series of checkpoints of one training.
 
@@ -68,7 +68,7 @@ def weights(
     """
     import pandas as pd
 
-    series = open_series([checkpoints] if isinstance(checkpoints, str) else checkpoints, client or Client())
+    series = open_series([checkpoints] if isinstance(checkpoints, str | Path) else checkpoints, client or Client())
     _, first = series[0]
     projections = find(first.tensors.files)
     if not projections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,6 @@ LEAST = 2  # tokens; attention has a choice from there on
 WITHOUT_SOFTMAX = frozenset({"fnet", "falcon_mamba", "mamba", "mamba2", "recurrent_gemma", "rwkv", "xlstm"})
 
 Text = str | Sequence[int] | Tensor
-
-
-def is_text(texts: object) -> TypeGuard[str]:
-    return isinstance(texts, str)
 
 
 def window_length(model: nn.Module, tokenizer: Any, length: int | None) -> int:
@@ -45,8 +41,8 @@ def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterato
 
     A text may be given as tokens. With a tokenizer that adds tokens to a text, such as BERT's, each window has them.
     """
-    for text in [texts] if is_text(texts) else texts:
-        if not is_text(text):
+    for text in [texts] if isinstance(texts, str) else texts:
+        if not isinstance(text, str):
             ids = text.tolist() if isinstance(text, Tensor) else [int(i) for i in text]
             windows = [ids[start : start + length] for start in range(0, len(ids), length)]
         elif tokenizer is None:
@@ -54,7 +50,10 @@ def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterato
         elif getattr(tokenizer, "is_fast", False):
             windows = tokenizer(text, truncation=True, max_length=length, return_overflowing_tokens=True)["input_ids"]
         else:
-            windows = [tokenizer(text, truncation=True, max_length=length)["input_ids"]]
+            ids, own = tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.num_special_tokens_to_add()
+            at_once = max(length - own, 1)
+            parts = (ids[start : start + at_once] for start in range(0, len(ids), at_once))
+            windows = [tokenizer.build_inputs_with_special_tokens(part) for part in parts]
         yield from (window for window in windows if len(window) >= LEAST)
 
 

@@ -7,6 +7,7 @@ has its own keys, since rows that share keys fail together.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
@@ -145,15 +146,13 @@ def drawn_extremes(root_seed: int, queries: int, keys: int, d: int) -> Iterator[
 
 def shares(root_seed: int, queries: int, keys: int, d: int) -> dict[tuple[str, ...], dict[str, Estimate]]:
     """{(format, scaling, softmax, keys): {each of `FAILURES`: share of the queries}} at one d."""
-    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    counts: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for extremes in drawn_extremes(root_seed, queries, keys, d):
         for names in product(FORMATS, SCALINGS, SUBTRACTED, CORRELATIONS):
             name, scaling, way, kind = names
             dots, divisor = extremes[kind], float(d) ** EXPONENTS[scaling]
             failed, _ = failures(dots, dots / divisor, divisor, FORMATS[name], SUBTRACTED[way])
-            of_names = counts.setdefault(names, dict.fromkeys(FAILURES, 0))
-            for failure, of_rows in failed.items():
-                of_names[failure] += int(of_rows.sum())
+            counts[names].update({failure: int(of_rows.sum()) for failure, of_rows in failed.items()})
     return {
         names: {failure: intervals.share_interval(count, queries) for failure, count in of_names.items()}
         for names, of_names in counts.items()

@@ -116,7 +116,7 @@ def _from_there_on(dimensions: np.ndarray, held: np.ndarray) -> int:
 
 
 def _largest_growth(cells: pd.DataFrame, name: str) -> dict[str, float | int]:
-    """The largest factor by which a mean grows from one dimension to the next, at one or more lengths.
+    """The largest factor by which a mean grows from one dimension to the next, over the lengths.
 
     It is 0 where the mean was 0 already. Dimensions have draws of their own, so relative errors add up as squares. The
     interval ends at the largest of all lower and of all upper ends.
@@ -185,8 +185,7 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
         cells, zone: the rows of that length and correlation, dimensions growing.
 
     Returns:
-        Estimates are of the widest dimension but for the lowest ones and growth. A dimension of 0 means that there is
-        none.
+        Numbers of dimensions, and dimensions, of which 0 means that there is none.
     """
     result: dict[str, Any] = {"dimensions": len(zone)}
     dimensions = zone["dimension"].to_numpy()
@@ -198,25 +197,12 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
             "dimensions_undecided": int((rows["zone"] == UNDECIDED).sum()),
             "widest_dimension_inside": int(dimensions[rows["zone"] == INSIDE].max(initial=0)),
             "outside_from_dimension": _from_there_on(dimensions, rows["zone"].to_numpy() == OUTSIDE),
-            "relative_gradient": _extreme(rows[-1:], "relative_gradient", "max"),
-            "discrimination": _extreme(rows[-1:], "discrimination", "max"),
         }
     unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in NAMED_EXPONENTS)
     halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2
     result["unscaled"] |= {
         "jacobian_halves_from_dimension": int(next(iter(dimensions[halved]), 0)),
         "jacobian_not_halved_to_dimension": int(dimensions[whole].max(initial=0)),
-        **{f"relative_{name}": _extreme(at["unscaled"][-1:], f"relative_{name}", "max") for name in GRADIENTS},
-        **{f"growth_of_{name}": _largest_growth(at["unscaled"], f"relative_{name}") for name in GRADIENTS},
     }
-    result["by_root_d"] |= {
-        f"lowest_{name}": _extreme(at["by_root_d"], name, "min")
-        for name in ("relative_gradient", "relative_jacobian", "discrimination")
-    }
-    widest = zone.iloc[-1]
-    result["zone"] = {
-        "decades_at_smallest_dimension": zone["decades"].iloc[0],
-        "decades_at_widest_dimension": widest["decades"],
-        **{name: widest[name] for name in ("lower_exponent", "upper_exponent", "lower_beyond", "upper_beyond")},
-    }
+    result["zone"] = {"decades_at_widest_dimension": zone["decades"].iloc[-1]}
     return result

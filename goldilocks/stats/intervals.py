@@ -121,12 +121,3 @@ def rank_interval(correlations: ArrayLike) -> Estimate:
     """The mean of rank correlations, one a replicate, with Student's t interval, cut off at -1 and 1."""
     e = mean_interval(correlations)
     return e._replace(low=max(e.low, -1.0), high=min(e.high, 1.0))
-
-
-def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's ρ; 0 when one of them is constant, which has no order."""
-    import pandas as pd
-
-    if np.ptp(np.asarray(x)) == 0 or np.ptp(np.asarray(y)) == 0:
-        return 0.0
-    return float(pd.DataFrame({"x": np.asarray(x), "y": np.asarray(y)}).corr("spearman").to_numpy()[0, 1])

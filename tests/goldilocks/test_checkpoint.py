@@ -11,7 +11,7 @@ from goldilocks.core import dvc_files, files
 from goldilocks.core.cli import UserError
 from goldilocks.model5 import finished
 from goldilocks.model5.checkpoint import DONE, MANIFEST, PROGRESS, STATE, Checkpoints, key
-from tools import prune
+from tools import run
 
 LAYOUT = {"processes": 2, "threads": 1}
 TABLES = {"tables": {"losses": {"step": [0, 1], "loss": [0.1, float("inf")]}}}
@@ -144,7 +144,7 @@ def test_checkpoints_go_when_dvc_has_recorded_the_outputs_and_not_before(tmp_pat
         repo.add(str(output))
     assert finished.prune() == [training]
     assert finished.unfinished() == [(other, 3)]
-    prune.tidy()
+    run.remove_checkpoints()
     assert "seed-0-bb: a training that DVC has not recorded keeps" in capsys.readouterr().out
 
 

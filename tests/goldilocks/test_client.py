@@ -136,6 +136,20 @@ def test_a_part_of_another_file_or_another_part_is_refused(first, then, said):
         source.read([Span(8, 20)])
 
 
+def test_a_token_does_not_go_where_another_thread_was_redirected_to():
+    class Overtaken(HttpFile):
+        """Redirected by another thread once its address is known."""
+
+        _direct = property(lambda _: next(addresses), lambda *_: None)
+
+    addresses = iter([URL, "https://elsewhere/model.safetensors"])
+    client, asked = playing(part)
+    Overtaken(URL, client, {"Authorization": "Bearer secret"}).head()
+    assert [(request.url.host, request.headers.get("Authorization")) for request in asked] == [
+        ("host", "Bearer secret")
+    ]
+
+
 def test_an_interrupt_ends_it_at_once():
     code = "import time; from goldilocks.core import cli; from goldilocks.checkpoints.client import concurrent_map;"
     code += "print(1, flush=True); cli.run(lambda: concurrent_map(lambda n: time.sleep(60), range(3)))"

@@ -141,8 +141,8 @@ def test_a_git_lfs_pointer_is_told(tmp_path, name):
     assert str(raised.value) == f"{folder / name}: a Git LFS pointer in place of the file; fetch it with git lfs pull"
 
 
-def shards(folder, numbers):
-    """Write shards of a model of four blocks, of three that it has."""
+def shards(folder, numbers, config=None):
+    """Write shards of a model of four blocks, two of them in the first of three shards, the last norm in the third."""
     tensors, parts = gpt2_tensors(blocks=4), {1: ("h.0.", "h.1."), 2: ("h.2.", "h.3.ln_1"), 3: ("h.3.ln_2", "ln_f")}
     files = {
         f"model-{n:05}-of-00003.safetensors": save(
@@ -150,17 +150,34 @@ def shards(folder, numbers):
         )
         for n in numbers
     }
-    return written(folder, files)
+    return written(folder, files | ({"config.json": json.dumps(config).encode()} if config else {}))
 
 
-@pytest.mark.parametrize("numbers", [[1, 2, 3], [1, 3], [2]])
-def test_shards_without_an_index_are_read_and_it_is_told_how_many_there_are(tmp_path, numbers):
-    folder = shards(tmp_path / "m", numbers)
-    missing = "" if numbers == [1, 2, 3] else "; norms in the others are missing"
-    for where in (folder, *(folder.iterdir() if len(numbers) == 1 else ())):
-        found = read(where)
-        assert f"{len(numbers)} of 3 shards, and no index{missing}" in found.notes
-        assert len(found.tensors) == sum({1: 8, 2: 6, 3: 4}[n] for n in numbers)
+OF_FOUR = {"model_type": "gpt2", "n_layer": 4}
+SHARDS = {
+    "all": ([1, 2, 3], None, "3 of 3 shards, and no index"),
+    "the first": ([1], OF_FOUR, "1 of 3 shards, and no index; missing: blocks 2-3, any outside of blocks"),
+    "the second": ([2], OF_FOUR, "1 of 3 shards, and no index; missing: blocks 0-1, 3, any outside of blocks"),
+    "all but one": ([1, 3], OF_FOUR, "2 of 3 shards, and no index; missing: blocks 2-3"),
+    "unknown depth": (
+        [1], None, "1 of 3 shards, and no index; missing: any after block 1, any outside of blocks",
+    ),
+    "depth of a part": (
+        [1], {"model_type": "gpt2", "text_config": {"num_hidden_layers": 3}},
+        "1 of 3 shards, and no index; missing: block 2, any outside of blocks",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("numbers", "config", "said"), SHARDS.values(), ids=SHARDS)
+def test_of_shards_without_an_index_it_is_told_what_is_missing(tmp_path, numbers, config, said):
+    folder = shards(tmp_path / "m", numbers, config)
+    found = read(folder)
+    assert said in found.notes
+    if numbers == [1, 2, 3]:
+        assert len(found.tensors) == 4 * 4 + 2
+    if len(numbers) == 1:
+        assert said in read(next(folder.glob("*.safetensors"))).notes, "named alone too"
 
 
 def test_shards_that_hold_no_norm_or_one_twice_are_refused(tmp_path):

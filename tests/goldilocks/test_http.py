@@ -56,13 +56,6 @@ def test_only_the_header_and_the_norms_are_read_and_counted(server):
     assert tally.bytes < len(server.files["model.safetensors"]) / 10
 
 
-def test_a_long_header_takes_one_request_more(server):
-    small = {f"x.{i}.weight": np.zeros(1, np.float32) for i in range(800)}
-    server.files["model.safetensors"] = save(TENSORS | small)
-    assert int.from_bytes(server.files["model.safetensors"][:8], "little") > HEAD
-    assert_complete(survey(server)[0])
-
-
 @pytest.mark.parametrize("fault", ["503", "cut", "silence", "no server"])
 def test_a_temporary_failure_is_retried_and_a_lasting_one_is_one_line(server, fault):
     server.faults[fault] = 1

@@ -7,7 +7,7 @@ from safetensors.numpy import save
 from test_inputs import TEXT, gpt2_tensors, local_source
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.folders import parse_description
+from goldilocks.checkpoints.hub import parse_description
 from goldilocks.checkpoints.load import read
 from goldilocks.checkpoints.ranges import Span
 from goldilocks.checkpoints.resolve import resolve

@@ -9,7 +9,7 @@ from scipy.stats import kurtosis
 
 from goldilocks.core import arrays, rng
 from goldilocks.core.cli import UserError
-from goldilocks.model5 import export, initialisation, products, training
+from goldilocks.model5 import export, initialisation, training
 from goldilocks.model5.model import Model5, Shape, Variant
 
 SHAPE = Shape(vocabulary=300, context_length=24, width=32, heads=4, blocks=3)
@@ -90,22 +90,6 @@ def test_weights_are_truly_tied_and_counted_once_unless_the_variant_unties_them(
     torch.testing.assert_close(fresh(head_scaled=False).logits(x), model.logits(x) * math.sqrt(32))
 
 
-@pytest.mark.parametrize(("exponent", "scale"), [(0.5, 8**-0.5), (0.0, 1.0), (1.0, 1 / 8)])
-def test_attention_uses_its_scale_when_it_computes_and_when_it_is_looked_at(exponent, scale):
-    model = stirred(attention_exponent=exponent)
-    attn, x = model.blocks[0].attn, torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        qkv = attn.project(x)
-        q, k, v = products.split_heads(qkv, attn.heads)
-        usual = attn.logits(qkv)
-        torch.testing.assert_close(usual[:, :, 5, :6], scale * (q @ k.mT)[:, :, 5, :6])
-        by_hand = attn.output((usual.softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
-        torch.testing.assert_close(attn(x), by_hand, rtol=1e-4, atol=1e-5)
-        with model.attention_exponent(1.0):
-            torch.testing.assert_close(attn.logits(qkv)[:, :, 5, :6], usual[:, :, 5, :6] / 8 / scale)
-        torch.testing.assert_close(attn.logits(qkv), usual)
-
-
 def test_without_attention_the_rest_learns_and_attention_does_not():
     model, batch = stirred(attention=False), windows()
     model.loss(batch).backward()
@@ -140,7 +124,7 @@ def rmsnorm(x, of):
     return x / ((x**2).mean(-1, keepdim=True) + 1e-5).sqrt() * of.weight
 
 
-def block_by_hand(block, x, norm, post_norm, qk_norm):
+def block_by_hand(block, x, norm, post_norm=False, qk_norm=False, exponent=0.5):
     """A block's output in plain arithmetic."""
     d = SHAPE.width // SHAPE.heads
 
@@ -153,7 +137,7 @@ def block_by_hand(block, x, norm, post_norm, qk_norm):
             q_h, k_h = q[..., own], k[..., own]
             if qk_norm:
                 q_h, k_h = norm(q_h, block.attn.norms[0]), norm(k_h, block.attn.norms[1])
-            p = (q_h @ k_h.mT / math.sqrt(d)).masked_fill(hidden, -math.inf).softmax(-1)
+            p = (q_h @ k_h.mT / d**exponent).masked_fill(hidden, -math.inf).softmax(-1)
             heads.append(p @ v[..., own])
         return torch.cat(heads, -1) @ block.attn.output.weight.T + block.attn.output.bias
 
@@ -174,19 +158,21 @@ def block_by_hand(block, x, norm, post_norm, qk_norm):
         ({}, layernorm),
         ({"norm": "rmsnorm"}, rmsnorm),
         ({"norm": None}, lambda x, _: x),
+        ({"attention_exponent": 0.0}, layernorm),
+        ({"attention_exponent": 1.0}, layernorm),
         ({"post_norm": True}, layernorm),
         ({"qk_norm": True}, layernorm),
         ({"qk_norm": True, "norm": "rmsnorm", "post_norm": True}, rmsnorm),
     ],
-    ids=["layernorm", "rmsnorm", "none", "post", "qk", "all"],
+    ids=["layernorm", "rmsnorm", "none", "unscaled", "by d", "post", "qk", "all"],
 )
-def test_norms_of_every_kind_and_place_are_those_computed_by_hand(variant, norm):
+def test_norms_and_scalings_of_every_kind_and_place_are_those_computed_by_hand(variant, norm):
     model, tokens = stirred(**variant), windows()[:, :-1]
-    post_norm, qk_norm = variant.get("post_norm", False), variant.get("qk_norm", False)
+    post_norm, exponent = variant.get("post_norm", False), variant.get("attention_exponent", 0.5)
     with torch.no_grad():
         x = model.embed(tokens)
         for block in model.blocks:
-            x = block_by_hand(block, x, norm, post_norm, qk_norm)
+            x = block_by_hand(block, x, norm, post_norm, variant.get("qk_norm", False), exponent)
         torch.testing.assert_close(model.states(tokens), x if post_norm else norm(x, model.ln_f), rtol=1e-3, atol=1e-4)
 
 

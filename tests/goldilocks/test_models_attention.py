@@ -174,6 +174,16 @@ def test_windows_of_texts_hold_every_token_once():
     assert found == [[[1, 2], [3, 4]], [[5, 6]], [[7, 8, 9]]]
 
 
+@pytest.mark.parametrize("kind", ["ByT5Tokenizer", "CanineTokenizer"])
+def test_a_tokenizer_in_python_reads_the_whole_text_too(kind):
+    tokenizer = getattr(transformers, kind)()
+    assert not tokenizer.is_fast
+    found = list(windows.token_windows(tokenizer, ["porridge " * 10], 20))
+    assert "".join(tokenizer.decode(window, skip_special_tokens=True) for window in found) == "porridge " * 10
+    added = tokenizer("")["input_ids"]
+    assert all(window[-1] == added[-1] and len(window) <= 20 for window in found)
+
+
 def test_what_can_not_be_measured_is_told_in_one_line():
     model = tiny("gpt2")
     for it, texts, length, said in (

@@ -124,7 +124,7 @@ def test_gamma_of_the_norm_before_is_what_the_model_multiplies_with(tmp_path, mo
     row = weights([tmp_path]).iloc[0]
     assert (row["gamma_mean"], row["gamma_std"]) == (2 + added, 0)
     assert np.isnan(row["beta_mean"])
-    assert weights([checkpoint(tmp_path / "without", drawn())])["gamma_mean"].isna().all()
+    assert weights(checkpoint(tmp_path / "without", drawn()))["gamma_mean"].isna().all()
 
 
 def test_norms_are_the_tables_every_value(tmp_path):

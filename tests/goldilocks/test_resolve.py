@@ -44,6 +44,24 @@ def test_what_is_no_checkpoint_is_told(tmp_path, monkeypatch, where, said):
     assert "secret" not in str(raised.value)
 
 
+def test_a_store_that_fsspec_opens_may_refuse_what_is_not_there(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    info = MemoryFileSystem.info
+
+    def listed_by_nobody(self, path, **more):
+        if not self.exists(path):
+            raise PermissionError("Forbidden")
+        return info(self, path, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "exists", lambda self, path, **_: path in self.store)
+    monkeypatch.setattr(MemoryFileSystem, "info", listed_by_nobody)
+    MemoryFileSystem().pipe("/refusing/model.safetensors", save(TENSORS))
+    found = read("memory://refusing")
+    assert_complete(found)
+    assert found.notes[0] == "memory://refusing/config.json: access refused: Forbidden; going on without it"
+
+
 def test_what_fsspec_opens_is_read_by_ranges():
     import fsspec
 

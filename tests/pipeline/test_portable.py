@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
@@ -33,13 +32,6 @@ ABLATIONS = ("ablations/rates", "ablations/runs", "ablations/control")
 WRITTEN = ("data", "reports", *ABLATIONS)
 FIGURES = "figures data/model5/seed-0"
 RUN_STAGES = ROOT / "tests" / "run_stages.py"
-
-
-def results(project: Project) -> dict[str, str]:
-    """The hash of every file that the stages wrote."""
-    paths = (path for part in WRITTEN for path in (project.folder / part).rglob("*") if path.is_file())
-    hashes = {str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    return {name: digest for name, digest in hashes.items() if not name.startswith("data/checkpoints/")}
 
 
 def _run_each_stage(folder: Path) -> None:
@@ -72,14 +64,16 @@ def test_another_processor_computes_the_same_bytes(shared, tmp_path, processor):
     folder = shared("each stage", _run_each_stage)
     here, there = Project(folder / "done"), Project(folder / "started").copy(tmp_path / "emulated")
     emulate(there, emulator, processor, *STAGES)
-    expected = {name: digest for name, digest in results(here).items() if not name.startswith("reports/figures/")}
+    expected = {
+        name: digest for name, digest in here.results(WRITTEN).items() if not name.startswith("reports/figures/")
+    }
     assert {f"data/{name}.parquet" for name in ("sweep", "logits", "model5/seed-1/attention")} <= expected.keys()
     assert {name for name in expected if name.startswith(ABLATIONS)} == {
         "ablations/control/seed-0.parquet",
         *(f"{folder}/{condition}/{name}" for condition in ("scaled", "no_layernorm", "rmsnorm", "qk_norm")
           for folder, name in (("ablations/rates", "0.001.json"), ("ablations/runs", "seed-0.parquet"))),
     }  # fmt: skip
-    assert different(expected, results(there)) == []
+    assert different(expected, there.results(WRITTEN)) == []
 
 
 @pytest.mark.slow
@@ -89,7 +83,7 @@ def test_another_processor_draws_the_same_figures(shared, tmp_path):
     there = here.copy(tmp_path / "emulated")
     shutil.rmtree(there.folder / "reports" / "figures")
     emulate(there, emulator, elsewhere.PROCESSORS[0], FIGURES)
-    assert different(results(here), results(there)) == []
+    assert different(here.results(WRITTEN), there.results(WRITTEN)) == []
 
 
 @contextlib.contextmanager
@@ -104,10 +98,10 @@ def busy(cores: int) -> Iterator[None]:
             other.wait()
 
 
-def rebuild(project: Project, cores: Iterable[int], command: tuple[str, ...] = ("dvc", "repro"), **extra: str) -> str:
+def rebuild(project: Project, cores: Iterable[int], **extra: str) -> str:
     """The `dvc.lock` of the pipeline rebuilt in smoke size on some cores; `extra` is added to the environment."""
     project.configure(preset="smoke")
-    project.check("taskset", "--cpu-list", ",".join(map(str, cores)), *command, **extra)
+    project.check("taskset", "--cpu-list", ",".join(map(str, cores)), "dvc", "repro", **extra)
     return project.read("dvc.lock")
 
 

@@ -92,20 +92,16 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bytes(rebuilt)
     assert digest(rebuilt) == expected
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
-)
-def test_a_training_that_is_stopped_saves_and_says_so(longer, number, code):
+def test_a_training_that_is_stopped_saves_and_says_so(longer):
     longer.configure("train.steps=40001", "train.checkpoint_every=40000")
     log = longer.folder / "stopped.log"
     process = longer.fork(log, "train 0")
     until(lambda: checkpoints(longer, "qkv/step-000004.safetensors"))
-    os.kill(process.pid, number)
-    if number == signal.SIGTERM:
-        os.kill(process.pid, number)  # as when its group is ended, and its parent passes that on
+    for _ in range(2):  # as when its group is ended, and its parent passes that on
+        os.kill(process.pid, signal.SIGTERM)
     process.join(60)
     process.kill()  # if it did not stop
-    assert process.exitcode == code
+    assert process.exitcode == 143
     (done,) = checkpoints(longer)
     step = int(done.parent.name.removeprefix("step-"))
     said = log.read_text("utf-8")
@@ -134,29 +130,12 @@ def test_a_second_training_of_a_seed_waits_for_the_first(longer):
 
 
 def interrupted(project):
-    """Leave the checkpoints of a training that was stopped half-way; returns them."""
+    """Leave the checkpoints of a training that was stopped half-way."""
     process = train(project)
     until(lambda: checkpoints(project, "step-000040/DONE"), process)
     process.terminate()
     process.communicate()
-    found = [done.parent for done in checkpoints(project)]
-    assert int(found[-1].name.removeprefix("step-")) < 121
-    return found
-
-
-@pytest.mark.slow
-def test_damaged_checkpoints_are_passed_over_and_how_many_are_made_changes_no_byte(longer, tmp_path):
-    whole = longer.copy(tmp_path / "uninterrupted")
-    assert whole.stage("train", "0").returncode == 0
-    before, last = interrupted(longer)
-    state = last / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:-1])
-    longer.configure("train.checkpoint_every=1000")
-    done = longer.stage("train", "0")
-    assert f"{last.relative_to(longer.folder)}: damaged (state.safetensors is missing or not" in done.stderr
-    assert f"goes on from the checkpoint of step {int(before.name[5:])}" in done.stderr
-    assert done.returncode == 0
-    assert digest(longer) == digest(whole)
+    assert int(checkpoints(project)[-1].parent.name.removeprefix("step-")) < 121
 
 
 @pytest.mark.slow

@@ -224,14 +224,12 @@ def test_a_condition_of_another_size_or_text_reads_its_own_settings_and_text(tmp
         files.write_json(folder / "description.json", {"vocabulary": vocabulary, "context_length": 128})
     for size, group in OF_SIZES.items():
         for name, condition in group.items():
-            condition.write(name)
-            own, tokens = condition.changed(shared), runs.Tokens.of(Condition.read(name))
+            own, tokens = condition.changed(shared), runs.Tokens.of(condition)
             assert condition.variant == {"head_scaled": False} | VARIANTS[name.removeprefix(size)]
-            assert (own.blocks, own.steps, own.rates) == (1, 501, shared.rates)
-            width = {"width_64": 64, "width_256": 256}.get(size.removesuffix("_kept"), 128)
-            assert (own.width, own.width // own.heads) == (width, {"head_16": 16, "head_64": 64}.get(size, 32))
-            std = 0.02 * math.sqrt(128 / width) if size.endswith("_kept") else 0.02
-            assert own.linear_std == pytest.approx(std)
+            label = condition.label if "width" in condition.label else "width 128, d 32"
+            assert f"width {own.width}, d {own.width // own.heads}" in label
+            kept = math.sqrt(128 / own.width) if size.endswith("_kept") else 1
+            assert (own.blocks, own.steps, own.linear_std) == (1, 501, pytest.approx(0.02 * kept))
             assert tokens.context_length == (256 if size == "context_256" else 128)
             assert tokens.vocabulary == tokens.train[0] == (60 if size == "second_text" else 50)
 

@@ -1,14 +1,17 @@
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 from scipy.stats import norm
+from test_dynamics import drawn
 
 from goldilocks.config import goldilocks
 from goldilocks.core import tables
 from goldilocks.model5.attention_stats import EDGES, SCALINGS
+from goldilocks.stats.intervals import mean_interval
 from stages import logits
 
 
@@ -27,63 +30,34 @@ def test_the_distance_from_a_normal_distribution():
     assert logits.gaussian_distance(histogram(heavy)) == pytest.approx(expected, abs=0.004)
 
 
-def run(seed, loss):
-    """Tables of one seed: two blocks of two heads, two snapshots; entropy is 0.1 · (block + head), the rest 0.2.
+def tidied(gradients=(1.5,), discriminations=(1.5,)):
+    """Tables of two seeds, blocks, heads and snapshots, and what is made of them; other scalings' loss is at the last.
 
-    The model is run in other scalings at the last snapshot only. Of the heads of block 0 one lies in the zone, the
-    other above it; of those of block 1, one below it, and one by both.
+    Args:
+        gradients, discriminations: of the heads of each block, in turn; the zone begins at 1.5 of both.
     """
-    keys = [
-        {"seed": seed, "step": step, "scaling": scaling, "block": block, "head": head}
-        for step in (0, 7) for scaling in SCALINGS for block in (0, 1) for head in (0, 1)
-    ]  # fmt: skip
     names = (*logits.ROW_STATISTICS, *logits.LOGIT_QUANTITIES, "centred_cosine")
-    zone = {(0, 0): (0.5, 2.0), (0, 1): (0.4, 2.0), (1, 0): (0.5, 1.9), (1, 1): (0.4, 1.9)}
-    attention = [
-        key
-        | dict.fromkeys(names, 0.2)
-        | {"normalised_entropy": 0.1 * (key["block"] + key["head"])}
-        | dict(zip(("relative_gradient", "discrimination"), zone[key["block"], key["head"]], strict=True))
-        for key in keys
-    ]
-    losses = [{"seed": seed, "step": 7, "scaling": s, "loss": loss[s]} for s in SCALINGS]
-    histograms = pd.concat(
-        histogram(np.zeros(10)).assign(seed=seed, step=step, block=block) for step in (0, 7) for block in (0, 1)
-    )
-    return pd.DataFrame(attention), pd.DataFrame(losses), histograms
-
-
-ZONE = goldilocks.Settings.model_construct()
-
-
-def tidied():
-    runs = [
-        run(0, {"scaled": 1.0, "unscaled": 1.5, "scaled_by_d": 1.25}),
-        run(1, {"scaled": 2.0, "unscaled": 2.7, "scaled_by_d": 2.0}),
-    ]
-    thresholds = ZONE.model_copy(update={"least_gradient": 0.5, "least_discrimination": 2.0})
-    return logits.tidy(*(pd.concat(parts) for parts in zip(*runs, strict=True)), head_width=25, zone=thresholds)
-
-
-def of_block(values, **where):
-    """The values of one scaling, seed and step, by quantity and block."""
-    chosen = np.logical_and.reduce([values[name] == value for name, value in where.items()])
-    return values[chosen].set_index(["quantity", "block"])["value"]
+    attention = drawn(names, seed=(0, 1), step=(0, 7), scaling=SCALINGS, block=(0, 1), head=(0, 1))
+    attention["relative_gradient"] = np.resize(gradients, len(attention))
+    attention["discrimination"] = np.resize(discriminations, len(attention))
+    losses = pd.DataFrame({"seed": [0, 0, 0, 1, 1, 1], "step": 7, "scaling": [*SCALINGS, *SCALINGS],
+                           "loss": [1.0, 1.5, 1.25, 2.0, 2.7, 2.0]})  # fmt: skip
+    keys = pd.DataFrame(product((0, 1), (0, 7), (0, 1)), columns=["seed", "step", "block"])
+    zone = goldilocks.Settings.model_construct(least_gradient=1.5, least_discrimination=1.5)
+    return attention, logits.tidy(attention, losses, keys.merge(histogram(np.zeros(10)), "cross"), 25, zone)
 
 
 def test_heads_are_averaged_and_lie_in_the_zone_below_it_or_above_it_and_alignment_is_the_cosine_times_root_d():
-    values = tidied()
-    found = of_block(values, scaling="unscaled", seed=1, step=7)
-    assert found["normalised_entropy", 0] == pytest.approx(0.05)
-    assert found["normalised_entropy", 1] == pytest.approx(0.15)
-    assert found["centred_alignment", 0] == pytest.approx(1.0)
-    assert found["own_cosine", 0] == pytest.approx(0.2)
-    assert found["loss", -1] == 2.7
+    attention, values = tidied((1.5, 1.4, 1.5, 1.4), (1.5, 1.5, 1.4, 1.4))
+    found = values.set_index(["quantity", *logits.KEY])["value"]
+    means = attention.groupby(logits.KEY, observed=True).mean()
+    for name in (*logits.ROW_STATISTICS, "logit_std", "own_cosine"):
+        np.testing.assert_allclose(found[name].sort_index(), means[name].sort_index())
+    np.testing.assert_allclose(found["centred_alignment"].sort_index(), 5 * means["centred_cosine"].sort_index())
+    assert found["loss", "unscaled", 1, 7, -1] == 2.7
     assert set(values[values["quantity"] == "gaussian_distance"]["scaling"]) == {"scaled"}
-    found = of_block(values, scaling="scaled", seed=0, step=0)
-    assert [[found[f"{where}_zone", b] for where in ("inside", "below", "above")] for b in (0, 1)] == [
-        [0.5, 0, 0.5], [0, 1, 0]
-    ], "a softmax that is even is not also called saturated"  # fmt: skip
+    sides = [[found[f"{where}_zone", "scaled", 0, 0, b] for where in ("inside", "below", "above")] for b in (0, 1)]
+    assert sides == [[0.5, 0, 0.5], [0, 1, 0]], "a softmax that is even is not also called saturated"
 
 
 def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
@@ -97,11 +71,13 @@ def test_the_snapshot_at_which_most_heads_lie_in_the_zone_is_found():
 
 
 def test_estimates_are_over_seeds_and_costs_of_pairs_of_one_seed():
-    found = logits.estimates(tidied(), 7)["scaled"]
-    assert found["normalised_entropy"] == pytest.approx({"value": 0.1, "low": 0.1, "high": 0.1, "n": 2})
+    attention, values = tidied()
+    found = logits.estimates(values, 7)["scaled"]
+    of_seeds = attention.query("step == 7 and scaling == 'scaled'").groupby("seed")["normalised_entropy"].mean()
+    assert found["normalised_entropy"] == pytest.approx(mean_interval(of_seeds).as_metrics())
     assert found["loss"]["value"] == 1.5
     assert found["gaussian_distance"]["value"] == pytest.approx(0.5)
-    costs = logits.costs(tidied(), 7)
+    costs = logits.costs(values, 7)
     assert costs.keys() == {"unscaled", "scaled_by_d"}
     assert costs["unscaled"]["value"] == pytest.approx(0.6)
     assert sum(costs["unscaled"]["by_seed"].values()) / 2 == pytest.approx(0.6)

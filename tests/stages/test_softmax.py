@@ -13,14 +13,6 @@ logits = arrays(
 )
 
 
-@given(logits, st.floats(-100, 100))
-def test_softmax_is_a_distribution_that_a_shift_of_all_logits_does_not_change(z, shift):
-    p = statistics.softmax(z)
-    assert ((p >= 0) & (p <= 1)).all()
-    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-12)
-    np.testing.assert_allclose(statistics.softmax(z + shift), p, rtol=1e-9, atol=1e-12)
-
-
 @given(logits)
 def test_log_softmax_agrees_with_scipy_and_entropy_lies_between_zero_and_log_n(z):
     log_p = statistics.log_softmax(z)
@@ -45,27 +37,12 @@ def test_jacobian_norm_is_that_of_the_numerical_derivative(z):
     )
 
 
-def test_jacobian_norm_of_known_distributions():
-    n = 50
-    assert statistics.jacobian_norm(np.eye(n)[0]) == pytest.approx(0, abs=1e-12)
-    assert statistics.jacobian_norm(np.full(n, 1 / n)) == pytest.approx(np.sqrt(n - 1) / n)
-    assert statistics.jacobian_norm(np.array([0.5, 0.5, 0])) == pytest.approx(0.5)
-
-
 def test_what_attention_passes_on_has_the_jacobians_norm_as_its_root_mean_square():
     """E‖Jg‖² = ‖J‖² for g ~ N(0, I), J written out."""
     p = statistics.softmax(np.random.default_rng(0).normal(0, 2, 8))
     g = np.random.default_rng(1).normal(size=(8, 200_000))
     squares = (((np.diag(p) - np.outer(p, p)) @ g) ** 2).sum(0)
     assert squares.mean() == pytest.approx(statistics.jacobian_norm(p) ** 2, abs=4 * squares.std() / np.sqrt(200_000))
-
-
-def test_the_other_measures_of_the_gradient_are_what_they_are_defined_as():
-    p = statistics.softmax(np.random.default_rng(0).normal(0, 2, (5, 8)))
-    np.testing.assert_allclose(statistics.trace(p), [np.trace(np.diag(row) - np.outer(row, row)) for row in p])
-    norms = [[np.linalg.norm(row - e) for e in np.eye(8)] @ row for row in p]
-    np.testing.assert_allclose(statistics.gradient_norm(p), norms)
-    assert statistics.gradient_norm(np.eye(8)[0]) == statistics.trace(np.eye(8)[0]) == 0
 
 
 def test_measures_of_an_even_row_are_one_and_of_others_relative_to_it():

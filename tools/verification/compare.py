@@ -158,15 +158,13 @@ def of_output(made: Entry, recorded: Entry | None, rebuilt: Path, committed: Pat
     """The difference of a rebuilt output from the committed one, None if there is none; see `of_lock`."""
     if recorded is None:
         return Difference(made.path, made.stage, "not in the committed dvc.lock")
-    here, in_git = in_clone(rebuilt, made.path), in_clone(committed, made.path)
-    if in_git and (found := of_files(made, here, in_git)):
+    there = in_clone(committed, made.path)
+    if not there and made.md5 != recorded.md5:
+        there = in_cache(cache, recorded.md5)
+    found = of_files(made, in_clone(rebuilt, made.path), there) if there else None
+    if found or made.md5 == recorded.md5:
         return found
-    if made.md5 == recorded.md5:
-        return None
-    if in_git:
-        return Difference(made.path, made.stage, "the committed dvc.lock has another hash")
-    there = in_cache(cache, recorded.md5)
-    return (of_files(made, here, there) if there else None) or Difference(made.path, made.stage, ABSENT)
+    return Difference(made.path, made.stage, "the committed dvc.lock has another hash" if there else ABSENT)
 
 
 def of_lock(
