@@ -41,9 +41,10 @@ def tidy(weights: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_seed_and_block(values: pd.DataFrame, quantity: str, step: int) -> pd.DataFrame:
-    """One quantity at one step, by seed (rows) and block (columns)."""
+    """One quantity at one step, by seed (rows) and block (columns); a seed that lacks one in a block has none."""
     chosen = values[(values["quantity"] == quantity) & (values["step"] == step)]
-    return chosen.pivot(index="seed", columns="block", values="value")
+    table = chosen.pivot(index="seed", columns="block", values="value")
+    return table.where(table.notna().all(axis=1), axis=0)
 
 
 def relative(values: pd.DataFrame, quantity: str, last: int) -> pd.DataFrame:
