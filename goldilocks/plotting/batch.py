@@ -19,6 +19,7 @@ from matplotlib.transforms import Bbox
 
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
+from goldilocks.core.progress import Progress
 from goldilocks.plotting.compact import compact
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -35,12 +36,16 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
     fork = multiprocessing.get_context("fork")
     begun, failures = fork.Value("i", 0), fork.SimpleQueue()
 
-    def draw() -> None:
+    def draw(progress: Progress | None = None) -> None:
+        done = 0
         while True:
             with begun.get_lock():
-                at, begun.value = begun.value, begun.value + 1
-            if at >= len(names):
+                at, begun.value = min(begun.value, len(names)), begun.value + 1
+            if progress:
+                progress.add(at - done)
+            if at == len(names):
                 return
+            done = at
             files.write_text(folder / f"{names[at]}.svg", svg(figures[names[at]](), dpi))
 
     def help_out() -> None:
@@ -52,7 +57,8 @@ def draw_all(figures: Mapping[str, Callable[[], Figure]], folder: Path, dpi: int
     second = fork.Process(target=help_out)
     second.start()
     try:
-        draw()
+        with Progress("figures", len(names), "figure") as progress:
+            draw(progress)
     finally:
         second.join()
     if not failures.empty():
