@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,19 @@ def run(stage, folder):
 
 def in_forks(function, jobs):
     """Call a function for each job in a fork of this process, a few at once; each returns lines."""
-    with multiprocessing.get_context("fork").Pool(AT_ONCE, maxtasksperchild=1) as pool:
-        return [line for lines in pool.starmap(function, jobs, chunksize=1) for line in lines]
+    fork = multiprocessing.get_context("fork")
+
+    def in_fork(job):
+        receiver, sender = fork.Pipe(duplex=False)
+        process = fork.Process(target=lambda: sender.send(function(*job)))  # no daemon, so that it may start processes
+        process.start()
+        sender.close()
+        lines = receiver.recv()
+        process.join()
+        return lines
+
+    with ThreadPool(AT_ONCE) as threads:
+        return [line for lines in threads.imap(in_fork, jobs) for line in lines]
 
 
 def results(stage, folder):

@@ -8,8 +8,8 @@ A kill can leave two files cut off that DVC writes in place, and then every late
   once another process has its number. A register that names no living process is removed.
 
 In DVC's run cache a kill leaves empty folders and half-written entries, which make a run fail or hide sound entries.
-They are removed. Files in DVC's cache that changed after the last repair are read again, and removed if damaged: DVC
-restores whatever its cache holds under the right name.
+They are removed. Files in DVC's cache and outputs that changed after the last repair are read again: DVC restores
+whatever its cache holds under the right name, and trusts the size and time of an output.
 
 Nothing is printed if nothing is damaged. Each repair holds DVC's lock and prints one line.
 
@@ -28,12 +28,14 @@ from pathlib import Path
 import psutil
 
 from goldilocks.core import cli, dvc_files, files, processes
+from goldilocks.core.progress import Progress
 from tools.scheduling import pipeline
 
 ROOTS = (pipeline.PROJECT, pipeline.ABLATIONS)
 TMP = Path(".dvc/tmp")
 LAST_REPAIR = TMP / "repaired"  # an empty file, whose time says when
 PATIENCE = 10.0  # seconds; DVC holds its locks while it keeps records, not while a stage runs
+OUTPUTS = (files.DATA, Path("reports"))
 
 OUT = r" +- path: .+\n +hash: md5\n +md5: \w{32}(\n +size: |\.dir\n +size: \d+\n +nfiles: )\d+\n( +isexec: true\n)?"
 LAST_OUTS = re.compile(rf"\n +outs:\n({OUT})+\Z")
@@ -55,16 +57,24 @@ def runs(number: int, since: float) -> bool:
     return False
 
 
+def is_at_work(register: Path) -> bool:
+    """Whether a process in DVC's register still runs."""
+    numbers = set(map(int, PROCESS.findall(_text(register))))
+    return any(runs(number, register.stat().st_mtime) for number in numbers)
+
+
+def _text(register: Path) -> str:
+    return register.read_text("utf-8", "replace") if register.is_file() else "{}"
+
+
 def problem_of_register(register: Path) -> str:
     """What is wrong with DVC's register, or nothing."""
-    text = register.read_text("utf-8", "replace") if register.is_file() else "{}"
+    text = _text(register)
     try:
         json.loads(text)
     except ValueError:
         return "it was half-written"
-    numbers = set(map(int, PROCESS.findall(text)))
-    gone = numbers and not any(runs(number, register.stat().st_mtime) for number in numbers)
-    return "the processes in it are gone" if gone else ""
+    return "the processes in it are gone" if PROCESS.search(text) and not is_at_work(register) else ""
 
 
 def repair_register(root: Path) -> None:
@@ -124,12 +134,23 @@ def unfinished(cache: Path) -> list[Path]:
 def damaged(cache: Path, since: float) -> list[Path]:
     """The files of DVC's cache that changed after a time and do not have the hash that is their name."""
     entries = ((path, CACHED_FILE.fullmatch(path.parent.name + path.name)) for path in cache.glob("files/md5/??/*"))
-    new = ((path, name[1]) for path, name in entries if name and path.stat().st_ctime > since)  # whatever its mtime
-    return [path for path, name in new if dvc_files.md5(path) != name]
+    new = [(path, name[1], path.stat().st_size) for path, name in entries if name and is_new(path, since)]
+    found = []
+    with Progress("reading what is new in DVC's cache", sum(size for *_, size in new), "byte") as progress:
+        for path, name, size in new:
+            if dvc_files.md5(path) != name:
+                found.append(path)
+            progress.add(size)
+    return found
+
+
+def is_new(path: Path, since: float) -> bool:
+    """Whether a file was written after a time, even if its time was set back since."""
+    return path.stat().st_ctime > since
 
 
 def repair_cache(cache: Path) -> None:
-    """Remove incomplete and damaged files from DVC's cache."""
+    """Remove incomplete and damaged files from DVC's cache, and let DVC read changed outputs again."""
     since = LAST_REPAIR.stat().st_mtime if LAST_REPAIR.is_file() else 0.0
     found = damaged(cache, since)
     if found or unfinished(cache):
@@ -139,6 +160,11 @@ def repair_cache(cache: Path) -> None:
                 files.remove(path)
     if found:
         report(cache, f"removed unfinished or damaged entries ({len(found)})")
+    if any(is_at_work(root / TMP / "rwlock") for root in ROOTS):
+        return  # running stages compare their outputs' times
+    for path in (path for folder in OUTPUTS for path in folder.rglob("*")):
+        if path.is_file() and is_new(path, since):
+            path.touch()
     with suppress(OSError):  # of a full disk; then all of it is read again next time
         LAST_REPAIR.touch()
 
