@@ -177,10 +177,11 @@ class Trials:
         """Instances of a matrix, seeds or conditions, that made a table or tensors that the first one made."""
         first = {}
         for stage in self.looked_at:
-            made = {}
+            made, instance = {}, stage.name.partition("@")[2]
             for (path, name), of in sorted(self.results[stage.name].items()):
                 if path.endswith((".parquet", ".safetensors")):
-                    made.setdefault(Path(path).name, {})[name] = of
+                    own = Path(path).stem in (instance, f"seed-{instance}")  # the only file of an instance
+                    made.setdefault("its table" if own else Path(path).name, {})[name] = of
             original, its = first.setdefault(stage.group, (stage.name, made))
             if original != stage.name:
                 for name in made:
