@@ -180,7 +180,7 @@ class Trials:
             made, instance = {}, stage.name.partition("@")[2]
             for (path, name), of in sorted(self.results[stage.name].items()):
                 if path.endswith((".parquet", ".safetensors")):
-                    own = Path(path).stem in (instance, f"seed-{instance}")  # the only file of an instance
+                    own = Path(path).stem == f"seed-{instance.split('-')[-1]}"  # the only file of an instance
                     made.setdefault("its table" if own else Path(path).name, {})[name] = of
             original, its = first.setdefault(stage.group, (stage.name, made))
             if original != stage.name:
