@@ -35,15 +35,18 @@ NEUTRAL = dict(leaves({
 }))  # fmt: skip
 """What no result of the preset may depend on."""
 
+LOOKS = (
+    "train.snapshot_precision", "train.evaluate_every", "train.evaluation_windows", "train.inference_windows",
+    "train.probe_windows", "train.histogram_edges", "train.histogram_limit", "train.prompt", "train.sample_tokens",
+)  # fmt: skip
+"""Of trainings: they change neither the weights nor what is said of how these move."""
+
 UNUSED = {
-    "control": (
-        "train.snapshot_precision", "train.evaluate_every", "train.evaluation_windows", "train.inference_windows",
-        "train.probe_windows", "train.histogram_edges", "train.histogram_limit", "train.prompt", "train.sample_tokens",
-    ),
+    "control": LOOKS,
     "rate": ("ablate.rates", "ablate.look_every", "ablate.probe_windows"),
     "ablate": ("ablate.rates_seed",),
     "second_text": ("tokens.context_length",),  # passed on to conditions that `smoke` does not train
-    "claims": ("run.root_seed", *(key for key in INFLUENTIAL if key.startswith("train."))),  # the control is committed
+    "claims": LOOKS,  # what the control was trained with, if these trainings are to be compared with it
 }  # fmt: skip
 """What a stage is given with its section, and must not depend on at the size of `smoke`."""
 

@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+from graphlib import TopologicalSorter
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Stage:
 
 
 def stages_here():
-    """Every stage of the pipeline and the ablations in this folder, each after what it needs."""
+    """Every stage of the pipeline and the ablations in this folder."""
     found = []
     for root in (PROJECT, ABLATIONS):
         with open_repository(root) as repo:
@@ -138,7 +139,8 @@ class Trials:
         needed = list(self.looked_at)
         for stage in needed:  # grows on the way
             needed += [other for other in everything if other not in needed and stage.needs(other)]
-        self.all = [stage for stage in everything if stage in needed]
+        needs = {at: [i for i, other in enumerate(needed) if stage.needs(other)] for at, stage in enumerate(needed)}
+        self.all = [needed[at] for at in TopologicalSorter(needs).static_order()]
         self.values = dict(configure.leaves(params.read()))
         self.results = {}
 
