@@ -12,7 +12,7 @@ INFLUENTIAL = dict(leaves({
     "sweep": {"trials": 23},
     "softmax": {"trials": 23, "samples": 1100, "negligible": 1.0e-3},
     "goldilocks": {"widest": 32, "exponents": 11, "lengths": [8, 16], "correlations": [0.0, 0.2, 0.3, 1.0],
-        "trials": 23, "line_trials": 43, "line_keys": 900, "least_gradient": 0.6, "least_discrimination": 1.5},
+        "trials": 23, "line_trials": 43, "line_keys": 900, "least_gradient": 0.999, "least_discrimination": 1.05},
     "formats": {"widest": 256, "rows": 15, "queries": 41, "keys": 15, "appears": 0.2},
     "layernorm": {"gamma_from": 0.999, "gamma_to": 1.01, "beta_near_zero": 0.001},
     "tokens": {"train_share": 0.8, "context_length": 12},
@@ -45,6 +45,9 @@ UNUSED = {
     "control": LOOKS,
     "rate": ("ablate.rates", "ablate.look_every", "ablate.probe_windows"),
     "ablate": ("ablate.rates_seed",),
+    "summarize_ablations": (  # none of these small models attends, and no head tells keys apart enough for the zone
+        "goldilocks.least_gradient", "claims.attends", "claims.gain",
+    ),
     "second_text": ("tokens.context_length",),  # passed on to conditions that `smoke` does not train
     "claims": LOOKS,  # what the control was trained with, if these trainings are to be compared with it
 }  # fmt: skip
