@@ -17,7 +17,12 @@ def answers():
     import scipy.linalg  # noqa: F401  brings an OpenBLAS of its own
     import threadpoolctl
 
-    told = {"numpy": sorted(name for name, there in numpy.__cpu_features__.items() if there)}
+    # what NumPy may choose code for beyond its baseline, and what it chose; the processor's own features stay listed
+    chosen = {found["current"] for types in numpy.__cpu_targets_info__.values() for found in types.values()}
+    told = {
+        "numpy": [name for name in numpy.__cpu_dispatch__ if numpy.__cpu_features__[name]],
+        "functions": sorted(chosen),
+    }
     if "torch" in sys.modules or "ASK_TORCH" in os.environ:
         import torch
         from torch.backends import mkl, mkldnn
