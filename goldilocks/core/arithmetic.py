@@ -37,14 +37,16 @@ TORCH_PARTS = ("GCC 13.3", "Math Kernel Library Version 2024.2", "MKL-DNN v3.12.
 """What `torch.__config__.show()` says of those builds and the pins."""
 
 
-def processor_flags() -> set[str]:
-    """The processor's flags as Linux names them; empty on other systems."""
-    if CPUINFO.is_file():
-        for line in CPUINFO.read_text("utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "flags":
-                return set(value.split())
-    return set()
+def processor_entry(name: str) -> str:
+    """What Linux says of the processor under a name, such as `flags`; empty if nothing, and on other systems."""
+    lines = CPUINFO.read_text("utf-8").splitlines() if CPUINFO.is_file() else []
+    entries = (line.partition(":") for line in lines)
+    return next((value.strip() for entry, _, value in entries if entry.strip() == name), "")
+
+
+def missing_instructions() -> list[str]:
+    """The instructions that the pins need and this processor lacks."""
+    return [name for name in NEEDED if name not in processor_entry("flags").split()]
 
 
 def is_native() -> bool:
@@ -62,7 +64,7 @@ def pin() -> None:
         return
     os.environ.pop(REFUSED, None)
     os.environ |= THREADS
-    if platform.machine() == "x86_64" and processor_flags() >= set(NEEDED):
+    if platform.machine() == "x86_64" and not missing_instructions():
         os.environ |= INSTRUCTIONS
 
 
@@ -85,7 +87,7 @@ def unpromised() -> list[str]:
     found = []
     if sys.platform != "linux" or platform.machine() != "x86_64":
         found.append(f"this is {platform.system()} on {platform.machine()}, not Linux on x86-64")
-    elif missing := [flag for flag in NEEDED if flag not in processor_flags()]:
+    elif missing := missing_instructions():
         found.append(f"this processor has no {' and no '.join(name.upper() for name in missing)}")
     if platform.libc_ver()[0] != "glibc" and sys.platform == "linux":
         found.append("the C library is not glibc")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-CPUINFO = Path("/proc/cpuinfo")
+from goldilocks.core.arithmetic import processor_entry
 
 
 def cores() -> int:
@@ -19,12 +18,7 @@ def cores() -> int:
 
 def processor() -> str:
     """The processor's name."""
-    if CPUINFO.is_file():
-        for line in CPUINFO.read_text("utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    return processor_entry("model name") or platform.processor() or platform.machine()
 
 
 def load() -> float:
