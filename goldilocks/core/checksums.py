@@ -25,15 +25,19 @@ def seal(folder: Path) -> None:
     files.write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in found(folder).items()))
 
 
+def differing(folder: Path) -> list[str]:
+    """The files of a folder that are not as their recorded hashes say, or are not recorded, or gone."""
+    lines = (line.partition("  ") for line in (folder / SUMS).read_text("utf-8", "replace").splitlines())
+    noted, now = {name: digest for digest, _, name in lines}, found(folder)
+    return sorted(name for name in noted.keys() | now.keys() if noted.get(name) != now.get(name))
+
+
 def problems(folder: Path) -> list[str]:
     """A line for each file of a folder that differs from its recorded hash."""
     sums = folder / SUMS
     if not sums.is_file():
         return [f"{sums}: no such file; `git checkout {folder}` brings it back"]
-    lines = (line.partition("  ") for line in sums.read_text("utf-8", "replace").splitlines())
-    noted, now = {name: digest for digest, _, name in lines}, found(folder)
     return [
         f"{folder / name}: damaged or edited, {sums} says; `git checkout {folder}` brings back what is committed"
-        for name in sorted(noted.keys() | now.keys())
-        if noted.get(name) != now.get(name)
+        for name in differing(folder)
     ]

@@ -1,12 +1,12 @@
 """Checkpoints: complete or absent, and used only for the training that wrote them.
 
     data/checkpoints/seed-0-<key>/       the key is a hash of everything that determines the result
-        step-000050/                     complete once it holds DONE
+        step-000050/
             state.safetensors            parameters, AdamW's moments, the state of each process's random generator
-            progress.json                the rows of every table so far, and what else the outputs need
-            manifest.json                format, step, processes and their threads; size and SHA-256 of the two
-            DONE                         SHA-256 of the manifest, written last
-        qkv/step-000000.safetensors      the snapshots so far; manifests hold their checksums
+            progress.json                step, processes and their threads; the rows of every table so far, and what
+                                         else the outputs need; the SHA-256 of each snapshot so far
+            SHA256SUMS                   of the two
+        qkv/step-000000.safetensors      the snapshots so far
         outputs.json                     after training: hashes of the outputs, as dvc.lock will record them
 
 The last two checkpoints are kept. The whole folder is removed once DVC has recorded the outputs (`finished.py`).
@@ -26,17 +26,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from goldilocks.core import files
+from goldilocks.core import checksums, files
 from goldilocks.core.cli import UserError
 from goldilocks.model5.finished import CHECKPOINTS
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
-STATE, PROGRESS, MANIFEST, DONE = "state.safetensors", "progress.json", "manifest.json", "DONE"
+STATE, PROGRESS = "state.safetensors", "progress.json"
 
 
 class DamagedError(Exception):
-    """A checkpoint that differs from its manifest."""
+    """A checkpoint that is not as it was written."""
 
 
 class Progress(NamedTuple):
@@ -69,8 +69,8 @@ class Checkpoints:
         return self.folder / f"step-{step:06d}"
 
     def steps(self) -> list[int]:
-        """The steps of complete checkpoints, the oldest first."""
-        return sorted(int(done.parent.name.removeprefix("step-")) for done in self.folder.glob(f"step-*/{DONE}"))
+        """The steps of checkpoints, the oldest first."""
+        return sorted(int(folder.name.removeprefix("step-")) for folder in self.folder.glob("step-*"))
 
     def snapshots_before(self, step: int) -> list[Path]:
         """The files of the snapshots taken so far."""
@@ -83,15 +83,13 @@ class Checkpoints:
         Raises:
             OSError: if one can't be read; it may be undamaged, so it stays.
         """
-        for path in [*self.folder.glob(".step-*.tmp"), *self.folder.glob("step-*")]:
-            if not (path / DONE).is_file():
-                files.remove(path)
-        steps = self.steps()
-        for step in reversed(steps):
+        for path in self.folder.glob(".step-*.tmp"):
+            files.remove(path)
+        while steps := self.steps():
+            *others, step = steps
             try:
                 return self._read(step)
-            except (DamagedError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
-                others = [other for other in steps if other < step]
+            except (DamagedError, FileNotFoundError) as error:
                 instead = f"step {others[-1]} is used" if others else "none is left, training starts afresh"
                 print(f"{self._path(step)}: damaged ({error}); {instead}", file=sys.stderr)
                 files.remove(self._path(step))
@@ -99,19 +97,16 @@ class Checkpoints:
 
     def _read(self, step: int) -> Progress:
         folder = self._path(step)
-        if files.sha256(folder / MANIFEST) != (folder / DONE).read_text("utf-8").strip():
-            raise DamagedError(f"{MANIFEST} does not fit {DONE}")
-        manifest = files.read_json(folder / MANIFEST)
-        if manifest["format"] != FORMAT or manifest["step"] != step:
-            raise DamagedError(f"format {manifest['format']} and step {manifest['step']}, not {FORMAT} and {step}")
-        here = {folder / name: entry for name, entry in manifest["files"].items()}
-        there = {self.snapshots / name: entry for name, entry in manifest["snapshots"].items()}
-        for path, entry in (here | there).items():
-            if not path.is_file() or path.stat().st_size != entry["bytes"]:
-                raise DamagedError(f"{path.name} is missing or not {entry['bytes']} bytes long")
-            if files.sha256(path) != entry["sha256"]:
-                raise DamagedError(f"{path.name} has another checksum")
-        return Progress(folder, step, manifest["layout"], json.loads((folder / PROGRESS).read_text("utf-8")))
+        if other := checksums.differing(folder):
+            raise DamagedError(f"{other[0]} is missing or has another checksum")
+        found = files.read_json(folder / PROGRESS)
+        if found["step"] != step:
+            raise DamagedError(f"it is that of step {found['step']}")
+        for name, digest in found["snapshots"].items():
+            path = self.snapshots / name
+            if not path.is_file() or files.sha256(path) != digest:
+                raise DamagedError(f"snapshot {name} is missing or has another checksum")
+        return Progress(folder, step, found["layout"], found["contents"])
 
     def save(
         self, step: int, layout: Mapping[str, int], tensors: Mapping[str, Tensor], contents: Mapping[str, Any]
@@ -121,42 +116,27 @@ class Checkpoints:
         Raises:
             UserError: if it can't be written; earlier ones stay.
         """
-        folder = self._path(step)
-        temporary = folder.with_name(f".{folder.name}.tmp")
         try:
-            files.remove(temporary)
-            temporary.mkdir(parents=True)
-            save_file(dict(tensors), temporary / STATE)
-            (temporary / PROGRESS).write_text(json.dumps(contents), "utf-8")
-            written = {name: _described(temporary / name) for name in (STATE, PROGRESS)}
-            manifest = {"format": FORMAT, "step": step, "layout": dict(layout), "files": written}
-            manifest["snapshots"] = {path.name: _described(path) for path in self.snapshots_before(step)}
-            files.write_json(temporary / MANIFEST, manifest)
-            for name in (STATE, PROGRESS):
-                files.fsync(temporary / name)
-            files.remove(folder)
-            temporary.replace(folder)
-            files.fsync(self.folder)
-            files.write_text(folder / DONE, files.sha256(folder / MANIFEST) + "\n")
+            snapshots = {path.name: files.sha256(path) for path in self.snapshots_before(step)}
+            progress = {"step": step, "layout": layout, "snapshots": snapshots, "contents": contents}
+            with files.atomic_directory(self._path(step)) as folder:
+                save_file(dict(tensors), folder / STATE)
+                (folder / PROGRESS).write_text(json.dumps(progress), "utf-8")
+                checksums.seal(folder)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise self._failure(folder, tensors, error) from error
+            raise self._failure(step, tensors, error) from error
         for old in self.steps()[:-KEPT]:
             files.remove(self._path(old))
 
-    def _failure(self, folder: Path, tensors: Mapping[str, Tensor], error: Exception) -> UserError:
+    def _failure(self, step: int, tensors: Mapping[str, Tensor], error: Exception) -> UserError:
         needed = sum(tensor.nbytes for tensor in tensors.values())
-        steps = [step for step in self.steps() if self._path(step) != folder]
+        steps = [other for other in self.steps() if other != step]
         kept = f"the one of step {steps[-1]} stays" if steps else "there is none before it"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return UserError(
-            f"{folder}: the checkpoint could not be written: {reason}; it needs {needed / 1e6:,.1f} MB in a folder "
-            f"that can be written to ({_free(self.folder) / 1e6:,.1f} MB are free there); {kept}"
+            f"{self._path(step)}: the checkpoint could not be written: {reason}; it needs {needed / 1e6:,.1f} MB in a "
+            f"folder that can be written to ({_free(self.folder) / 1e6:,.1f} MB are free there); {kept}"
         )
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {"sha256": files.sha256(path), "bytes": path.stat().st_size}
 
 
 def _free(folder: Path) -> int:

@@ -42,7 +42,7 @@ def trained(project, *command):
 def end(project, number):
     """Send a signal to a training half-way, and wait for its end."""
     process = start(project, *TRAIN)
-    assert until(lambda: checkpoints(project, "step-000020/DONE"), process)
+    assert until(lambda: checkpoints(project, "step-000020/SHA256SUMS"), process)
     os.killpg(process.pid, number)
     process.communicate()
     assert int(checkpoints(project)[-1].parent.name[5:]) < 51
@@ -89,7 +89,7 @@ def test_torchrun_restarts_workers_of_which_one_was_killed_and_two_machines_meet
         process = start(longer, *STANDALONE, "--max-restarts", "2", *TRAIN[1:])
     finally:
         del os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"]
-    assert until(lambda: checkpoints(longer, "step-000020/DONE"), process)
+    assert until(lambda: checkpoints(longer, "step-000020/SHA256SUMS"), process)
     workers(longer)[-1].kill()
     _, said = process.communicate()
     assert process.returncode == 0, said

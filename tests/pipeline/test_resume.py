@@ -58,7 +58,7 @@ def at_work(project):
     return found
 
 
-def checkpoints(project, name="step-*/DONE"):
+def checkpoints(project, name="step-*/SHA256SUMS"):
     return sorted((project.folder / "data" / "checkpoints").glob(f"seed-*/{name}"))
 
 
@@ -132,7 +132,7 @@ def test_a_second_training_of_a_seed_waits_for_the_first(longer):
 def interrupted(project):
     """Leave the checkpoints of a training that was stopped half-way."""
     process = train(project)
-    until(lambda: checkpoints(project, "step-000040/DONE"), process)
+    until(lambda: checkpoints(project, "step-000040/SHA256SUMS"), process)
     process.terminate()
     process.communicate()
     assert int(checkpoints(project)[-1].parent.name.removeprefix("step-")) < 121
