@@ -48,11 +48,9 @@ def train_one(
     references = ngrams.losses(tokens.train, windows.numpy(), tokens.vocabulary)
     watch = Watch(objective, windows, settings.probe_windows, settings.batch_size, looks, references)
     batches = tokens.batches(run.root_seed, seed, settings.batch_size)
-    losses = training.train(trainer, batches, 0, settings.steps, watch)
-    shown = training.with_progress(losses, 0, settings.steps, settings.batch_size * tokens.context_length, label)
     step = -1
     try:
-        for step, loss in enumerate(shown):
+        for step, loss in enumerate(training.train(trainer, batches, 0, settings.steps, watch, label)):
             watch.train_loss(step, loss)
     except training.DivergedError:
         watch.diverged(step + 1)

@@ -39,9 +39,7 @@ def train_one(settings: Settings, run: Run, seed: int, tokens: Tokens, label: st
     last = weight_stats.snapshot_steps(settings.steps, settings.snapshot_every)[-1]
     initial = weight_stats.qkv_weights(model)
     tail = settings.tail_sigmas * settings.linear_std
-    losses = training.train(trainer, batches, 0, last)
-    for _ in training.with_progress(losses, 0, last, settings.batch_size * tokens.context_length, label):
-        pass
+    list(training.train(trainer, batches, 0, last, label=label))
     ends = ((0, initial), (last, weight_stats.qkv_weights(model)))
     return [
         row

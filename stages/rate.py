@@ -27,10 +27,9 @@ def last_loss(settings: Settings, run: Run, condition: Condition, rate: float, t
     seed, size = settings.rates_seed, settings.batch_size
     model = runs.untrained(settings, condition, run.root_seed, seed, tokens)
     objective, trainer = runs.trainer(model, rate, settings)
-    losses = training.train(trainer, tokens.batches(run.root_seed, seed, size), 0, settings.steps)
+    batches = tokens.batches(run.root_seed, seed, size)
     try:
-        for _ in training.with_progress(losses, 0, settings.steps, size * tokens.context_length, label):
-            pass
+        list(training.train(trainer, batches, 0, settings.steps, label=label))
     except training.DivergedError:
         return math.inf
     return training.mean_loss(objective, tokens.windows(run.root_seed, settings.evaluation_windows), size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -172,38 +173,37 @@ def train(
     first: int,
     steps: int,
     watcher: Watcher | None = None,
+    label: str = "",
     last: float = math.nan,
 ) -> Iterator[float]:
     """Yield the training loss at steps first … steps - 1, each measured before its update.
 
     Args:
+        label: what to show progress as, with the loss and tokens/s; nothing is shown without one.
         last: the loss at the step before the first, if there was one.
 
     Raises:
         DivergedError: if the loss is no longer finite.
     """
-    for step in range(first, steps):
-        if watcher:
-            watcher.before(step)
-        loss = trainer.gradient(batches(step))
-        if not math.isfinite(loss):
-            before = "the first one" if math.isnan(last) else f"the last finite one was {last:.4g}"
-            raise DivergedError(f"the loss became {loss} at step {step} ({before})")
-        trainer.optimizer.step()
-        if watcher:
-            watcher.after(step)
-        trainer.optimizer.zero_grad()
-        last = loss
-        yield loss
-
-
-def with_progress(losses: Iterator[float], first: int, steps: int, tokens: int, label: str) -> Iterator[float]:
-    """Yield the losses, and show the loss and tokens/s on the way."""
-    start = time.monotonic()
-    with Progress(label, steps, "step", first) as progress:
-        for step, loss in enumerate(losses, first):
-            rate = (step + 1 - first) * tokens / max(time.monotonic() - start, 1e-9)
-            progress.add(1, f"loss {loss:.3f}, {rate:,.0f} tokens/s")
+    start, tokens = time.monotonic(), 0
+    with Progress(label, steps, "step", first) if label else nullcontext() as progress:
+        for step in range(first, steps):
+            if watcher:
+                watcher.before(step)
+            windows = batches(step)
+            loss = trainer.gradient(windows)
+            if not math.isfinite(loss):
+                before = "the first one" if math.isnan(last) else f"the last finite one was {last:.4g}"
+                raise DivergedError(f"the loss became {loss} at step {step} ({before})")
+            trainer.optimizer.step()
+            if watcher:
+                watcher.after(step)
+            trainer.optimizer.zero_grad()
+            last = loss
+            tokens += windows[:, 1:].numel()
+            if progress:
+                rate = tokens / max(time.monotonic() - start, 1e-9)
+                progress.add(1, f"loss {loss:.3f}, {rate:,.0f} tokens/s")
             yield loss
 
 

@@ -186,12 +186,9 @@ class TrainingRun:
             SystemExit: after a checkpoint, if a signal asked it to stop.
         """
         steps, every = self.settings.steps, self.settings.checkpoint_every
-        watcher = self.recorder if self.world.writes else None
+        watcher, label = (self.recorder, self.label) if self.world.writes else (None, "")
         last = self.recorder.loss("train", -1) if watcher and first else math.nan
-        losses = training.train(self.trainer, self.windows, first, steps, watcher, last)
-        if self.world.writes:
-            per_step = self.settings.batch_size * self.context_length
-            losses = training.with_progress(losses, first, steps, per_step, self.label)
+        losses = training.train(self.trainer, self.windows, first, steps, watcher, label, last)
         for step, loss in enumerate(losses, first):
             done = step + 1
             self.recorder.train_loss(step, loss)

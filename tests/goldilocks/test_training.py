@@ -89,4 +89,4 @@ def test_a_loss_that_is_not_finite_stops_training():
     for last, before in ((math.nan, "the first one"), (5.4321, "the last finite one was 5.432")):
         told = rf"the loss became nan at step 4 \({before}\); .* lower train\.learning_rate"
         with pytest.raises(UserError, match=told):
-            list(training.train(trainer(model), lambda _: windows(), 4, 7, None, last))
+            list(training.train(trainer(model), lambda _: windows(), 4, 7, last=last))
