@@ -15,7 +15,7 @@ from torch import Tensor
 
 from goldilocks.model5.model import Model5
 from goldilocks.model5.products import multiply, split_heads
-from goldilocks.model5.weight_stats import Row, histogram
+from goldilocks.model5.weight_stats import Row, bin_rows, histogram, shape
 from goldilocks.softmax.scalings import EXPONENTS, OWN, OWN_FIRST
 from goldilocks.softmax.statistics import (
     effective_number,
@@ -110,17 +110,9 @@ def by_head(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: n
     return {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
 
 
-def shape_of_logits(a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, a4: np.ndarray) -> dict[str, np.ndarray]:
+def shape_of_logits(*means_of_powers: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, σ, skewness and excess kurtosis from the means of powers."""
-    m2 = np.maximum(a2 - a1**2, 0.0)
-    m3 = a3 - 3 * a1 * a2 + 2 * a1**3
-    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
-    return {
-        "logit_mean": a1,
-        "logit_std": np.sqrt(m2),
-        "logit_skewness": np.divide(m3, m2**1.5, out=np.zeros_like(m3), where=m2 > 0),
-        "logit_excess_kurtosis": np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3,
-    }
+    return {f"logit_{name}": values for name, values in shape(*means_of_powers).items()}
 
 
 def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
@@ -167,11 +159,7 @@ def logit_histogram_rows(logits: np.ndarray, found: dict[str, np.ndarray], step:
     counts = np.zeros(EDGES.size + 1, dtype=np.int64)
     for head, (mean, std) in enumerate(zip(found["logit_mean"], found["logit_std"], strict=True)):
         counts += histogram((logits[:, head][:, visible] - mean) / (std or 1.0), EDGES)
-    bounds = [-np.inf, *EDGES.tolist(), np.inf]
-    return [
-        {"step": step, "block": block, "bin": i, "left": left, "right": right, "count": count}
-        for i, (left, right, count) in enumerate(zip(bounds[:-1], bounds[1:], counts.tolist(), strict=True))
-    ]
+    return bin_rows(counts, EDGES, step=step, block=block)
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ number of each, and N is their sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import accumulate
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,10 +57,9 @@ def counts(heads: Heads) -> tuple[int, int, int]:
     return (heads, heads, heads) if isinstance(heads, int) else heads
 
 
-def by_part(by_head: np.ndarray, heads: Heads) -> list[np.ndarray]:
-    """Values by head (N, …), split into those of Q, of K and of V."""
-    first, second, _ = accumulate(counts(heads))
-    return [by_head[:first], by_head[first:second], by_head[second:]]
+def by_part(by_head: np.ndarray, heads: Heads, axis: int = 0) -> list[np.ndarray]:
+    """Values by head, N of them along an axis, split into those of Q, of K and of V."""
+    return np.split(by_head, list(accumulate(counts(heads)))[:2], axis)
 
 
 def members(heads: Heads) -> list[tuple[str, int]]:
@@ -71,9 +70,7 @@ def members(heads: Heads) -> list[tuple[str, int]]:
 
 def with_totals(by_head: np.ndarray, heads: Heads) -> np.ndarray:
     """Sums by head (…, N), followed by the sums of Q, K and V and the total: (…, N + 4)."""
-    first, second, _ = accumulate(counts(heads))
-    of_parts = (by_head[..., :first], by_head[..., first:second], by_head[..., second:])
-    parts = np.stack([part.sum(-1) for part in of_parts], -1)
+    parts = np.stack([part.sum(-1) for part in by_part(by_head, heads, -1)], -1)
     return np.concatenate([by_head, parts, parts.sum(-1, keepdims=True)], axis=-1)
 
 
@@ -82,22 +79,30 @@ def squares(by_head: np.ndarray, heads: Heads) -> np.ndarray:
     return with_totals(np.vecdot(by_head, by_head), heads)
 
 
-def moments(by_head: np.ndarray, heads: Heads) -> dict[str, np.ndarray]:
-    """Mean, σ and excess kurtosis m₄/m₂² - 3 of (N, n) float64 by head, part and of all.
+def shape(a1: np.ndarray, a2: np.ndarray, a3: np.ndarray, a4: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean, σ, skewness and excess kurtosis m₄/m₂² - 3 from the means of powers; the latter two of a constant are 0."""
+    m2 = np.maximum(a2 - a1**2, 0.0)
+    m3 = a3 - 3 * a1 * a2 + 2 * a1**3
+    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
+    return {
+        "mean": a1,
+        "std": np.sqrt(m2),
+        "skewness": np.divide(m3, m2**1.5, out=np.zeros_like(m3), where=m2 > 0),
+        "excess_kurtosis": np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3,
+    }
 
-    Power sums add up over heads; taken about the mean over all heads, they lose no digits. A constant has excess
-    kurtosis 0.
+
+def moments(by_head: np.ndarray, heads: Heads) -> dict[str, np.ndarray]:
+    """Mean, σ and excess kurtosis of (N, n) float64 by head, part and of all.
+
+    Power sums add up over heads; taken about the mean over all heads, they lose no digits.
     """
     centre = by_head.mean()
     x = by_head - centre
     y = x * x
     sums = with_totals(np.stack([x.sum(1), y.sum(1), np.vecdot(x, y), np.vecdot(y, y)]), heads)
-    sizes = with_totals(np.full(len(x), x.shape[1]), heads)
-    a1, a2, a3, a4 = sums / sizes
-    m2 = np.maximum(a2 - a1**2, 0.0)
-    m4 = a4 - 4 * a1 * a3 + 6 * a1**2 * a2 - 3 * a1**4
-    kurtosis = np.divide(m4, m2**2, out=np.full_like(m4, 3.0), where=m2 > 0) - 3
-    return {"std": np.sqrt(m2), "mean": centre + a1, "excess_kurtosis": kurtosis}
+    found = shape(*(sums / with_totals(np.full(len(x), x.shape[1]), heads)))
+    return {name: found[name] for name in ("std", "mean", "excess_kurtosis")} | {"mean": centre + found["mean"]}
 
 
 def order_statistics(by_head: np.ndarray, heads: Heads, tail: float) -> dict[str, np.ndarray]:
@@ -153,11 +158,11 @@ def weight_statistics(weight: np.ndarray, initial: np.ndarray, heads: Heads, tai
     }
 
 
-def table_rows(statistics: Callable[[int], dict[str, np.ndarray]], blocks: int, heads: int, step: int) -> list[Row]:
-    """Rows (step, block, part, head, …) of statistics(block)."""
+def table_rows(of_blocks: Iterable[dict[str, np.ndarray]], heads: int, step: int) -> list[Row]:
+    """Rows (step, block, part, head, …) of the statistics of each block."""
     return [
         {"step": step, "block": block, "part": part, "head": head} | dict(zip(of_block, values, strict=True))
-        for block, of_block in enumerate(map(statistics, range(blocks)))
+        for block, of_block in enumerate(of_blocks)
         for (part, head), *values in zip(members(heads), *(x.tolist() for x in of_block.values()), strict=True)
     ]
 
@@ -170,8 +175,8 @@ def weight_rows(weights: Weights, initial: Weights, heads: int, step: int, tail:
         initial: those before the first update, under the same names.
         tail: the |weight| beyond which a weight lies in the tail.
     """
-    pairs = [(weight, initial[name]) for name, weight in weights.items()]
-    return table_rows(lambda block: weight_statistics(*pairs[block], heads, tail), len(pairs), heads, step)
+    found = (weight_statistics(weight, initial[name], heads, tail) for name, weight in weights.items())
+    return table_rows(found, heads, step)
 
 
 def update_rows(before: Weights, after: Weights, gradients: Weights, heads: int, step: int) -> list[Row]:
@@ -182,15 +187,14 @@ def update_rows(before: Weights, after: Weights, gradients: Weights, heads: int,
         after: W_{s+1}, after one more.
         gradients: of the loss, at W_s.
     """
-    triples = [(weight, after[name], gradients[name]) for name, weight in before.items()]
 
-    def statistics(block: int) -> dict[str, np.ndarray]:
-        old, new, gradient = (matrix.astype(np.float64).reshape(3 * heads, -1) for matrix in triples[block])
+    def statistics(name: str) -> dict[str, np.ndarray]:
+        old, new, gradient = (of[name].astype(np.float64).reshape(3 * heads, -1) for of in (before, after, gradients))
         size, moved = np.sqrt(squares(old, heads)), np.sqrt(squares(new - old, heads))
         ratio = np.divide(moved, size, out=np.zeros_like(size), where=size != 0)
         return {"gradient_norm": np.sqrt(squares(gradient, heads)), "update_ratio": ratio}
 
-    return table_rows(statistics, len(triples), heads, step)
+    return table_rows(map(statistics, before), heads, step)
 
 
 def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -201,15 +205,18 @@ def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.diff(below, prepend=0, append=values.size)
 
 
+def bin_rows(counts: np.ndarray, edges: np.ndarray, **of: Any) -> list[Row]:
+    """Rows (…, bin, left, right, count) of the result of `histogram`."""
+    ends = pairwise([-np.inf, *edges.tolist(), np.inf])
+    bins = enumerate(zip(ends, counts.tolist(), strict=True))
+    return [of | {"bin": i, "left": left, "right": right, "count": count} for i, ((left, right), count) in bins]
+
+
 def histogram_rows(weights: Weights, step: int, edges: np.ndarray) -> list[Row]:
     """The `histograms` table's rows of one snapshot."""
-    bounds = np.concatenate([[-np.inf], edges, [np.inf]]).tolist()
     rows = []
     for block, weight in enumerate(weights.values()):
-        counts = [histogram(part, edges) for part in np.split(weight, 3)]
-        for part, of_part in zip((*PARTS, MERGED), [*counts, counts[0] + counts[1] + counts[2]], strict=True):
-            rows += [
-                {"step": step, "block": block, "part": part, "bin": i, "left": left, "right": right, "count": count}
-                for i, (left, right, count) in enumerate(zip(bounds[:-1], bounds[1:], of_part.tolist(), strict=True))
-            ]
+        of_parts = np.array([histogram(part, edges) for part in np.split(weight, 3)])
+        for part, counts_of_part in zip((*PARTS, MERGED), [*of_parts, of_parts.sum(0)], strict=True):
+            rows += bin_rows(counts_of_part, edges, step=step, block=block, part=part)
     return rows
