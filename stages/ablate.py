@@ -89,7 +89,6 @@ def main() -> None:
     runs.prepare()
     rows = train_one(settings, run, condition, rate, seed, Tokens.of(condition).for_results(), f"{name}, seed {seed}")
     runs.refuse_other_code()
-    columns = {column: [row[column] for row in rows] for column in rows[0]}
     made_by = {
         "ablate": shared.model_dump(),
         "run": run.model_dump(),
@@ -97,7 +96,7 @@ def main() -> None:
         "seed": seed,
         "learning_rate": rate,
     }
-    tables.write(runs.RUNS / name / f"seed-{seed}.parquet", "ablation", columns, made_by)
+    tables.write(runs.RUNS / name / f"seed-{seed}.parquet", "ablation", tables.columns(rows), made_by)
 
 
 if __name__ == "__main__":

@@ -57,9 +57,8 @@ def main() -> None:
     runs.prepare()
     rows = train_one(settings, run, seed, Tokens.read(), f"control, seed {seed}")
     runs.refuse_other_code()
-    columns = {column: [row[column] for row in rows] for column in rows[0]}
     made_by = {"train": settings.model_dump(), "run": run.model_dump(), "seed": seed}
-    tables.write(runs.CONTROL / f"seed-{seed}.parquet", "weights", columns, made_by)
+    tables.write(runs.CONTROL / f"seed-{seed}.parquet", "weights", tables.columns(rows), made_by)
 
 
 if __name__ == "__main__":

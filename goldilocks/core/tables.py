@@ -51,6 +51,11 @@ def _strings(values: Sequence[str]) -> pa.Array:
     )
 
 
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns; none if there is no row."""
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
 def write(path: Path, table: str, columns: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     """Write a table's columns (arrays, lists or runs of one length) as Parquet.
 

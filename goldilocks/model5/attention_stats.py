@@ -6,8 +6,6 @@ that it was not trained with, to measure what softmax then does and what that co
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -101,15 +99,6 @@ def matrix_moments(logits: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def by_head(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], logits: np.ndarray) -> dict[str, np.ndarray]:
-    """Statistics of each matrix of logits (B, H, T, T), as (B, H); a few at a time, so that they stay in the cache."""
-    batch, heads, length, _ = logits.shape
-    matrices = logits.reshape(-1, length, length)
-    at_once = max(CACHED // length**2, 1)
-    found = [statistics(matrices[start : start + at_once]) for start in range(0, len(matrices), at_once)]
-    return {name: np.concatenate([group[name] for group in found]).reshape(batch, heads) for name in found[0]}
-
-
 def shape_of_logits(*means_of_powers: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, σ, skewness and excess kurtosis from the means of powers."""
     return {f"logit_{name}": values for name, values in shape(*means_of_powers).items()}
@@ -121,13 +110,15 @@ def attention_statistics(logits: np.ndarray) -> dict[str, np.ndarray]:
     They are means over the batch, except the largest logit. σ, skewness and excess kurtosis are over all logits of a
     head. Skewness and excess kurtosis of a constant are 0.
     """
-    found = by_head(matrix_statistics, logits)
-    of_logits = by_head(matrix_moments, logits)
-    return (
-        {name: values.mean(0) for name, values in found.items()}
-        | shape_of_logits(*(of_logits[f"power_{i}"].mean(0) for i in (1, 2, 3, 4)))
-        | {"largest_logit": of_logits["largest_logit"].max(0)}
-    )
+    batch, heads, length, _ = logits.shape
+    matrices = logits.reshape(-1, length, length)
+    at_once = max(CACHED // length**2, 1)  # so that they stay in the cache
+    groups = [matrices[start : start + at_once] for start in range(0, len(matrices), at_once)]
+    found = [matrix_statistics(group) | matrix_moments(group) for group in groups]
+    by_head = {name: np.concatenate([of[name] for of in found]).reshape(batch, heads) for name in found[0]}
+    means = {name: values.mean(0) for name, values in by_head.items()}
+    powers = [means.pop(f"power_{i}") for i in (1, 2, 3, 4)]
+    return means | shape_of_logits(*powers) | {"largest_logit": by_head["largest_logit"].max(0)}
 
 
 def row_variance(rows: np.ndarray, visible: np.ndarray) -> np.ndarray:

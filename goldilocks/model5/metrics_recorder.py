@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from goldilocks.config.train import Settings
-from goldilocks.core import files
+from goldilocks.core import files, tables
 from goldilocks.model5 import attention_stats, training, weight_stats
 from goldilocks.model5.weight_stats import Row
 
@@ -45,7 +45,7 @@ class Recorder:
         self.edges = np.linspace(-settings.histogram_limit, settings.histogram_limit, settings.histogram_edges)
         self.steps = set(weight_stats.snapshot_steps(settings.steps, settings.snapshot_every))
         self.initial = weight_stats.qkv_weights(objective.model)
-        self.watched: tuple[int, dict[str, np.ndarray]] | None = None  # the snapshot whose update comes next
+        self.watched: dict[str, np.ndarray] = {}  # the snapshot whose update comes next
         names = ("losses", "weights", "histograms", "updates", "attention", "inference", "logit_histograms")
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
 
@@ -71,29 +71,21 @@ class Recorder:
                     with model.attention_exponent(exponent):
                         loss = self._loss(self.inference)
                     self.rows["inference"].append({"step": step, "scaling": scaling, "loss": loss})
-            self._write(step, weights)
-            self.watched = step, weights
+            kind = SNAPSHOT_TYPES[settings.snapshot_precision]
+            tensors = {name: torch.from_numpy(weight).to(kind) for name, weight in weights.items()}
+            files.write_bytes(self.folder / f"step-{step:06d}.safetensors", save(tensors))
+            self.watched = weights
 
     def _loss(self, windows: Tensor) -> float:
         return training.mean_loss(self.objective, windows, self.settings.batch_size)
 
-    def _write(self, step: int, weights: dict[str, np.ndarray]) -> None:
-        kind = SNAPSHOT_TYPES[self.settings.snapshot_precision]
-        tensors = {name: torch.from_numpy(weight).to(kind) for name, weight in weights.items()}
-        with files.atomic_file(self.folder / f"step-{step:06d}.safetensors") as temporary:
-            temporary.write_bytes(save(tensors))
-
     def after(self, step: int) -> None:
         """Record the update just made, if the weights before it were a snapshot; the gradients are still there."""
-        if self.watched is None:
-            return
-        _, before = self.watched
-        after, gradients = (
-            weight_stats.qkv_weights(self.objective.model),
-            weight_stats.qkv_gradients(self.objective.model),
-        )
-        self.rows["updates"] += weight_stats.update_rows(before, after, gradients, self.settings.heads, step)
-        self.watched = None
+        if self.watched:
+            model, heads = self.objective.model, self.settings.heads
+            after, gradients = weight_stats.qkv_weights(model), weight_stats.qkv_gradients(model)
+            self.rows["updates"] += weight_stats.update_rows(self.watched, after, gradients, heads, step)
+            self.watched = {}
 
     def train_loss(self, step: int, loss: float) -> None:
         self.rows["losses"].append({"step": step, "split": "train", "loss": loss})
@@ -104,14 +96,9 @@ class Recorder:
 
     def columns(self) -> dict[str, dict[str, list[Any]]]:
         """Every table as columns."""
-        return {table: columns(rows) for table, rows in self.rows.items()}
+        return {table: tables.columns(rows) for table, rows in self.rows.items()}
 
-    def restore(self, tables: dict[str, dict[str, list[Any]]]) -> None:
+    def restore(self, found: dict[str, dict[str, list[Any]]]) -> None:
         """Restore the rows from the result of `columns`."""
-        for table, found in tables.items():
-            self.rows[table] = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-
-
-def columns(rows: list[Row]) -> dict[str, list[Any]]:
-    """Rows as columns."""
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+        for table, of_table in found.items():
+            self.rows[table] = [dict(zip(of_table, row, strict=True)) for row in zip(*of_table.values(), strict=True)]

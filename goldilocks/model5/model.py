@@ -84,8 +84,7 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape, variant: Variant) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.scale: float | None = (shape.width / shape.heads) ** -variant.attention_exponent
-        """Of the logits; None: attention adds nothing."""
+        self.scale: float = (shape.width / shape.heads) ** -variant.attention_exponent  # of the logits
         self.adds = variant.attention
         self.qkv = Linear(shape.width, 3 * shape.width)
         self.output = Linear(shape.width, shape.width)
@@ -103,8 +102,6 @@ class Attention(nn.Module):
 
     def attend(self, qkv: Tensor) -> Tensor:
         """What attention adds to the residual stream (B, T, D), from the result of `project`."""
-        if self.scale is None:
-            return qkv.new_zeros(*qkv.shape[:2], qkv.shape[2] // 3)
         y: Tensor = self.output(products.causal_attention(qkv, self.heads, self.scale))
         return y if self.adds else 0.0 * y
 
@@ -114,7 +111,7 @@ class Attention(nn.Module):
     def logits(self, qkv: Tensor) -> Tensor:
         """The scaled logits that softmax sees, (B, H, T, T), with -∞ where a token may not look; no gradient."""
         q, k, _ = products.split_heads(qkv, self.heads)
-        return products.multiply(q, k.mT) * (self.scale or 0.0) + products.hidden(qkv.shape[1]).to(qkv.device)
+        return products.multiply(q, k.mT) * self.scale + products.hidden(qkv.shape[1]).to(qkv.device)
 
 
 class MLP(nn.Module):
@@ -140,13 +137,14 @@ class Block(nn.Module):
         self.ln_2 = norm(shape.width, variant)
         self.mlp = MLP(shape)
         self.post_norm = variant.post_norm
+        self.attends = True
 
     def attention_input(self, x: Tensor) -> Tensor:
         """The input of attention, from the block's input (B, T, D)."""
         seen: Tensor = x if self.post_norm else self.ln_1(x)
         return seen
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+    def finish(self, x: Tensor, attended: Tensor | float) -> Tensor:
         """The block's output (B, T, D), from its input and attention's output."""
         if self.post_norm:
             x = self.ln_1(x + attended)
@@ -157,7 +155,7 @@ class Block(nn.Module):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(x, self.attn(self.attention_input(x)))
+        return self.finish(x, self.attn(self.attention_input(x)) if self.attends else 0.0)
 
 
 class Model5(nn.Module):
@@ -214,9 +212,10 @@ class Model5(nn.Module):
         """Within the context, divide attention's logits by d^exponent, d a head's width; None deletes attention."""
         own = [block.attn.scale for block in self.blocks]
         for block in self.blocks:
-            block.attn.scale = None if exponent is None else (self.shape.width / self.shape.heads) ** -exponent
+            block.attends = exponent is not None
+            block.attn.scale = (self.shape.width / self.shape.heads) ** -(exponent or 0.0)
         try:
             yield
         finally:
             for block, scale in zip(self.blocks, own, strict=True):
-                block.attn.scale = scale
+                block.attends, block.attn.scale = True, scale

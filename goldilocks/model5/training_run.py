@@ -21,7 +21,7 @@ from goldilocks.model5 import export, hardware, initialisation, ngrams, training
 from goldilocks.model5.checkpoint import Checkpoints
 from goldilocks.model5.distributed import World
 from goldilocks.model5.finished import CHECKPOINTS
-from goldilocks.model5.metrics_recorder import SNAPSHOT_TYPES, Recorder, columns
+from goldilocks.model5.metrics_recorder import SNAPSHOT_TYPES, Recorder
 from goldilocks.model5.model import Model5, Shape
 from goldilocks.model5.model_card import model_card
 
@@ -209,7 +209,7 @@ class TrainingRun:
             "seed": self.seed,
             "tokens": self.description,
         }
-        for table, found in (self.recorder.columns() | {"initialisation": columns(self.checks)}).items():
+        for table, found in (self.recorder.columns() | {"initialisation": tables.columns(self.checks)}).items():
             tables.write(folder / f"{table}.parquet", table, found, made_by)
         self.samples["after"] = self.text("after")
         files.write_json(folder / "samples.json", self.samples)
