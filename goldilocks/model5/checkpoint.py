@@ -2,7 +2,7 @@
 
     data/checkpoints/seed-0-<key>/       the key is a hash of everything that determines the result
         step-000050/
-            state.safetensors            parameters, AdamW's moments, the state of each process's random generator
+            state.safetensors            parameters and AdamW's moments
             progress.json                step, processes and their threads; the rows of every table so far, and what
                                          else the outputs need; the SHA-256 of each snapshot so far
             SHA256SUMS                   of the two

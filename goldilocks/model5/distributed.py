@@ -60,14 +60,6 @@ class World(NamedTuple):
         if self.size > 1:
             dist.broadcast(tensor, 0)
 
-    def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every process's tensor, in the order of ranks; an empty list except in rank 0."""
-        if self.size == 1:
-            return [tensor]
-        gathered = [torch.empty_like(tensor) for _ in range(self.size)] if self.writes else None
-        dist.gather(tensor, gathered)
-        return gathered or []
-
     def wrapped(self, objective: nn.Module) -> nn.Module:
         """The module with its gradients averaged over processes."""
         if self.size == 1:

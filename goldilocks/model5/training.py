@@ -107,15 +107,7 @@ class Trainer:
         return self.world.mean(total)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters, AdamW's moments and the state of every process's random generators, by name, not copied.
-
-        Every process must call it; only rank 0's result is complete.
-        """
-        generators = self.world.gather(self._generator())
-        return self._tensors() | {f"generator.{rank}": generator for rank, generator in enumerate(generators)}
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """The parameters and AdamW's moments by name, not copied."""
+        """Parameters and AdamW's moments by name, not copied."""
         names = [name for name, _ in self.model.named_parameters()]
         found = {"parameter": self.optimizer.parameters, "mean": self.optimizer.means, "square": self.optimizer.squares}
         return {
@@ -124,37 +116,19 @@ class Trainer:
             for name, tensor in zip(names, tensors, strict=True)
         }
 
-    def _generator(self) -> Tensor:
-        """The state of torch's own generators. Nothing draws from them now; dropout would."""
-        where = self.model.wte.weight.device
-        states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state()] if where.type == "cuda" else [])
-        return torch.cat(states).to(where)
-
     @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor], step: int, processes: int = 1) -> None:
-        """Restore what `state` returned after `step` updates by `processes` processes; rank 0's tensors go to all.
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Restore what `state` returned after `step` updates; rank 0's tensors go to all processes.
 
         Raises:
             KeyError: if a name is missing.
         """
-        for name, target in self._tensors().items():
-            self._take(target, tensors, name)
+        for name, target in self.state().items():
+            if self.world.writes:
+                target.copy_(tensors[name])
+            self.world.broadcast(target)
         for updates in self.optimizer.steps:
             updates.fill_(step)
-        generator = self._generator()
-        for rank in range(min(processes, self.world.size)):
-            state = generator.clone()
-            self._take(state, tensors, f"generator.{rank}")
-            if rank == self.world.rank:
-                size = len(torch.get_rng_state())
-                torch.set_rng_state(state[:size].cpu())
-                if generator.is_cuda:
-                    torch.cuda.set_rng_state(state[size:].cpu())
-
-    def _take(self, target: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
-        if self.world.writes:
-            target.copy_(tensors[name])
-        self.world.broadcast(target)
 
 
 class Watcher(Protocol):

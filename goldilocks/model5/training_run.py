@@ -144,11 +144,11 @@ class TrainingRun:
                 f"{found.folder}: made by {before}, this is a training by {now}, whose last digits differ; start it "
                 "as before, remove the folder to start afresh, or go on from it all the same with --any-world-size"
             )
-        known = torch.tensor([found.step, found.layout["processes"]] if found else [0, 0], device=self.where)
+        known = torch.tensor(found.step if found else 0, device=self.where)
         self.world.broadcast(known)
-        step, processes = known.tolist()
+        step = int(known)
         if step > 0:
-            self.trainer.restore(found.tensors() if found else {}, step, processes)
+            self.trainer.restore(found.tensors() if found else {}, step)
         if found:
             self.recorder.restore(found.contents["tables"])
             self.samples = found.contents["samples"]
@@ -156,7 +156,7 @@ class TrainingRun:
         elif self.world.writes:
             self.announce()
             self.samples = {"before": self.text("before")}
-        return int(step)
+        return step
 
     def announce(self) -> None:
         """Print how much the training will write.
@@ -172,13 +172,6 @@ class TrainingRun:
             raise cli.UserError(f"{CHECKPOINTS}: training needs {said}, but only {free / 1e6:,.1f} MB are free")
         print(f"{self.label}: {self.shape.parameters:,} parameters; on disk: {said}", file=sys.stderr)
 
-    def save(self, step: int) -> None:
-        """Write a checkpoint; every process takes part."""
-        state = self.trainer.state()
-        if self.world.writes:
-            contents = {"tables": self.recorder.columns(), "samples": self.samples}
-            self.checkpoints.save(step, self.layout, state, contents)
-
     def fit(self, first: int, stop: StopRequest) -> None:
         """Train from step `first` to the end.
 
@@ -193,8 +186,9 @@ class TrainingRun:
             done = step + 1
             self.recorder.train_loss(step, loss)
             stopping = self.world.any(bool(stop), self.where)
-            if done % every == 0 or done == steps or stopping:
-                self.save(done)
+            if self.world.writes and (done % every == 0 or done == steps or stopping):
+                contents = {"tables": self.recorder.columns(), "samples": self.samples}
+                self.checkpoints.save(done, self.layout, self.trainer.state(), contents)
             if stopping and done < steps:
                 if self.world.writes:
                     print(f"{self.label}: stopped after step {done}; run it again to go on from there", file=sys.stderr)

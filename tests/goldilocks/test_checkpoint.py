@@ -18,7 +18,7 @@ TABLES = {"tables": {"losses": {"step": [0, 1], "loss": [0.1, float("inf")]}}}
 
 
 def state(step):
-    return {"parameter.a": torch.arange(50.0) + step, "generator.0": torch.arange(8, dtype=torch.uint8)}
+    return {"parameter.a": torch.arange(50.0) + step, "parameter.b": torch.arange(8, dtype=torch.uint8)}
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_bf16_is_near_fp32_and_moves_weights_kept_in_fp32():
     assert {parameter.dtype for parameter in low.parameters()} == {torch.float32}
 
 
-def test_state_and_restore_go_on_to_the_same_bits_and_torchs_random_numbers_too():
+def test_state_and_restore_go_on_to_the_same_bits():
     def train(chosen, first, last):
         return list(training.train(chosen, lambda step: windows(seed=step), first, last))
 
@@ -56,14 +56,11 @@ def test_state_and_restore_go_on_to_the_same_bits_and_torchs_random_numbers_too(
     half = trainer(fresh())
     train(half, 0, 5)
     saved = {name: tensor.clone() for name, tensor in half.state().items()}
-    drawn = torch.rand(3)
     resumed = trainer(fresh(seed=9))
     resumed.restore(saved, 5)
-    assert torch.equal(torch.rand(3), drawn)
     assert train(resumed, 5, 8) == expected[5:]
     for name, tensor in through.state().items():
-        if not name.startswith("generator"):
-            assert torch.equal(tensor, resumed.state()[name]), name
+        assert torch.equal(tensor, resumed.state()[name]), name
     del saved["mean.wte.weight"]
     with pytest.raises(KeyError, match=r"mean\.wte\.weight"):
         trainer(fresh()).restore(saved, 5)
