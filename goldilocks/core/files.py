@@ -26,11 +26,6 @@ KEPT = Path("reports/paper")  # a run at the articles' own size, see tools/archi
 SIGNIFICANT_DIGITS = 6
 
 
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.tmp")
-
-
 def fsync(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -48,40 +43,42 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _give_up(temporary: Path, path: Path, error: BaseException) -> None:
-    """Remove the temporary file, and name the file in an error that names none (a full disk)."""
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield a free name beside `path`; if the block fails, remove what is there and name the path in the error.
+
+    An error that names no file is one of a full disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
     remove(temporary)
-    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-        error.filename = str(path)
+    try:
+        yield temporary
+    except BaseException as error:
+        remove(temporary)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` only if the block succeeds."""
-    temporary = _temporary(path)
-    remove(temporary)
-    try:
+    with _beside(path) as temporary:
         yield temporary
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
-    except BaseException as error:
-        _give_up(temporary, path, error)
-        raise
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a fresh temporary folder to fill; it replaces `path` only if the block succeeds."""
-    temporary = _temporary(path)
-    remove(temporary)
-    temporary.mkdir()
-    try:
+    with _beside(path) as temporary:
+        temporary.mkdir()
         yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                fsync(Path(folder, name))
-            fsync(Path(folder))
+        for each in (*temporary.rglob("*"), temporary):
+            fsync(each)
         old = path.with_name(f".{path.name}.old.tmp")
         remove(old)
         if path.exists():
@@ -89,9 +86,6 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync(path.parent)
         remove(old)
-    except BaseException as error:
-        _give_up(temporary, path, error)
-        raise
 
 
 def link_all(paths: Iterable[Path], folder: Path) -> None:
