@@ -29,7 +29,9 @@ def train_one(settings: Settings, run: Run, seed: int, any_world_size: bool) -> 
 
     world = distributed.world()
     where = hardware.device(device(settings, run), world.local_rank)
-    distributed.check_size(world, settings.processes)
+    if world.size != settings.processes:  # the record would be wrong
+        asked = f"{params.PARAMS}: train.processes = {settings.processes}"
+        raise cli.UserError(f"{asked}, and torchrun started {world.size}; set it to {world.size}")
     lock = processes.exclusive(finished.CHECKPOINTS / f"seed-{seed}.lock", f"the training of seed {seed}")
     with lock if world.writes else nullcontext(), processes.StopRequest().listening() as stop:
         if world.writes:

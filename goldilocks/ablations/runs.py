@@ -63,19 +63,17 @@ class Tokens(NamedTuple):
         """A function from a step to its windows (size, T + 1), which are the same in every training with this seed."""
         from goldilocks.model5 import training
 
-        return lambda step: training.batch(
-            self.train, size, self.context_length, training.batch_stream(root_seed, seed, step)
-        )
+        return training.batches(self.train, size, self.context_length, root_seed, seed)
 
 
 def untrained(sizes: Sizes, condition: Condition, root_seed: int, seed: int, tokens: Tokens) -> Model5:
     """An untrained Model 5 in some condition. All conditions share the random numbers behind their initial weights."""
-    from goldilocks.model5 import initialisation, training
+    from goldilocks.model5 import initialisation
     from goldilocks.model5.model import Model5, Shape, Variant
 
     shape = Shape(tokens.vocabulary, tokens.context_length, sizes.width, sizes.heads, sizes.blocks)
     model = Model5(shape, Variant(**condition.variant))
-    start = training.torch_seed(root_seed, "initialisation", seed)
+    start = rng.integer_seed(root_seed, "train/initialisation", seed)
     initialisation.initialise(model, sizes.linear_std, start, condition.start)
     return model
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from goldilocks.core import params
 from goldilocks.core.params import Section
 
 
@@ -39,9 +38,15 @@ class Model5(Section):
     @field_validator("heads")
     @classmethod
     def _divide_the_width(cls, heads: int, info: ValidationInfo) -> int:
-        return params.divides(heads, info, "width")
+        width = info.data.get("width", heads)
+        if width % heads:
+            raise ValueError(f"must divide width = {width}")
+        return heads
 
     @field_validator("probe_windows")
     @classmethod
     def _among_the_evaluation_windows(cls, probes: int, info: ValidationInfo) -> int:
-        return params.at_most(probes, info, "evaluation_windows")
+        windows = info.data.get("evaluation_windows", probes)
+        if probes > windows:
+            raise ValueError(f"must be at most evaluation_windows = {windows}")
+        return probes

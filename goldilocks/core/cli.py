@@ -72,24 +72,8 @@ def _print_error(problem: str) -> None:
     print(f"error: {line}", file=sys.stderr)
 
 
-def run_unchanged(main: Callable[[], None]) -> None:
-    """Call `main`; as a stage that DVC runs, refuse the result if what it was made from changed meanwhile.
-
-    Raises:
-        UserError: with what changed.
-    """
-    made_from = unchanged.begun()
-    main()
-    if made_from and (changed := made_from.changed()):
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise UserError(
-            f"{changed[0]}{more}: changed while {made_from.stage} ran, so its result is of neither version and is not "
-            "recorded; run it again (make repro)"
-        )
-
-
 def run(main: Callable[[], None]) -> None:
-    """Call `main` and turn its failures into exit codes.
+    """Call `main` and turn its failures into exit codes; a stage that DVC runs fails if what it was made from changed.
 
     Exit codes: 0 done; 2 the user can solve it (one line each on stderr); 130 interrupted; 141 output closed;
     143 terminated; anything else is a defect and keeps its traceback.
@@ -98,7 +82,14 @@ def run(main: Callable[[], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # in a terminal that can't print γ
     try:
-        run_unchanged(main)
+        made_from = unchanged.begun()
+        main()
+        if made_from and (changed := made_from.changed()):
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UserError(
+                f"{changed[0]}{more}: changed while {made_from.stage} ran, so its result is of neither version and is "
+                "not recorded; run it again (make repro)"
+            )
     except UserError as error:
         for problem in error.problems:
             _print_error(problem)

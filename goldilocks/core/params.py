@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # pydantic would look for some in every package, for 0.05 s
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -31,22 +31,6 @@ class Section(BaseModel):
     """A section of `params.yaml`: strict types, no unknown keys, finite numbers, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def divides(value: int, info: ValidationInfo, of: str) -> int:
-    """A validated `value` that must divide the entry `of` of its section, declared before it."""
-    whole = info.data.get(of, value)
-    if whole % value:
-        raise ValueError(f"must divide {of} = {whole}")
-    return value
-
-
-def at_most(value: int, info: ValidationInfo, of: str) -> int:
-    """A validated `value` that must not exceed the entry `of` of its section, declared before it."""
-    limit = info.data.get(of, value)
-    if value > limit:
-        raise ValueError(f"must be at most {of} = {limit}")
-    return value
 
 
 def power_of_two(value: int) -> int:

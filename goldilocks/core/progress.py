@@ -53,9 +53,7 @@ class Progress:
             now = time.monotonic()
             if now - self._shown > EVERY or (self._done >= self._total and now - self._start > QUIET):
                 self._shown = now
-                parts = [f"{self._done / self._total:.0%} of {self._total:,.0f} {self._unit}s", note, self._left(now)]
+                seconds = (self._total - self._done) * (now - self._start) / max(self._done - self._first, 1e-9)
+                share = f"{self._done / self._total:.0%} of {self._total:,.0f} {self._unit}s"
+                parts = [share, note, f"{seconds:.0f} s left"]
                 print(f"{self._label}: {', '.join(filter(None, parts))}", file=sys.stderr)
-
-    def _left(self, now: float) -> str:
-        seconds = (self._total - self._done) * (now - self._start) / max(self._done - self._first, 1e-9)
-        return f"{seconds:.0f} s left"

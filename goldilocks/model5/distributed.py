@@ -130,15 +130,3 @@ def launch(processes: int, arguments: list[str]) -> None:
         sys.exit(code if code > 0 else 128 - code)
     except SignalException as error:
         sys.exit(128 + error.sigval)
-
-
-def check_size(world: World, processes: int) -> None:
-    """Refuse a number of processes other than `train.processes`, since the record would be wrong.
-
-    Raises:
-        UserError: if they differ, naming both.
-    """
-    if world.size != processes:
-        raise UserError(
-            f"params.yaml: train.processes = {processes}, and torchrun started {world.size}; set it to {world.size}"
-        )

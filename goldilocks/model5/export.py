@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from goldilocks.core import arrays, files
@@ -22,6 +21,7 @@ RENAMED = {"attn.qkv": "attn.c_attn", "attn.output": "attn.c_proj", "mlp.up": "m
 
 
 def _tensors(model: Model5) -> Iterator[tuple[str, Tensor]]:
+    """Model 5's parameters under GPT-2's names and in GPT-2's orientation."""
     yield "transformer.wte.weight", model.wte.weight
     yield "transformer.wpe.weight", model.wpe.weight
     for i, block in enumerate(model.blocks):
@@ -32,11 +32,6 @@ def _tensors(model: Model5) -> Iterator[tuple[str, Tensor]]:
     yield "transformer.ln_f.weight", model.ln_f.weight
     yield "transformer.ln_f.bias", model.ln_f.bias
     yield "lm_head.weight", model.head.weight / math.sqrt(model.shape.width)
-
-
-def gpt2_tensors(model: Model5) -> dict[str, np.ndarray]:
-    """Model 5's parameters under GPT-2's names and in GPT-2's orientation, float32."""
-    return {name: tensor.detach().float().cpu().numpy() for name, tensor in _tensors(model)}
 
 
 def gpt2_config(model: Model5) -> dict[str, Any]:
@@ -66,6 +61,7 @@ def export(model: Model5, tokenizer: Path, folder: Path) -> None:
     """Write config.json, model.safetensors and the tokenizer's two files to `folder` (made if it is not there)."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "config.json", gpt2_config(model))
-    arrays.write(folder / "model.safetensors", gpt2_tensors(model), {"format": "pt"})
+    tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in _tensors(model)}
+    arrays.write(folder / "model.safetensors", tensors, {"format": "pt"})
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(tokenizer / name, folder / name)

@@ -201,10 +201,7 @@ class Model5(nn.Module):
 
     def loss(self, windows: Tensor) -> Tensor:
         """Mean cross-entropy in nats of predicting each next token in windows (B, T + 1)."""
-        return self.loss_of(self.states(windows[:, :-1]), windows[:, 1:])
-
-    def loss_of(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of predicting targets (B, T) from the head's input (B, T, D)."""
+        states, targets = self.states(windows[:, :-1]), windows[:, 1:]
         return linear_cross_entropy(states.flatten(0, 1), self.head.weight, targets.flatten(), self.head_scale)
 
     @contextmanager

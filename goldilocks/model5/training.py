@@ -42,9 +42,9 @@ def batch(tokens: np.ndarray, size: int, context_length: int, stream: np.random.
     return torch.from_numpy(windows.astype(np.int64))
 
 
-def batch_stream(root_seed: int, seed: int, step: int) -> np.random.Generator:
-    """The random stream of one batch of one training run."""
-    return rng.generator(root_seed, "train/batch", seed, step)
+def batches(tokens: np.ndarray, size: int, context_length: int, root_seed: int, seed: int) -> Callable[[int], Tensor]:
+    """A function from a step to its windows (size, context_length + 1), which depend on the arguments alone."""
+    return lambda step: batch(tokens, size, context_length, rng.generator(root_seed, "train/batch", seed, step))
 
 
 class Objective(nn.Module):
@@ -198,8 +198,3 @@ def sample(model: Model5, prompt: list[int], length: int, stream: np.random.Gene
         drawn = cumulative.searchsorted(stream.random() * cumulative[-1], "right")
         ids.append(min(int(drawn), cumulative.size - 1))  # the product may round up to the total
     return ids
-
-
-def torch_seed(root_seed: int, purpose: str, seed: int) -> int:
-    """The seed of a torch generator for one purpose of one training run."""
-    return rng.integer_seed(root_seed, f"train/{purpose}", seed)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from goldilocks.config.train import Run, Settings
 from goldilocks.core import arrays, bpe, cli, files, rng, tables, unchanged
@@ -99,7 +98,7 @@ class TrainingRun:
         sizes = (settings.width, settings.heads, settings.blocks)
         self.shape = Shape(self.description["vocabulary"], self.context_length, *sizes)
         self.model = Model5(self.shape)
-        start = training.torch_seed(run.root_seed, "initialisation", seed)
+        start = rng.integer_seed(run.root_seed, "train/initialisation", seed)
         initialisation.initialise(self.model, settings.linear_std, start)
         self.checks = [check._asdict() for check in initialisation.checks(self.model, settings.linear_std, start)]
         self.model.to(where)
@@ -120,11 +119,6 @@ class TrainingRun:
             settings, objective, windows.to(where), inference.to(where), references, self.checkpoints.snapshots
         )
         self.samples: dict[str, str] = {}
-
-    def windows(self, step: int) -> Tensor:
-        """The global batch (B, T + 1) of a step."""
-        stream = training.batch_stream(self.run.root_seed, self.seed, step)
-        return training.batch(self.tokens["train"], self.settings.batch_size, self.context_length, stream)
 
     def text(self, when: str) -> str:
         """A sample of what the model writes."""
@@ -179,9 +173,12 @@ class TrainingRun:
             SystemExit: after a checkpoint, if a signal asked it to stop.
         """
         steps, every = self.settings.steps, self.settings.checkpoint_every
+        batches = training.batches(
+            self.tokens["train"], self.settings.batch_size, self.context_length, self.run.root_seed, self.seed
+        )
         watcher, label = (self.recorder, self.label) if self.world.writes else (None, "")
         last = self.recorder.loss("train", -1) if watcher and first else math.nan
-        losses = training.train(self.trainer, self.windows, first, steps, watcher, label, last)
+        losses = training.train(self.trainer, batches, first, steps, watcher, label, last)
         for step, loss in enumerate(losses, first):
             done = step + 1
             self.recorder.train_loss(step, loss)

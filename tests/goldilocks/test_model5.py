@@ -239,8 +239,8 @@ def test_samples_start_with_the_prompt_and_seeds_give_other_samples_and_weights(
 def test_batches_are_a_pure_function_of_their_stream_and_reach_every_token():
     tokens = np.arange(500, dtype=np.uint16)
     first, again, *others = (
-        training.batch(tokens, 4, 24, training.batch_stream(*key))
-        for key in ((1, 0, 7), (1, 0, 7), (1, 0, 8), (1, 1, 7), (2, 0, 7))
+        training.batches(tokens, 4, 24, root_seed, seed)(step)
+        for root_seed, seed, step in ((1, 0, 7), (1, 0, 7), (1, 0, 8), (1, 1, 7), (2, 0, 7))
     )
     assert torch.equal(first, again)
     assert not any(torch.equal(first, other) for other in others)
