@@ -87,10 +87,10 @@ def trainer(model: Model5, learning_rate: float, sizes: Sizes) -> tuple[Objectiv
 
 
 def prepare() -> None:
-    """Prepare this process to compute as every training does, and check its code if DVC started it."""
+    """Prepare this process to compute as every training does, and check its code."""
     if "DVC_STAGE" in os.environ:
         processes.end_with_owner()
-        refuse_other_code()
+    refuse_other_code()
     from goldilocks.model5 import hardware
 
     hardware.flush_denormals()
@@ -98,7 +98,7 @@ def prepare() -> None:
 
 
 def refuse_other_code() -> None:
-    """Check that a run's code is what `ablations/code.json` records, the only dependency on code that DVC knows.
+    """Check that the code of a run of DVC's is what `ablations/code.json` records, the only one that DVC knows.
 
     Raises:
         UserError: if it differs, or changed since it was loaded.

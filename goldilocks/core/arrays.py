@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
@@ -25,18 +23,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of a safetensors file.
-
-    Raises:
-        UserError: if it is missing or damaged.
-    """
-    with opened(path) as handle:
-        return {name: handle.get_tensor(name) for name in sorted(handle.keys())}
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file for reading tensor by tensor.
+    """Read every array of a safetensors file, in the order of their names.
 
     Raises:
         UserError: if it is missing or damaged.
@@ -44,7 +31,6 @@ def opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that makes it, or check the path")
     try:
-        with safe_open(path, framework="numpy") as handle:
-            yield handle
+        return dict(sorted(load_file(path).items()))
     except SafetensorError as error:
         raise UserError(f"{path}: not a sound safetensors file ({error}); fetch or make it again") from error
