@@ -10,13 +10,8 @@ from goldilocks.config.run import RootSeed
 
 class Settings(Model5):
     rates: list[float] = Field(min_length=1, max_length=100)
-    """AdamW's constant learning rates; each condition gets the one with which a separate training ends lowest."""
-
     rates_seed: int = Field(ge=0, lt=2**31)
-    """The seed of these separate trainings."""
-
     look_every: int = Field(ge=1, le=10_000_000)
-    """Steps between records of the model; before the first of them, records are at 0, 1, 2, 4, 8, …."""
 
     @field_validator("rates")
     @classmethod

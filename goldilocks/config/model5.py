@@ -9,31 +9,14 @@ from goldilocks.core.params import Section
 
 class Model5(Section):
     width: int = Field(ge=2, le=16_384)
-    """Width of the embeddings and of the residual stream."""
-
     heads: int = Field(ge=1, le=256)
-    """Attention heads in each block; must divide the width."""
-
     blocks: int = Field(ge=1, le=256)
-    """Number of Transformer blocks."""
-
-    batch_size: int = Field(ge=1, le=65_536)
-    """Windows in a batch, over all processes."""
-
+    batch_size: int = Field(ge=1, le=65_536)  # over all processes
     steps: int = Field(ge=1, le=10_000_000)
-    """Updates; what the articles call epochs."""
-
-    weight_decay: float = Field(ge=0, le=10)
-    """AdamW's decoupled weight decay, on every parameter."""
-
+    weight_decay: float = Field(ge=0, le=10)  # of every parameter
     linear_std: float = Field(ge=1e-6, le=10)
-    """Standard deviation of the Linear weights at the start."""
-
     evaluation_windows: int = Field(ge=1, le=1_000_000)
-    """Fixed windows of the test text behind each test loss."""
-
     probe_windows: int = Field(ge=1, le=65_536)
-    """Number of these windows on which attention and activations are measured."""
 
     @field_validator("heads")
     @classmethod

@@ -11,12 +11,10 @@ from goldilocks.core.params import Section
 
 class RootSeed(Section):
     root_seed: int = Field(ge=0, lt=2**63)
-    """The number every random stream of the project is derived from."""
 
 
 class Seeds(Section):
     seeds: list[int] = Field(min_length=1, max_length=1000)
-    """Model 5 is trained once for each of these; they are the replicates of every statement about training."""
 
     @field_validator("seeds")
     @classmethod
@@ -30,7 +28,6 @@ class Seeds(Section):
 
 class Arithmetic(Section):
     arithmetic: Literal["portable", "native"]
-    """How trainings compute: the same bytes on any x86-64 processor, or as fast as this machine can."""
 
 
 class Run(RootSeed, Seeds, Arithmetic):

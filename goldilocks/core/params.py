@@ -1,7 +1,7 @@
 """The one reader of `params.yaml`: typed, strict sections, and one line for each problem.
 
 Each section is declared in `goldilocks/config/` as a subclass of `Section`, with what its stage needs of the shared
-section `run:`; the stage gets exactly that.
+section `run:`; the stage gets exactly that. What a parameter means stands beside it in `params.yaml`.
 """
 
 from __future__ import annotations

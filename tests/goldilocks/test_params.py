@@ -5,7 +5,6 @@ import os
 import re
 
 import pytest
-from closure import ROOT
 from last_commit import params_text
 from pydantic import Field
 from ruamel.yaml import YAML
@@ -208,8 +207,7 @@ def test_another_version_than_the_pinned_one_is_refused(bare):
     assert not (bare.folder / "data").exists()
 
 
-def test_every_parameter_has_a_docstring():
-    for path in (ROOT / "goldilocks" / "config").glob("*.py"):
-        text = path.read_text("utf-8")
-        declared, documented = (re.findall(rf"^    \w+: .+\n{after}", text, re.MULTILINE) for after in ("", '    """'))
-        assert len(documented) == len(declared), path
+def test_every_parameter_has_a_comment():
+    declared = re.findall(r"^  \w+: .+", params_text(), re.MULTILINE)
+    assert len(declared) == sum(map(len, YAML(typ="safe").load(params_text()).values()))
+    assert [line for line in declared if " # " not in line] == []
