@@ -62,18 +62,6 @@ def identity(settings: Settings, run: Run, seed: int, where: torch.device, befor
     return found
 
 
-def disk_use(shape: Shape, snapshots: int, precision: str) -> dict[str, int]:
-    """The bytes that a training writes, by kind."""
-    qkv = snapshots * shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
-    export = 4 * (shape.parameters + shape.vocabulary * shape.width)
-    return {
-        f"{snapshots} snapshots of the QKV weights in {precision}": qkv,
-        "the export": export,
-        "DVC's copy of both": qkv + export,
-        "checkpoints, three at once at most": 3 * 12 * shape.parameters,
-    }
-
-
 class TrainingRun:
     """One training of Model 5, from data/tokens to the outputs.
 
@@ -107,12 +95,10 @@ class TrainingRun:
             objective, settings.learning_rate, settings.weight_decay, settings.accumulate, settings.compile, world
         )
         self.checkpoints = Checkpoints(f"seed-{seed}", identity(settings, run, seed, where, before))
+        fixed = {"evaluation": settings.evaluation_windows, "inference": settings.inference_windows}
         windows, inference = (
-            training.batch(self.tokens["test"], size, self.context_length, rng.generator(run.root_seed, purpose))
-            for size, purpose in (
-                (settings.evaluation_windows, "train/evaluation"),
-                (settings.inference_windows, "train/inference"),
-            )
+            training.batch(self.tokens["test"], size, self.context_length, rng.generator(run.root_seed, f"train/{of}"))
+            for of, size in fixed.items()
         )
         references = ngrams.losses(self.tokens["train"], windows.numpy(), self.shape.vocabulary)
         self.recorder = Recorder(
@@ -158,13 +144,21 @@ class TrainingRun:
         Raises:
             UserError: if the disk has no room for it.
         """
-        parts = disk_use(self.shape, len(self.recorder.steps), self.settings.snapshot_precision)
+        shape, snapshots, precision = self.shape, len(self.recorder.steps), self.settings.snapshot_precision
+        qkv = snapshots * shape.blocks * 3 * shape.width**2 * SNAPSHOT_TYPES[precision].itemsize
+        exported = 4 * (shape.parameters + shape.vocabulary * shape.width)
+        parts = {
+            f"{snapshots} snapshots of the QKV weights in {precision}": qkv,
+            "the export": exported,
+            "DVC's copy of both": qkv + exported,
+            "checkpoints, three at once at most": 3 * 12 * shape.parameters,
+        }
         said = ", ".join(f"{size / 1e6:,.1f} MB {name}" for name, size in parts.items())
         CHECKPOINTS.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(CHECKPOINTS).free
         if sum(parts.values()) > free:
             raise cli.UserError(f"{CHECKPOINTS}: training needs {said}, but only {free / 1e6:,.1f} MB are free")
-        print(f"{self.label}: {self.shape.parameters:,} parameters; on disk: {said}", file=sys.stderr)
+        print(f"{self.label}: {shape.parameters:,} parameters; on disk: {said}", file=sys.stderr)
 
     def fit(self, first: int, stop: StopRequest) -> None:
         """Train from step `first` to the end.
