@@ -75,7 +75,7 @@ def control(seeds: list[int]) -> dict[str, Any]:
     weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
     values, last = growth.tidy(weights), int(weights["step"].max())
     statistics = growth.seed_statistics(values, last)
-    return growth.metrics(values, last, statistics) | {
+    return growth.metrics(growth.relative(values, "std", last), statistics) | {
         "by_seed": growth.by_name(statistics),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }

@@ -38,14 +38,23 @@ class MetricTree(NamedTuple):
             entry = entry.get(key) if isinstance(entry, Mapping) else None
         return entry
 
+    def at(self, path: str) -> Any:
+        """The metric at a dotted path.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        if (entry := self.get(path)) is None:
+            raise KeyError(path)
+        return entry
+
     def estimate(self, path: str) -> Estimate:
         """The estimate at a dotted path.
 
         Raises:
             KeyError: if there is none, or a text that says why.
         """
-        entry = self.get(path)
-        if entry is None or isinstance(entry, str):
+        if isinstance(entry := self.at(path), str):
             raise KeyError(path)
         return as_estimate(entry)
 
