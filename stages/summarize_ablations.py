@@ -20,7 +20,7 @@ import pandas as pd
 
 from goldilocks.ablations import runs, spikes
 from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
-from goldilocks.ablations.summary import Thresholds, summary
+from goldilocks.ablations.summary import summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
 from goldilocks.config.ablations import Settings
@@ -84,15 +84,14 @@ def control(seeds: list[int]) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.summarize_ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    fixed, _ = params.load("claims", claims.Settings, Run)
+    margins, _ = params.load("claims", claims.Settings, Run)
     zone, _ = params.load("goldilocks", goldilocks.Settings, Run)
     frame, rates, made_with = gather(settings)
 
     from goldilocks.plotting import batch, style
     from goldilocks.plotting.ablations import figures
 
-    thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
-    metrics = summary(frame, rates, made_with["ablate"]["rates"], thresholds)
+    metrics = summary(frame, rates, made_with["ablate"]["rates"], margins, zone)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
     if NO_LAYERNORM in rates:
         alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]

@@ -1,12 +1,12 @@
 import json
 import math
 from itertools import product
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from goldilocks.ablations import runs, summary
-from goldilocks.ablations.summary import Thresholds
 from goldilocks.core import files, schemas, tables
 from goldilocks.core.cli import UserError
 from goldilocks.plotting import ablations, palette, style
@@ -16,7 +16,8 @@ SEEDS = (0, 1, 2)
 RATES = dict.fromkeys(("scaled", "brief", "brief_by_d", "width_64", "width_64_by_d"), 1e-3)
 RATES |= {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "untied": 3e-4, "scaled_by_d": 1e-3}
 RATES |= {"scaled_by_d_wide_qk": 1e-3}
-THRESHOLDS = Thresholds(attends=0.3, gain=0.5, least_gradient=0.5, least_discrimination=2.0)
+MARGINS = SimpleNamespace(attends=0.3, gain=0.5)
+ZONE = SimpleNamespace(least_gradient=0.5, least_discrimination=2.0)
 
 
 def run(condition, seed, loss, entropy=0.9, residual=(1.0,) * 3, seen=(1.0,) * 2, gradients=(0.0,) * 2, jump=0.1,
@@ -53,7 +54,7 @@ def runs_of(condition, *losses, **changes):
 
 
 def summarised(*parts):
-    return summary.summary(pd.concat(parts, ignore_index=True), RATES, [3e-4, 1e-3, 3e-3], THRESHOLDS)
+    return summary.summary(pd.concat(parts, ignore_index=True), RATES, [3e-4, 1e-3, 3e-3], MARGINS, ZONE)
 
 
 @pytest.fixture(scope="module")
