@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from goldilocks.ablations import runs, spikes
-from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
+from goldilocks.ablations import runs
 from goldilocks.ablations.summary import summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
@@ -86,10 +85,6 @@ def main() -> None:
 
     metrics = summary(frame, rates, made_with["ablate"]["rates"], margins, zone)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
-    if NO_LAYERNORM in rates:
-        alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
-        if spike := spikes.largest(frame, NO_LAYERNORM, alike):
-            metrics["without_layernorm"]["spike"] = spike
     with style.applied(WIDTH), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
         batch.draw_all(figures(frame, metrics), folder, DPI)

@@ -116,28 +116,74 @@ def extremes(values: Iterable[float]) -> dict[str, float | None]:
     return {"lowest": min(several, default=None), "highest": max(several, default=None)}
 
 
-def without_layernorm(of: pd.DataFrame, base: pd.DataFrame, conditions: Mapping[str, Any]) -> dict[str, Any]:
+def _by_step(runs: pd.DataFrame, condition: str, quantity: str) -> pd.DataFrame:
+    """A quantity, of blocks the largest, by step (rows) and seed (columns)."""
+    of_seeds = chosen(runs, condition, quantity).groupby(["step", "seed"])["value"].max()
+    table: pd.DataFrame = of_seeds.unstack("seed")
+    return table
+
+
+def largest_spike(runs: pd.DataFrame, condition: str, others: Sequence[str]) -> dict[str, Any] | None:
+    """Between which looks the test loss rises most, by the median over seeds, and what was large then.
+
+    Args:
+        runs: columns condition, seed, quantity, step, block, value.
+        others: conditions that trained on the same batches.
+
+    Returns:
+        The step of the spike and of the looks before and after it; the lowest and the highest loss of a seed at the
+        spike, and the highest after it; medians over seeds of the gradient norm and of the RMS of the residual stream,
+        of blocks the largest, before and at the spike; the number of others, and their highest loss at that step. None
+        if no rise is followed by another look.
+    """
+    losses = _by_step(runs, condition, "test_loss")
+    rise = losses.median(axis=1).diff().iloc[:-1].to_numpy()
+    if not (rise > 0).any():
+        return None
+    i = int(np.nanargmax(rise))
+    before, at, after = losses.index.tolist()[i - 1 : i + 2]
+    found: dict[str, Any] = {
+        "step_before": before, "step": at, "step_after": after,
+        "lowest_loss": losses.loc[at].min(), "highest_loss": losses.loc[at].max(),
+        "highest_loss_after": losses.loc[after].max(), "others": len(others),
+    }  # fmt: skip
+    for quantity in ("gradient_norm", "residual_rms"):
+        medians = _by_step(runs, condition, quantity).median(axis=1)
+        found |= {f"{quantity}_before": medians[before], quantity: medians[at]}
+    if others:
+        found["highest_loss_of_others"] = max(_by_step(runs, other, "test_loss").loc[at].max() for other in others)
+    return found
+
+
+def without_layernorm(
+    runs: pd.DataFrame, by_condition: Mapping[str, pd.DataFrame], conditions: Mapping[str, Any]
+) -> dict[str, Any]:
     """How a model without LayerNorm differs from the base, and what qualifies that.
 
     Gradients jump more at higher rates, so the jumps of the other conditions with the same rate stand beside its own.
 
     Args:
-        of, base: their quantities by seed.
+        runs: see `summary`.
+        by_condition: the quantities of each condition by seed.
         conditions: the metrics of all conditions.
     """
+    of, base, own = by_condition[NO_LAYERNORM], by_condition[BASE], conditions[NO_LAYERNORM]
+    alike = [
+        name
+        for name, other in conditions.items()
+        if name in MAIN and name != NO_LAYERNORM and other["learning_rate"] == own["learning_rate"]
+    ]
     less = ("gradient_jump", "gradient_spread", "drift", "imbalance", "last_test_loss")
-    rate = conditions[NO_LAYERNORM]["learning_rate"]
-    return {name: difference(of[name], base[name]) for name in less} | {
+    jumps = [conditions[name]["gradient_jump"]["value"] for name in alike if "gradient_jump" in conditions[name]]
+    found = {name: difference(of[name], base[name]) for name in less} | {
         "share_in_zone": difference(base["final_share_in_zone"], of["final_share_in_zone"]),
         "seeds": len(of),
-        "broke_down": conditions[NO_LAYERNORM]["broke_down"],
+        "broke_down": own["broke_down"],
         "last_test_loss_of_others": extremes(sound(of)),
-        "gradient_jump_of_others": extremes(
-            other["gradient_jump"]["value"]
-            for name, other in conditions.items()
-            if name in MAIN and name != NO_LAYERNORM and other["learning_rate"] == rate and "gradient_jump" in other
-        ),
+        "gradient_jump_of_others": extremes(jumps),
     }
+    spike = largest_spike(runs, NO_LAYERNORM, alike)
+    return found | {"spike": spike} if spike else found
 
 
 def differences(conditions: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,5 +248,5 @@ def summary(
     result: dict[str, Any] = {"conditions": conditions, "conditions_at_an_end_of_the_rates": at_an_end}
     result |= differences(conditions)
     if NO_LAYERNORM in by_condition:
-        result["without_layernorm"] = without_layernorm(by_condition[NO_LAYERNORM], by_condition[BASE], conditions)
+        result["without_layernorm"] = without_layernorm(runs, by_condition, conditions)
     return result

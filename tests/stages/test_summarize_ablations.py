@@ -7,15 +7,14 @@ import pandas as pd
 import pytest
 
 from goldilocks.ablations import runs, summary
+from goldilocks.ablations.conditions import CONDITIONS
 from goldilocks.core import files, schemas, tables
 from goldilocks.core.cli import UserError
 from goldilocks.plotting import ablations, palette, style
 from stages import summarize_ablations
 
 SEEDS = (0, 1, 2)
-RATES = dict.fromkeys(("scaled", "brief", "brief_by_d", "width_64", "width_64_by_d"), 1e-3)
-RATES |= {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "untied": 3e-4, "scaled_by_d": 1e-3}
-RATES |= {"scaled_by_d_wide_qk": 1e-3}
+RATES = dict.fromkeys(CONDITIONS, 1e-3) | {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "untied": 3e-4}
 MARGINS = SimpleNamespace(attends=0.3, gain=0.5)
 ZONE = SimpleNamespace(least_gradient=0.5, least_discrimination=2.0)
 
@@ -120,6 +119,7 @@ def test_differences_are_of_pairs_of_one_seed(metrics):
     assert difference["last_test_loss"]["value"] == pytest.approx(0.6)
     assert difference["share_in_zone"]["value"] == 0.5, "with LayerNorm less without"
     assert difference["gradient_jump_of_others"] == {"lowest": 0.1, "highest": 0.1}, "of those with the same rate"
+    assert "spike" not in difference, "nothing was looked at after a rise"
     untied = metrics["conditions"]["untied"]
     assert untied["broke_down"] == 3, "one diverged, two end above their start"
     assert untied["last_test_loss"]["n"] == untied["added_loss"]["n"] == untied["cost_of_deletion"]["n"] == 2
