@@ -84,13 +84,7 @@ print(*({{"torch", "transformers", "dvc", "pandas", "matplotlib"}} & set(sys.mod
 def test_what_it_refuses_is_told_in_a_line_and_nothing_is_written(tmp_path):
     good = tmp_path / "good.safetensors"
     save_file(gpt2_tensors(), str(good))
-    for name in (
-        "damaged.safetensors",
-        "x.gguf",
-        "pickled/pytorch_model.bin",
-        "two/a.safetensors",
-        "two/b.safetensors",
-    ):
+    for name in ("damaged.safetensors", "x.gguf", "pickled/model.bin", "two/a.safetensors", "two/b.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(good, tmp_path / name)
     damage(tmp_path / "damaged.safetensors")
