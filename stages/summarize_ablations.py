@@ -30,7 +30,7 @@ WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch; constants, so 
 Key = TypeVar("Key")
 
 
-def gather(
+def read_runs(
     table: str, paths: Mapping[Key, Path], names: list[str], shared: tuple[str, ...]
 ) -> tuple[pd.DataFrame, dict[Key, dict[str, Any]]]:
     """Every run in one table, with columns for the names that its key has, and the parameters of each.
@@ -52,10 +52,10 @@ def gather(
     return pd.concat(frames, names=names).reset_index(names).reset_index(drop=True), made_by
 
 
-def ablations(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
+def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
     """Every run with columns `condition` and `seed`; the rate of each condition; and what all share."""
     paths = {(c, s): runs.RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
-    frame, made_by = gather("ablation", paths, ["condition", "seed"], ("ablate", "run"))
+    frame, made_by = read_runs("ablation", paths, ["condition", "seed"], ("ablate", "run"))
     rates = {condition: of["learning_rate"] for (condition, _), of in made_by.items()}
     first = next(iter(made_by.values()))
     return frame, rates, {part: first[part] for part in ("ablate", "run")}
@@ -64,7 +64,7 @@ def ablations(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[
 def control(seeds: list[int]) -> dict[str, Any]:
     """How weights moved on shuffled tokens, by seed and over seeds, and what these trainings were made with."""
     paths = {seed: runs.CONTROL / f"seed-{seed}.parquet" for seed in seeds}
-    weights, made_by = gather("weights", paths, ["seed"], ("train", "run"))
+    weights, made_by = read_runs("weights", paths, ["seed"], ("train", "run"))
     values, last = growth.tidy(weights), int(weights["step"].max())
     statistics = growth.seed_statistics(values, last)
     return growth.metrics(growth.relative(values, "std", last), statistics) | {
@@ -78,7 +78,7 @@ def main() -> None:
     settings, _ = params.load("ablations", Settings, Run)
     margins, _ = params.load("claims", claims.Settings, Run)
     zone, _ = params.load("goldilocks", goldilocks.Settings, Run)
-    frame, rates, made_with = ablations(settings)
+    frame, rates, made_with = gather(settings)
 
     from goldilocks.plotting import batch, style
     from goldilocks.plotting.ablations import figures

@@ -208,12 +208,12 @@ def test_runs_that_are_missing_or_of_other_parameters_are_refused(tmp_path, monk
     for condition, seed in (("scaled", 0), ("untied", 0), ("scaled", 1)):
         write_run(tmp_path, condition, seed)
     with pytest.raises(UserError, match=r"untied/seed-1.parquet: no such file \(1 of 4 runs\); run make ablations"):
-        summarize_ablations.ablations(settings)
+        summarize_ablations.gather(settings)
     write_run(tmp_path, "untied", 1, width=9)
     with pytest.raises(UserError, match=r"other parameters than .*scaled/seed-0"):
-        summarize_ablations.ablations(settings)
+        summarize_ablations.gather(settings)
     write_run(tmp_path, "untied", 1)
-    frame, rates, made_with = summarize_ablations.ablations(settings)
+    frame, rates, made_with = summarize_ablations.gather(settings)
     assert list(zip(frame["condition"], frame["seed"], strict=True)) == list(product(("scaled", "untied"), (0, 1)))
     assert rates == {"scaled": 5e-4, "untied": 5e-4}
     assert made_with == {"ablate": {"width": 8}, "run": {}}
