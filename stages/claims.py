@@ -58,31 +58,23 @@ HEADLINES = {
 """The headlines: a metric and a factor, by the name of the column in DVC's tables. All fit on a screen."""
 
 
-def shares(layernorm: Mapping[str, Any], kind: str, name: str) -> dict[str, float | str]:
-    """{model: the share} of a checkpoint's finite γ or β; they are a whole population, so it has no sampling error.
-
-    Where it is not known whether a model stores γ less 1, the reason stands in place of the share.
-    """
-    return {
-        model: f"γ as stored, since {of['unknown_convention']}"
-        if kind == "gamma" and "unknown_convention" in of
-        else of[kind][name]
-        for model, of in layernorm.items()
-        if name in of.get(kind, {})
-    }
-
-
 def with_shares(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures."""
-    by_share = {share: shares(metrics["layernorm"], *of) for share, of in SHARES.items()}
-    others = {share: {model: e for model, e in of.items() if model != GPT2} for share, of in by_share.items()}
-    references = {
-        model: reference.of_gpt2("share_in_range", "gamma", model)
-        for model in reference.GPT2.keys() - by_share["gamma_in_range"].keys() - {GPT2}
-    }
+    """Metrics with shares of LayerNorm parameters: of GPT-2, of other checkpoints, and as reference figures.
+
+    A share is of all finite γ or β of a checkpoint, so it has no sampling error. Where it is not known whether a model
+    stores γ less 1, the reason stands in place of the share.
+    """
+    found: dict[str, dict[str, float | str]] = {share: {} for share in SHARES}
+    for model, of in metrics["layernorm"].items():
+        for share, (kind, name) in SHARES.items():
+            if name in of.get(kind, {}):
+                why = of.get("unknown_convention") if kind == "gamma" else None
+                found[share][model] = f"γ as stored, since {why}" if why else of[kind][name]
+    not_measured = reference.GPT2.keys() - found["gamma_in_range"].keys() - {GPT2}
+    references = {model: reference.of_gpt2("share_in_range", "gamma", model) for model in not_measured}
     return metrics | {
-        "shares": by_share,
-        "shares_of_others": others,
+        "shares": found,
+        "shares_of_others": {share: {m: e for m, e in of.items() if m != GPT2} for share, of in found.items()},
         "references": {"gamma_in_range": references},
     }
 

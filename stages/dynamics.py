@@ -26,7 +26,6 @@ from goldilocks.config.run import Seeds as Run
 from goldilocks.core import cli, files, params, tables
 from goldilocks.softmax import scalings
 from goldilocks.stats import intervals, seeds
-from goldilocks.stats.intervals import Estimate
 
 OUTPUT = files.DATA / "dynamics.parquet"
 GROWTH = files.DATA / "growth.json"
@@ -39,6 +38,8 @@ BOUNDS = {  # where their intervals end
     **dict.fromkeys(("frobenius_norm", "spectral_norm", "stable_rank", *PER_UPDATE, "largest_logit"), (0.0, np.inf)),
     **dict.fromkeys(("tail_mass", "normalised_entropy", "lowest_head_entropy", "largest_probability"), (0.0, 1.0)),
 }
+PLOTS = (("train_loss", "train_loss", "loss"), ("test_loss", "test_loss", "loss"), ("std", "std_by_block", "std"))
+"""Of each plot the quantity, its name and the name of its column."""
 
 
 def tidy(weights: pd.DataFrame, updates: pd.DataFrame, attention: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +66,7 @@ def growth_metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, gro
         statistics: the result of `growth.seed_statistics`.
     """
     by_block = growth.relative(values, "std", last)
-    return growth.metrics(values, last, statistics) | {
+    return growth.metrics(by_block, statistics) | {
         "growth_of_std_by_block": {f"block_{i}": mean for i, mean in by_block.mean().items()},
         "growth_of_std_by_part": {
             name[-1]: growth.relative(values, name, last).to_numpy().mean() for name in growth.BY_PART
@@ -111,11 +112,9 @@ def initial_metrics(checks: pd.DataFrame) -> dict[str, Any]:
     """
     result = {}
     for claim, rows in checks.groupby("claim", observed=True):
-        n = int(rows["n"].sum())
-        expected = float(rows["expected"].iloc[0])
+        n, expected = int(rows["n"].sum()), float(rows["expected"].iloc[0])
         if expected == 0:
-            value = float(rows["measured"].max())
-            estimate = Estimate(value, value, value, n)
+            estimate = intervals.t_interval(float(rows["measured"].max()), 0.0, n)
         else:
             pooled = float(np.sqrt(np.average(rows["measured"] ** 2, weights=rows["n"])))
             estimate = intervals.t_interval(pooled, pooled / np.sqrt(2 * n), n)
@@ -152,14 +151,9 @@ def main() -> None:
         | loss_metrics(losses)
         | (growth_metrics(values, last, statistics) if last > 0 else {}),
     )
-    for quantity, name, column in (
-        ("train_loss", "train_loss", "loss"),
-        ("test_loss", "test_loss", "loss"),
-        ("std", "std_by_block", "std"),
-    ):
-        of_quantity = summary[summary["quantity"] == quantity]
-        columns = {key: of_quantity[key].to_numpy() for key in ("step", "block")}
-        files.write_plot(name, columns | {column: of_quantity["mean"].to_numpy()})
+    for quantity, name, column in PLOTS:
+        of_quantity = summary[summary["quantity"] == quantity].rename(columns={"mean": column})
+        files.write_plot(name, {key: of_quantity[key] for key in ("step", "block", column)})
 
 
 if __name__ == "__main__":

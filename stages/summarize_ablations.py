@@ -18,9 +18,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from goldilocks.ablations import runs, spikes
-from goldilocks.ablations.conditions import MAIN, NO_LAYERNORM
-from goldilocks.ablations.summary import Thresholds, summary
+from goldilocks.ablations import runs
+from goldilocks.ablations.summary import summary
 from goldilocks.claims import growth
 from goldilocks.config import claims, goldilocks
 from goldilocks.config.ablations import Settings
@@ -31,14 +30,16 @@ WIDTH, DPI = 7.0, 150  # of figures, in inches and dots per inch; constants, so 
 Key = TypeVar("Key")
 
 
-def parameters(paths: Mapping[Key, Path], shared: tuple[str, ...]) -> dict[Key, dict[str, Any]]:
-    """The parameters that each table was made with.
+def read_runs(
+    table: str, paths: Mapping[Key, Path], names: list[str], shared: tuple[str, ...]
+) -> tuple[pd.DataFrame, dict[Key, dict[str, Any]]]:
+    """Every run in one table, with columns for the names that its key has, and the parameters of each.
 
     Args:
-        shared: what must be the same for all of them.
+        shared: parameters that must be the same for all of them.
 
     Raises:
-        UserError: if a table is missing, or was made with other parameters than the first.
+        UserError: if a run is missing, or was made with other parameters than the first.
     """
     if missing := [path for path in paths.values() if not path.is_file()]:
         raise cli.UserError(f"{missing[0]}: no such file ({len(missing)} of {len(paths)} runs); run make ablations")
@@ -47,35 +48,26 @@ def parameters(paths: Mapping[Key, Path], shared: tuple[str, ...]) -> dict[Key, 
     for key in others:
         if any(made_by[key][part] != made_by[first][part] for part in shared):
             raise cli.UserError(f"{paths[key]}: made with other parameters than {paths[first]}; run make ablations")
-    return made_by
+    frames = {key: tables.read(path, table) for key, path in paths.items()}
+    return pd.concat(frames, names=names).reset_index(names).reset_index(drop=True), made_by
 
 
 def gather(settings: Settings) -> tuple[pd.DataFrame, dict[str, float], dict[str, Any]]:
-    """Every run in one table, with columns `condition` and `seed`; the rate of each condition; and what all share.
-
-    Raises:
-        UserError: if runs are missing, or were not all made with the same parameters.
-    """
+    """Every run with columns `condition` and `seed`; the rate of each condition; and what all share."""
     paths = {(c, s): runs.RUNS / c / f"seed-{s}.parquet" for c in settings.conditions for s in settings.seeds}
-    made_by = parameters(paths, ("ablate", "run"))
-    rates = {condition: made_by[condition, settings.seeds[0]]["learning_rate"] for condition in settings.conditions}
-    frames = [tables.read(path, "ablation").assign(condition=c, seed=s) for (c, s), path in paths.items()]
+    frame, made_by = read_runs("ablation", paths, ["condition", "seed"], ("ablate", "run"))
+    rates = {condition: of["learning_rate"] for (condition, _), of in made_by.items()}
     first = next(iter(made_by.values()))
-    return pd.concat(frames, ignore_index=True), rates, {part: first[part] for part in ("ablate", "run")}
+    return frame, rates, {part: first[part] for part in ("ablate", "run")}
 
 
 def control(seeds: list[int]) -> dict[str, Any]:
-    """How weights moved on shuffled tokens, by seed and over seeds, and the parameters and the text of these trainings.
-
-    Raises:
-        UserError: as `gather`.
-    """
+    """How weights moved on shuffled tokens, by seed and over seeds, and what these trainings were made with."""
     paths = {seed: runs.CONTROL / f"seed-{seed}.parquet" for seed in seeds}
-    made_by = parameters(paths, ("train", "run"))
-    weights = pd.concat([tables.read(path, "weights").assign(seed=seed) for seed, path in paths.items()])
+    weights, made_by = read_runs("weights", paths, ["seed"], ("train", "run"))
     values, last = growth.tidy(weights), int(weights["step"].max())
     statistics = growth.seed_statistics(values, last)
-    return growth.metrics(values, last, statistics) | {
+    return growth.metrics(growth.relative(values, "std", last), statistics) | {
         "by_seed": growth.by_name(statistics),
         "made_with": made_by[seeds[0]]["train"] | made_by[seeds[0]]["run"] | {"tokens": files.read_metrics("tokens")},
     }
@@ -84,20 +76,15 @@ def control(seeds: list[int]) -> dict[str, Any]:
 def main() -> None:
     cli.no_arguments(__doc__, "stages.summarize_ablations")
     settings, _ = params.load("ablations", Settings, Run)
-    fixed, _ = params.load("claims", claims.Settings, Run)
+    margins, _ = params.load("claims", claims.Settings, Run)
     zone, _ = params.load("goldilocks", goldilocks.Settings, Run)
     frame, rates, made_with = gather(settings)
 
     from goldilocks.plotting import batch, style
     from goldilocks.plotting.ablations import figures
 
-    thresholds = Thresholds(fixed.attends, fixed.gain, zone.least_gradient, zone.least_discrimination)
-    metrics = summary(frame, rates, made_with["ablate"]["rates"], thresholds)
+    metrics = summary(frame, rates, made_with["ablate"]["rates"], margins, zone)
     metrics |= {"control": control(settings.seeds), "made_with": made_with | {"seeds": len(settings.seeds)}}
-    if NO_LAYERNORM in rates:
-        alike = [name for name in MAIN if name != NO_LAYERNORM and rates.get(name) == rates[NO_LAYERNORM]]
-        if spike := spikes.largest(frame, NO_LAYERNORM, alike):
-            metrics["without_layernorm"]["spike"] = spike
     with style.applied(WIDTH), files.atomic_directory(files.ABLATIONS) as folder:
         files.write_json(folder / "metrics.json", files.rounded(metrics))
         batch.draw_all(figures(frame, metrics), folder, DPI)

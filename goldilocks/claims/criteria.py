@@ -31,42 +31,38 @@ class MetricTree(NamedTuple):
     metrics: Mapping[str, Any]
     margins: Mapping[str, float]
 
+    def get(self, path: str) -> Any:
+        """The metric at a dotted path, None if there is none."""
+        entry: Any = self.metrics
+        for key in path.split("."):
+            entry = entry.get(key) if isinstance(entry, Mapping) else None
+        return entry
+
     def at(self, path: str) -> Any:
         """The metric at a dotted path.
 
         Raises:
             KeyError: if there is none.
         """
-        entry: Any = self.metrics
-        for key in path.split("."):
-            if not isinstance(entry, Mapping):
-                raise KeyError(path)
-            entry = entry[key]
+        if (entry := self.get(path)) is None:
+            raise KeyError(path)
         return entry
+
+    def estimate(self, path: str) -> Estimate:
+        """The estimate at a dotted path.
+
+        Raises:
+            KeyError: if there is none, or a text that says why.
+        """
+        if isinstance(entry := self.at(path), str):
+            raise KeyError(path)
+        return as_estimate(entry)
 
     def number(self, number: Number) -> float:
         """A number, the margin of a name, or the metric at a path."""
         if not isinstance(number, str):
             return number
-        return float(self.at(number) if "." in number else self.margins[number])
-
-    def estimate(self, path: str) -> Estimate:
-        """The estimate at a dotted path; a plain number is one without sampling error, of 0 observations.
-
-        Raises:
-            KeyError: if there is none, or a text that says why.
-        """
-        entry = self.at(path)
-        if isinstance(entry, str):  # why there is none
-            raise KeyError(path)
-        return as_estimate(entry)
-
-    def get(self, path: str) -> Any:
-        """The metric at a dotted path, None if there is none."""
-        try:
-            return self.at(path)
-        except KeyError:
-            return None
+        return self.estimate(number).value if "." in number else self.margins[number]
 
 
 def as_estimate(entry: Any) -> Estimate:
@@ -79,11 +75,8 @@ def as_estimate(entry: Any) -> Estimate:
 class Criterion(NamedTuple):
     """A range of accepted values, its ends included."""
 
-    range: Callable[[MetricTree], tuple[float, float]]
-    """The lowest and the highest accepted value."""
-
-    describe: Callable[[MetricTree], str]
-    """Where the interval must lie, in words."""
+    range: Callable[[MetricTree], tuple[float, float, str]]
+    """The lowest and the highest accepted value, and where the interval must lie, in words."""
 
     beyond: str = ""
     """The path of a metric that must lie above the range, or else nothing is decided."""
@@ -94,7 +87,7 @@ class Criterion(NamedTuple):
         Raises:
             KeyError: if there is no metric where the criterion looks for one.
         """
-        low, high = self.range(known)
+        low, high, _ = self.range(known)
         if estimate.high < low or estimate.low > high:
             return Outcome.REFUTED
         met = low <= estimate.low and estimate.high <= high
@@ -103,41 +96,34 @@ class Criterion(NamedTuple):
 
 def above(limit: Number) -> Criterion:
     """Above a limit, which is not included."""
-    return Criterion(
-        lambda known: (math.nextafter(known.number(limit), math.inf), math.inf),
-        lambda known: f"above {known.number(limit):g}",
-    )
+    return Criterion(lambda known: (math.nextafter(x := known.number(limit), math.inf), math.inf, f"above {x:g}"))
 
 
 def below(limit: Number) -> Criterion:
     """Below a limit, which is not included."""
-    return Criterion(
-        lambda known: (-math.inf, math.nextafter(known.number(limit), -math.inf)),
-        lambda known: f"below {known.number(limit):g}",
-    )
+    return Criterion(lambda known: (-math.inf, math.nextafter(x := known.number(limit), -math.inf), f"below {x:g}"))
 
 
 def at_least(limit: Number) -> Criterion:
     """From a limit on."""
-    return Criterion(lambda known: (known.number(limit), math.inf), lambda known: f"from {known.number(limit):g} on")
+    return Criterion(lambda known: (x := known.number(limit), math.inf, f"from {x:g} on"))
 
 
 def about(target: Number, margin: str = "about") -> Criterion:
     """Within a relative margin of a target."""
-    words = "what is expected" if isinstance(target, str) else f"{target:g}"
-    return Criterion(
-        lambda known: (
-            known.number(target) * (1 - known.number(margin)),
-            known.number(target) * (1 + known.number(margin)),
-        ),
-        lambda known: f"within ±{known.number(margin):.0%} of {words}",
-    )
+
+    def within(known: MetricTree) -> tuple[float, float, str]:
+        x, share = known.number(target), known.number(margin)
+        words = "what is expected" if isinstance(target, str) else f"{x:g}"
+        return x * (1 - share), x * (1 + share), f"within ±{share:.0%} of {words}"
+
+    return Criterion(within)
 
 
 def exactly(target: float, tolerance: float = 0.0) -> Criterion:
     """A value without sampling error, to an absolute tolerance."""
     words = f"{target:g} to {tolerance:g}" if tolerance else f"exactly {target:g}"
-    return Criterion(lambda _: (target - tolerance, target + tolerance), lambda _: words)
+    return Criterion(lambda _: (target - tolerance, target + tolerance, words))
 
 
 def fits_and_differs(degrees: str, other: str, name: str) -> Criterion:
@@ -146,15 +132,10 @@ def fits_and_differs(degrees: str, other: str, name: str) -> Criterion:
     The statistic is χ²/df; 99.9 % of true hypotheses lie in the range. If the other hypothesis does, too, the sample is
     too small to decide.
     """
-    share = 0.999
 
-    def accepted(known: MetricTree) -> tuple[float, float]:
-        df = known.at(degrees)
-        low, high = (chi_square_quantile((1 + side * share) / 2, df) / df for side in (-1, 1))
-        return low, high
+    def accepted(known: MetricTree) -> tuple[float, float, str]:
+        df = int(known.number(degrees))
+        low, high = (chi_square_quantile(p, df) / df for p in (0.0005, 0.9995))
+        return low, high, f"in [{low:.3g}, {high:.3g}], where 99.9% of true draws lie, and {name} is not"
 
-    def describe(known: MetricTree) -> str:
-        low, high = accepted(known)
-        return f"in [{low:.3g}, {high:.3g}], where {share:.1%} of true draws lie, and {name} is not"
-
-    return Criterion(accepted, describe, beyond=other)
+    return Criterion(accepted, beyond=other)

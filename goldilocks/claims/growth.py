@@ -16,6 +16,7 @@ KEY = ["seed", "step", "block"]
 MERGED = ("std", "tail_mass", "frobenius_norm", "spectral_norm", "stable_rank", "cosine_to_initial")
 MEAN_OVER_PARTS = ("excess_kurtosis", "quantile_ratio")
 BY_PART = ("std_q", "std_k", "std_v")
+FROM_BLOCK = {0: "", 1: "_after_block_0"}
 CHANGES = ("excess_kurtosis", "tail_mass", "quantile_ratio", "stable_rank")
 
 
@@ -60,20 +61,12 @@ def depth_statistics(growth: pd.DataFrame, kind: str) -> dict[str, BySeed]:
     statistics = {}
     if growth.shape[1] > 1:
         statistics[f"lead_of_block_0_in_{kind}"] = growth[0] - growth.drop(columns=0).max(axis=1)
-    for start, suffix in ((0, ""), (1, "_after_block_0")):
+    for start, suffix in FROM_BLOCK.items():
         ranks = growth.iloc[:, start:].T.rank()
         if len(ranks) > 2:
             rho = ranks.corrwith(pd.Series(ranks.index, ranks.index)).mask(ranks.nunique() == 1, 0.0)
             statistics[f"rank_correlation_of_{kind}_with_depth{suffix}"] = rho
     return statistics
-
-
-def block_0_grew_most(growth: pd.DataFrame) -> dict[str, Estimate]:
-    """The share of seeds in which block 0 grew most, of `relative`; empty with a single block."""
-    if growth.shape[1] == 1:
-        return {}
-    most = int((growth[0] > growth.drop(columns=0).max(axis=1)).sum())
-    return {"share_of_seeds_where_block_0_grew_most": intervals.share_interval(most, len(growth))}
 
 
 def falling_trend_p(growth: pd.DataFrame) -> dict[str, float]:
@@ -86,7 +79,7 @@ def falling_trend_p(growth: pd.DataFrame) -> dict[str, float]:
 
     return {
         f"page_p_of_growth{suffix}": float(page_trend_test(growth.to_numpy()[:, start:][:, ::-1]).pvalue)
-        for start, suffix in ((0, ""), (1, "_after_block_0"))
+        for start, suffix in FROM_BLOCK.items()
         if len(growth) > 1 and growth.shape[1] - start > 2
     }
 
@@ -97,18 +90,12 @@ def seed_statistics(values: pd.DataFrame, last: int) -> dict[str, BySeed]:
     Growth is relative: after over before, minus 1.
     """
     std, spectral = (relative(values, quantity, last) for quantity in ("std", "spectral_norm"))
-    changes = {
-        f"change_of_{name}": by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)
-        for name in CHANGES
-    }
-    return {
-        "growth_of_std": std.mean(axis=1),
-        **depth_statistics(std, "growth"),
-        "growth_of_spectral_norm": spectral.mean(axis=1),
-        **depth_statistics(spectral, "spectral_growth"),
-        **{name: change.mean(axis=1) for name, change in changes.items()},
-        "final_cosine_to_initial": by_seed_and_block(values, "cosine_to_initial", last).mean(axis=1),
-    }
+    by_block = {"growth_of_std": std, "growth_of_spectral_norm": spectral}
+    for name in CHANGES:
+        by_block[f"change_of_{name}"] = by_seed_and_block(values, name, last) - by_seed_and_block(values, name, 0)
+    by_block["final_cosine_to_initial"] = by_seed_and_block(values, "cosine_to_initial", last)
+    means = {name: of.mean(axis=1) for name, of in by_block.items()}
+    return means | depth_statistics(std, "growth") | depth_statistics(spectral, "spectral_growth")
 
 
 def by_name(statistics: Mapping[str, BySeed]) -> dict[str, dict[str, float]]:
@@ -124,8 +111,14 @@ def estimates(statistics: Mapping[str, BySeed]) -> dict[str, Estimate]:
     }
 
 
-def metrics(values: pd.DataFrame, last: int, statistics: Mapping[str, BySeed]) -> dict[str, Any]:
-    """How weights moved, over seeds: the estimates of `seed_statistics`, and what else is said of growth by depth."""
-    by_block = relative(values, "std", last)
-    found = estimates(statistics) | block_0_grew_most(by_block)
+def metrics(by_block: pd.DataFrame, statistics: Mapping[str, BySeed]) -> dict[str, Any]:
+    """How weights moved, over seeds: the estimates of `seed_statistics`, and what else is said of growth by depth.
+
+    Args:
+        by_block: the growth of σ, of `relative`.
+    """
+    found = estimates(statistics)
+    if "lead_of_block_0_in_growth" in statistics:
+        lead = statistics["lead_of_block_0_in_growth"]
+        found["share_of_seeds_where_block_0_grew_most"] = intervals.share_interval(int((lead > 0).sum()), len(lead))
     return {name: estimate.as_metrics() for name, estimate in found.items()} | falling_trend_p(by_block)

@@ -6,12 +6,11 @@ import re
 from typing import Any, NamedTuple
 
 from goldilocks.claims.criteria import Criterion, MetricTree, Outcome, as_estimate
-from goldilocks.stats.intervals import Estimate, widened
+from goldilocks.stats.intervals import widened
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 DEPENDS, UNDECIDED, NOT_MEASURED = "depends on the measure", "undecided", "not measured here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, DEPENDS, UNDECIDED, NOT_MEASURED)
-NUMBERS = re.compile(r"(\d+)")
 DECIDED = (REPRODUCED, NOT_REPRODUCED, DEPENDS)
 """Verdicts that an estimate decided."""
 
@@ -78,18 +77,14 @@ class Claim(NamedTuple):
     """Whether it holds by construction, so that it checks the code and is no evidence."""
 
 
-def format_estimate(e: Estimate) -> str:
-    """An estimate as text: value and interval, or only the value if there is no sampling error."""
-    if e.low == e.high:
-        return f"{e.value:.4g}"
-    return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
-
-
 def format_metric(metric: Any) -> str:
     """A metric as text, whole numbers whole; where it is a text, that is why there is no number."""
     if isinstance(metric, int):
         return str(metric)
-    return f"{NOT_MEASURED} ({metric})" if isinstance(metric, str) else format_estimate(as_estimate(metric))
+    if isinstance(metric, str):
+        return f"{NOT_MEASURED} ({metric})"
+    value, low, high, _ = as_estimate(metric)
+    return f"{value:.4g}" if low == high else f"{value:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def spell_out(name: str) -> str:
@@ -107,27 +102,24 @@ def format_remark(remark: Remark, known: MetricTree) -> str:
         return ""
     if not remark.each:
         return f"{remark.text} {format_metric(metric)}"
-    ordered = sorted(metric, key=lambda name: [int(part) if part.isdecimal() else part for part in NUMBERS.split(name)])
-    parts = [
-        (remark.zero if remark.zero and metric[name] == 0 else remark.each).format(
-            name=spell_out(name), number=format_metric(metric[name])
-        )
-        for name in ordered
-    ]
-    return f"{remark.text} {', '.join(parts)}" if parts else ""
+    said = []
+    for name in sorted(metric, key=lambda name: [int(x) if x.isdecimal() else x for x in re.split(r"(\d+)", name)]):
+        words = remark.zero if remark.zero and metric[name] == 0 else remark.each
+        said.append(words.format(name=spell_out(name), number=format_metric(metric[name])))
+    return f"{remark.text} {', '.join(said)}" if said else ""
 
 
-def combined(outcomes: list[Outcome]) -> str:
+def combined(outcomes: set[Outcome]) -> str:
     """The verdict from the outcomes of all tests."""
     if Outcome.REFUTED in outcomes:
         return NOT_REPRODUCED
-    return REPRODUCED if set(outcomes) == {Outcome.MET} else UNDECIDED
+    return REPRODUCED if outcomes == {Outcome.MET} else UNDECIDED
 
 
 def by_measure(found: list[dict[str, Any]]) -> dict[str, str]:
     """The verdict by each measure that the evidence names; by one of an empty name if it names none."""
     measures = dict.fromkeys(each["measure"] for each in found if each["measure"]) or {"": None}
-    return {name: combined([each["outcome"] for each in found if each["measure"] in ("", name)]) for name in measures}
+    return {name: combined({each["outcome"] for each in found if each["measure"] in ("", name)}) for name in measures}
 
 
 def over_measures(verdicts: set[str]) -> str:
@@ -153,7 +145,7 @@ def evidence(requirement: Requirement, known: MetricTree, least: int = 1, compar
     if 0 < n < least:
         decided = {"low": None, "high": None, "outcome": Outcome.UNDECIDED}
     required = {"subject": requirement.subject, "measure": requirement.measure}
-    return required | {"needed": requirement.criterion.describe(known), "value": value, "n": n or None} | decided
+    return required | {"needed": requirement.criterion.range(known)[-1], "value": value, "n": n or None} | decided
 
 
 def judge(claim: Claim, known: MetricTree, comparisons: int = 1) -> dict[str, Any]:

@@ -35,5 +35,4 @@ class Settings(Section):
         return f"{address}/blob/main" if re.fullmatch(r"https://github\.com/[^/]+/[^/]+", address) else address
 
 
-class Run(RootSeed):
-    """What this stage sees of `run:`."""
+Run = RootSeed

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from goldilocks.ablations import spikes
+from goldilocks.ablations import summary
 
 LOOKS = (0, 1, 2, 4, 8)
 
@@ -24,7 +24,7 @@ def runs():
 
 
 def test_the_look_is_found_at_which_most_seeds_spike_with_what_is_large_then(runs):
-    found = spikes.largest(runs, "bare", ["normed"])
+    found = summary.largest_spike(runs, "bare", ["normed"])
     assert (found["step_before"], found["step"], found["step_after"]) == (2, 4, 8), "seed 2 alone rises at step 2"
     assert (found["lowest_loss"], found["highest_loss"], found["highest_loss_after"]) == (20, 30, 7.5)
     assert (found["gradient_norm_before"], found["gradient_norm"]) == (3, 60), "of the block where it is largest"
@@ -33,9 +33,9 @@ def test_the_look_is_found_at_which_most_seeds_spike_with_what_is_large_then(run
 
 
 def test_without_others_nothing_is_said_of_them_and_without_a_rise_nothing_at_all(runs):
-    alone = spikes.largest(runs, "bare", [])
+    alone = summary.largest_spike(runs, "bare", [])
     assert alone["others"] == 0
     assert not [name for name in alone if name.endswith("of_others")]
-    assert spikes.largest(runs, "normed", []) is None
+    assert summary.largest_spike(runs, "normed", []) is None
     last = runs[(runs["condition"] == "bare") & (runs["step"] <= 4)]
-    assert spikes.largest(last, "bare", []) is None, "nothing was looked at after the rise"
+    assert summary.largest_spike(last, "bare", []) is None, "nothing was looked at after the rise"

@@ -13,30 +13,30 @@ from stages import dynamics
 
 
 def by_depth(by_block):
-    """Estimates of what growth (seeds, blocks) says of depth."""
+    """What growth (seeds, blocks) says of depth."""
     frame = pd.DataFrame(by_block)
-    return growth.estimates(growth.depth_statistics(frame, "growth")) | growth.block_0_grew_most(frame)
+    return growth.metrics(frame, growth.depth_statistics(frame, "growth"))
 
 
 def test_growth_by_depth_is_found_where_it_is_and_not_where_it_is_not():
     rng = np.random.default_rng(0)
     falling = by_depth(np.array([0.6, 0.4, 0.3, 0.2]) + rng.normal(0, 0.01, (5, 4)))
-    assert falling["rank_correlation_of_growth_with_depth"].value == pytest.approx(-1)
-    assert falling["rank_correlation_of_growth_with_depth_after_block_0"].value == pytest.approx(-1)
-    assert falling["lead_of_block_0_in_growth"].low > 0.1
-    assert falling["share_of_seeds_where_block_0_grew_most"].value == 1
+    assert falling["rank_correlation_of_growth_with_depth"]["value"] == pytest.approx(-1)
+    assert falling["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(-1)
+    assert falling["lead_of_block_0_in_growth"]["low"] > 0.1
+    assert falling["share_of_seeds_where_block_0_grew_most"]["value"] == 1
     only_block_0_leads = by_depth([[1.0, 0.1, 0.2, 0.3]] * 3)
-    assert only_block_0_leads["rank_correlation_of_growth_with_depth_after_block_0"].value == pytest.approx(1)
-    assert only_block_0_leads["lead_of_block_0_in_growth"].value == pytest.approx(0.7)
+    assert only_block_0_leads["rank_correlation_of_growth_with_depth_after_block_0"]["value"] == pytest.approx(1)
+    assert only_block_0_leads["lead_of_block_0_in_growth"]["value"] == pytest.approx(0.7)
     one_of_two = by_depth([[0.2, 0.1, 0.3], [0.3, 0.1, 0.2]])
-    assert one_of_two["share_of_seeds_where_block_0_grew_most"].value == 0.5
+    assert one_of_two["share_of_seeds_where_block_0_grew_most"]["value"] == 0.5
     chance = by_depth(rng.uniform(0.2, 0.4, (8, 6)))
     correlation = chance["rank_correlation_of_growth_with_depth"]
-    assert correlation.low < 0 < correlation.high
-    assert chance["lead_of_block_0_in_growth"].low < 0
+    assert correlation["low"] < 0 < correlation["high"]
+    assert chance["lead_of_block_0_in_growth"]["low"] < 0
     assert by_depth(np.ones((3, 2))).keys() == {"lead_of_block_0_in_growth", "share_of_seeds_where_block_0_grew_most"}
     assert by_depth(np.ones((3, 1))) == {}
-    assert by_depth(np.ones((3, 3)))["rank_correlation_of_growth_with_depth"].value == 0, "no order"
+    assert by_depth(np.ones((3, 3)))["rank_correlation_of_growth_with_depth"]["value"] == 0, "no order"
 
 
 def test_page_finds_a_trend_that_falls_with_depth():

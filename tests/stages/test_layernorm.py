@@ -9,7 +9,7 @@ from closure import ROOT
 from conftest import Project
 from hub_server import PLAIN, serving
 from safetensors.numpy import save, save_file
-from test_inputs import damage, gpt2_tensors, local_source
+from test_inputs import gpt2_tensors, local_source
 
 from goldilocks.checkpoints.load import read
 from goldilocks.core import tables
@@ -84,17 +84,9 @@ print(*({{"torch", "transformers", "dvc", "pandas", "matplotlib"}} & set(sys.mod
 def test_what_it_refuses_is_told_in_a_line_and_nothing_is_written(tmp_path):
     good = tmp_path / "good.safetensors"
     save_file(gpt2_tensors(), str(good))
-    for name in (
-        "damaged.safetensors",
-        "x.gguf",
-        "pickled/pytorch_model.bin",
-        "two/a.safetensors",
-        "two/b.safetensors",
-    ):
+    for name in ("x.gguf", "pickled/model.bin", "two/a.safetensors", "two/b.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(good, tmp_path / name)
-    damage(tmp_path / "damaged.safetensors")
-    save_file({"x": np.zeros(2, np.float32)}, str(tmp_path / "foreign.safetensors"))
     (tmp_path / "empty").mkdir()
     bounds = "--timeout must be more than 0 and at most 600"
     for arguments, said in {
@@ -104,8 +96,6 @@ def test_what_it_refuses_is_told_in_a_line_and_nothing_is_written(tmp_path):
         ("empty",): "no safetensors file in it",
         ("pickled",): "a pickle, which can run any code",
         ("two",): "holds a.safetensors, b.safetensors; name the file you mean",
-        ("damaged.safetensors",): "not a sound safetensors file",
-        ("foreign.safetensors",): "no norm in it",
         ("x.gguf",): "neither a safetensors file",
         ("x" * 100_000,): "xxx",
         **{("x", wrong): bounds for wrong in ("--timeout=inf", "--timeout=0", "--retries=99")},

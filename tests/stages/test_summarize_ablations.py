@@ -1,22 +1,22 @@
 import json
 import math
 from itertools import product
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from goldilocks.ablations import runs, summary
-from goldilocks.ablations.summary import Thresholds
+from goldilocks.ablations.conditions import CONDITIONS
 from goldilocks.core import files, schemas, tables
 from goldilocks.core.cli import UserError
 from goldilocks.plotting import ablations, palette, style
 from stages import summarize_ablations
 
 SEEDS = (0, 1, 2)
-RATES = dict.fromkeys(("scaled", "brief", "brief_by_d", "width_64", "width_64_by_d"), 1e-3)
-RATES |= {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "untied": 3e-4, "scaled_by_d": 1e-3}
-RATES |= {"scaled_by_d_wide_qk": 1e-3}
-THRESHOLDS = Thresholds(attends=0.3, gain=0.5, least_gradient=0.5, least_discrimination=2.0)
+RATES = dict.fromkeys(CONDITIONS, 1e-3) | {"scaled_wide_blocks": 3e-3, "no_layernorm": 3e-4, "untied": 3e-4}
+MARGINS = SimpleNamespace(attends=0.3, gain=0.5)
+ZONE = SimpleNamespace(least_gradient=0.5, least_discrimination=2.0)
 
 
 def run(condition, seed, loss, entropy=0.9, residual=(1.0,) * 3, seen=(1.0,) * 2, gradients=(0.0,) * 2, jump=0.1,
@@ -53,7 +53,7 @@ def runs_of(condition, *losses, **changes):
 
 
 def summarised(*parts):
-    return summary.summary(pd.concat(parts, ignore_index=True), RATES, [3e-4, 1e-3, 3e-3], THRESHOLDS)
+    return summary.summary(pd.concat(parts, ignore_index=True), RATES, [3e-4, 1e-3, 3e-3], MARGINS, ZONE)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,7 @@ def test_differences_are_of_pairs_of_one_seed(metrics):
     assert difference["last_test_loss"]["value"] == pytest.approx(0.6)
     assert difference["share_in_zone"]["value"] == 0.5, "with LayerNorm less without"
     assert difference["gradient_jump_of_others"] == {"lowest": 0.1, "highest": 0.1}, "of those with the same rate"
+    assert "spike" not in difference, "nothing was looked at after a rise"
     untied = metrics["conditions"]["untied"]
     assert untied["broke_down"] == 3, "one diverged, two end above their start"
     assert untied["last_test_loss"]["n"] == untied["added_loss"]["n"] == untied["cost_of_deletion"]["n"] == 2
