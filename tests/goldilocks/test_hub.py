@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hub_server import BOOK, COMMIT, point_huggingface_hub_at, serving
 from safetensors.numpy import save
+from test_http import playing, response
 from test_inputs import TEXT, gpt2_tensors, local_source
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.hub import parse_description
+from goldilocks.checkpoints.hub import HubFolder
 from goldilocks.checkpoints.load import read
 from goldilocks.checkpoints.ranges import Span
 from goldilocks.checkpoints.resolve import resolve
@@ -119,7 +120,7 @@ def test_a_repository_is_resolved_to_a_commit_which_is_recorded(server, revision
     found, tally = survey(REPOSITORY + revision)
     assert (found.model, found.revision, found.family, found.notes) == ("gpt2", COMMIT, "GPT-2", [])
     assert len(found.tensors) == 10
-    paths = [path for path, _ in server.requests if path != "/api/agent-harnesses"]  # the library's own question
+    paths = [path for path, _ in server.requests]
     assert tally.requests == len(paths)
     assert all(f"/resolve/{COMMIT}/" in path for path in paths[1:])
     assert sum("/cdn/" not in path for path in paths if path.endswith("model.safetensors")) == 1, "redirected once"
@@ -196,16 +197,18 @@ def test_what_the_hub_does_not_have_is_told(where, said):
 
 
 FILE = {"rfilename": "model.safetensors", "blobId": "0"}
-NONSENSE = [
-    "null", "[1]", "no", "[" * 10**5, f'{{"sha": "{COMMIT}"}}',
-    *(json.dumps({"sha": COMMIT, "siblings": files}) for files in ("abc", [1], [{}], [{"rfilename": 5}])),
-    *(json.dumps({"sha": COMMIT, "siblings": [FILE | {"lfs": large}]}) for large in ("x", {"size": 1})),
-    json.dumps({"sha": COMMIT, "siblings": [{"rfilename": "../x.safetensors"}]}),
-    *(json.dumps({"sha": commit, "siblings": [FILE]}) for commit in (None, 5, "abc")),
-]  # fmt: skip
 
 
-def test_a_hub_that_talks_nonsense_is_refused():
-    for text in NONSENSE:
-        with pytest.raises(UserError, match="it: the hub names no commit or no files"):
-            parse_description(text.encode(), "it")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null", "no", "[" * 10**5, f'{{"sha": "{COMMIT}"}}', '{"sha": 5, "siblings": []}', '{"sha": "abc", "siblings": []}',
+        *(json.dumps({"sha": COMMIT, "siblings": [file]}) for file in (
+            {}, {"rfilename": 5}, {"rfilename": "../x.safetensors"}, {"rfilename": "a/.."}, FILE | {"lfs": {"size": 1}},
+        )),
+    ],
+)  # fmt: skip
+def test_a_hub_that_talks_nonsense_is_refused(text):
+    client, _ = playing(lambda _: response(200, text.encode()))
+    with pytest.raises(UserError, match=f"^{REPOSITORY}: the hub names no commit or no files$"):
+        HubFolder(REPOSITORY, "", client)
