@@ -202,7 +202,7 @@ FILE = {"rfilename": "model.safetensors", "blobId": "0"}
 @pytest.mark.parametrize(
     "text",
     [
-        "null", "no", "[" * 10**5, f'{{"sha": "{COMMIT}"}}', '{"sha": 5, "siblings": []}', '{"sha": "abc", "siblings": []}',
+        "null", "no", "[" * 10**5, f'{{"sha": "{COMMIT}"}}', '{"sha": "abc", "siblings": []}',
         *(json.dumps({"sha": COMMIT, "siblings": [file]}) for file in (
             {}, {"rfilename": 5}, {"rfilename": "../x.safetensors"}, {"rfilename": "a/.."}, FILE | {"lfs": {"size": 1}},
         )),
