@@ -52,29 +52,23 @@ def norm_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]
 @torch.no_grad()
 def added(module: torch.nn.Module) -> float:
     """What a norm adds to its stored γ: with γ = 0 it gives that many x̂, with γ = 1 one more."""
-    weight, bias = module.weight, getattr(module, "bias", None)
-    stored = {parameter: parameter.clone() for parameter in (weight, bias) if parameter is not None}
-    n = weight.numel()
-    x = torch.randn(2, 4, n, generator=torch.Generator().manual_seed(0)).to(weight.dtype)
+    x = torch.randn(2, 4, module.weight.numel(), generator=torch.Generator().manual_seed(0)).to(module.weight.dtype)
     ways = (
-        lambda: module(x),
-        lambda: module(x, torch.ones_like(x)),
-        lambda: module(x.transpose(1, 2)),
-        lambda: module(x.view(2, 4, 4, -1)),
-    )  # gated; along the second axis; by head
-    found = []
-    for value in (0.0, 1.0):
-        for parameter in stored:
-            parameter.fill_(value if parameter is weight else 0.0)
+        lambda: (x,), lambda: (x, torch.ones_like(x)), lambda: (x.mT,), lambda: (x.view(2, 4, 4, -1),)
+    )  # fmt: skip  # gated; along the second axis; by head
+
+    def out(gamma: float) -> torch.Tensor:
+        given = {"weight": torch.full_like(module.weight, gamma)}
+        if getattr(module, "bias", None) is not None:
+            given["bias"] = torch.zeros_like(module.bias)
         for way in ways:
             with contextlib.suppress(TypeError, AttributeError, RuntimeError, ValueError):
-                out = way()
-                break
-        found.append((out[0] if isinstance(out, tuple) else out).float())
-    for parameter, values in stored.items():
-        parameter.copy_(values)
-    unit = found[1] - found[0]
-    return round(float((found[0] * unit).sum() / (unit * unit).sum()), 3)
+                found = torch.func.functional_call(module, given, way())
+                return (found[0] if isinstance(found, tuple) else found).float()
+        raise AssertionError(f"{type(module)} takes nothing that a norm takes")
+
+    zero, unit = out(0.0), out(1.0) - out(0.0)
+    return round(float((zero * unit).sum() / (unit * unit).sum()), 3)
 
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_grouped_mm", "convolution", "linear")
