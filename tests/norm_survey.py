@@ -53,9 +53,8 @@ def norm_modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]
 def added(module: torch.nn.Module) -> float:
     """What a norm adds to its stored γ: with γ = 0 it gives that many x̂, with γ = 1 one more."""
     x = torch.randn(2, 4, module.weight.numel(), generator=torch.Generator().manual_seed(0)).to(module.weight.dtype)
-    ways = (
-        lambda: (x,), lambda: (x, torch.ones_like(x)), lambda: (x.mT,), lambda: (x.view(2, 4, 4, -1),)
-    )  # fmt: skip  # gated; along the second axis; by head
+    # As it is, gated, along the second axis, by head.
+    ways = lambda: (x,), lambda: (x, torch.ones_like(x)), lambda: (x.mT,), lambda: (x.view(2, 4, 4, -1),)
 
     def out(gamma: float) -> torch.Tensor:
         given = {"weight": torch.full_like(module.weight, gamma)}

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import httpx2
 
-from goldilocks.checkpoints.ranges import HEAD, MAX_TEXT, MissingError, RefusedError, Span, Tally, changed
+from goldilocks.checkpoints.ranges import HEAD, MAX_TEXT, MissingError, RefusedError, Tally, changed
 from goldilocks.core.cli import UserError, plain, redacted
 
 AT_ONCE = 8  # requests in flight
@@ -236,15 +236,15 @@ class HttpFile:
         self._direct = url  # where the redirects led
 
     def head(self) -> bytes:
-        return self._span(Span(0, HEAD))
+        return self._span(range(HEAD))
 
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
+    def read(self, spans: Sequence[range]) -> list[bytes]:
         return concurrent_map(self._span, spans)
 
-    def _span(self, span: Span) -> bytes:
+    def _span(self, span: range) -> bytes:
         return self.client.retry(lambda: self._request(span), self.name)
 
-    def _request(self, span: Span) -> bytes:
+    def _request(self, span: range) -> bytes:
         """One request for a span; the first one learns the file's size, and may receive less than it asks for."""
         address = self._direct  # read once: another thread may set it meanwhile
         headers = (self.headers if address == self.url else {}) | {"Range": f"bytes={span.start}-{span.stop - 1}"}
@@ -260,7 +260,7 @@ class HttpFile:
         self._direct = str(response.url)
         return contents
 
-    def _length(self, response: httpx2.Response, span: Span) -> int:
+    def _length(self, response: httpx2.Response, span: range) -> int:
         """How many bytes an answer has, which must be this span of this file."""
         if response.status_code == 416:
             raise changed(self.name) if self.size else UserError(f"{self.name}: the file is empty")

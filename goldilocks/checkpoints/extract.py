@@ -78,7 +78,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
         listed = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
         hint = f"; unrecognised: {', '.join(listed[:3])}{' …' if listed[3:] else ''}" if listed else ""
         raise UserError(f"{folder.name}: no norm in {f'{files} of its {total} shards' if total else 'it'}{hint}")
-    if (size := sum(places[name].stop - places[name].start for name in choice.norms)) > MOST:
+    if (size := sum(len(places[name].span) for name in choice.norms)) > MOST:
         raise UserError(f"{folder.name}: its norms have {size:,} bytes, more than the {MOST:,} that are read")
     found, contents = [], tensors.read(choice.norms)
     for name, norm in choice.norms.items():

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from goldilocks.core.cli import UserError
 
@@ -30,13 +30,6 @@ class RefusedError(UserError):
     """The server will not show it to us; it may not be there."""
 
 
-class Span(NamedTuple):
-    """Bytes start … stop - 1."""
-
-    start: int
-    stop: int
-
-
 class Tally:
     """Requests made and bytes received, over all threads."""
 
@@ -51,7 +44,7 @@ class Tally:
 
 
 class Source(Protocol):
-    """A file to read spans of."""
+    """A file to read spans of, each a range of bytes."""
 
     name: str
     """Where it is, for messages."""
@@ -62,7 +55,7 @@ class Source(Protocol):
     def head(self) -> bytes:
         """The first `HEAD` bytes, or the whole file if it is shorter."""
 
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
+    def read(self, spans: Sequence[range]) -> list[bytes]:
         """The bytes of each span, every span within the file.
 
         Raises:
@@ -79,7 +72,7 @@ def whole(source: Source) -> bytes:
     first = source.head()
     if source.size > MAX_TEXT:
         raise UserError(f"{source.name}: {source.size:,} bytes, more than the {MAX_TEXT:,} that are read whole")
-    return first + source.read([Span(len(first), source.size)])[0] if len(first) < source.size else first
+    return first + source.read([range(len(first), source.size)])[0] if len(first) < source.size else first
 
 
 def refuse_lfs_pointer(contents: bytes, name: str) -> None:
@@ -105,17 +98,17 @@ class _File(ABC):
     def head(self) -> bytes:
         self._seen = self._state()
         self.size = self._seen[0]
-        return self._parts([Span(0, min(HEAD, self.size))])[0]
+        return self._parts([range(min(HEAD, self.size))])[0]
 
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
+    def read(self, spans: Sequence[range]) -> list[bytes]:
         parts = self._parts(spans)
         if self._state() != self._seen:
             raise changed(self.name)
         return parts
 
-    def _parts(self, spans: Sequence[Span]) -> list[bytes]:
+    def _parts(self, spans: Sequence[range]) -> list[bytes]:
         parts = self._read(spans)
-        if any(len(part) != span.stop - span.start for part, span in zip(parts, spans, strict=True)):
+        if any(len(part) != len(span) for part, span in zip(parts, spans, strict=True)):
             raise changed(self.name)
         self.tally.add(len(parts), sum(map(len, parts)))
         return parts
@@ -124,7 +117,7 @@ class _File(ABC):
     def _state(self) -> tuple[int, *tuple[Any, ...]]: ...
 
     @abstractmethod
-    def _read(self, spans: Sequence[Span]) -> list[bytes]: ...
+    def _read(self, spans: Sequence[range]) -> list[bytes]: ...
 
 
 class LocalFile(_File):
@@ -138,9 +131,9 @@ class LocalFile(_File):
         status = self.path.stat()
         return status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns
 
-    def _read(self, spans: Sequence[Span]) -> list[bytes]:
+    def _read(self, spans: Sequence[range]) -> list[bytes]:
         with self.path.open("rb", buffering=0) as handle:
-            return [os.pread(handle.fileno(), span.stop - span.start, span.start) for span in spans]
+            return [os.pread(handle.fileno(), len(span), span.start) for span in spans]
 
 
 class FsspecFile(_File):
@@ -161,7 +154,7 @@ class FsspecFile(_File):
             raise UserError(f"{self.name}: not a file of known size")
         return info["size"], info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created")
 
-    def _read(self, spans: Sequence[Span]) -> list[bytes]:
+    def _read(self, spans: Sequence[range]) -> list[bytes]:
         asked = [self._path] * len(spans), [span.start for span in spans], [span.stop for span in spans]
         with self._failures():
             parts: list[bytes] = self._system.cat_ranges(*asked, on_error="raise")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from goldilocks.checkpoints.client import concurrent_map
 from goldilocks.checkpoints.folders import INDEX, SAFETENSORS, WHOLE_MODEL, Folder
-from goldilocks.checkpoints.ranges import MissingError, RefusedError, Source, Span, refuse_lfs_pointer
+from goldilocks.checkpoints.ranges import MissingError, RefusedError, Source, refuse_lfs_pointer
 from goldilocks.checkpoints.resolve import Checkpoint, refuse_pickle
 from goldilocks.core.cli import UserError
 from goldilocks.softmax.floats import from_bf16_bits
@@ -87,12 +87,11 @@ def read_index(text: bytes, where: str) -> dict[str, str]:
 
 
 class Place(NamedTuple):
-    """Where a tensor is: its type's name, its shape, and its bytes start … stop - 1 of the file."""
+    """Where a tensor is: its type's name, its shape, and its bytes in the file."""
 
     dtype: str
     shape: tuple[int, ...]
-    start: int
-    stop: int
+    span: range
 
 
 def read_header(source: Source) -> dict[str, Place]:
@@ -109,7 +108,7 @@ def read_header(source: Source) -> dict[str, Place]:
     try:
         if end > min(source.size, PREFIX + LARGEST):
             raise OverflowError(f"a header of {end - PREFIX} bytes is announced in a file of {source.size}")
-        head = head[:end] + (source.read([Span(len(head), end)])[0] if end > len(head) else b"")
+        head = head[:end] + (source.read([range(len(head), end)])[0] if end > len(head) else b"")
         with tempfile.NamedTemporaryFile() as file:
             file.write(head)
             file.truncate(source.size)
@@ -117,7 +116,7 @@ def read_header(source: Source) -> dict[str, Place]:
                 tensors = json.loads(head[PREFIX:])
         tensors.pop("__metadata__", None)
         return {
-            name: Place(each["dtype"], tuple(each["shape"]), *(end + offset for offset in each["data_offsets"]))
+            name: Place(each["dtype"], tuple(each["shape"]), range(*(end + offset for offset in each["data_offsets"])))
             for name, each in tensors.items()
         }
     except (SafetensorError, OverflowError, OSError, TypeError) as error:  # the last if arrays are there for objects
@@ -214,22 +213,22 @@ class Tensors:
         NumPy has no bfloat16: of those it is the bits, as 16-bit numbers.
         """
         places, groups = self.places(names), defaultdict[str, list[list[str]]](list)
-        for name in sorted(names, key=lambda name: places[name][2:]):
+        for name in sorted(names, key=lambda name: (places[name].span.start, places[name].span.stop)):
             if (dtype := places[name].dtype) not in STORED:
                 listed = ", ".join(STORED)
                 raise UserError(f"{self.folder.name}: {name} is stored as {dtype}; only {listed} are read")
             of_file = groups[self.files[name]]
-            if of_file and places[name].start - places[of_file[-1][-1]].stop <= SMALL_GAP:
+            if of_file and places[name].span.start - places[of_file[-1][-1]].span.stop <= SMALL_GAP:
                 of_file[-1].append(name)
             else:
                 of_file.append([name])
         tensors = {}
         for file, of_file in groups.items():
             source, _ = self._opened[file]
-            spans = [Span(places[group[0]].start, places[group[-1]].stop) for group in of_file]
-            for group, span, contents in zip(of_file, spans, source.read(spans), strict=True):
+            spans = [range(places[group[0]].span.start, places[group[-1]].span.stop) for group in of_file]
+            for group, around, contents in zip(of_file, spans, source.read(spans), strict=True):
                 for name in group:
-                    dtype, shape, start, stop = places[name]
-                    values = contents[start - span.start : stop - span.start]
+                    dtype, shape, span = places[name]
+                    values = contents[span.start - around.start : span.stop - around.start]
                     tensors[name] = np.frombuffer(values, STORED[dtype]).reshape(shape)
         return {name: tensors[name] for name in names}

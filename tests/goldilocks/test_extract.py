@@ -52,10 +52,10 @@ def same_or_refused(folder):
         assert all("\n" not in problem for problem in error.problems)
         return False
     library = {name: each for path in folder.glob("*.safetensors") for name, each in deserialize(path.read_bytes())}
-    for name, (dtype, shape, start, stop) in places.items():
+    for name, (dtype, shape, span) in places.items():
         theirs = library[name]
         assert (dtype, list(shape)) == (theirs["dtype"], theirs["shape"])
-        assert (folder / tensors.files[name]).read_bytes()[start:stop] == bytes(theirs["data"])
+        assert (folder / tensors.files[name]).read_bytes()[span.start : span.stop] == bytes(theirs["data"])
     assert found.tensors
     for tensor in found.tensors:
         data = bytes(library[tensor.name]["data"])

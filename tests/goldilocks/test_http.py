@@ -20,7 +20,7 @@ from test_inputs import gpt2_tensors
 from goldilocks.checkpoints import client as requests
 from goldilocks.checkpoints.client import Client, HttpFile
 from goldilocks.checkpoints.load import read
-from goldilocks.checkpoints.ranges import HEAD, Span
+from goldilocks.checkpoints.ranges import HEAD
 from goldilocks.checkpoints.resolve import origin
 from goldilocks.core.cli import UserError
 
@@ -188,7 +188,7 @@ def test_a_part_of_another_file_or_another_part_is_refused(first, then, said):
     source = HttpFile(URL, client)
     assert source.head() == CONTENTS[:HEAD]
     with pytest.raises(UserError, match=f"{URL}: .*{said}") if said else nullcontext():
-        assert source.read([Span(8, 20)]) == [CONTENTS[8:20]]
+        assert source.read([range(8, 20)]) == [CONTENTS[8:20]]
 
 
 def test_a_token_does_not_go_where_another_thread_was_redirected_to():

@@ -10,7 +10,6 @@ from test_inputs import TEXT, assert_norms_of_gpt2, gpt2_tensors, local_source
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.hub import HubFolder
 from goldilocks.checkpoints.load import read
-from goldilocks.checkpoints.ranges import Span
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import hub
@@ -131,7 +130,7 @@ def test_an_address_that_expired_is_asked_for_again(server):
     source = resolve(REPOSITORY, Client(2.0, 1)).folder.source("model.safetensors")
     source.head()
     server.faults["expired"] = 1
-    assert source.read([Span(0, 8)]) == [server.files["model.safetensors"][:8]]
+    assert source.read([range(8)]) == [server.files["model.safetensors"][:8]]
     assert server.faults["expired"] == 0
     assert sum(path.startswith(f"/{REPOSITORY}/resolve") for path, _ in server.requests) == 2
 

@@ -8,7 +8,7 @@ from test_http import TENSORS, assert_complete
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import read
-from goldilocks.checkpoints.ranges import HEAD, Span
+from goldilocks.checkpoints.ranges import HEAD
 from goldilocks.checkpoints.resolve import resolve
 from goldilocks.core.cli import UserError
 
@@ -63,7 +63,7 @@ def test_what_fsspec_opens_is_read_by_ranges():
     source.head()
     memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
     with pytest.raises(UserError, match="replaced or cut while it was being read"):
-        source.read([Span(0, 8)])
+        source.read([range(8)])
 
 
 def test_a_store_that_fsspec_opens_may_refuse_what_is_not_there(monkeypatch):
