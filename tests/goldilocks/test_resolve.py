@@ -59,9 +59,18 @@ def test_what_fsspec_opens_is_read_by_ranges():
     assert client.tally.bytes < HEAD + 5000
     with pytest.raises(UserError, match="no such file"):
         read("memory://models/none/model.safetensors")
-    source = resolve("memory://models/tiny", client).folder.source("model.safetensors")
+
+
+@pytest.mark.parametrize("folder", ["memory://replaced", "local"])
+def test_a_file_that_is_replaced_between_two_reads_is_refused(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    system, path = fsspec.url_to_fs(f"{folder}/model.safetensors", auto_mkdir=True)
+    system.pipe(path, save(TENSORS))
+    source = resolve(folder, Client()).folder.source("model.safetensors")
     source.head()
-    memory.pipe("/models/tiny/model.safetensors", save(TENSORS))
+    assert source.read([range(8)]) == [save(TENSORS)[:8]]
+    system.pipe(f"{path}.new", save(TENSORS))
+    system.mv(f"{path}.new", path)
     with pytest.raises(UserError, match="replaced or cut while it was being read"):
         source.read([range(8)])
 
