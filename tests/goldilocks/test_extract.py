@@ -14,7 +14,7 @@ from test_inputs import gpt2_tensors
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import read
 from goldilocks.checkpoints.resolve import resolve
-from goldilocks.checkpoints.tensors import Tensors, read_header
+from goldilocks.checkpoints.tensors import STORED, Tensors, read_header
 from goldilocks.core.cli import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -25,7 +25,7 @@ def checkpoint():
     tensors = gpt2_tensors()
     first = {name: array for name, array in tensors.items() if name < "h.1"}
     second = {name: array.astype(np.float16) for name, array in tensors.items() if name not in first}
-    second |= {"none": np.zeros((0, 3), np.int64), "one": np.array(7, np.int32)}
+    second |= {"first": np.zeros((0, 3), np.float16), "z": np.zeros(0, np.float16), "one": np.array(7, np.int32)}
     weight_map = dict.fromkeys(first, "a.safetensors") | dict.fromkeys(second, "b.safetensors")
     return {
         "a.safetensors": save(first),
@@ -48,6 +48,7 @@ def same_or_refused(folder):
         found = read(folder)
         tensors = Tensors(resolve(str(folder), Client()))
         places = tensors.places(tensors.files)
+        stored = tensors.read([name for name in places if places[name].dtype in STORED])
     except UserError as error:
         assert all("\n" not in problem for problem in error.problems)
         return False
@@ -56,6 +57,8 @@ def same_or_refused(folder):
         theirs = library[name]
         assert (dtype, list(shape)) == (theirs["dtype"], theirs["shape"])
         assert (folder / tensors.files[name]).read_bytes()[span.start : span.stop] == bytes(theirs["data"])
+        if dtype in STORED:
+            assert stored[name].tobytes() == bytes(theirs["data"])
     assert found.tensors
     for tensor in found.tensors:
         data = bytes(library[tensor.name]["data"])
