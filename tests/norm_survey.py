@@ -26,7 +26,7 @@ from goldilocks.checkpoints.tensors import decode
 transformers.logging.disable_progress_bar()
 
 PAGE = Path(__file__).parents[1] / "docs" / "norms.md"
-MARKS = "<!-- architectures -->", "<!-- end of architectures -->"
+TABLE = re.compile(r"(<!-- architectures -->\n(?:\|.*\n){2})((?:\|.*\n?)*(?=\n<!-- end))")
 LENGTH = 12
 PARTS_AND_OLD_NAMES = {"step3p5", "RefinedWeb", "RefinedWebModel"}  # of Step 3.7, and of Falcon
 ARCHITECTURES = sorted((LESS_1 | AS_STORED) - PARTS_AND_OLD_NAMES)
@@ -228,18 +228,14 @@ def agrees(said: str, place: str) -> bool:
 
 def documented() -> dict[str, str]:
     """The rows of the table in docs/norms.md, by architecture."""
-    rows = PAGE.read_text("utf-8").partition(MARKS[0])[2].partition(MARKS[1])[0].strip().splitlines()[2:]
+    rows = TABLE.search(PAGE.read_text("utf-8"))[2].splitlines()
     return {row.split(" | ")[0].removeprefix("| "): row for row in rows}
 
 
 def write(rows: dict[str, str]) -> None:
     """Write the table anew."""
-    head = (
-        "| architecture | norms found | γ is stored | places | confirmed | why not all |\n|---|---|---|---|---|---|\n"
-    )
-    table = head + "\n".join(rows[model_type] for model_type in ARCHITECTURES if model_type in rows)
-    before, start, rest = PAGE.read_text("utf-8").partition(MARKS[0])
-    PAGE.write_text(f"{before}{start}\n{table}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", "utf-8")
+    table = "\n".join(rows[model_type] for model_type in ARCHITECTURES if model_type in rows)
+    PAGE.write_text(TABLE.sub(lambda found: found[1] + table, PAGE.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

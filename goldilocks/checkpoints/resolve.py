@@ -14,7 +14,8 @@ from goldilocks.core.cli import UserError, redacted
 READ = (SAFETENSORS, SAFETENSORS + INDEX)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 NO_NAMES = ("", ".", "..")  # a checkpoint's name becomes that of a folder
-HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+FILES = "|".join(map(re.escape, (*PICKLES, SAFETENSORS)))  # with such an end it is a file that is not there
+HUB = re.compile(rf"(?!.*({FILES})\Z)(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.+", re.DOTALL)
 
 
@@ -68,9 +69,7 @@ def split_argument(argument: str) -> tuple[str, str]:
 def is_elsewhere(argument: str) -> bool:
     """Whether `[NAME=]WHERE` has the form of an address or of a repository's name; nobody is asked."""
     _, place = split_argument(argument)
-    return bool(URL.fullmatch(place)) or (
-        bool(HUB.fullmatch(place)) and not place.endswith((*PICKLES, SAFETENSORS))  # a file that is not there
-    )
+    return bool(URL.fullmatch(place) or HUB.fullmatch(place))
 
 
 def is_local(argument: str) -> bool:
@@ -107,8 +106,6 @@ def resolve(argument: str, client: Client) -> Checkpoint:
     if match := URL.fullmatch(place):
         return _at_address(place, match["scheme"].lower(), given, client)
     if match := HUB.fullmatch(place):
-        if place.endswith((*PICKLES, SAFETENSORS)):
-            raise UserError(f"{place}: no such file")
         from goldilocks.checkpoints.hub import HubFolder  # imports huggingface_hub
 
         folder = HubFolder(match["repository"], match["revision"] or "", client)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from goldilocks.checkpoints.extract import extract
 from goldilocks.checkpoints.folders import WHOLE_MODEL, LocalFolder
 from goldilocks.checkpoints.ranges import LFS_POINTER, LFS_PROBLEM, Tally
-from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import layout
@@ -52,10 +49,7 @@ def fetch(folder: Path, source: Path) -> list[layout.Origin]:
         raise UserError(*(f"inputs.source = {source}: {problem}" for problem in wrong))
     text = layout.readable_text((source / layout.CORPUS).read_bytes(), str(source / layout.CORPUS))
     files.write_text(folder / layout.CORPUS, text)
-    (folder / layout.TOKENIZER).mkdir()
-    for name in layout.TOKENIZER_FILES:
-        shutil.copyfile(source / MODEL / name, folder / layout.TOKENIZER / name)
-    extraction = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WHOLE_MODEL))
+    extraction = layout.fetch_model(folder, MODEL, LocalFolder(source / MODEL, Tally()))
     layout.write_checkpoint(folder, extraction, "local directory")
     return [
         layout.describe(path, path.relative_to(source).as_posix(), "local directory", "as found")

@@ -10,10 +10,7 @@ import re
 from pathlib import Path
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.folders import WHOLE_MODEL
 from goldilocks.checkpoints.hub import HubFolder
-from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import layout
@@ -44,12 +41,8 @@ def fetch(folder: Path, client: Client, text_url: str, repository: str, revision
         UserError: if one can't be fetched, with what to do instead.
     """
     corpus, tokenizer = folder / layout.CORPUS, folder / layout.TOKENIZER
-    tokenizer.mkdir()
     try:
-        hub = HubFolder(repository, revision, client)
-        for name in layout.TOKENIZER_FILES:
-            (tokenizer / name).write_bytes(hub.text(name))
-        extraction = extract(Checkpoint(repository.split("/")[1], hub, WHOLE_MODEL))
+        extraction = layout.fetch_model(folder, repository.split("/")[1], HubFolder(repository, revision, client))
         text = client.text(text_url)
     except UserError as error:
         raise UserError(*(f"{problem}; {INSTEAD}" for problem in error.problems)) from error

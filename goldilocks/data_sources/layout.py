@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 
-from goldilocks.checkpoints.extract import Extraction
+from goldilocks.checkpoints.extract import Extraction, extract
+from goldilocks.checkpoints.folders import WHOLE_MODEL, Folder
+from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core import bpe, files
 from goldilocks.core.cli import UserError
 
@@ -38,6 +40,14 @@ def describe(path: Path, name: str, origin: str, revision: str) -> Origin:
     return Origin(name, origin, revision, path.stat().st_size, files.sha256(path))
 
 
+def fetch_model(folder: Path, name: str, repository: Folder) -> Extraction:
+    """Write the tokenizer of a repository into an inputs folder; returns the norms of its model."""
+    (folder / TOKENIZER).mkdir()
+    for file in TOKENIZER_FILES:
+        (folder / TOKENIZER / file).write_bytes(repository.text(file))
+    return extract(Checkpoint(name, repository, WHOLE_MODEL))
+
+
 def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origin:
     """Write a checkpoint's norms into an inputs folder, as they were stored; returns their provenance.
 
@@ -53,7 +63,7 @@ def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origi
         for tensor, (dtype, raw) in stored.items()
     }
     (folder / name).mkdir(parents=True)
-    path = folder / name / "model.safetensors"
+    path = folder / name / WHOLE_MODEL
     files.write_bytes(path, safetensors.serialize(tensors))
     if extraction.config is not None:
         files.write_json(folder / name / "config.json", extraction.config)
