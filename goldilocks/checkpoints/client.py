@@ -1,24 +1,26 @@
-"""HTTP requests with time-outs, retries and checked redirects; every failure is one line.
+"""Files over HTTP, whole or by ranges, with time-outs and retries; every answer is checked, every failure is one line.
 
 Temporary failures are retried, with waits that grow or that the server asks for. Requests run in daemon threads, so
-that exiting never blocks on a server.
+that exiting never blocks on a server. A server may redirect in circles, ignore ranges, send others than were asked for,
+or replace the file half-way.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
 import httpx2
 
-from goldilocks.checkpoints.ranges import MAX_TEXT, MissingError, RefusedError, Tally
+from goldilocks.checkpoints.ranges import HEAD, MAX_TEXT, MissingError, RefusedError, Tally, changed
 from goldilocks.core.cli import UserError, plain, redacted
 
 AT_ONCE = 8  # requests in flight
@@ -60,17 +62,13 @@ def submit(work: Callable[[], T]) -> Future[T]:
     return future
 
 
-def concurrent_map(work: Callable[[A], T], items: Iterable[A]) -> list[T]:
+def concurrent_map(work: Callable[[A], T], items: Sequence[A]) -> list[T]:
     """The results of `work` for every item, in order; raises the first failure at once and starts nothing more."""
-    todo = list(enumerate(items))
-    if len(todo) < 2:
-        return [work(item) for _, item in todo]
-    pool = ThreadPool(min(AT_ONCE, len(todo)))  # of daemon threads
-    try:
-        results = dict(pool.imap_unordered(lambda pair: (pair[0], work(pair[1])), todo))
-    finally:
-        pool.terminate()
-    return [results[n] for n in range(len(todo))]
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPool(min(AT_ONCE, len(items))) as pool:  # of daemon threads
+        results = dict(pool.imap_unordered(lambda pair: (pair[0], work(pair[1])), enumerate(items)))
+    return [results[n] for n in range(len(items))]
 
 
 class Client:
@@ -105,27 +103,31 @@ class Client:
         Raises:
             UnreachableError: if the last attempt fails too.
         """
-        for n in range(self.retries + 1):
+        n = 0
+        while True:
             try:
                 return attempt()
             except TransientError as error:
+                if error.wait > MAX_RETRY_AFTER:
+                    raise UnreachableError(f"{name}: {error}, and asks us to wait for {error.wait:,.0f} s") from error
                 if n == self.retries:
                     tries = f" ({n + 1} attempts)" if n else ""
                     raise UnreachableError(f"{name}: {error}{tries}; check the address and the connection") from error
-                if error.wait > MAX_RETRY_AFTER:
-                    raise UnreachableError(f"{name}: {error}, and asks us to wait for {error.wait:,.0f} s") from error
-                own = min(FIRST_WAIT * 2**n * random.uniform(1, 2), LONGEST_WAIT)  # noqa: S311
-                wait = max(error.wait, own)
+                wait = max(error.wait, min(FIRST_WAIT * 2**n * random.uniform(1, 2), LONGEST_WAIT))  # noqa: S311
                 if wait > ANNOUNCED_WAIT:
                     print(plain(f"{name}: {error}; trying again in {wait:.0f} s"), file=sys.stderr)
                 time.sleep(wait)
-        raise AssertionError("unreachable")
+                n += 1
 
-    @contextmanager
-    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
-        """The answer to a GET, redirects followed, its body still to be read.
+    def get(
+        self, url: str, headers: Mapping[str, str], most: Callable[[httpx2.Response], int]
+    ) -> tuple[httpx2.Response, bytes]:
+        """One GET, redirects followed: the answer and its body.
 
         `Authorization` goes to the first host only.
+
+        Args:
+            most: how many bytes the body of an answer may have; or raises what is wrong with its headers.
 
         Raises:
             TransientError: if the network or the server failed in a way that may pass.
@@ -135,49 +137,38 @@ class Client:
         try:
             request = self.http.build_request("GET", url, headers=headers)
             for _ in range(1 + MAX_REDIRECTS):
-                self.tally.add(1, 0)
-                with self._send(request) as response:
+                with closing(self._send(request)) as response:
                     if not response.has_redirect_location:
                         _check_status(response, name)
-                        yield response
-                        return
-                request = _redirected(response, name)
-            raise UserError(f"{name}: redirects in circles")
+                        return response, b"".join(self._body(response, most(response)))
+                    request = _redirected(response, name)
         except httpx2.TransportError as error:
             raise TransientError(" ".join(str(error).split()) or type(error).__name__) from error
         except (httpx2.InvalidURL, UnicodeError) as error:  # of a name that no host can have, too
             raise UserError(f"{name}: {error}") from None
+        raise UserError(f"{name}: redirects in circles")
 
-    @contextmanager
-    def _send(self, request: httpx2.Request) -> Iterator[httpx2.Response]:
+    def _send(self, request: httpx2.Request) -> httpx2.Response:
         """The response with its headers read; one deadline holds for all headers, however slowly they drip."""
+        self.tally.add(1, 0)
         http, most = self.http, 2 * self.timeout
         answer = submit(lambda: http.send(request, stream=True))
         try:
-            response = answer.result(timeout=most)
+            return answer.result(timeout=most)
         except TimeoutError:
             answer.add_done_callback(_close)
             raise TransientError(f"no answer in {most:g} s") from None
-        try:
-            yield response
-        finally:
-            response.close()
 
-    def body(self, response: httpx2.Response, most: int) -> Iterator[bytes]:
-        """The bytes of an answer as they arrive, `most` of them at most.
-
-        Raises:
-            TransientError: if they arrive too slowly.
-            UserError: if there are more.
-        """
-        started, got = time.monotonic(), 0
+    def _body(self, response: httpx2.Response, most: int) -> Iterator[bytes]:
+        """The bytes of an answer as they arrive; too many or too slow ones are refused."""
+        started, got, name = time.monotonic(), 0, redacted(str(response.url))
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UserError(f"{redacted(str(response.url))}: compressed on the way, although that was not asked for")
+            raise UserError(f"{name}: compressed on the way, although that was not asked for")
         for part in response.iter_raw():
             got += len(part)
             self.tally.add(0, len(part))
             if got > most:
-                raise UserError(f"{redacted(str(response.url))}: more than the {most} bytes that there should be")
+                raise UserError(f"{name}: more than the {most} bytes that there should be")
             if time.monotonic() - started > self.timeout + got / SLOWEST:
                 raise TransientError(f"only {got} bytes in {time.monotonic() - started:.0f} s")
             yield part
@@ -190,13 +181,12 @@ class Client:
             UserError: if it can't be read, or has more than `MAX_TEXT` bytes.
         """
 
-        def attempt() -> bytes:
-            with self.get(url, headers or {}) as response:
-                if response.status_code != 200:
-                    raise UserError(f"{redacted(url)}: asked for all of it, the server says {response.status_code}")
-                return b"".join(self.body(response, MAX_TEXT))
+        def most(response: httpx2.Response) -> int:
+            if response.status_code != 200:
+                raise UserError(f"{redacted(url)}: asked for all of it, the server says {response.status_code}")
+            return MAX_TEXT
 
-        return self.retry(attempt, redacted(url))
+        return self.retry(lambda: self.get(url, headers or {}, most)[1], redacted(url))
 
 
 def _close(late: Future[httpx2.Response]) -> None:
@@ -206,12 +196,9 @@ def _close(late: Future[httpx2.Response]) -> None:
 
 def _redirected(response: httpx2.Response, name: str) -> httpx2.Request:
     """The request that a redirect asks for; httpx leaves `Authorization` out of one to another host."""
-    if (request := response.next_request) is None:
-        raise UserError(f"{name}: redirects to no address")
-    if (response.url.scheme, request.url.scheme) not in FOLLOWED:
-        raise UserError(f"{name}: redirects to {request.url.scheme}:, which is not followed")
-    if request.url.userinfo:
-        raise UserError(f"{name}: redirects to an address with a password, which is not followed")
+    request = response.next_request
+    if request is None or request.url.userinfo or (response.url.scheme, request.url.scheme) not in FOLLOWED:
+        raise UserError(f"{name}: redirects to another scheme or with a password, which is not followed")
     return request
 
 
@@ -228,3 +215,70 @@ def _check_status(response: httpx2.Response, name: str) -> None:
         raise RefusedError(f"{name}: access refused ({status}); for a private or gated model set HF_TOKEN")
     if status not in (200, 206, 416):
         raise UserError(f"{name}: the server says {status} {response.reason_phrase}")
+
+
+def web_page(name: str) -> RefusedError:
+    """The error for a server that answers with a page and status 200 where it has no file."""
+    return RefusedError(f"{name}: the server sends a web page in place of the file")
+
+
+class HttpFile:
+    """A file on a web server.
+
+    Args:
+        headers: sent with every request to the server that `url` names.
+    """
+
+    def __init__(self, url: str, client: Client, headers: Mapping[str, str] | None = None) -> None:
+        self.name, self.url, self.client, self.headers = redacted(url), url, client, dict(headers or {})
+        self.size = 0
+        self.etag: str | None = None
+        self._direct = url  # where the redirects led
+
+    def head(self) -> bytes:
+        return self._span(range(HEAD))
+
+    def read(self, spans: Sequence[range]) -> list[bytes]:
+        return concurrent_map(self._span, spans)
+
+    def _span(self, span: range) -> bytes:
+        return self.client.retry(lambda: self._request(span), self.name)
+
+    def _request(self, span: range) -> bytes:
+        """One request for a span; the first one learns the file's size, and may receive less than it asks for."""
+        address = self._direct  # read once: another thread may set it meanwhile
+        headers = (self.headers if address == self.url else {}) | {"Range": f"bytes={span.start}-{span.stop - 1}"}
+        try:
+            response, contents = self.client.get(address, headers, lambda response: self._length(response, span))
+        except (MissingError, RefusedError) as error:
+            if address == self.url:
+                raise
+            self._direct = self.url  # the address that a redirect led to has expired
+            raise TransientError(str(error)) from error
+        if len(contents) != (asked := min(span.stop, self.size) - span.start):
+            raise TransientError(f"{len(contents)} bytes came of the {asked} asked for")
+        self._direct = str(response.url)
+        return contents
+
+    def _length(self, response: httpx2.Response, span: range) -> int:
+        """How many bytes an answer has, which must be this span of this file."""
+        if response.status_code == 416:
+            raise changed(self.name) if self.size else UserError(f"{self.name}: the file is empty")
+        if response.status_code == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
+            raise web_page(self.name)
+        if response.status_code == 200:
+            raise UserError(f"{self.name}: the server ignores ranges and would send the whole file; download it")
+        content_range = re.fullmatch(
+            r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", "")
+        )
+        if not content_range:
+            raise UserError(f"{self.name}: the server does not say which part of how large a file it sends")
+        first, last, size = (int(number) for number in content_range.groups())
+        etag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if self.size and (size, etag) != (self.size, self.etag):
+            raise changed(self.name)
+        stop = min(span.stop, size)
+        if (first, last + 1) != (span.start, stop):
+            raise UserError(f"{self.name}: asked for bytes {span.start}-{stop - 1}, the server sends {first}-{last}")
+        self.size, self.etag = size, etag
+        return stop - span.start

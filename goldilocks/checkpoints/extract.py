@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +12,11 @@ from goldilocks.checkpoints import conventions
 from goldilocks.checkpoints.client import submit
 from goldilocks.checkpoints.families import Norm, choose, like_norms
 from goldilocks.checkpoints.resolve import Checkpoint
-from goldilocks.checkpoints.shards import missing_norms, number_of_blocks, total_of
-from goldilocks.checkpoints.tensors import Tensors, decode, read_object
+from goldilocks.checkpoints.tensors import Tensors, decode, read_object, total_of
 from goldilocks.core.cli import UserError
 
 CONFIG = "config.json"
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")  # names of the number of blocks in config.json
 MOST = 2**28  # bytes of all norms of a checkpoint; those of Llama 405B have 2**23
 
 
@@ -76,7 +78,7 @@ def extract(checkpoint: Checkpoint) -> Extraction:
         listed = [f"{name} {list(shape)}" for name, shape in unrecognised.items()]
         hint = f"; unrecognised: {', '.join(listed[:3])}{' …' if listed[3:] else ''}" if listed else ""
         raise UserError(f"{folder.name}: no norm in {f'{files} of its {total} shards' if total else 'it'}{hint}")
-    if (size := sum(places[name].stop - places[name].start for name in choice.norms)) > MOST:
+    if (size := sum(len(places[name].span) for name in choice.norms)) > MOST:
         raise UserError(f"{folder.name}: its norms have {size:,} bytes, more than the {MOST:,} that are read")
     found, contents = [], tensors.read(choice.norms)
     for name, norm in choice.norms.items():
@@ -87,8 +89,8 @@ def extract(checkpoint: Checkpoint) -> Extraction:
     if choice.note:
         notes.append(choice.note)
     if total:
-        missing = missing_norms(choice.norms.values(), number_of_blocks(whole_config)) if files < total else ""
-        notes.append(f"{files} of {total} shards, and no index" + (f"; missing: {missing}" if missing else ""))
+        missing = missing_norms(choice.norms.values(), whole_config or {}) if files < total else []
+        notes.append(f"{files} of {total} shards, and no index" + "; missing: " * bool(missing) + ", ".join(missing))
     return Extraction(
         checkpoint.name, folder.revision, choice.family, config, found, unrecognised, choice.unknown, notes
     )
@@ -96,3 +98,27 @@ def extract(checkpoint: Checkpoint) -> Extraction:
 
 def _module(name: str) -> str:
     return name.rpartition(".")[0]
+
+
+def missing_norms(norms: Collection[Norm], config: dict[str, Any]) -> list[str]:
+    """Which norms of a model are not among these, in words."""
+    of_text = config.get("text_config")  # of a model for images or sound, too
+    holders = [config, of_text if isinstance(of_text, dict) else {}]
+    depths = (holder.get(key) for holder in holders for key in DEPTHS)
+    depth = next((n for n in depths if type(n) is int and 0 < n < 10_000), None)
+    found = {(norm.block, norm.place, norm.kind) for norm in norms if norm.block >= 0}
+    of_a_block = {(place, kind) for _, place, kind in found}
+    last = max((block for block, _, _ in found), default=-1)
+    blocks = [
+        block
+        for block in range(max(depth or 0, last + 1))
+        if not found or any((block, *parameter) not in found for parameter in of_a_block)
+    ]
+    runs = [[block for _, block in run] for _, run in groupby(enumerate(blocks), lambda pair: pair[1] - pair[0])]
+    listed = ", ".join(f"{run[0]}-{run[-1]}" if run[1:] else f"{run[0]}" for run in runs)
+    missing = [f"block{'s' if blocks[1:] else ''} {listed}"] if blocks else []
+    if depth is None:
+        missing.append(f"any after block {last}" if found else "any block")
+    if all(norm.block >= 0 for norm in norms):
+        missing.append("any outside of blocks")
+    return missing

@@ -10,14 +10,21 @@ covers all models; a norm whose name tells no place keeps its name in place of i
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from goldilocks.checkpoints import conventions
-from goldilocks.checkpoints.paths import COMMON, TRANSPARENT, Path, labels, split, without_constants
+
+# torch.compile, DistributedDataParallel, Lightning, FSDP and activation checkpointing add these, at any depth.
+TRANSPARENT = re.compile(
+    r"(?<![^.])(?:_orig_mod|module|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
+COMMON = {"model", "transformer", "layers", "layer", "blocks", "block", "h"}
+"""Parts of names that say nothing about what is in a stack of blocks."""
 
 FINAL = -1  # in place of a block's index: after the last block
 BEFORE = -2  # before the first: norms of embeddings
@@ -72,6 +79,52 @@ OF_A_HEAD = _pattern(r"^cls$ | head | predict | pooler | classif | (?<!feature_)
 LAST_ONES = _pattern(rf"(final_|last_|post_|out_?|output_)?({NORM}|ln)(_?f|_out|_post|_final)?")
 
 
+class Path(NamedTuple):
+    """What stands before a block's index, the index (None: outside of blocks), and the rest."""
+
+    stack: tuple[str, ...]
+    block: int | None
+    rest: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.rest)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers in the rest, of blocks in blocks."""
+        return [int(part) for part in self.rest if part.isdecimal()]
+
+
+def split(name: str) -> Path | None:
+    """The path of a module or tensor; None if its first number is none of a block."""
+    parts = name.split(".")
+    at = next((i for i, part in enumerate(parts) if part.isdecimal()), None)
+    if at is None:
+        return Path((), None, tuple(parts))
+    if not INDEX.fullmatch(parts[at]):
+        return None
+    if at == len(parts) - 1:  # a list, with one member for each block
+        return Path(tuple(parts[: at - 1]), int(parts[at]), tuple(parts[at - 1 : at]))
+    return Path(tuple(parts[:at]), int(parts[at]), tuple(parts[at + 1 :]))
+
+
+def without_constants(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """The paths without numbers that never vary, as in `albert_layers.0`, and without the words before these."""
+    seen = defaultdict[tuple[Any, ...], set[str]](set)
+    for path in paths.values():
+        for i, part in enumerate(path.rest):
+            if part.isdecimal():
+                seen[path.stack, path.rest[:i]].add(part)
+
+    varying = {}
+    for module, path in paths.items():
+        inner = range(1, len(path.rest) - 1)
+        gone = {i for i in inner if path.rest[i].isdecimal() and len(seen[path.stack, path.rest[:i]]) == 1}
+        varying[module] = path._replace(rest=tuple(part for i, part in enumerate(path.rest) if not {i, i + 1} & gone))
+    return varying
+
+
 class Norm(NamedTuple):
     """A norm's parameter: index of the block (-1 after the last, -2 before the first), place, gamma or beta."""
 
@@ -103,6 +156,20 @@ def _first(patterns: Mapping[str, re.Pattern[str]], name: str) -> str:
 def sublayer(part: str) -> str:
     """The sublayer that a part of a name tells of, empty if it tells of none."""
     return next((found for found, pattern in SUBLAYERS.items() if pattern.search(part)), "")
+
+
+def labels(stacks: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, str]]:
+    """A label for each stack ("decoder", "vision"), and the first part of its name that tells it from others."""
+    shared = COMMON.union(set.intersection(*map(set, stacks)) if stacks else ())
+    apart = {stack: [part for part in stack if part not in shared] for stack in stacks}
+    firsts = Counter(part for parts in apart.values() for part in parts[:1])
+    by_stack = {}
+    for stack, parts in apart.items():
+        first = "".join(parts[:1])
+        chosen = parts[:1] if firsts[first] == 1 else parts
+        text = " ".join(re.sub(r"_(?:model|tower)$", "", part).replace("_", " ") for part in chosen)
+        by_stack[stack] = text, first
+    return by_stack
 
 
 class Stack:
@@ -226,34 +293,36 @@ def known_stacks(
     }  # fmt: skip
 
 
-def places(paths: Mapping[str, Path], names: Iterable[str], config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The label of its stack and the place, by module; of two norms of one place the deeper one has its name there."""
+def places(
+    paths: Mapping[str, Path], names: Iterable[str], config: Mapping[str, Any]
+) -> dict[str, tuple[int, str, str]]:
+    """By module: block, label of its stack, place; of two norms of one place the deeper one has its name there."""
     known = known_stacks(paths.values(), names, config)
     of_stacks = labels(known)
-    by_part = {label.part: label.text for label in of_stacks.values() if label.part}
-    found, taken = {}, defaultdict[tuple[Any, ...], list[Path]](list)
+    by_part = {part: text for text, part in of_stacks.values() if part}
+    same_place = defaultdict[tuple[int, str, str], list[str]](list)
     for module, path in paths.items():
         if path.block is None:
             place = outside(path.rest, config)
+            block = BEFORE if place in (EMBEDDING, RELATIVE) else FINAL
             label = next((by_part[part] for part in path.rest if part in by_part and place != path.name), "")
         else:
-            label, place = of_stacks[path.stack].text, in_block(path, path.block, known[path.stack])
+            block, (label, _) = path.block, of_stacks[path.stack]
+            place = in_block(path, block, known[path.stack])
             place = EMBEDDING if path.stack and OF_EMBEDDINGS.search(path.stack[-1]) else place
-        found[module] = label, place
-        taken[label, path.block, place].append(path)
-    named = dict[tuple[Any, ...], str]()
-    for same in taken.values():
-        if len(same) > 1:
-            second = sorted(len(path.rest) for path in same)[1]
-            alike = len({path.rest for path in same}) < len(same)
-            named |= {
-                (path.stack, path.rest): ".".join((*path.stack, *path.rest)) if alike else path.name
-                for path in same
-                if len(path.rest) >= second
-            }
+        same_place[block, label, place].append(module)
+    named: dict[tuple[Any, ...], str] = {}
+    for modules in same_place.values():
+        same = [paths[module] for module in modules]
+        alike = len({path.rest for path in same}) < len(same)
+        depths = sorted(len(path.rest) for path in same)
+        for path in same:
+            if depths[1:] and len(path.rest) >= depths[1]:
+                named[path.stack, path.rest] = ".".join((*path.stack, *path.rest)) if alike else path.name
     return {
-        module: (label, named.get((paths[module].stack, paths[module].rest), place))
-        for module, (label, place) in found.items()
+        module: (block, label, named.get((paths[module].stack, paths[module].rest), place))
+        for (block, label, place), modules in same_place.items()
+        for module in modules
     }
 
 
@@ -264,17 +333,15 @@ def choose(names: Iterable[str], config: Mapping[str, Any] | None) -> Choice:
     modules = dict.fromkeys(module for module, _, kind in bare.values() if kind in KINDS and module not in batch)
     paths = without_constants({module: path for module in modules if (path := _of_a_norm(module))})
     known = places(paths, ("".join(each) for each in bare.values()), config or {})
-    norms = {}
+    norms = []
     for name, (module, _, kind) in bare.items():
-        if kind in KINDS and module in paths:
-            (label, place), block = known[module], paths[module].block
-            first = block is None and outside(paths[module].rest, config or {}) in (EMBEDDING, RELATIVE)
-            index = BEFORE if first else FINAL if block is None else block
+        if kind in KINDS and module in known:
+            block, label, place = known[module]
             rank = next((i for i, start in enumerate(ORDER) if place.startswith(start)), len(ORDER))
-            of_stack = (label.startswith("decoder"), label, index == FINAL, index)
-            norm = Norm(index, f"{label} {place}".strip(), KINDS[kind])
-            norms[name] = (*of_stack, paths[module].numbers, rank, place, module, norm.kind != GAMMA), norm
-    ordered = {name: norm for name, (_, norm) in sorted(norms.items(), key=lambda item: item[1][0])}
+            of_stack = (label.startswith("decoder"), label, block == FINAL, block)
+            order = (*of_stack, paths[module].numbers, rank, place, module, KINDS[kind] != GAMMA)
+            norms.append((order, name, Norm(block, f"{label} {place}".strip(), KINDS[kind])))
+    ordered = {name: norm for _, name, norm in sorted(norms)}
     storage = conventions.of(config, {path.rest[-1] if path.block is None else path.name for path in paths.values()})
     less_1 = {name for name, norm in ordered.items() if norm.kind == GAMMA and storage.less_1(bare[name][0])}
     return Choice(storage.family, ordered, less_1, storage.unknown, storage.note)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.http import HttpFile, web_page
+from goldilocks.checkpoints.client import Client, HttpFile, web_page
 from goldilocks.checkpoints.ranges import FsspecFile, LocalFile, MissingError, Source, Tally, whole
 
-WHOLE_MODEL, INDEX = "model.safetensors", ".index.json"  # names of files, alone or in shards
+SAFETENSORS, INDEX = ".safetensors", ".index.json"  # ends of names: of tensors, of the index of several such files
+WHOLE_MODEL = f"model{SAFETENSORS}"
 
 
 class Folder(ABC):

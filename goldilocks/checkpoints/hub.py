@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import build_hf_headers, validate_repo_id  # type: ignore[attr-defined]
+from pydantic import BaseModel, Field, ValidationError
 
-from goldilocks.checkpoints.client import Client, UnreachableError
+from goldilocks.checkpoints.client import Client, HttpFile, UnreachableError
 from goldilocks.checkpoints.folders import INDEX, WHOLE_MODEL, Folder
-from goldilocks.checkpoints.http import HttpFile
 from goldilocks.checkpoints.ranges import LocalFile, MissingError, RefusedError, Source, whole
 from goldilocks.core.cli import UserError, plain
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = r"[0-9a-f]{40}"
+
+
+class _Large(BaseModel):
+    sha256: str
+
+
+class _Sibling(BaseModel, regex_engine="python-re"):
+    rfilename: Annotated[str, Field(pattern=r"^(?!(.*/)?\.\.(/|\Z))")]  # none above the repository
+    blob_id: Annotated[str | None, Field(alias="blobId")] = None
+    lfs: _Large | None = None
+
+
+class Description(BaseModel):
+    """What a hub says of a repository: its commit, and the files in it with their hashes."""
+
+    sha: Annotated[str, Field(pattern=f"^{COMMIT}$")]
+    siblings: list[_Sibling]
+
+    @property
+    def hashes(self) -> dict[str, str | None]:
+        """SHA-256 of large files, Git's names of the others; None if the hub tells none."""
+        return {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in self.siblings}
 
 
 class HubFolder(Folder):
@@ -71,10 +93,11 @@ class HubFolder(Folder):
 
     def _commit(self, revision: str) -> str:
         """The commit of a revision, from the cache if the hub need not, must not or can't be asked."""
-        cached = self._cached_commit(revision)
+        file = self._cached(WHOLE_MODEL, revision) or self._cached(WHOLE_MODEL + INDEX, revision)
+        cached = next(path.name for path in file.parents if path.parent.name == "snapshots") if file else ""
         if constants.HF_HUB_OFFLINE and not cached:
             raise UserError(f"{self.name}: not in the hub's local cache, and HF_HUB_OFFLINE forbids to ask the hub")
-        if cached and (constants.HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
+        if cached and (constants.HF_HUB_OFFLINE or re.fullmatch(COMMIT, revision)):
             return cached
         try:
             return self._resolve(revision)
@@ -84,49 +107,23 @@ class HubFolder(Folder):
             print(plain(f"{error}; going on with the local cache, which has commit {cached}"), file=sys.stderr)
             return cached
 
-    def _cached_commit(self, revision: str) -> str:
-        """The commit of a revision as the local cache has it; empty if it has none."""
-        for name in (WHOLE_MODEL, WHOLE_MODEL + INDEX):
-            if file := self._cached(name, revision):
-                return next(path.name for path in file.parents if path.parent.name == "snapshots")
-        return ""
-
     def _resolve(self, revision: str) -> str:
         """The commit that a branch, tag or commit means; remembers the names and hashes of the files in it."""
         url = f"{constants.ENDPOINT}/api/models/{self.repository}/revision/{quote(revision, safe='')}?blobs=true"
         try:
-            contents = self.client.text(url, build_hf_headers())
+            said = Description.model_validate_json(self.client.text(url, build_hf_headers()))
         except (MissingError, RefusedError):
             what = "a repository with this revision" if "@" in self.name else "a repository"
             raise MissingError(
                 f"{self.name}: neither a file or folder here nor {what} on the hub that you can see; check the name, "
                 "and for a private one set HF_TOKEN"
             ) from None
-        commit, self._hashes = parse_description(contents, self.name)
-        if COMMIT.fullmatch(revision) and commit != revision:
-            raise UserError(f"{self.name}: the hub answered for commit {commit}")
-        return commit
-
-
-def parse_description(contents: bytes, name: str) -> tuple[str, dict[str, str | None]]:
-    """The commit and the hash of each file, from what a hub says of a repository.
-
-    Raises:
-        UserError: if it says something else.
-    """
-    hashes: dict[str, str | None] = {}
-    try:
-        description = json.loads(contents)
-        commit = description["sha"]
-        for entry in description["siblings"]:
-            large = entry.get("lfs")
-            hashes[entry["rfilename"]] = large["sha256"] if large else entry.get("blobId")
-        good = COMMIT.fullmatch(commit) and not any(".." in file.split("/") for file in hashes)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        good = False
-    if not good:
-        raise UserError(f"{name}: the hub names no commit or no files")
-    return commit, hashes
+        except ValidationError:
+            raise UserError(f"{self.name}: the hub names no commit or no files") from None
+        if re.fullmatch(COMMIT, revision) and said.sha != revision:
+            raise UserError(f"{self.name}: the hub answered for commit {said.sha}")
+        self._hashes = said.hashes
+        return said.sha
 
 
 def git_blob_hash(contents: bytes) -> str:

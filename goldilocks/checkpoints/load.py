@@ -35,8 +35,7 @@ def load(argument: str | Path, client: Client | None = None) -> Extraction:
         more = f" and {len(differences) - 3} more" if differences[3:] else ""
         which = f"these are not the LayerNorms of OpenAI's {extraction.model}"
         notes.append(f"WARNING: {which}: {', '.join(differences[:3])}{more}")
-    not_finite = sum(int((~np.isfinite(tensor.values)).sum()) for tensor in extraction.tensors)
-    if not_finite:
+    if not_finite := sum(int((~np.isfinite(tensor.values)).sum()) for tensor in extraction.tensors):
         notes.append(f"{not_finite:,} values are not finite numbers; statistics are of the others")
     for note in notes:
         print(plain(f"{extraction.model}: {note}"), file=sys.stderr)

@@ -1,17 +1,18 @@
 """Files that are read by ranges of bytes: local ones, and those behind an fsspec driver.
 
 Each file knows its size, reads spans, counts requests and bytes, and notices a change of the file between two reads.
-`goldilocks.checkpoints.http` has the file behind HTTP.
+`goldilocks.checkpoints.client` has the file behind HTTP.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from goldilocks.core.cli import UserError
 
@@ -19,7 +20,6 @@ MAX_TEXT = 2**25  # bytes of a config.json, an index, or a hub's description of 
 HEAD = 2**15  # bytes of the first read; most headers fit in
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LFS_PROBLEM = "a Git LFS pointer in place of the file; fetch it with git lfs pull"
-SMALL_GAP = 2**15  # unneeded bytes that cost less than another request
 
 
 class MissingError(UserError):
@@ -28,13 +28,6 @@ class MissingError(UserError):
 
 class RefusedError(UserError):
     """The server will not show it to us; it may not be there."""
-
-
-class Span(NamedTuple):
-    """Bytes start … stop - 1."""
-
-    start: int
-    stop: int
 
 
 class Tally:
@@ -51,7 +44,7 @@ class Tally:
 
 
 class Source(Protocol):
-    """A file to read spans of."""
+    """A file to read spans of, each a range of bytes."""
 
     name: str
     """Where it is, for messages."""
@@ -62,7 +55,7 @@ class Source(Protocol):
     def head(self) -> bytes:
         """The first `HEAD` bytes, or the whole file if it is shorter."""
 
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
+    def read(self, spans: Sequence[range]) -> list[bytes]:
         """The bytes of each span, every span within the file.
 
         Raises:
@@ -79,18 +72,7 @@ def whole(source: Source) -> bytes:
     first = source.head()
     if source.size > MAX_TEXT:
         raise UserError(f"{source.name}: {source.size:,} bytes, more than the {MAX_TEXT:,} that are read whole")
-    return first + source.read([Span(len(first), source.size)])[0] if len(first) < source.size else first
-
-
-def merge(spans: Sequence[Span]) -> list[Span]:
-    """Sorted spans that cover the given ones; spans closer than `SMALL_GAP` become one."""
-    merged: list[Span] = []
-    for span in sorted(spans):
-        if merged and span.start - merged[-1].stop <= SMALL_GAP:
-            merged[-1] = Span(merged[-1].start, max(merged[-1].stop, span.stop))
-        else:
-            merged.append(span)
-    return merged
+    return first + source.read([range(len(first), source.size)])[0] if len(first) < source.size else first
 
 
 def refuse_lfs_pointer(contents: bytes, name: str) -> None:
@@ -103,76 +85,68 @@ def refuse_lfs_pointer(contents: bytes, name: str) -> None:
         raise UserError(f"{name}: {LFS_PROBLEM}")
 
 
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is such a text; False if it may not be read, which its reader reports."""
-    try:
-        with path.open("rb") as handle:
-            return handle.read(len(LFS_POINTER)) == LFS_POINTER
-    except OSError:
-        return False
-
-
 def changed(name: str) -> UserError:
     return UserError(f"{name}: the file was replaced or cut while it was being read; try again")
 
 
-def _identity(descriptor: int) -> tuple[int, ...]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+class _File(ABC):
+    """A file whose state can be asked for: its size first, then what tells it from another file."""
+
+    def __init__(self, name: str, tally: Tally) -> None:
+        self.name, self.tally, self.size = name, tally, 0
+
+    def head(self) -> bytes:
+        self._seen = self._state()
+        self.size = self._seen[0]
+        return self._parts([range(min(HEAD, self.size))])[0]
+
+    def read(self, spans: Sequence[range]) -> list[bytes]:
+        parts = self._parts(spans)
+        if self._state() != self._seen:
+            raise changed(self.name)
+        return parts
+
+    def _parts(self, spans: Sequence[range]) -> list[bytes]:
+        parts = self._read(spans)
+        if any(len(part) != len(span) for part, span in zip(parts, spans, strict=True)):
+            raise changed(self.name)
+        self.tally.add(len(parts), sum(map(len, parts)))
+        return parts
+
+    @abstractmethod
+    def _state(self) -> tuple[int, *tuple[Any, ...]]: ...
+
+    @abstractmethod
+    def _read(self, spans: Sequence[range]) -> list[bytes]: ...
 
 
-class LocalFile:
+class LocalFile(_File):
     """A file on this machine."""
 
     def __init__(self, path: Path, tally: Tally) -> None:
-        self.path, self.name, self.tally = path, str(path), tally
-        self.size = 0
-        self._identity: tuple[int, ...] = ()
+        super().__init__(str(path), tally)
+        self.path = path
 
-    def head(self) -> bytes:
+    def _state(self) -> tuple[int, *tuple[Any, ...]]:
+        status = self.path.stat()
+        return status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns
+
+    def _read(self, spans: Sequence[range]) -> list[bytes]:
         with self.path.open("rb", buffering=0) as handle:
-            self._identity = _identity(handle.fileno())
-            self.size = os.fstat(handle.fileno()).st_size
-            return self._span(handle.fileno(), Span(0, min(HEAD, self.size)))
-
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
-        with self.path.open("rb", buffering=0) as handle:
-            parts = [self._span(handle.fileno(), span) for span in spans]
-            if _identity(handle.fileno()) != self._identity:
-                raise changed(self.name)
-        return parts
-
-    def _span(self, descriptor: int, span: Span) -> bytes:
-        contents = os.pread(descriptor, span.stop - span.start, span.start)
-        self.tally.add(1, len(contents))
-        if len(contents) != span.stop - span.start:
-            raise changed(self.name)
-        return contents
+            return [os.pread(handle.fileno(), len(span), span.start) for span in spans]
 
 
-class FsspecFile:
+class FsspecFile(_File):
     """A file that an fsspec driver can open, such as s3://bucket/model.safetensors with s3fs installed."""
 
     def __init__(self, url: str, tally: Tally) -> None:
         import fsspec
 
-        self.name, self.tally = url, tally
-        self.size = 0
-        self._etag: Any = None
+        super().__init__(url, tally)
         with self._failures():
             self._system, self._path = fsspec.core.url_to_fs(url)
 
-    def head(self) -> bytes:
-        self.size, self._etag = self._info()
-        return self._spans([Span(0, min(HEAD, self.size))])[0]
-
-    def read(self, spans: Sequence[Span]) -> list[bytes]:
-        parts = self._spans(spans)
-        if self._info() != (self.size, self._etag):
-            raise changed(self.name)
-        return parts
-
-    def _info(self) -> tuple[int, Any]:
+    def _state(self) -> tuple[int, *tuple[Any, ...]]:
         self.tally.add(1, 0)
         with self._failures():
             info = self._system.info(self._path)
@@ -180,14 +154,10 @@ class FsspecFile:
             raise UserError(f"{self.name}: not a file of known size")
         return info["size"], info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created")
 
-    def _spans(self, spans: Sequence[Span]) -> list[bytes]:
-        starts, stops = [span.start for span in spans], [span.stop for span in spans]
+    def _read(self, spans: Sequence[range]) -> list[bytes]:
+        asked = [self._path] * len(spans), [span.start for span in spans], [span.stop for span in spans]
         with self._failures():
-            parts: list[bytes] = self._system.cat_ranges([self._path] * len(spans), starts, stops, on_error="raise")
-        for part, span in zip(parts, spans, strict=True):
-            if len(part) != span.stop - span.start:
-                raise changed(self.name)
-            self.tally.add(1, len(part))
+            parts: list[bytes] = self._system.cat_ranges(*asked, on_error="raise")
         return parts
 
     @contextmanager

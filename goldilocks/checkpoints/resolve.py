@@ -8,13 +8,14 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.folders import INDEX, Folder, FsspecFolder, HttpFolder, LocalFolder
-from goldilocks.checkpoints.shards import SAFETENSORS
+from goldilocks.checkpoints.folders import INDEX, SAFETENSORS, Folder, FsspecFolder, HttpFolder, LocalFolder
 from goldilocks.core.cli import UserError, redacted
 
+READ = (SAFETENSORS, SAFETENSORS + INDEX)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 NO_NAMES = ("", ".", "..")  # a checkpoint's name becomes that of a folder
-HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+FILES = "|".join(map(re.escape, (*PICKLES, SAFETENSORS)))  # with such an end it is a file that is not there
+HUB = re.compile(rf"(?!.*({FILES})\Z)(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.+", re.DOTALL)
 
 
@@ -26,22 +27,17 @@ class Checkpoint(NamedTuple):
     file: str | None
 
 
-def pickle_refused(where: str) -> UserError:
-    return UserError(
-        f"{where}: a pickle, which can run any code when it is opened; where you trust it, convert it with "
-        "transformers: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) writes safetensors"
-    )
+def refuse_pickle(where: str) -> None:
+    """Refuse a file with the name of a pickle.
 
-
-def _of_kind(name: str, where: str) -> str:
-    """The file's name, if it is of a kind that can be read."""
-    if name.endswith(PICKLES):
-        raise pickle_refused(where)
-    if not name.endswith((SAFETENSORS, SAFETENSORS + INDEX)):
+    Raises:
+        UserError: if it has one.
+    """
+    if where.endswith(PICKLES):
         raise UserError(
-            f"{where}: neither a safetensors file (*{SAFETENSORS}) nor an index of some (*{SAFETENSORS}{INDEX})"
+            f"{where}: a pickle, which can run any code when it is opened; where you trust it, convert it with "
+            "transformers: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) writes safetensors"
         )
-    return name
 
 
 def _named(file: str | None, folder: str, given: str) -> str:
@@ -73,9 +69,7 @@ def split_argument(argument: str) -> tuple[str, str]:
 def is_elsewhere(argument: str) -> bool:
     """Whether `[NAME=]WHERE` has the form of an address or of a repository's name; nobody is asked."""
     _, place = split_argument(argument)
-    return bool(URL.fullmatch(place)) or (
-        bool(HUB.fullmatch(place)) and not place.endswith((*PICKLES, SAFETENSORS))  # a file that is not there
-    )
+    return bool(URL.fullmatch(place) or HUB.fullmatch(place))
 
 
 def is_local(argument: str) -> bool:
@@ -104,13 +98,14 @@ def resolve(argument: str, client: Client) -> Checkpoint:
     if is_here(place):
         if path.is_dir():
             return Checkpoint(_named(None, str(path.resolve()), given), LocalFolder(path, client.tally), None)
-        file = _of_kind(path.name, place)
+        refuse_pickle(place)
+        if not place.endswith(READ):
+            raise UserError(f"{place}: neither a safetensors file (*{READ[0]}) nor an index of some (*{READ[1]})")
+        file = path.name
         return Checkpoint(_named(file, str(path.resolve().parent), given), LocalFolder(path.parent, client.tally), file)
     if match := URL.fullmatch(place):
         return _at_address(place, match["scheme"].lower(), given, client)
     if match := HUB.fullmatch(place):
-        if place.endswith((*PICKLES, SAFETENSORS)):
-            raise UserError(f"{place}: no such file")
         from goldilocks.checkpoints.hub import HubFolder  # imports huggingface_hub
 
         folder = HubFolder(match["repository"], match["revision"] or "", client)
@@ -134,9 +129,8 @@ def _at_address(url: str, scheme: str, given: str, client: Client) -> Checkpoint
     query = mark + rest
     if query and not (scheme in ("http", "https") and url.endswith(SAFETENSORS)):
         raise UserError(f"{url}: an address with a query must be that of one safetensors file (http…{SAFETENSORS}?…)")
-    path, _, last = url.rpartition("/")
-    file = _of_kind(last, url) if "." in last and last.endswith((*PICKLES, SAFETENSORS, SAFETENSORS + INDEX)) else None
-    folder = path if file else url
+    refuse_pickle(url)
+    folder, _, file = url.rpartition("/") if url.endswith(READ) else (url, "", None)
     name = _named(file, urlsplit(folder).path.strip("/") or parts.netloc, given)
     if scheme in ("http", "https"):
         return Checkpoint(name, HttpFolder(folder, client, query), file)

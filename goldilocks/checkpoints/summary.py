@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,13 @@ def statistics(values: np.ndarray, gamma_from: float, gamma_to: float, near_zero
 
 def by_kind(extraction: Extraction, *thresholds: float) -> dict[str, dict[str, Any]]:
     """The statistics of all γ of a checkpoint, and of all β if it has any."""
-    statistics_by_kind = {}
-    for kind in SIGNS:
-        parts = [tensor.values for tensor in extraction.tensors if tensor.norm.kind == kind]
-        if parts:
-            statistics_by_kind[kind] = statistics(np.concatenate(parts), *thresholds)
-    return statistics_by_kind
+    parts = {kind: [tensor.values for tensor in extraction.tensors if tensor.norm.kind == kind] for kind in SIGNS}
+    return {kind: statistics(np.concatenate(found), *thresholds) for kind, found in parts.items() if found}
 
 
 def _meant(kind: str, numbers: dict[str, Any]) -> dict[str, Any]:
     """Statistics without the shares that mean nothing for this kind."""
-    other = {name for names in SHARES.values() for name in names} - {*SHARES[kind]}
-    return {name: value for name, value in numbers.items() if name not in other}
+    return {name: value for name, value in numbers.items() if name in SHARES[kind] or not name.startswith("share")}
 
 
 def to_dict(extraction: Extraction, *thresholds: float) -> dict[str, Any]:
@@ -105,50 +101,41 @@ def far_from_neighbours(extraction: Extraction) -> list[str]:
 def reading(extraction: Extraction) -> str:
     """A sentence on a checkpoint's γ: how they lie beside GPT-2's, and what is unusual about them."""
     parts = [tensor.values for tensor in extraction.tensors if tensor.norm.kind == GAMMA]
-    gamma = np.concatenate(parts) if parts else np.empty(0)
+    gamma = np.concatenate([np.empty(0, np.float32), *parts])
     gamma = gamma[np.isfinite(gamma)]
     if not gamma.size:
         return "no γ to compare"
     middle = float(np.median(gamma))
-    sizes = {name: of_gpt2("q50", GAMMA, name) for name in GPT2}
-    listed = ", ".join(f"{name} {value:.2f}" for name, value in sizes.items())
-    below = [name for name, value in sizes.items() if value <= middle]
-    same = [name for name, value in sizes.items() if abs(middle / value - 1) < SAME]
-    between = (
-        f"as {same[0]} has ({listed})" if same
-        else f"below all of GPT-2's ({listed})" if not below
-        else f"above all of GPT-2's ({listed})" if len(below) == len(sizes)
-        else f"between those of {below[-1]} and {list(sizes)[len(below)]} ({listed})"
+    names, medians = list(GPT2), [of_gpt2("q50", GAMMA, name) for name in GPT2]
+    i = bisect_right(medians, middle)
+    same = next((name for name, value in zip(names, medians, strict=True) if abs(middle / value - 1) < SAME), "")
+    beside = (
+        "as stored, so perhaps 1 too small to set beside GPT-2's" if extraction.unknown
+        else f"as {same} has" if same
+        else "below all of GPT-2's" if i == 0
+        else "above all of GPT-2's" if i == len(names)
+        else f"between those of {names[i - 1]} and {names[i]}"
     )  # fmt: skip
-    if extraction.unknown:
-        between = f"as stored, so perhaps 1 too small to set beside GPT-2's ({listed})"
-    odd = [
-        f"{count:,} of {gamma.size:,} {words}"
-        for count, words in (
-            (int((gamma < 0).sum()), "are negative"), (int((gamma > LARGE).sum()), f"are above {LARGE:g}"),
-        )
-        if count
-    ]  # fmt: skip
-    far = far_from_neighbours(extraction)
-    if far:
+    listed = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, medians, strict=True))
+    counts = {"are negative": int((gamma < 0).sum()), f"are above {LARGE:g}": int((gamma > LARGE).sum())}
+    odd = [f"{count:,} of {gamma.size:,} {words}" for words, count in counts.items() if count]
+    if far := far_from_neighbours(extraction):
         more = f" and {len(far) - 3} more" if far[3:] else ""
         odd.append(f"far from their neighbours' median are {', '.join(far[:3])}{more}")
     usual = f"none is negative, above {LARGE:g} or far from its neighbours"
-    return f"γ has a median of {middle:.2g}, {between}; {'; '.join(odd) or usual}"
+    return f"γ has a median of {middle:.2g}, {beside} ({listed}); {'; '.join(odd) or usual}"
 
 
 def _number(value: Any) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], texts: int) -> Iterable[str]:
-    """Rows as lines, the first `texts` columns left, numbers right."""
+def _aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Rows as lines, the first three columns left, numbers right."""
     rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [
-            cell.ljust(w) if i < texts else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = (f"{cell:{'<' if i < 3 else '>'}{widths[i]}}" for i, cell in enumerate(row))
         yield "  ".join(cells).rstrip()
 
 
@@ -162,26 +149,28 @@ def table(
         "share_near_zero": f"|β| < {near_zero:g}",
     }
 
-    def lines_of(
-        kind: str, first: tuple[str, str], entries: Iterable[tuple[str, str, dict[str, Any]]]
-    ) -> Iterable[str]:
-        columns = (*MOMENTS, *SHARES[kind])
-        rows = [[*cells, SIGNS[kind], *(_number(numbers.get(name)) for name in columns)] for *cells, numbers in entries]
-        return _aligned([[*first, "", *(words.get(name, name) for name in columns)], *rows], 3) if rows else ()
+    def part(*first: str, entries: list[tuple[str, str, str, dict[str, Any]]]) -> Iterator[str]:
+        """Lines of γ and lines of β, each with a head; an entry is two texts, the kind and its numbers."""
+        for kind, sign in SIGNS.items():
+            columns = (*MOMENTS, *SHARES[kind])
+            rows = [[*texts, sign, *(_number(numbers.get(name)) for name in columns)]
+                    for *texts, of, numbers in entries if of == kind]  # fmt: skip
+            if rows:
+                yield from _aligned([[*first, "", *(words.get(name, name) for name in columns)], *rows])
 
-    lines: list[str] = []
-    for kind in SIGNS:
-        found = [(each["model"], each["family"], each["all"][kind]) for each in checkpoints if kind in each["all"]]
-        lines += lines_of(kind, ("model", "family"), found)
+    models = [(one["model"], one["family"], kind, one["all"][kind]) for one in checkpoints for kind in one["all"]]
+    lines = [*part("model", "family", entries=models)]
     for one in checkpoints if tensors else ():
-        lines += ["", plain(f"{one['model']} {one['revision']}".strip())]
-        for kind in SIGNS:
-            found = [
-                (each["name"], each["place"] if each["block"] < 0 else f"{each['block']} {each['place']}", each)
-                for each in one["tensors"]
-                if each["kind"] == kind
-            ]
-            lines += lines_of(kind, ("tensor", "place"), found)
+        entries = [
+            (
+                each["name"],
+                each["place"] if each["block"] < 0 else f"{each['block']} {each['place']}",
+                each["kind"],
+                each,
+            )
+            for each in one["tensors"]
+        ]
+        lines += ["", plain(f"{one['model']} {one['revision']}".strip()), *part("tensor", "place", entries=entries)]
     for one in checkpoints:
         if one["unrecognised"]:
             shapes = [f"{name} {list(shape)}" for name, shape in one["unrecognised"].items()]

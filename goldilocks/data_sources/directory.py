@@ -8,33 +8,21 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.folders import LocalFolder
-from goldilocks.checkpoints.ranges import LFS_PROBLEM, Tally, is_lfs_pointer
-from goldilocks.checkpoints.resolve import Checkpoint
+from goldilocks.checkpoints.folders import WHOLE_MODEL, LocalFolder
+from goldilocks.checkpoints.ranges import LFS_POINTER, LFS_PROBLEM, Tally
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
-from goldilocks.data_sources.layout import (
-    CORPUS,
-    TOKENIZER,
-    TOKENIZER_FILES,
-    Origin,
-    describe,
-    readable_text,
-    write_checkpoint,
-)
+from goldilocks.data_sources import layout
 
 MODEL = "gpt2"
-WEIGHTS = "model.safetensors"
 
 
 def wanted(source: Path) -> list[Path]:
     """The files that a source must hold."""
-    return [source / CORPUS, *(source / MODEL / name for name in (*TOKENIZER_FILES, WEIGHTS))]
+    return [source / layout.CORPUS, *(source / MODEL / name for name in (*layout.TOKENIZER_FILES, WHOLE_MODEL))]
 
 
 def problems(source: Path) -> Iterator[str]:
@@ -42,14 +30,16 @@ def problems(source: Path) -> Iterator[str]:
     for path in wanted(source):
         if not path.is_file():
             yield f"{path}: no such file"
-        elif is_lfs_pointer(path):
-            yield f"{path}: {LFS_PROBLEM}"
+            continue
+        with path.open("rb") as handle:
+            if handle.read(len(LFS_POINTER)) == LFS_POINTER:
+                yield f"{path}: {LFS_PROBLEM}"
     below = (Path(folder, name) for folder, _, names in os.walk(source) for name in names)
     irregular = (path for path in below if path.exists() and not path.is_file())
     yield from (f"{path}: neither a file nor a folder" for path in itertools.islice(irregular, 3))
 
 
-def fetch(folder: Path, source: Path) -> list[Origin]:
+def fetch(folder: Path, source: Path) -> list[layout.Origin]:
     """Copy text, tokenizer and norm tensors from `source` to `folder`; returns their provenance.
 
     Raises:
@@ -57,12 +47,11 @@ def fetch(folder: Path, source: Path) -> list[Origin]:
     """
     if wrong := list(problems(source)):
         raise UserError(*(f"inputs.source = {source}: {problem}" for problem in wrong))
-    files.write_text(folder / CORPUS, readable_text((source / CORPUS).read_bytes(), str(source / CORPUS)))
-    (folder / TOKENIZER).mkdir()
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(source / MODEL / name, folder / TOKENIZER / name)
-    extraction = extract(Checkpoint(MODEL, LocalFolder(source / MODEL, Tally()), WEIGHTS))
-    write_checkpoint(folder, extraction, "local directory")
+    text = layout.readable_text((source / layout.CORPUS).read_bytes(), str(source / layout.CORPUS))
+    files.write_text(folder / layout.CORPUS, text)
+    extraction = layout.fetch_model(folder, MODEL, LocalFolder(source / MODEL, Tally()))
+    layout.write_checkpoint(folder, extraction, "local directory")
     return [
-        describe(path, path.relative_to(source).as_posix(), "local directory", "as found") for path in wanted(source)
+        layout.describe(path, path.relative_to(source).as_posix(), "local directory", "as found")
+        for path in wanted(source)
     ]

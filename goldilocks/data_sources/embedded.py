@@ -30,27 +30,18 @@ def docstrings(source: str) -> Iterator[str]:
                 yield inspect.cleandoc(text)
 
 
-def folder_of(package: str) -> Path:
-    """Where the sources of an installed package are, without importing it.
-
-    Raises:
-        UserError: if there is no such package.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise UserError(f"{package}: no such package is installed, so its docstrings can't be the text")
-    return Path(spec.origin).parent
-
-
 def prose(package: str, subpackages: list[str], asked_by: str = "inputs.subpackages") -> str:
     """The docstrings of a package's subpackages, tests left out, each once, separated by blank lines.
 
     Raises:
-        UserError: if a subpackage does not exist.
+        UserError: if the package or a subpackage does not exist.
     """
+    spec = importlib.util.find_spec(package)  # imports nothing
+    if spec is None or spec.origin is None:
+        raise UserError(f"{package}: no such package is installed, so its docstrings can't be the text")
     seen: dict[str, None] = {}
     for subpackage in subpackages:
-        folder = folder_of(package) / subpackage
+        folder = Path(spec.origin).parent / subpackage
         if not folder.is_dir():
             raise UserError(f"{asked_by}: the installed {package} has no subpackage {subpackage!r}")
         for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).parts):
@@ -87,14 +78,13 @@ def train_tokenizer(text: str, vocabulary: int) -> Tokenizer:
 def fetch(folder: Path, subpackages: list[str], vocabulary: int) -> list[Origin]:
     """Write the embedded text and its tokenizer to `folder`; returns their provenance."""
     version = importlib.metadata.version("numpy")
+    corpus, tokenizer = folder / CORPUS, folder / TOKENIZER
     text = prose("numpy", subpackages)
-    files.write_text(folder / CORPUS, text)
-    (folder / TOKENIZER).mkdir()
-    train_tokenizer(text, vocabulary).model.save(str(folder / TOKENIZER))
+    files.write_text(corpus, text)
+    tokenizer.mkdir()
+    train_tokenizer(text, vocabulary).model.save(str(tokenizer))
+    made = "byte-level BPE trained on that text"
     return [
-        describe(folder / CORPUS, CORPUS, f"docstrings of NumPy: {', '.join(subpackages)}", version),
-        *(
-            describe(folder / TOKENIZER / name, name, "byte-level BPE trained on that text", version)
-            for name in TOKENIZER_FILES
-        ),
+        describe(corpus, CORPUS, f"docstrings of NumPy: {', '.join(subpackages)}", version),
+        *(describe(tokenizer / name, name, made, version) for name in TOKENIZER_FILES),
     ]

@@ -10,21 +10,10 @@ import re
 from pathlib import Path
 
 from goldilocks.checkpoints.client import Client
-from goldilocks.checkpoints.extract import extract
-from goldilocks.checkpoints.folders import WHOLE_MODEL
 from goldilocks.checkpoints.hub import HubFolder
-from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core import files
 from goldilocks.core.cli import UserError
-from goldilocks.data_sources.layout import (
-    CORPUS,
-    TOKENIZER,
-    TOKENIZER_FILES,
-    Origin,
-    describe,
-    readable_text,
-    write_checkpoint,
-)
+from goldilocks.data_sources import layout
 
 TITLE = re.compile(r"^Title: Gulliver[’']s Travels", re.MULTILINE)
 START = re.compile(r"^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
@@ -38,31 +27,28 @@ def book(contents: bytes, where: str) -> str:
     Raises:
         UserError: if it is another book or a marker is missing.
     """
-    text = readable_text(contents, where)
+    text = layout.readable_text(contents, where)
     start, end = START.search(text), END.search(text)
     if not TITLE.search(text) or not start or not end or end.start() <= start.end():
         raise UserError(f"{where}: not Project Gutenberg's Gulliver's Travels (title, start or end marker); {INSTEAD}")
     return text[start.end() : end.start()].strip() + "\n"
 
 
-def fetch(folder: Path, client: Client, text_url: str, repository: str, revision: str) -> list[Origin]:
+def fetch(folder: Path, client: Client, text_url: str, repository: str, revision: str) -> list[layout.Origin]:
     """Write the book, the tokenizer and the norms to `folder`; returns their provenance.
 
     Raises:
         UserError: if one can't be fetched, with what to do instead.
     """
-    (folder / TOKENIZER).mkdir()
+    corpus, tokenizer = folder / layout.CORPUS, folder / layout.TOKENIZER
     try:
-        hub = HubFolder(repository, revision, client)
-        for name in TOKENIZER_FILES:
-            (folder / TOKENIZER / name).write_bytes(hub.text(name))
-        extraction = extract(Checkpoint(repository.split("/")[1], hub, WHOLE_MODEL))
+        extraction = layout.fetch_model(folder, repository.split("/")[1], HubFolder(repository, revision, client))
         text = client.text(text_url)
     except UserError as error:
         raise UserError(*(f"{problem}; {INSTEAD}" for problem in error.problems)) from error
-    files.write_text(folder / CORPUS, book(text, text_url))
+    files.write_text(corpus, book(text, text_url))
     return [
-        describe(folder / CORPUS, CORPUS, f"{text_url}, header and footer cut off", "as found"),
-        *(describe(folder / TOKENIZER / name, name, repository, revision) for name in TOKENIZER_FILES),
-        write_checkpoint(folder, extraction, repository),
+        layout.describe(corpus, layout.CORPUS, f"{text_url}, header and footer cut off", "as found"),
+        *(layout.describe(tokenizer / name, name, repository, revision) for name in layout.TOKENIZER_FILES),
+        layout.write_checkpoint(folder, extraction, repository),
     ]

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 
-from goldilocks.checkpoints.extract import Extraction
+from goldilocks.checkpoints.extract import Extraction, extract
+from goldilocks.checkpoints.folders import WHOLE_MODEL, Folder
+from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core import bpe, files
 from goldilocks.core.cli import UserError
 
@@ -38,10 +40,12 @@ def describe(path: Path, name: str, origin: str, revision: str) -> Origin:
     return Origin(name, origin, revision, path.stat().st_size, files.sha256(path))
 
 
-def _stored(values: np.ndarray, dtype: str) -> safetensors.TensorSpec:
-    return safetensors.TensorSpec(
-        dtype=WRITTEN[dtype], shape=[values.size], data_ptr=values.ctypes.data, data_len=values.nbytes
-    )
+def fetch_model(folder: Path, name: str, repository: Folder) -> Extraction:
+    """Write the tokenizer of a repository into an inputs folder; returns the norms of its model."""
+    (folder / TOKENIZER).mkdir()
+    for file in TOKENIZER_FILES:
+        (folder / TOKENIZER / file).write_bytes(repository.text(file))
+    return extract(Checkpoint(name, repository, WHOLE_MODEL))
 
 
 def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origin:
@@ -50,17 +54,20 @@ def write_checkpoint(folder: Path, extraction: Extraction, origin: str) -> Origi
     Tensors that are named like a norm but fit no rule are written without values, so that `layernorm` can list them.
     """
     name = f"{CHECKPOINTS}/{extraction.model}"
-    empty = np.empty(0, np.float32)
-    tensors = {tensor.name: _stored(tensor.raw, tensor.stored) for tensor in extraction.tensors}
-    tensors |= {unrecognised: _stored(empty, "F32") for unrecognised in extraction.unrecognised}
+    stored = {tensor.name: (tensor.stored, tensor.raw) for tensor in extraction.tensors}
+    stored |= dict.fromkeys(extraction.unrecognised, ("F32", np.empty(0, np.float32)))
+    tensors = {
+        tensor: safetensors.TensorSpec(
+            dtype=WRITTEN[dtype], shape=[raw.size], data_ptr=raw.ctypes.data, data_len=raw.nbytes
+        )
+        for tensor, (dtype, raw) in stored.items()
+    }
     (folder / name).mkdir(parents=True)
-    path = folder / name / "model.safetensors"
+    path = folder / name / WHOLE_MODEL
     files.write_bytes(path, safetensors.serialize(tensors))
     if extraction.config is not None:
         files.write_json(folder / name / "config.json", extraction.config)
-    return Origin(
-        name, f"norms of {origin}", extraction.revision or "as found", path.stat().st_size, files.sha256(path)
-    )
+    return describe(path, name, f"norms of {origin}", extraction.revision or "as found")
 
 
 def readable_text(contents: bytes, where: str) -> str:

@@ -1,29 +1,21 @@
 """Inputs that are missing, damaged, endless or hostile: refused in one line for each problem, and nothing is left."""
 
-import itertools
 import json
 import os
 import shutil
 
-import httpx2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_client import playing
 from test_inputs import TEXT, local_source, point_at
 
-from goldilocks.checkpoints import client as requests
-from goldilocks.checkpoints.http import HttpFile
-from goldilocks.checkpoints.ranges import Span
 from goldilocks.core import bpe
 from goldilocks.core import encoding as tokens
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import directory, embedded
 from goldilocks.data_sources.layout import readable_text
 from stages import check
-
-URL = "https://host/model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -183,40 +175,3 @@ def test_a_text_is_cut_into_pieces_and_one_that_cant_be_is_refused_before_the_me
         with pytest.raises(UserError, match="1,000 characters without the end of a word"):
             tokens.encoded(text, tokenizer)
     assert len(tokens.encoded("\0" * 1000, tokenizer)) == 1000
-
-
-class Endless(httpx2.SyncByteStream):
-    """A body that never ends, so many bytes at a time."""
-
-    def __init__(self, size):
-        self.size = size
-
-    def __iter__(self):
-        return itertools.repeat(bytes(self.size))
-
-
-WAYS = {
-    "a text": (lambda client: client.text(URL), 200, requests.MAX_TEXT),
-    "a part": (lambda client: HttpFile(URL, client)._request(Span(0, 99)), 206, 99),
-}
-
-
-@pytest.mark.parametrize(("ask", "status", "most"), WAYS.values(), ids=WAYS)
-def test_an_answer_without_end_is_given_up_at_its_size(ask, status, most):
-    span = {"Content-Range": "bytes 0-98/500"}
-    client, asked = playing(lambda _: httpx2.Response(status, headers=span, stream=Endless(4096)), retries=3)
-    with pytest.raises(UserError, match=f"more than the {most} bytes that there should be"):
-        ask(client)
-    assert len(asked) == 1
-    assert client.tally.bytes <= most + 4096
-
-
-@pytest.mark.parametrize(("ask", "status", "most"), WAYS.values(), ids=WAYS)
-def test_an_answer_of_a_byte_a_second_is_given_up_in_time(monkeypatch, ask, status, most):
-    clock = itertools.count()
-    monkeypatch.setattr(requests.time, "monotonic", lambda: next(clock) / 2)
-    span = {"Content-Range": "bytes 0-98/500"}
-    client, _ = playing(lambda _: httpx2.Response(status, headers=span, stream=Endless(1)))
-    with pytest.raises((UserError, requests.TransientError), match=r"only [0-9]+ bytes in 3[0-9] s"):
-        ask(client)
-    assert client.tally.bytes < min(most, 100)

@@ -17,7 +17,7 @@ from test_inputs import gpt2_tensors
 from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import read
 from goldilocks.checkpoints.resolve import resolve
-from goldilocks.checkpoints.shards import read_index
+from goldilocks.checkpoints.tensors import read_index
 from goldilocks.core import params
 from goldilocks.core.cli import UserError
 from goldilocks.data_sources import layout
@@ -60,6 +60,9 @@ def test_a_name_that_dvc_would_not_see_is_refused(tmp_path, monkeypatch, name):
     assert not (tmp_path / "inputs").exists()
 
 
+BELOW = "points to .*, which is no safetensors file in its folder"
+
+
 def index(*files):
     return {"weight_map": dict(enumerate(files))}
 
@@ -67,12 +70,12 @@ def index(*files):
 @pytest.mark.parametrize(
     ("contents", "said"),
     [
-        *((index(way_out), "outside of its folder") for way_out in ("../x.safetensors", "/x.safetensors", ".", "a\\b")),
-        *((index(address), "outside of its folder") for address in ("http://x/y.safetensors", "x?y", "x#y")),
-        (index("a/../../x.safetensors"), "outside of its folder"),
-        (index("model.bin"), "which is no safetensors file"),
+        *((index(way_out), BELOW) for way_out in ("../x.safetensors", "/x.safetensors", "a/../../x.safetensors", ".")),
+        *((index(f"{other}.safetensors"), BELOW) for other in ("a\\b", "http://x/y", "x?y", "x#y", "x\0")),
+        *((index(nonsense), BELOW) for nonsense in ("model.bin", ".safetensors", 1)),
         (index(*(f"{i}.safetensors" for i in range(5000))), "points to 5,000 files, more than the 4,096 allowed"),
-        *((nonsense, "not an index of safetensors files") for nonsense in (index(1), {"weights": {}}, index(), [1])),
+        *((nothing, "not an index of safetensors files") for nothing in ({"weights": {}}, index(), {"weight_map": 1})),
+        ([1], "not a JSON object"),
     ],
 )
 def test_an_index_leads_nowhere_else(contents, said):

@@ -2,29 +2,34 @@
 
 import json
 import random
+import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors import TensorSpec, deserialize, serialize_file
 from safetensors.numpy import save, save_file
-from test_header import damaged, mutated
 from test_inputs import gpt2_tensors
 
+from goldilocks.checkpoints.client import Client
 from goldilocks.checkpoints.load import read
+from goldilocks.checkpoints.resolve import resolve
+from goldilocks.checkpoints.tensors import Tensors, read_header
 from goldilocks.core.cli import UserError
 
 INDEX = "model.safetensors.index.json"
 
 
 def checkpoint():
-    """The files of a sharded checkpoint, its second shard in half precision."""
+    """The files of a sharded checkpoint, its second shard in half precision and with metadata and other types."""
     tensors = gpt2_tensors()
     first = {name: array for name, array in tensors.items() if name < "h.1"}
     second = {name: array.astype(np.float16) for name, array in tensors.items() if name not in first}
+    second |= {"first": np.zeros((0, 3), np.float16), "z": np.zeros(0, np.float16), "one": np.array(7, np.int32)}
     weight_map = dict.fromkeys(first, "a.safetensors") | dict.fromkeys(second, "b.safetensors")
     return {
         "a.safetensors": save(first),
-        "b.safetensors": save(second),
+        "b.safetensors": save(second, {"format": "pt"}),
         INDEX: json.dumps({"metadata": {}, "weight_map": weight_map}).encode(),
         "config.json": json.dumps({"model_type": "gpt2"}).encode(),
     }
@@ -38,36 +43,99 @@ def written(folder, files):
 
 
 def same_or_refused(folder):
-    """Whether it was read; checks that then every value is the one that the reference library reads."""
+    """Whether it was read; checks that then every place and value is the one that the reference library reads."""
     try:
         found = read(folder)
+        tensors = Tensors(resolve(str(folder), Client()))
+        places = tensors.places(tensors.files)
     except UserError as error:
         assert all("\n" not in problem for problem in error.problems)
         return False
     library = {name: each for path in folder.glob("*.safetensors") for name, each in deserialize(path.read_bytes())}
+    for name, (dtype, shape, span) in places.items():
+        theirs = library[name]
+        assert (dtype, list(shape)) == (theirs["dtype"], theirs["shape"])
+        assert (folder / tensors.files[name]).read_bytes()[span.start : span.stop] == bytes(theirs["data"])
     assert found.tensors
     for tensor in found.tensors:
-        theirs = library[tensor.name]
-        assert tensor.stored == theirs["dtype"]
-        assert tensor.raw.tobytes() == bytes(theirs["data"])
+        data = bytes(library[tensor.name]["data"])
+        assert (tensor.stored, tensor.raw.tobytes()) == (places[tensor.name].dtype, data)
         with np.errstate(over="ignore"):
-            values = np.frombuffer(bytes(theirs["data"]), {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[tensor.stored])
+            values = np.frombuffer(data, {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[tensor.stored])
             np.testing.assert_array_equal(tensor.values, values.astype(np.float32))
     return True
 
 
-@pytest.mark.slow
+def damaged(contents, draw):
+    """A text with a byte changed, left out or doubled, a digit in its place, or its end cut off."""
+    at = draw.randrange(len(contents))
+    before, here, after = contents[:at], contents[at : at + 1], contents[at + 1 :]
+    digits = [i for i in range(len(contents)) if contents[i : i + 1].isdigit()] or [0]
+    digit = draw.choice(digits)
+    return draw.choice([
+        before + draw.randbytes(1) + after, before + after, before + here * 2 + after, before,
+        contents[:digit] + str(draw.randrange(10)).encode() + contents[digit + 1 :],
+    ])  # fmt: skip
+
+
+def mutated(contents, draw):
+    """A file whose header or data are damaged; half of them announce the length that the header has."""
+    length = int.from_bytes(contents[:8], "little")
+    text, data = contents[8 : 8 + length], contents[8 + length :]
+    text, data = (damaged(text, draw), data) if draw.random() < 0.9 else (text, damaged(data, draw))
+    return struct.pack("<Q", draw.choice([length, len(text)])) + text + data
+
+
+@pytest.mark.parametrize("mutants", [60, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", checkpoint())
-def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp_path, name):
+def test_mutants_of_every_file_are_read_as_the_library_reads_them_or_refused(tmp_path, name, mutants):
     files, draw = checkpoint(), random.Random(name)
     folder = written(tmp_path / "m", files)
     assert same_or_refused(folder)
     read_ones = 0
-    for _ in range(400):
+    for _ in range(mutants):
         damage = mutated if name.endswith("safetensors") else damaged
         written(folder, {name: damage(files[name], draw)})
         read_ones += same_or_refused(folder)
-    assert 0 < read_ones < 400, "both happen"
+    assert 0 < read_ones < mutants, "both happen"
+
+
+@pytest.mark.parametrize("names", ["ba", "zb"])
+def test_a_tensor_without_values_is_read_beside_its_neighbour(tmp_path, names):
+    arrays = {"a": np.zeros(0), "b": np.ones(2), "z": np.zeros(0)}
+    save_file(arrays, tmp_path / "x.safetensors")
+    np.testing.assert_equal(
+        Tensors(resolve(str(tmp_path), Client())).read(names), {name: arrays[name] for name in names}
+    )
+
+
+def pack(header, data=b""):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+LONG = "x" * 10**6
+TWO = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+REFUSED = {
+    "no bytes": (b"", 0, "a header of 0 bytes is announced in a file of 0"),
+    "longer than the file": (struct.pack("<Q", 100) + b"{}", 0, "a header of 100 bytes is announced in a file of 10"),
+    "longer than any": (struct.pack("<Q", 100_000_001), 10**12, "a header of 100000001 bytes is announced"),
+    "no object": (pack([1]), 0, "invalid JSON in header"),
+    "an array taken for an object": (pack({"a": ["F32", [1], [0, 4]]}, bytes(4)), 0, "indices must be"),
+    "a long name": (pack({LONG: 1}), 0, "invalid JSON in header"),
+    "a gap after a long name": (pack({LONG: TWO | {"data_offsets": [8, 16]}}, bytes(16)), 0, "invalid offset"),
+    "cut": (pack({"a": TWO}, bytes(7)), 0, "file not fully covered"),
+    "the size of no file": (pack({}), 10**18, "large"),
+    "a size that no offset has": (pack({}), 10**19, "large"),
+}
+"""Contents, the size of the file that begins with them (0: theirs), and what is said of it."""
+
+
+@pytest.mark.parametrize(("contents", "size", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_damaged_header_is_refused_in_a_short_line(contents, size, said):
+    with pytest.raises(UserError, match=f"it: not a sound safetensors file: .*{said}") as raised:
+        read_header(SimpleNamespace(name="it", size=size or len(contents), head=lambda: contents))
+    assert len(str(raised.value)) <= 300
 
 
 @pytest.mark.parametrize("text", [b"no", b"[1]", b"[" * 10**5, b'"\xff"'])
