@@ -31,7 +31,7 @@ def drawings(shown: Path) -> dict[str, Callable[[], Figure]]:
     """A function that draws each figure, by name; `shown` is the run of Model 5 with its histograms and heads."""
     from goldilocks.checkpoints.reference import FIGURES, GPT2
     from goldilocks.plotting import formats, goldilocks, logits, model5, norms, scaling
-    from goldilocks.plotting.labels import GPT2_SIZES
+    from goldilocks.plotting.palette import GPT2_SIZES
 
     def table(name: str, folder: Path = files.DATA) -> pd.DataFrame:
         return tables.read(folder / f"{name}.parquet", name)

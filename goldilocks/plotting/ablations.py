@@ -89,14 +89,13 @@ def test_loss(conditions: dict[str, Any]) -> Figure:
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")
     best = [CONDITIONS[name].label for name in order if conditions[name]["attends"]][-1:]
-    headline(
+    return headline(
         figure,
         f"Of those that attend, test loss ends lowest with {best[0]}" if best else "No condition attends",
         f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
         f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
         "A row for each condition, by the median loss; left the loss, right its difference of pairs of one seed.",
     )
-    return figure
 
 
 def sizes(conditions: dict[str, Any]) -> Figure:
@@ -116,14 +115,13 @@ def sizes(conditions: dict[str, Any]) -> Figure:
     panels[2].set_xlabel("less 1/√d's")
     panels[2].axvline(0, color=GREY, lw=1, ls=":")
     key(panels[2], kinds)
-    headline(
+    return headline(
         figure,
         "Scaling at other sizes, with longer contexts, and on a second text",
         "One block, 501 steps; losses in nats/token, means over seeds and 95 % intervals, each at the best of three "
         "rates. Hollow: not shown to attend.",
         "A row for each size or text; first logits, last test loss, and its difference to that with 1/√d.",
     )
-    return figure
 
 
 def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
@@ -156,13 +154,12 @@ def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
             for name in axes.texts:
                 name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # where a line passes behind it
         panels[0, 0].set_ylabel(LOSS)
-    headline(
+    return headline(
         figure,
         "Test loss over training, by start and scaling, and with one change",
         "A line for each seed, cut off where it breaks down. In each panel, in order of the last loss.",
         "Panels for each start with a line for each scaling, and two with other changes.",
     )
-    return figure
 
 
 def layernorm(runs: pd.DataFrame) -> Figure:
@@ -190,11 +187,10 @@ def layernorm(runs: pd.DataFrame) -> Figure:
     low, high = panels[0, 0].get_ylim()
     panels[0, 0].set_ylim(low, high + 0.35 * (high - low))
     key(panels[0, 0], {label: COLOURS[name] for name, label in names.items()}, "upper left")
-    headline(
+    return headline(
         figure,
         "What LayerNorm does to gradients (above) and activations (below)",
         "A line for each seed. RMS: at the end of training.",
         "Logarithm of the gradient's norm, how it jumps from step to step, the size of what enters each block "
         "and of what its attention sees, by block.",
     )
-    return figure

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from goldilocks.plotting.palette import BLACK, FORMATS
-from goldilocks.plotting.style import TEXT, darken_for_text, dimension_axis, headline, key, subplots
+from goldilocks.plotting.style import TEXT, dimension_axis, headline, key, subplots, write
 
 WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
 SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
@@ -57,13 +57,12 @@ def formats(table: pd.DataFrame) -> Figure:
     key(grid[0, 1], FORMATS)
     ways = [Line2D([], [], color=BLACK, ls=style, label=way) for way, style in STYLES.items()]
     grid[0, 1].legend(handles=ways, loc="upper left")
-    headline(
+    return headline(
         figure,
         "Less the maximum, softmax stays finite; over √d, it stays right",
         "q and k independent; lines end where nothing is finite. Subtracted: the row's maximum, before exp.",
         "Four rows of panels over d, unscaled left and over √d right, a line for each format and way of softmax.",
     )
-    return figure
 
 
 def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
@@ -94,14 +93,13 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
     held = sum(
         not first[name][scaling][way][keys]["first_not_finite"] for (scaling, way, name), keys in product(rows, KEYS)
     )
-    headline(
+    return headline(
         figure,
         f"{held} of {len(rows) * len(KEYS)} ways to take softmax stay finite up to d = {widest:,}",
         "✖ and number: first d with results that are not finite. ► finite throughout. ○ first exp that is 0. "
         "Scaled: q·k/√d. Subtracted: the row's maximum, before exp.",
         "A bar for each number format, scaling and way of softmax, from d = 2 to where it breaks.",
     )
-    return figure
 
 
 def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) -> None:
@@ -110,8 +108,6 @@ def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) 
     axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
     axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
     if end:
-        axes.annotate(
-            f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=darken_for_text(colour)
-        )
+        write(axes, f"{end:,}", (end, y), colour, (7, 0))
     if 0 < found["first_zero_exp"] < (end or 2 * widest):
         axes.plot(found["first_zero_exp"], y, "o", color=colour, mfc="white", ms=6)

@@ -11,15 +11,14 @@ from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, GREY, ORDERED, RED, SCALINGS
 from goldilocks.plotting.style import (
-    darken_for_text,
     dimension_axis,
     headline,
     key,
     label_edges,
     name_ends,
     ordered_colours,
-    panel_height,
     subplots,
+    write,
 )
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 
@@ -68,13 +67,12 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame) -> Figure:
         axes.set_title(title)
     _scale_axes(grid[0, 0], edges["dimension"].to_numpy(), labels=3)
     label_edges(grid, "dimension d", "logit scale s (no unit)")
-    headline(
+    return headline(
         figure,
         f"Where softmax learns and tells entries apart: n = {n} keys, ρ = {rho:g}",
         "Of softmax(s·qKᵀ). White lines: the edges of the Goldilocks zone.",
         "Four heat maps over dimension d and logit scale s with the scales 1, 1/√d and 1/d as lines.",
     )
-    return figure
 
 
 def zones(zone: pd.DataFrame, least_gradient: float, least_discrimination: float) -> Figure:
@@ -96,14 +94,13 @@ def zones(zone: pd.DataFrame, least_gradient: float, least_discrimination: float
     for axes, n in zip(grid[:, 0], lengths, strict=True):
         axes.set_ylabel(f"n = {n} keys\nlogit scale s")
     learns = f"gradient at least {least_gradient:g} of an even softmax's"
-    headline(
+    return headline(
         figure,
         _scales_in_zone(zone),
         f"Grey, the zone: {learns}, largest probability at least {least_discrimination:g}/n. "
         "ρ: correlation of the query with the key at its own position.",
         "Panels over d and s, a row for each number of keys n and a column for each correlation ρ.",
     )
-    return figure
 
 
 def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: float) -> Figure:
@@ -135,14 +132,13 @@ def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: 
     panels[1].set_ylabel("multiple of an even softmax's")
     key(panels[0], {f"q·k · {FACTORS[name]}": SCALINGS[name] for name in EXPONENTS}, "lower left")
     both = [FACTORS[name] for name, held in met.items() if held]
-    headline(
+    return headline(
         figure,
         f"Both a gradient and a choice at every d: {'only ' * (len(both) == 1)}{' and '.join(both) or 'no scaling'}",
         f"{n} keys, ρ = {rho:g}. Dotted: what the Goldilocks zone asks for, {least_gradient:g} of an even softmax's "
         f"gradient and {least_discrimination:g} times its largest probability.",
         "Two panels over d with a line for each scaling.",
     )
-    return figure
 
 
 def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
@@ -162,7 +158,7 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     for n, colour in colours.items():
         axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
     axes.plot(at, ratio, "D", ms=7, color=RED)
-    axes.annotate("a half", (0, 0.5), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points")
+    write(axes, "a half", (0, 0.5), BLACK, (4, 3), xycoords=("axes fraction", "data"), va="baseline")
     axes.set_yscale("log")
     dimension_axis(axes, ratios.index[::2], "dimension d")
     lowest, highest = min(0.5, ratios.min().min()), ratios.max().max()
@@ -172,15 +168,14 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     axes.set_ylim(bottom=min(0.2, axes.get_ylim()[0]))  # room for the name of the point
     key(axes, {f"◆ the articles' d = {at}: {ratio:.2f}": RED}, "lower left")
     ends = {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()}
-    name_ends(axes, ends, panel_height(figure))
+    name_ends(axes, ends)
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
-    headline(
+    return headline(
         figure,
         f"Unscaled, softmax's Jacobian grows, then falls: to half in rows of {' and '.join(vanish) or 'no'} keys",
         f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}.",
         "A line for each number of keys, and the articles' point.",
     )
-    return figure
 
 
 def _scales_in_zone(zone: pd.DataFrame) -> str:
@@ -215,10 +210,8 @@ def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None) -> 
 def _name_scales(axes: Axes, widest: int) -> None:
     """Label the lines of the scales to the right of the map."""
     for name, exponent in EXPONENTS.items():
-        axes.annotate(
-            FACTORS[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
-            color=darken_for_text(SCALINGS[name]), va="center", annotation_clip=False,
-        )  # fmt: skip
+        at = widest, float(widest) ** -exponent
+        write(axes, FACTORS[name], at, SCALINGS[name], (8, 0), annotation_clip=False)
 
 
 def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:

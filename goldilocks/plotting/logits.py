@@ -15,7 +15,6 @@ from goldilocks.plotting.style import (
     label_edges,
     line_with_band,
     name_ends,
-    panel_height,
     subplots,
 )
 from goldilocks.softmax.scalings import FACTORS, OWN
@@ -37,20 +36,18 @@ def by_scaling(logits: pd.DataFrame) -> Figure:
         lines = chosen.groupby(["scaling", "step"], observed=True)[["mean", "low", "high"]].mean().reset_index("step")
         ends = {}
         for scaling, colour in SCALINGS.items():
-            line = lines.loc[[scaling]]
-            line_with_band(axes, line, colour, 0.15)
-            ends[FACTORS[scaling]] = (float(line["mean"].iloc[-1]), colour)
+            ends[FACTORS[scaling]] = line_with_band(axes, lines.loc[[scaling]], colour, 0.15)
         axes.set_ylim(bottom=0)
         if quantity == "logit_std":
             axes.set_yscale("symlog", linthresh=1)
         axes.set_ylabel(label)
-        name_ends(axes, ends, panel_height(figure, 2))
+        name_ends(axes, ends)
     early_steps(panels[0, 0], last, digits=(1,))
     for axes in panels[1]:
         axes.set_xlabel("step (updates)")
     half = logits[(logits["quantity"] == "share_holding_half") & (logits["step"] == last)]
     share = half.groupby("scaling", observed=True)["mean"].mean()
-    headline(
+    return headline(
         figure,
         f"Half of the attention ends in {100 * share[OWN]:.0f} % of the entries, "
         f"unscaled in {100 * share['unscaled']:.0f} %",
@@ -59,7 +56,6 @@ def by_scaling(logits: pd.DataFrame) -> Figure:
         "Effective share of the entries, share that holds half of the probability, norm of softmax's Jacobian and "
         "standard deviation of the logits, over steps.",
     )
-    return figure
 
 
 def distribution(histograms: pd.DataFrame) -> Figure:
@@ -79,9 +75,8 @@ def distribution(histograms: pd.DataFrame) -> Figure:
     names = {f"— step {first}": ENDS[0], f"— step {last}": ENDS[1], "-- normal": BLACK}
     grid[0, 0].set(yscale="log", ylim=(1e-5, 200))
     key(grid[0, 0], names, "upper left")
-    headline(
+    return headline(
         figure,
         f"Attention's logits at step {first} and step {last} beside the normal distribution",
         "One seed's run; logits of all heads of a block, each in its own mean and σ.",
     )
-    return figure

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, GREY, LOSSES, MATRICES, RED
 from goldilocks.plotting.style import (
+    Colour,
     block_panels,
     early_steps,
     format_number,
@@ -21,7 +21,6 @@ from goldilocks.plotting.style import (
     line_with_band,
     name_ends,
     ordered_colours,
-    panel_height,
     subplots,
 )
 
@@ -56,7 +55,7 @@ def losses(dynamics: pd.DataFrame, guessing: float) -> Figure:
         guessing: ln V in nats.
     """
     figure, axes = subplots(0.55)
-    ends = {"guessing: ln V": (guessing, BLACK)}
+    ends: dict[str, tuple[float, Colour]] = {"guessing: ln V": (guessing, BLACK)}
     for name in ("unigram", "bigram"):
         by_counts = dynamics.loc[dynamics["quantity"] == f"{name}_loss", "mean"]
         ends |= {f"{name}s": (float(loss), BLACK) for loss in by_counts}
@@ -64,19 +63,16 @@ def losses(dynamics: pd.DataFrame, guessing: float) -> Figure:
         axes.axhline(loss, color=BLACK, lw=1, ls=":")
     for name, colour in LOSSES.items():
         part = dynamics[dynamics["quantity"] == f"{name}_loss"].sort_values("step")
-        if part.empty:  # of a run before it was recorded
-            continue
-        line_with_band(axes, part, colour, 0.25, 1 if name == "train" else 1.8)
-        ends[name.replace("_", " ")] = (float(part["mean"].iloc[-1]), colour)
+        if len(part):  # not recorded in earlier runs
+            ends[name.replace("_", " ")] = line_with_band(axes, part, colour, 0.25, 1 if name == "train" else 1.8)
     axes.set(xlabel=STEPS, ylabel="cross-entropy (nats/token)", xlim=(0, max(1, dynamics["step"].max())))
-    name_ends(axes, ends, panel_height(figure))
-    headline(
+    name_ends(axes, ends)
+    return headline(
         figure,
         f"Model 5's test loss {_course(dynamics, 'test_loss')} nats/token",
         f"{_seeds(dynamics)} Training loss of each batch, test loss of fixed windows. Dotted: what guessing and "
         "counts of the training text reach.",
     )
-    return figure
 
 
 def by_block(
@@ -92,36 +88,24 @@ def by_block(
     """
     figure, panels = subplots(0.42 * len(quantities) + 0.13, len(quantities), squeeze=False)
     for axes, (quantity, label) in zip(panels.flat, quantities.items(), strict=True):
-        _lines_by_block(
-            axes, dynamics[dynamics["quantity"] == quantity], early, log, panel_height(figure, len(quantities))
-        )
-        axes.set_ylabel(label)
+        part = dynamics[dynamics["quantity"] == quantity].sort_values("step")
+        blocks, last = part.groupby("block"), int(part["step"].max())
+        ends = {
+            f"block {block}": line_with_band(axes, line, colour, 0.12)
+            for (block, line), colour in zip(blocks, ordered_colours(len(blocks)), strict=True)
+        }
+        axes.set(xlim=(0, max(last, 1)), ylabel=label)
+        if early:
+            early_steps(axes, last)
+        if log:
+            axes.set(yscale="log", ylim=(part["mean"].min() / 2, part["high"].max() * 1.1))
+        name_ends(axes, ends)
     panels[-1, 0].set_xlabel(STEPS)
-    headline(
+    return headline(
         figure,
         f"{subject} {_course(dynamics, next(iter(quantities)))}",
         f"A line for each block; in the title, the mean of blocks. {_seeds(dynamics)}",
     )
-    return figure
-
-
-def _lines_by_block(axes: Axes, part: pd.DataFrame, early: bool, log: bool, axes_height: float) -> None:
-    """One quantity over steps: a line and a band for each block, labelled at their ends."""
-    blocks = sorted(part["block"].unique())
-    colours = ordered_colours(len(blocks))
-    last = int(part["step"].max())
-    ends = {}
-    for block, colour in zip(blocks, colours, strict=True):
-        line = part[part["block"] == block].sort_values("step")
-        line_with_band(axes, line, colour, 0.12)
-        ends[f"block {block}"] = (float(line["mean"].iloc[-1]), colour)
-    axes.set_xlim(0, max(last, 1))
-    if early:
-        early_steps(axes, last)
-    if log:
-        axes.set_yscale("log")
-        axes.set_ylim(part["mean"].min() / 2, part["high"].max() * 1.1)
-    name_ends(axes, ends, axes_height)
 
 
 def histograms(table: pd.DataFrame, linear_std: float) -> Figure:
@@ -142,13 +126,12 @@ def histograms(table: pd.DataFrame, linear_std: float) -> Figure:
     grid[0, 0].set(yscale="log", xticks=[-limit / 2, 0, limit / 2])
     first, last = steps[0], steps[-1]
     label_edges(grid, "weight (no unit)", "weights per bin")
-    headline(
+    return headline(
         figure,
         f"QKV weights beyond ±{limit:g}: {beyond[first]:,} at step {first}, {beyond[last]:,} at step {last}",
         f"Dark to light: steps {', '.join(map(str, steps))}. They start as N(0, {linear_std}²). One seed's run.",
         "A panel with histograms for each block.",
     )
-    return figure
 
 
 def std_by_part(dynamics: pd.DataFrame) -> Figure:
@@ -163,8 +146,9 @@ def std_by_part(dynamics: pd.DataFrame) -> Figure:
     key(grid[0, 0], {name.upper(): colour for name, colour in MATRICES.items()}, "upper left")
     ends = std[std["step"] == std["step"].max()].groupby("quantity", observed=True)["mean"].mean()
     listed = ", ".join(f"{name[-1].upper()} {end:.3g}" for name, end in ends.sort_values(ascending=False).items())
-    headline(figure, f"σ of Model 5's weights ends apart: {listed}", f"{_seeds(dynamics)} In the title, of all blocks.")
-    return figure
+    return headline(
+        figure, f"σ of Model 5's weights ends apart: {listed}", f"{_seeds(dynamics)} In the title, of all blocks."
+    )
 
 
 def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool) -> Figure:
@@ -184,12 +168,11 @@ def by_head(attention: pd.DataFrame, quantity: str, label: str, lowest: bool) ->
     label_edges(grid, STEPS, label)
     extreme = "lowest" if lowest else "highest"
     at = (min if lowest else max)(extremes, key=lambda at: extremes[at])
-    headline(
+    return headline(
         figure,
         f"Block {at[0]}, head {at[1]} ends {extreme} of all heads: {format_number(extremes[at])} ({label})",
         f"A line for each head; orange and named: the one that ends {extreme} in its block. One seed's run.",
     )
-    return figure
 
 
 def _course(dynamics: pd.DataFrame, quantity: str) -> str:

@@ -62,9 +62,9 @@ def test_texts_and_notes_stay_as_they_are_and_nothing_refers_to_nothing(written)
 
 
 def test_a_line_keeps_its_ends_and_corners():
-    corners = [(0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (0.0, 0.0)]
-    assert compact.straightened(corners) == corners
-    assert compact.straightened([(0.0, 0.0), (5.0, 0.01), (10.0, 0.0)]) == [(0.0, 0.0), (10.0, 0.0)]
+    corners = np.array([0, 10j, 10 + 10j, 0])
+    assert (compact.straightened(corners) == corners).all()
+    assert compact.straightened(np.array([0, 5 + 0.01j, 10])).tolist() == [0, 10]
 
 
 @pytest.mark.parametrize("d", ["M 1 2 A 3 4 0 0 1 5 6", "M 1 2 l 3 4", "M nan 1"])

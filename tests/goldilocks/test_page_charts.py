@@ -11,7 +11,7 @@ from goldilocks.checkpoints.reference import GPT2, of_gpt2
 from goldilocks.core import tables
 from goldilocks.page.charts import base, layernorm, qkv, scaling
 from goldilocks.page.charts.base import Control, Explorer
-from goldilocks.plotting.labels import GPT2_SIZES
+from goldilocks.plotting.palette import GPT2_SIZES
 from goldilocks.softmax import statistics
 
 
