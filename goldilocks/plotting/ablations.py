@@ -42,10 +42,7 @@ SINGLE = {
 def figures(runs: pd.DataFrame, found: dict[str, Any]) -> dict[str, Callable[[], Figure]]:
     """Functions that draw the figures for which there are runs, by name."""
     conditions = {name: of for name, of in found["conditions"].items() if name in MAIN}
-    drawn = {
-        "test_loss": lambda: test_loss(conditions),
-        "loss_curves": lambda: curves(runs, list(conditions)),
-    }
+    drawn = {"test_loss": lambda: test_loss(conditions), "loss_curves": lambda: curves(runs, list(conditions))}
     if "without_layernorm" in found:
         drawn["layernorm"] = lambda: layernorm(runs)
     if any(size in found["conditions"] for size in SIZES):

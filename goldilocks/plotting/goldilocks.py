@@ -59,8 +59,7 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame) -> Figure:
         bar = figure.colorbar(image, ax=axes, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.grid(visible=False)
-        _scales(axes, edges["dimension"].to_numpy(), outlined="white")
-        _name_scales(axes, int(edges["dimension"].max()))
+        _scales(axes, edges["dimension"].to_numpy(), named=True, outlined="white")
         for edge in ("lower", "upper"):
             known = edges[edge].where(~edges[f"{edge}_beyond"])
             axes.plot(edges["dimension"], known, color="white", lw=2, path_effects=_outline(BLACK))
@@ -85,14 +84,13 @@ def zones(zone: pd.DataFrame, least_gradient: float, least_discrimination: float
             part = zone[(zone["length"] == n) & (zone["correlation"] == rho)]
             top = np.maximum(part["lower"], part["upper"])  # where there is no zone, nothing is shaded
             axes.fill_between(part["dimension"], part["lower"], top, facecolor=ZONE, edgecolor=GREY, lw=0.8)
-            _scales(axes, part["dimension"].to_numpy())
-        _name_scales(row[-1], int(zone["dimension"].max()))
+            _scales(axes, part["dimension"].to_numpy(), named=axes is row[-1])
+        row[0].set_ylabel(f"n = {n} keys\nlogit scale s")
     for axes, rho in zip(grid[0], correlations, strict=True):
         axes.set_title(f"ρ = {rho:g}")
     _scale_axes(grid[0, 0], part["dimension"].to_numpy(), labels=2)
-    label_edges(grid, "dimension d", "logit scale s")
-    for axes, n in zip(grid[:, 0], lengths, strict=True):
-        axes.set_ylabel(f"n = {n} keys\nlogit scale s")
+    for axes in grid[-1]:
+        axes.set_xlabel("dimension d")
     learns = f"gradient at least {least_gradient:g} of an even softmax's"
     return headline(
         figure,
@@ -198,20 +196,16 @@ def _scale_axes(axes: Axes, dimensions: np.ndarray, labels: int) -> None:
     axes.set(yscale="log", ylim=(0.7 / dimensions[-1], 1.4))
 
 
-def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None) -> None:
-    """Draw the scales 1, 1/√d and 1/d as lines."""
+def _scales(axes: Axes, dimensions: np.ndarray, named: bool, outlined: str | None = None) -> None:
+    """Draw the scales 1, 1/√d and 1/d as lines, which may have their names to the right of the map."""
     axes.grid(visible=False)
     axes.tick_params(bottom=True, left=True)
     for name, exponent in EXPONENTS.items():
         effects = _outline(outlined) if outlined else []
-        axes.plot(dimensions, dimensions**-exponent, color=SCALINGS[name], lw=1.5, path_effects=effects)
-
-
-def _name_scales(axes: Axes, widest: int) -> None:
-    """Label the lines of the scales to the right of the map."""
-    for name, exponent in EXPONENTS.items():
-        at = widest, float(widest) ** -exponent
-        write(axes, FACTORS[name], at, SCALINGS[name], (8, 0), annotation_clip=False)
+        scales = dimensions**-exponent
+        axes.plot(dimensions, scales, color=SCALINGS[name], lw=1.5, path_effects=effects)
+        if named:
+            write(axes, FACTORS[name], (dimensions[-1], scales[-1]), SCALINGS[name], (8, 0), annotation_clip=False)
 
 
 def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:

@@ -27,23 +27,6 @@ def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, i
     return counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum())
 
 
-def escape_dollars(name: str) -> str:
-    """A name as Matplotlib shows it unchanged; text between dollar signs would become a formula."""
-    return name.replace("$", r"\$")
-
-
-def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
-    edges = np.linspace(*RANGES[kind], EDGES)
-    counts, below, above = clipped_counts(values, edges)
-    axes.stairs(counts, edges, fill=True, color=KINDS[kind])
-    step = edges[1] - edges[0]
-    for count, left, side in ((below, edges[0] - 3 * step, "left"), (above, edges[-1] + step, "right")):
-        if count:
-            axes.bar(left, count, 2 * step, align="edge", color=RED)
-            write(axes, f"{count} beyond", (left + step, count), RED, (0, 3), ha=side, va="baseline")
-    axes.set(yscale="log", ylim=(0.7, None))
-
-
 def _grid(table: pd.DataFrame, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
     """A figure with a row for each model, γ left and β right, and its panels: axes, model, kind and values of each."""
     models = list(dict.fromkeys(table["model"]))
@@ -55,7 +38,7 @@ def _grid(table: pd.DataFrame, title: str) -> tuple[Figure, list[tuple[Axes, str
             if chosen.empty:
                 grid[row, column].set_axis_off()
             else:
-                grid[row, column].set_title(f"{escape_dollars(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
+                grid[row, column].set_title(f"{model}: {title.format(n=len(chosen), kind=NAMES[kind])}")
                 found.append((grid[row, column], model, kind, chosen))
     return figure, found
 
@@ -70,8 +53,14 @@ def histograms(table: pd.DataFrame) -> Figure:
     """Experiment 4: histograms of γ and β of every model with the articles' 100 edges; red bars count values beyond."""
     figure, parts = _grid(table, "{n:,} {kind}")
     for axes, _, kind, chosen in parts:
-        _histogram(axes, chosen["value"].to_numpy(), kind)
-        axes.set(xlabel=f"{NAMES[kind]} (no unit)", ylabel="parameters per bin")
+        edges, step = np.linspace(*RANGES[kind], EDGES, retstep=True)
+        counts, below, above = clipped_counts(chosen["value"].to_numpy(), edges)
+        axes.stairs(counts, edges, fill=True, color=KINDS[kind])
+        for count, left, side in ((below, edges[0] - 3 * step, "left"), (above, edges[-1] + step, "right")):
+            if count:
+                axes.bar(left, count, 2 * step, align="edge", color=RED)
+                write(axes, f"{count} beyond", (left + step, count), RED, (0, 3), ha=side, va="baseline")
+        axes.set(yscale="log", ylim=(0.7, None), xlabel=f"{NAMES[kind]} (no unit)", ylabel="parameters per bin")
     return headline(
         figure,
         f"LayerNorm's {_medians(table)}",
@@ -129,7 +118,7 @@ def by_model(table: pd.DataFrame, start: float, end: float, references: Mapping[
         at = 1, 1 - (y + 0.8) / (len(rows) + 0.4)
         write(axes, percent(row["share_in_range"]), at, colour, xycoords="axes fraction")
     axes.set(
-        yticks=range(len(rows)), yticklabels=[escape_dollars(model) for model in rows], xlabel="γ (no unit)",
+        yticks=range(len(rows)), yticklabels=list(rows), xlabel="γ (no unit)",
         ylabel="model", ylim=(len(rows) - 0.4, -0.8),
     )  # fmt: skip
     axes.grid(axis="y", visible=False)

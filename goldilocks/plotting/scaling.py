@@ -39,11 +39,7 @@ def sweep(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="dimension n (columns of Q and K)", ylabel="σ of QKᵀ (no unit)", ylim=(0, None))
     axes.set_xlim(right=n.max() + 1)
     key(axes, {"● one draw for each n": RED, "— theory: √n": BLACK}, "lower right")
-    return headline(
-        figure,
-        "The standard deviation σ of QKᵀ grows as √n",
-        description="Dots lie along the curve √n.",
-    )
+    return headline(figure, "The standard deviation σ of QKᵀ grows as √n", description="Dots lie along the curve √n.")
 
 
 def sweep_ratio(table: pd.DataFrame) -> Figure:

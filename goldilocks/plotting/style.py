@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "legend.frameon": False,
     "lines.solid_capstyle": "butt",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a name may hold dollar signs
     "svg.hashsalt": "goldilocks",
     "xtick.bottom": False,  # lines of the grid are enough
     "xtick.labelsize": SMALL,

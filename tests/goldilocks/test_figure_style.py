@@ -19,7 +19,7 @@ from test_figures import NAMES, dynamics
 
 from goldilocks.ablations.conditions import BASE, GRID, MAIN
 from goldilocks.core import files, tables
-from goldilocks.plotting import model5, palette, style
+from goldilocks.plotting import batch, model5, palette, style
 from goldilocks.plotting.ablations import COLOURS, SINGLE
 from goldilocks.plotting.ablations import figures as of_ablations
 from stages import figures, summarize_ablations
@@ -53,7 +53,7 @@ def labels_missing(figure):
 def troubles(figure):
     """What is wrong with a figure, in words."""
     for axes in figure.axes:
-        axes.minorticks_off()
+        batch.prepare(axes)
     renderer, point, drawn, boxes = FigureCanvasAgg(figure).get_renderer(), figure.dpi / 72, texts(figure), []
     found = list(labels_missing(figure))
     found += ["too long a legend" for legend in figure.findobj(Legend) if len(legend.get_texts()) > MOST_ENTRIES]

@@ -12,7 +12,7 @@ from measured import estimate
 from scipy import stats
 
 from goldilocks.core import arrays, tables
-from goldilocks.plotting import ablations, formats, goldilocks, logits, model5, norms, palette, style
+from goldilocks.plotting import ablations, formats, goldilocks, model5, norms, palette, style
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages import figures
 from stages import formats as stage
@@ -189,7 +189,7 @@ def test_logits_are_densities_beside_the_normal_one(axes_of, table):
 
 def test_logits_by_scaling_are_means_over_blocks(axes_of, table):
     of = table("logits")
-    for axes, quantity in zip(axes_of("logits_by_scaling"), logits.PANELS, strict=True):
+    for axes, quantity in zip(axes_of("logits_by_scaling"), model5.BY_SCALING, strict=True):
         for line, scaled in zip(axes.lines, palette.SCALINGS, strict=True):
             chosen = of[(of["quantity"] == quantity) & (of["scaling"] == scaled)]
             np.testing.assert_allclose(line.get_ydata(), chosen.groupby("step")["mean"].mean())
