@@ -73,26 +73,27 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
     """
     figure, panels = subplots(0.95, 1, len(KEYS), sharey=True)
     widest = int(table["dimension"].max())
-    groups = list(product(SCALINGS, STYLES))
-    rows = {
-        (scaling, way, name): (len(FORMATS) + HEADER) * group + i
-        for group, (scaling, way) in enumerate(groups)
-        for i, name in enumerate(FORMATS)
-    }
+    ways = list(product(SCALINGS, STYLES, FORMATS))
+    rows = {way: i + HEADER * (i // len(FORMATS)) for i, way in enumerate(ways)}
+    held = 0
     for (axes, keys), ((scaling, way, name), y) in product(zip(panels, KEYS, strict=True), rows.items()):
-        _bar(axes, first[name][scaling][way][keys], y, FORMATS[name], widest)
+        found, colour = first[name][scaling][way][keys], FORMATS[name]
+        end, zero = found["first_not_finite"], found["first_zero_exp"]
+        held += not end
+        axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
+        axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
+        if end:
+            write(axes, f"{end:,}", (end, y), colour, (7, 0))
+        if 0 < zero < (end or 2 * widest):
+            axes.plot(zero, y, "o", color=colour, mfc="white", ms=6)
     for axes, title in zip(panels, KEYS.values(), strict=True):
         _powers_axis(axes, widest)
         axes.set(title=title, xlim=(1, 32 * widest))
         axes.grid(axis="y", visible=False)
-    for scaling, way in groups:
-        y = rows[scaling, way, next(iter(FORMATS))] - 0.8
-        panels[0].text(1.2, y, f"{scaling}, {way}", va="center", fontsize=TEXT)
+    for scaling, way, name in ways[:: len(FORMATS)]:
+        panels[0].text(1.2, rows[scaling, way, name] - 0.8, f"{scaling}, {way}", va="center", fontsize=TEXT)
     panels[0].set_yticks(list(rows.values()), [name for _, _, name in rows])
     panels[0].set(ylim=(max(rows.values()) + 0.6, -1.3), ylabel="format and way of softmax")
-    held = sum(
-        not first[name][scaling][way][keys]["first_not_finite"] for (scaling, way, name), keys in product(rows, KEYS)
-    )
     return headline(
         figure,
         f"{held} of {len(rows) * len(KEYS)} ways to take softmax stay finite up to d = {widest:,}",
@@ -100,14 +101,3 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
         "Scaled: q·k/√d. Subtracted: the row's maximum, before exp.",
         "A bar for each number format, scaling and way of softmax, from d = 2 to where it breaks.",
     )
-
-
-def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) -> None:
-    """The bar of one combination, with a mark where its first exponential rounds to zero."""
-    end = found["first_not_finite"]
-    axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
-    axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
-    if end:
-        write(axes, f"{end:,}", (end, y), colour, (7, 0))
-    if 0 < found["first_zero_exp"] < (end or 2 * widest):
-        axes.plot(found["first_zero_exp"], y, "o", color=colour, mfc="white", ms=6)

@@ -109,7 +109,6 @@ def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: 
     needs = {"relative_gradient": ("loss gradient / an even softmax's", least_gradient),
              "discrimination": ("largest probability · n", least_discrimination)}  # fmt: skip
     figure, panels = subplots(0.5, 1, 2, inches=0.4)
-    met = dict.fromkeys(EXPONENTS, True)
     for axes, (quantity, (label, least)) in zip(panels, needs.items(), strict=True):
         axes.axhline(least, color=BLACK, lw=1, ls=":")
         for name, exponent in EXPONENTS.items():
@@ -117,19 +116,15 @@ def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: 
             lower = name == "scaled_by_d"  # where 1/√d would cover it
             size = {"lw": 3, "ms": 6.5} if lower else {"lw": 1.5, "ms": 4, "zorder": 3}
             axes.plot(line["dimension"], line[quantity], "o-", color=SCALINGS[name], **size)
-            met[name] = met[name] and bool((line[quantity] >= least).all())
         dimension_axis(axes, sorted(shown["dimension"].unique())[::3], "dimension d")
         axes.set_title(label)
-        if quantity == "discrimination":
-            axes.set_yscale("log")
-            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= n]
-            axes.set_yticks(ticks, [str(tick) for tick in ticks])
-        else:
-            axes.set_ylim(0, 1.05)
-    panels[0].set_ylabel("share of an even softmax's")
-    panels[1].set_ylabel("multiple of an even softmax's")
+    panels[0].set(ylim=(0, 1.05), ylabel="share of an even softmax's")
+    panels[1].set(yscale="log", ylabel="multiple of an even softmax's")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= n]
+    panels[1].set_yticks(ticks, [str(tick) for tick in ticks])
     key(panels[0], {f"q·k · {FACTORS[name]}": SCALINGS[name] for name in EXPONENTS}, "lower left")
-    both = [FACTORS[name] for name, held in met.items() if held]
+    met = (shown[list(needs)] >= [least for _, least in needs.values()]).all(axis=1).groupby("exponent").all()
+    both = [FACTORS[name] for name, exponent in EXPONENTS.items() if met[exponent]]
     return headline(
         figure,
         f"Both a gradient and a choice at every d: {'only ' * (len(both) == 1)}{' and '.join(both) or 'no scaling'}",
@@ -152,9 +147,10 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     figure, axes = subplots(0.6)
     axes.axhline(1, color=GREY, lw=1)
     axes.axhline(0.5, color=BLACK, lw=1, ls=":")
-    colours = dict(zip(ratios, ordered_colours(ratios.shape[1]), strict=True))
-    for n, colour in colours.items():
+    ends = {}
+    for n, colour in zip(ratios, ordered_colours(ratios.shape[1]), strict=True):
         axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
+        ends[f"{n:,} keys"] = float(ratios[n].iloc[-1]), colour
     axes.plot(at, ratio, "D", ms=7, color=RED)
     write(axes, "a half", (0, 0.5), BLACK, (4, 3), xycoords=("axes fraction", "data"), va="baseline")
     axes.set_yscale("log")
@@ -165,7 +161,6 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
     axes.set_ylim(bottom=min(0.2, axes.get_ylim()[0]))  # room for the name of the point
     key(axes, {f"◆ the articles' d = {at}: {ratio:.2f}": RED}, "lower left")
-    ends = {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()}
     name_ends(axes, ends)
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
     return headline(
