@@ -110,6 +110,7 @@ def test_a_line_keeps_its_ends_and_corners():
     corners = np.array([0, 10j, 10 + 10j, 0])
     assert (compact.straightened(corners) == corners).all()
     assert compact.straightened(np.array([0, 5 + 0.01j, 10])).tolist() == [0, 10]
+    assert compact.path("M 0 0 M 1 1 L 2 1 L 2 3 z M 5 5", 10, 10) == "M 0 0 M 1 1 h 1 v 2 z M 5 5", "each move its own"
 
 
 @pytest.mark.parametrize("d", ["M 1 2 A 3 4 0 0 1 5 6", "M 1 2 l 3 4", "M nan 1"])

@@ -12,7 +12,7 @@ from measured import estimate
 from scipy import stats
 
 from goldilocks.core import arrays, tables
-from goldilocks.plotting import ablations, formats, goldilocks, model5, norms, palette, style
+from goldilocks.plotting import ablations, batch, formats, goldilocks, model5, norms, palette, style
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 from stages import figures
 from stages import formats as stage
@@ -220,6 +220,8 @@ def test_the_four_sizes_of_gpt2_stand_above_the_models_of_the_run_with_their_sha
     assert lines[6] == pytest.approx([np.median([0.1, 0.3, 0.35, 0.9])])
     assert [text.get_text() for text in axes.texts][:2] == ["76\u00a0%", "50\u00a0%"]
     assert figure.get_suptitle() == "Only GPT-2 small has most γ in 0.2 to 0.4"
+    formula = norms.by_model(values.assign(model="$\\frac{$", value=0.3), 0.2, 0.4, {})
+    assert "<title>Only $\\frac{$ has most γ" in batch.svg(formula, 50)
 
 
 def dynamics(blocks=3):
