@@ -123,15 +123,10 @@ def sizes(conditions: dict[str, Any]) -> Figure:
 
 def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
     """Test loss over steps: a panel for each start in the first row, and others for single changes below."""
-    starts = {
-        words: [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions]
-        for start, (words, _) in STARTS.items()
-    }
-    single = {title: [name for name in conditions if name in of_panel] for title, of_panel in SINGLE.items()}
-    rows = [
-        [(title, names) for title, names in starts.items() if names not in ([], [BASE])],
-        [(title, [BASE, *names]) for title, names in single.items() if names],
-    ]
+    starts = {words: [f"{scaling}{start}" for scaling in SCALINGS] for start, (words, _) in STARTS.items()}
+    single = {title: (BASE, *names) for title, names in SINGLE.items()}
+    others = set(conditions) - {BASE}
+    rows = [{title: names for title, names in row.items() if others & set(names)} for row in (starts, single)]
     rows = [row for row in rows if row]
     low = runs.loc[runs["quantity"] == "test_loss", "value"].min()
     of_base = chosen(runs, BASE, "test_loss")
@@ -139,15 +134,15 @@ def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
     figure = new_figure(0.475 * len(rows))
     for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).flat, rows, strict=True):
         panels = part.subplots(1, len(row), sharey=True, squeeze=False)
-        for axes, (title, names) in zip(panels.flat, row, strict=True):
-            last = {}
-            for name in names:
+        for axes, (title, names) in zip(panels.flat, row.items(), strict=True):
+            last = []
+            for name in [name for name in names if name in conditions]:
                 label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
                 by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
                 axes.plot(by_seed.index, by_seed.to_numpy(), color=COLOURS[name], lw=0.8)
-                last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
+                last.append((-float(by_seed.iloc[-1].median()), label, COLOURS[name]))
             axes.set(title=title, xlabel="step (updates)", ylim=(low - 0.2, high + 0.4 * (high - low)))
-            key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
+            key(axes, {label: colour for _, label, colour in sorted(last)})
             for name in axes.texts:
                 name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # where a line passes behind it
         panels[0, 0].set_ylabel(LOSS)
