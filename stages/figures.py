@@ -30,8 +30,8 @@ OUTPUT = Path("reports/figures")
 def drawings(shown: Path) -> dict[str, Callable[[], Figure]]:
     """A function that draws each figure, by name; `shown` is the run of Model 5 with its histograms and heads."""
     from goldilocks.checkpoints.reference import FIGURES, GPT2
-    from goldilocks.plotting import formats, goldilocks, logits, model5, norms, scaling
-    from goldilocks.plotting.labels import GPT2_SIZES
+    from goldilocks.plotting import formats, goldilocks, model5, norms, scaling
+    from goldilocks.plotting.palette import GPT2_SIZES
 
     def table(name: str, folder: Path = files.DATA) -> pd.DataFrame:
         return tables.read(folder / f"{name}.parquet", name)
@@ -68,8 +68,8 @@ def drawings(shown: Path) -> dict[str, Callable[[], Figure]]:
         **{name: partial(model5.by_block, dynamics, *what) for name, what in model5.BY_BLOCK.items()},
         "entropy_by_head": lambda: model5.by_head(attention, "normalised_entropy", "entropy / max", lowest=True),
         "logits_by_head": lambda: model5.by_head(attention, "largest_logit", "largest |logit|", lowest=False),
-        "logits_by_scaling": lambda: logits.by_scaling(by_scaling),
-        "logit_distribution": lambda: logits.distribution(table("logit_histograms", shown)),
+        "logits_by_scaling": lambda: model5.logits_by_scaling(by_scaling),
+        "logit_distribution": lambda: model5.logit_distribution(table("logit_histograms", shown)),
         "qkv_histograms": lambda: model5.histograms(table("histograms", shown), linear_std),
     }
 

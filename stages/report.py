@@ -9,7 +9,6 @@ example: python -m stages.report data/model5/seed-0
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -65,11 +64,10 @@ def data_uri(folder: str, name: str) -> Markup:
 
 def shown(claim: Mapping[str, Any]) -> dict[str, str]:
     """A claim's verdict as the page words it, and the kind that colours it: the kept run's where this one has none."""
-    verdict, kept = claim["verdict"], claim["kept"]["verdict"]
+    verdict, kept, where = claim["verdict"], claim["kept"]["verdict"], ""
     if verdict == UNMEASURED != kept:
-        verdict, where = kept, "for GPT-2 small (kept run)" if claim["id"] in ABOUT_GPT2 else "in the kept run"
-        return {"kind": verdict.replace(" ", "-"), "text": f"{verdict} {where}"}
-    return {"kind": verdict.replace(" ", "-"), "text": verdict}
+        verdict, where = kept, " for GPT-2 small (kept run)" if claim["id"] in ABOUT_GPT2 else " in the kept run"
+    return {"kind": verdict.replace(" ", "-"), "text": verdict + where}
 
 
 def unjudged(claim: Mapping[str, Any]) -> str:
@@ -96,12 +94,10 @@ def steepest(dynamics: pd.DataFrame) -> dict[str, Any] | None:
     steps = [step for step in std.index if step % (std.index[-1] - std.index[-2]) == 0] if len(std) > 1 else []
     if len(steps) < 3:
         return None
-    growth = {after: float(std[after] / std[before] - 1) for before, after in itertools.pairwise(steps[1:])}
-    after = max(growth, key=lambda step: growth[step])
-    before, earlier = steps[steps.index(after) - 1], steps[steps.index(after) - 2]
+    earlier, before, after = max(zip(steps, steps[1:], steps[2:], strict=False), key=lambda of: std[of[2]] / std[of[1]])
     moved, moved_earlier = float(update.get(before, 0.0)), float(update.get(earlier, math.inf))
     return {
-        "earlier": earlier, "before": before, "after": after, "growth": growth[after],
+        "earlier": earlier, "before": before, "after": after, "growth": std[after] / std[before] - 1,
         "moved": moved if moved > 3 * moved_earlier else None, "moved_earlier": moved_earlier,
         "entropy_earlier": entropy.get(earlier, math.nan), "entropy_after": entropy.get(after, math.nan),
     }  # fmt: skip
@@ -115,14 +111,11 @@ def printable(value: Any) -> Any:
 def environment() -> Environment:
     """The page's templates, which escape all values."""
     found = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        finalize=printable,
-        undefined=StrictUndefined,
+        loader=FileSystemLoader(PAGE), autoescape=True, finalize=printable, undefined=StrictUndefined,
         keep_trailing_newline=True,
-    )
-    for name in ("number", "percent", "percents", "estimate", "typeset", "capital"):
-        found.filters[name] = getattr(typeset, name)
+    )  # fmt: skip
+    filters = typeset.number, typeset.percent, typeset.percents, typeset.estimate, typeset.typeset, typeset.capital
+    found.filters |= {each.__name__: each for each in filters}
     found.globals["data_uri"] = data_uri
     return found
 
@@ -160,11 +153,12 @@ def contents(settings: Settings, root_seed: int, run: Path) -> dict[str, Any]:
         layernorm.by_block(table("layernorm"), named["gamma_from"], named["gamma_to"]),
         qkv.histograms(run, train["histogram_limit"], train["heads"]),
     )
-    light, dark = (base.css_colours(dark) for dark in (False, True))
     css = (PAGE / "style.css").read_text("utf-8")
+    for theme in ("light", "dark"):
+        css = css.replace(f"/* {theme} colours */", base.css_colours(theme == "dark"))
     return {
         "title": settings.title,
-        "style": css.replace("/* light colours */", light).replace("/* dark colours */", dark),
+        "style": css,
         "script": (PAGE / "explore.js").read_text("utf-8"),
         "address": lambda path: f"{settings.repository or '..'}/{path}",
         "drawing": drawing,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -50,34 +51,22 @@ def paths(stage: dict[str, Any], *kinds: str) -> list[str]:
 def arrows(stages: dict[str, Any]) -> list[tuple[str, str]]:
     """Which stage feeds which, but for arrows that a longer path implies; `check` feeds all and is left out."""
     made = {name: paths(stage, "outs", "metrics", "plots") for name, stage in stages.items() if name != "check"}
-    needs = {
-        name: [
-            maker
-            for maker in made
-            if maker != name and any(paths_overlap(one, other) for one in made[maker] for other in paths(stage, "deps"))
-        ]
-        for name, stage in stages.items()
-    }
+    needs: dict[str, set[str]] = {name: set() for name in stages}
+    for (maker, outs), (user, stage) in product(made.items(), stages.items()):
+        if maker != user and any(paths_overlap(*pair) for pair in product(outs, paths(stage, "deps"))):
+            needs[user].add(maker)
 
-    def above(stage: str) -> set[str]:
-        return {maker for need in needs[stage] for maker in {need} | above(need)}
+    def above(makers: set[str]) -> set[str]:
+        return set().union(*(needs[maker] | above(needs[maker]) for maker in makers))
 
-    return [
-        (maker, user)
-        for maker in made
-        for user in stages
-        if maker in needs[user] and not any(maker in above(need) for need in needs[user])
-    ]
+    return [(maker, user) for maker in made for user in stages if maker in needs[user] - above(needs[user])]
 
 
 def graph(stages: dict[str, Any]) -> str:
     """The pipeline as a Mermaid flow chart; stages that feed the same ones share a line."""
-    users: dict[str, list[str]] = {}
-    for maker, user in arrows(stages):
-        users.setdefault(maker, []).append(user)
     makers: dict[str, list[str]] = {}
-    for maker, of in users.items():
-        makers.setdefault(" & ".join(of), []).append(maker)
+    for maker, of in groupby(arrows(stages), key=lambda arrow: arrow[0]):
+        makers.setdefault(" & ".join(user for _, user in of), []).append(maker)
     lines = [f"    {' & '.join(alike)} --> {of}" for of, alike in makers.items()]
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"]) + "\n"
 

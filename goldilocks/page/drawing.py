@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,10 @@ def bell(sigma: float) -> Markup:
 
 def bars(heights: Sequence[float]) -> Markup:
     """Bars side by side, of heights from 0 to 1."""
-    width = 60 / len(heights)
-    return _icon(
-        "".join(
-            f'<rect x="{10 + i * width + 1:.1f}" y="{34 - 30 * height:.1f}" width="{width - 2:.1f}" '
-            f'height="{30 * height:.1f}"/>'
-            for i, height in enumerate(heights)
-        )
-    )
+    wide = 60 / len(heights)
+    places = [(11 + i * wide, 34 - 30 * height, 30 * height) for i, height in enumerate(heights)]
+    bar = '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+    return _icon("".join(bar.format(x, y, wide - 2, height) for x, y, height in places))
 
 
 def _icon(inside: str) -> Markup:
@@ -45,26 +42,23 @@ def glance(zone: pd.DataFrame) -> Markup:
         zone: rows of the table `goldilocks_zone` for one number of keys and one correlation.
     """
     d = zone["dimension"].to_numpy(float)
-    smallest = 0.7 / d[-1]
+    some = zone[zone["lower"] <= zone["upper"]].astype({"dimension": float})
+    back = some[::-1]
 
-    def x(dimension: float) -> float:
-        return float(LEFT + (RIGHT - LEFT) * np.log(dimension / d[0]) / np.log(d[-1] / d[0]))
+    def x(dimension: Any) -> Any:
+        return LEFT + (RIGHT - LEFT) * np.log(dimension / d[0]) / np.log(d[-1] / d[0])
 
-    def y(scale: float) -> float:
-        return float(TOP + 14 + (BOTTOM - TOP - 14) * np.log(scale) / np.log(smallest))
+    def y(scale: Any) -> Any:
+        return TOP + 14 + (BOTTOM - TOP - 14) * np.log(scale) / np.log(0.7 / d[-1])
 
-    def points(dimensions: np.ndarray, scales: np.ndarray) -> str:
-        return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(dimensions, scales, strict=True))
+    def points(dimensions: Any, scales: Any) -> str:
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x(dimensions), y(scales), strict=True))
 
     slope = np.degrees(np.arctan2(y(d[-1] ** -0.5) - y(d[0] ** -0.5), RIGHT - LEFT))
-    some = zone[zone["lower"] <= zone["upper"]]
-    around = (some["dimension"].to_numpy(float), some["lower"].to_numpy()), (
-        some["dimension"].to_numpy(float)[::-1], some["upper"].to_numpy()[::-1]
-    )  # fmt: skip
-    colours = {name: f"var(--{colour})" for name, colour in COLOURS.items()}
+    zone_points = f"{points(some['dimension'], some['lower'])} {points(back['dimension'], back['upper'])}"
     lines = "".join(
-        f'<polyline class="line" style="stroke: {colours[name]}" points="{points(d, d**-exponent)}"/>'
-        f'<text x="{RIGHT + 5}" y="{y(d[-1] ** -exponent) + 4:.0f}" style="fill: {colours[name]}">'
+        f'<polyline class="line" style="stroke: var(--{COLOURS[name]})" points="{points(d, d**-exponent)}"/>'
+        f'<text x="{RIGHT + 5}" y="{y(d[-1] ** -exponent) + 4:.0f}" style="fill: var(--{COLOURS[name]})">'
         f"{FACTORS[name]}</text>"
         for name, exponent in EXPONENTS.items()
     )
@@ -75,7 +69,7 @@ def glance(zone: pd.DataFrame) -> Markup:
     return Markup(  # noqa: S704  of numbers and the words above
         '<svg viewBox="0 0 360 260" role="img" aria-label="Logit scale over dimension: the zone between too large and '
         'too small logits, in which the scale 1/√d lies.">'
-        f'<polygon class="zone" points="{points(*around[0])} {points(*around[1])}"/>{lines}'
+        f'<polygon class="zone" points="{zone_points}"/>{lines}'
         f'<text x="{RIGHT}" y="{TOP + 4}" text-anchor="end">too large: little gradient</text>'
         f'<text x="{LEFT + 4}" y="{BOTTOM - 8}">too small: all keys look alike</text>'
         f'<text class="name" transform="translate({RIGHT - 10} {y(d[-1] ** -0.5) - 10:.0f}) rotate({slope:.1f})" '

@@ -33,11 +33,7 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
 def percent(share: float) -> str:
     """A share as a percentage: whole from 10 % on, with two digits below; 0 and 100 only if they are exact."""
     value = 100 * share
-    if value >= 10:
-        shown = f"{value:,.0f}"
-        shown = f"{value:.2f}" if shown == "100" and value < 100 else shown
-    else:
-        shown = number(value, 2)
+    shown = number(value, 2) if value < 10 else f"{value:,.{2 if 99.5 <= value < 100 else 0}f}"
     return f"{shown}{SPACE}%"
 
 

@@ -42,10 +42,7 @@ SINGLE = {
 def figures(runs: pd.DataFrame, found: dict[str, Any]) -> dict[str, Callable[[], Figure]]:
     """Functions that draw the figures for which there are runs, by name."""
     conditions = {name: of for name, of in found["conditions"].items() if name in MAIN}
-    drawn = {
-        "test_loss": lambda: test_loss(conditions),
-        "loss_curves": lambda: curves(runs, list(conditions)),
-    }
+    drawn = {"test_loss": lambda: test_loss(conditions), "loss_curves": lambda: curves(runs, list(conditions))}
     if "without_layernorm" in found:
         drawn["layernorm"] = lambda: layernorm(runs)
     if any(size in found["conditions"] for size in SIZES):
@@ -89,14 +86,13 @@ def test_loss(conditions: dict[str, Any]) -> Figure:
     panels[1].axvline(0, color=GREY, lw=1, ls=":")
     panels[1].set_xlabel("less the base")
     best = [CONDITIONS[name].label for name in order if conditions[name]["attends"]][-1:]
-    headline(
+    return headline(
         figure,
         f"Of those that attend, test loss ends lowest with {best[0]}" if best else "No condition attends",
         f"Means over seeds and their 95 % intervals, each condition at the best of three rates. Base: "
         f"{CONDITIONS[BASE].label}. *: not shown to attend; its seeds.",
         "A row for each condition, by the median loss; left the loss, right its difference of pairs of one seed.",
     )
-    return figure
 
 
 def sizes(conditions: dict[str, Any]) -> Figure:
@@ -116,27 +112,21 @@ def sizes(conditions: dict[str, Any]) -> Figure:
     panels[2].set_xlabel("less 1/√d's")
     panels[2].axvline(0, color=GREY, lw=1, ls=":")
     key(panels[2], kinds)
-    headline(
+    return headline(
         figure,
         "Scaling at other sizes, with longer contexts, and on a second text",
         "One block, 501 steps; losses in nats/token, means over seeds and 95 % intervals, each at the best of three "
         "rates. Hollow: not shown to attend.",
         "A row for each size or text; first logits, last test loss, and its difference to that with 1/√d.",
     )
-    return figure
 
 
 def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
     """Test loss over steps: a panel for each start in the first row, and others for single changes below."""
-    starts = {
-        words: [f"{scaling}{start}" for scaling in SCALINGS if f"{scaling}{start}" in conditions]
-        for start, (words, _) in STARTS.items()
-    }
-    single = {title: [name for name in conditions if name in of_panel] for title, of_panel in SINGLE.items()}
-    rows = [
-        [(title, names) for title, names in starts.items() if names not in ([], [BASE])],
-        [(title, [BASE, *names]) for title, names in single.items() if names],
-    ]
+    starts = {words: [f"{scaling}{start}" for scaling in SCALINGS] for start, (words, _) in STARTS.items()}
+    single = {title: (BASE, *names) for title, names in SINGLE.items()}
+    others = set(conditions) - {BASE}
+    rows = [{title: names for title, names in row.items() if others & set(names)} for row in (starts, single)]
     rows = [row for row in rows if row]
     low = runs.loc[runs["quantity"] == "test_loss", "value"].min()
     of_base = chosen(runs, BASE, "test_loss")
@@ -144,25 +134,24 @@ def curves(runs: pd.DataFrame, conditions: list[str]) -> Figure:
     figure = new_figure(0.475 * len(rows))
     for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).flat, rows, strict=True):
         panels = part.subplots(1, len(row), sharey=True, squeeze=False)
-        for axes, (title, names) in zip(panels.flat, row, strict=True):
-            last = {}
-            for name in names:
+        for axes, (title, names) in zip(panels.flat, row.items(), strict=True):
+            last = []
+            for name in [name for name in names if name in conditions]:
                 label = CONDITIONS[name].label if name in CHANGES else CONDITIONS[name].label.split(", ")[0]
                 by_seed = chosen(runs, name, "test_loss").pivot(index="step", columns="seed", values="value")
                 axes.plot(by_seed.index, by_seed.to_numpy(), color=COLOURS[name], lw=0.8)
-                last[label] = (float(by_seed.iloc[-1].median()), COLOURS[name])
+                last.append((-float(by_seed.iloc[-1].median()), label, COLOURS[name]))
             axes.set(title=title, xlabel="step (updates)", ylim=(low - 0.2, high + 0.4 * (high - low)))
-            key(axes, {label: last[label][1] for label in sorted(last, key=lambda label: -last[label][0])})
+            key(axes, {label: colour for _, label, colour in sorted(last)})
             for name in axes.texts:
                 name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # where a line passes behind it
         panels[0, 0].set_ylabel(LOSS)
-    headline(
+    return headline(
         figure,
         "Test loss over training, by start and scaling, and with one change",
         "A line for each seed, cut off where it breaks down. In each panel, in order of the last loss.",
         "Panels for each start with a line for each scaling, and two with other changes.",
     )
-    return figure
 
 
 def layernorm(runs: pd.DataFrame) -> Figure:
@@ -190,11 +179,10 @@ def layernorm(runs: pd.DataFrame) -> Figure:
     low, high = panels[0, 0].get_ylim()
     panels[0, 0].set_ylim(low, high + 0.35 * (high - low))
     key(panels[0, 0], {label: COLOURS[name] for name, label in names.items()}, "upper left")
-    headline(
+    return headline(
         figure,
         "What LayerNorm does to gradients (above) and activations (below)",
         "A line for each seed. RMS: at the end of training.",
         "Logarithm of the gradient's norm, how it jumps from step to step, the size of what enters each block "
         "and of what its attention sees, by block.",
     )
-    return figure

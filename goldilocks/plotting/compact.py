@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree as Tree
 
+import numpy as np
 from PIL import Image
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -25,7 +26,6 @@ COLOURS = 64  # of a picture
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 SEGMENT = re.compile(r"([MLQCz])([^MLQCz]*)")
 PICTURE = "data:image/png;base64,"
-Point = tuple[float, float]
 Node = Tree.Element
 
 
@@ -34,11 +34,9 @@ def compact(svg: str, title: str, description: str) -> str:
     root = Tree.fromstring(svg, Tree.XMLParser(target=Tree.TreeBuilder(insert_comments=True)))  # noqa: S314  ours
     shared = Tree.Element(f"{{{SVG}}}defs")
     _simplify(root, shared, set())
-    for position, (name, text) in enumerate((("title", title), ("desc", description))):
-        about = Tree.Element(f"{{{SVG}}}{name}")
-        about.text = text
-        root.insert(position, about)
-    root.insert(2, shared)
+    about = [Tree.Element(f"{{{SVG}}}{name}") for name in ("title", "desc")]
+    about[0].text, about[1].text = title, description
+    root[:] = [*about, shared, *root]
     root.attrib |= {"role": "img", "stroke-linejoin": "round"}
     _break_lines(root)
     Tree.register_namespace("", SVG)
@@ -116,54 +114,46 @@ def _share_style(group: Node) -> None:
 
 def number(value: float, digits: int) -> str:
     """A number with at most so many decimals, and without those that are zero."""
-    text = f"{value:.{digits}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
+    text = f"{value:z.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def straightened(points: list[Point], near: float = NEAR) -> list[Point]:
-    """A line through fewer of its points, from the first to the last, that passes all of them at most so far away."""
+def straightened(points: np.ndarray, near: float = NEAR) -> np.ndarray:
+    """A line through fewer of its points, from the first to the last, that passes all of them at most so far away.
+
+    Args:
+        points: (n,) complex.
+    """
     kept, open_ends = {0, len(points) - 1}, [(0, len(points) - 1)]
     while open_ends:
         first, last = open_ends.pop()
-        farthest, distance = max(
-            ((at, _distance(points[at], points[first], points[last])) for at in range(first + 1, last)),
-            key=lambda one: one[1],
-            default=(first, 0.0),
-        )
-        if distance > near:
+        between, way = points[first + 1 : last] - points[first], points[last] - points[first]
+        along = np.clip((between / way).real, 0, 1) if way else 0.0
+        distance = np.abs(between - along * way)
+        if distance.max(initial=0.0) > near:
+            farthest = first + 1 + int(distance.argmax())
             kept.add(farthest)
             open_ends += [(first, farthest), (farthest, last)]
-    return [points[at] for at in sorted(kept)]
+    return points[sorted(kept)]
 
 
-def _distance(point: Point, start: Point, end: Point) -> float:
-    """From a point to the straight piece between two others."""
-    (x, y), (dx, dy) = (point[0] - start[0], point[1] - start[1]), (end[0] - start[0], end[1] - start[1])
-    length = dx * dx + dy * dy
-    along = min(1.0, max(0.0, (x * dx + y * dy) / length)) if length else 0.0
-    return float(((x - along * dx) ** 2 + (y - along * dy) ** 2) ** 0.5)
-
-
-def _segments(d: str, straighten: bool) -> Iterator[tuple[str, list[Point]]]:
-    """Each segment of a path, its letter and points; if `straighten`, lines in a row are one, of fewer points.
+def _segments(d: str, straighten: bool) -> Iterator[tuple[str, list[complex]]]:
+    """Each segment of a path, its letter and points, x + iy; if `straighten`, lines in a row are one, of fewer points.
 
     Raises:
         ValueError: if there are other letters than Matplotlib's.
     """
     found = [(letter, [float(one) for one in numbers.split()]) for letter, numbers in SEGMENT.findall(d)]
-    segments = [(letter, list(zip(of[::2], of[1::2], strict=True))) for letter, of in found]
-    at = start = (0.0, 0.0)
+    segments = [(letter, list(map(complex, of[::2], of[1::2]))) for letter, of in found]
+    at = start = 0j
     for lines, run in itertools.groupby(segments, lambda segment: straighten and segment[0] == "L"):
+        listed = list(run)
         if lines:
-            whole = straightened([at, *(points[0] for _, points in run)])
-            at = whole[-1]
-            yield "L", whole[1:]
-        else:
-            for letter, points in run:
-                start = points[0] if letter == "M" else start
-                at = points[-1] if points else start
-                yield letter, points
+            listed = [("L", straightened(np.array([at, *(points[0] for _, points in listed)]))[1:].tolist())]
+        for letter, points in listed:
+            start = points[0] if letter == "M" else start
+            at = points[-1] if points else start
+            yield letter, points
 
 
 @functools.cache  # figures share most letters
@@ -177,33 +167,27 @@ def path(d: str, scale: float, units: int) -> str:
     """
     digits = len(str(units)) - 1
     written: list[str] = []
-    at = start = (0, 0)
+    at = start = 0j
     last = ""
     for letter, points in _segments(d, straighten=digits > 0):
-        if letter == "z":
-            written, at, last = [*written, "z"], start, "z"
-            continue
-        whole = [(round(x * scale), round(y * scale)) for x, y in points]
-        if letter == "M":
-            written += ["M", *(number(c / units, digits) for c in whole[0])]
-            at, start, last = whole[0], whole[0], "M"
-            continue
+        whole = [complex(round(scale * point.real), round(scale * point.imag)) for point in points]
+        start, at = (whole[0], 0j) if letter == "M" else (start, at)
         for here in [[one] for one in whole] if letter == "L" else [whole]:
             step, numbers = _step(letter, at, here)
-            if step and (any(numbers) or len(whole) == 1):
-                written += [step] * (step != last) + [number(c / units, digits) for c in numbers]
-                at, last = here[-1], step
+            if any(numbers) or len(whole) < 2:
+                written += [step] * (step != last or step in "Mz") + [number(c / units, digits) for c in numbers]
+                at, last = here[-1] if here else start, step
     return " ".join(written)
 
 
-def _step(letter: str, at: tuple[int, int], points: list[tuple[int, int]]) -> tuple[str, list[int]]:
-    """A segment relative to where the last one ended."""
-    (dx, dy), *_ = moves = [(x - at[0], y - at[1]) for x, y in points]
-    if letter == "L" and not dy:
-        return "h", [dx]
-    if letter == "L" and not dx:
-        return "v", [dy]
-    return letter.lower(), [c for move in moves for c in move]
+def _step(letter: str, at: complex, points: list[complex]) -> tuple[str, list[float]]:
+    """A segment relative to where the last one ended, but for a move."""
+    moves = [point - at for point in points]
+    if letter == "L" and not moves[0].imag:
+        return "h", [moves[0].real]
+    if letter == "L" and not moves[0].real:
+        return "v", [moves[0].imag]
+    return letter if letter == "M" else letter.lower(), [c for move in moves for c in (move.real, move.imag)]
 
 
 def picture(href: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from goldilocks.plotting.palette import BLACK, FORMATS
-from goldilocks.plotting.style import TEXT, darken_for_text, dimension_axis, headline, key, subplots
+from goldilocks.plotting.style import TEXT, dimension_axis, headline, key, subplots, write
 
 WIDTHS = {"fp32": 2.5, "bf16": 1.5, "fp16": 1.5}  # fp32 can be seen behind bf16, which overflows with it
 SCALINGS = {"unscaled": "softmax of q·k", "scaled": "softmax of q·k/√d"}
@@ -57,13 +57,12 @@ def formats(table: pd.DataFrame) -> Figure:
     key(grid[0, 1], FORMATS)
     ways = [Line2D([], [], color=BLACK, ls=style, label=way) for way, style in STYLES.items()]
     grid[0, 1].legend(handles=ways, loc="upper left")
-    headline(
+    return headline(
         figure,
         "Less the maximum, softmax stays finite; over √d, it stays right",
         "q and k independent; lines end where nothing is finite. Subtracted: the row's maximum, before exp.",
         "Four rows of panels over d, unscaled left and over √d right, a line for each format and way of softmax.",
     )
-    return figure
 
 
 def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
@@ -74,44 +73,31 @@ def first_failures(table: pd.DataFrame, first: dict[str, Any]) -> Figure:
     """
     figure, panels = subplots(0.95, 1, len(KEYS), sharey=True)
     widest = int(table["dimension"].max())
-    groups = list(product(SCALINGS, STYLES))
-    rows = {
-        (scaling, way, name): (len(FORMATS) + HEADER) * group + i
-        for group, (scaling, way) in enumerate(groups)
-        for i, name in enumerate(FORMATS)
-    }
+    ways = list(product(SCALINGS, STYLES, FORMATS))
+    rows = {way: i + HEADER * (i // len(FORMATS)) for i, way in enumerate(ways)}
+    held = 0
     for (axes, keys), ((scaling, way, name), y) in product(zip(panels, KEYS, strict=True), rows.items()):
-        _bar(axes, first[name][scaling][way][keys], y, FORMATS[name], widest)
+        found, colour = first[name][scaling][way][keys], FORMATS[name]
+        end, zero = found["first_not_finite"], found["first_zero_exp"]
+        held += not end
+        axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
+        axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
+        if end:
+            write(axes, f"{end:,}", (end, y), colour, (7, 0))
+        if 0 < zero < (end or 2 * widest):
+            axes.plot(zero, y, "o", color=colour, mfc="white", ms=6)
     for axes, title in zip(panels, KEYS.values(), strict=True):
         _powers_axis(axes, widest)
         axes.set(title=title, xlim=(1, 32 * widest))
         axes.grid(axis="y", visible=False)
-    for scaling, way in groups:
-        y = rows[scaling, way, next(iter(FORMATS))] - 0.8
-        panels[0].text(1.2, y, f"{scaling}, {way}", va="center", fontsize=TEXT)
+    for scaling, way, name in ways[:: len(FORMATS)]:
+        panels[0].text(1.2, rows[scaling, way, name] - 0.8, f"{scaling}, {way}", va="center", fontsize=TEXT)
     panels[0].set_yticks(list(rows.values()), [name for _, _, name in rows])
     panels[0].set(ylim=(max(rows.values()) + 0.6, -1.3), ylabel="format and way of softmax")
-    held = sum(
-        not first[name][scaling][way][keys]["first_not_finite"] for (scaling, way, name), keys in product(rows, KEYS)
-    )
-    headline(
+    return headline(
         figure,
         f"{held} of {len(rows) * len(KEYS)} ways to take softmax stay finite up to d = {widest:,}",
         "✖ and number: first d with results that are not finite. ► finite throughout. ○ first exp that is 0. "
         "Scaled: q·k/√d. Subtracted: the row's maximum, before exp.",
         "A bar for each number format, scaling and way of softmax, from d = 2 to where it breaks.",
     )
-    return figure
-
-
-def _bar(axes: Axes, found: dict[str, int], y: float, colour: str, widest: int) -> None:
-    """The bar of one combination, with a mark where its first exponential rounds to zero."""
-    end = found["first_not_finite"]
-    axes.plot([1, end or widest], [y, y], color=colour, lw=6, alpha=0.5, solid_capstyle="butt")
-    axes.plot(end or widest, y, "X" if end else ">", color=colour, ms=8)
-    if end:
-        axes.annotate(
-            f"{end:,}", (end, y), xytext=(7, 0), textcoords="offset points", va="center", color=darken_for_text(colour)
-        )
-    if 0 < found["first_zero_exp"] < (end or 2 * widest):
-        axes.plot(found["first_zero_exp"], y, "o", color=colour, mfc="white", ms=6)

@@ -11,15 +11,14 @@ from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, GREY, ORDERED, RED, SCALINGS
 from goldilocks.plotting.style import (
-    darken_for_text,
     dimension_axis,
     headline,
     key,
     label_edges,
     name_ends,
     ordered_colours,
-    panel_height,
     subplots,
+    write,
 )
 from goldilocks.softmax.scalings import EXPONENTS, FACTORS
 
@@ -60,21 +59,19 @@ def heat_maps(cells: pd.DataFrame, zone: pd.DataFrame) -> Figure:
         bar = figure.colorbar(image, ax=axes, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.grid(visible=False)
-        _scales(axes, edges["dimension"].to_numpy(), outlined="white")
-        _name_scales(axes, int(edges["dimension"].max()))
+        _scales(axes, edges["dimension"].to_numpy(), named=True, outlined="white")
         for edge in ("lower", "upper"):
             known = edges[edge].where(~edges[f"{edge}_beyond"])
             axes.plot(edges["dimension"], known, color="white", lw=2, path_effects=_outline(BLACK))
         axes.set_title(title)
     _scale_axes(grid[0, 0], edges["dimension"].to_numpy(), labels=3)
     label_edges(grid, "dimension d", "logit scale s (no unit)")
-    headline(
+    return headline(
         figure,
         f"Where softmax learns and tells entries apart: n = {n} keys, ρ = {rho:g}",
         "Of softmax(s·qKᵀ). White lines: the edges of the Goldilocks zone.",
         "Four heat maps over dimension d and logit scale s with the scales 1, 1/√d and 1/d as lines.",
     )
-    return figure
 
 
 def zones(zone: pd.DataFrame, least_gradient: float, least_discrimination: float) -> Figure:
@@ -87,23 +84,21 @@ def zones(zone: pd.DataFrame, least_gradient: float, least_discrimination: float
             part = zone[(zone["length"] == n) & (zone["correlation"] == rho)]
             top = np.maximum(part["lower"], part["upper"])  # where there is no zone, nothing is shaded
             axes.fill_between(part["dimension"], part["lower"], top, facecolor=ZONE, edgecolor=GREY, lw=0.8)
-            _scales(axes, part["dimension"].to_numpy())
-        _name_scales(row[-1], int(zone["dimension"].max()))
+            _scales(axes, part["dimension"].to_numpy(), named=axes is row[-1])
+        row[0].set_ylabel(f"n = {n} keys\nlogit scale s")
     for axes, rho in zip(grid[0], correlations, strict=True):
         axes.set_title(f"ρ = {rho:g}")
     _scale_axes(grid[0, 0], part["dimension"].to_numpy(), labels=2)
-    label_edges(grid, "dimension d", "logit scale s")
-    for axes, n in zip(grid[:, 0], lengths, strict=True):
-        axes.set_ylabel(f"n = {n} keys\nlogit scale s")
+    for axes in grid[-1]:
+        axes.set_xlabel("dimension d")
     learns = f"gradient at least {least_gradient:g} of an even softmax's"
-    headline(
+    return headline(
         figure,
         _scales_in_zone(zone),
         f"Grey, the zone: {learns}, largest probability at least {least_discrimination:g}/n. "
         "ρ: correlation of the query with the key at its own position.",
         "Panels over d and s, a row for each number of keys n and a column for each correlation ρ.",
     )
-    return figure
 
 
 def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: float) -> Figure:
@@ -114,7 +109,6 @@ def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: 
     needs = {"relative_gradient": ("loss gradient / an even softmax's", least_gradient),
              "discrimination": ("largest probability · n", least_discrimination)}  # fmt: skip
     figure, panels = subplots(0.5, 1, 2, inches=0.4)
-    met = dict.fromkeys(EXPONENTS, True)
     for axes, (quantity, (label, least)) in zip(panels, needs.items(), strict=True):
         axes.axhline(least, color=BLACK, lw=1, ls=":")
         for name, exponent in EXPONENTS.items():
@@ -122,27 +116,22 @@ def two_needs(cells: pd.DataFrame, least_gradient: float, least_discrimination: 
             lower = name == "scaled_by_d"  # where 1/√d would cover it
             size = {"lw": 3, "ms": 6.5} if lower else {"lw": 1.5, "ms": 4, "zorder": 3}
             axes.plot(line["dimension"], line[quantity], "o-", color=SCALINGS[name], **size)
-            met[name] = met[name] and bool((line[quantity] >= least).all())
         dimension_axis(axes, sorted(shown["dimension"].unique())[::3], "dimension d")
         axes.set_title(label)
-        if quantity == "discrimination":
-            axes.set_yscale("log")
-            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= n]
-            axes.set_yticks(ticks, [str(tick) for tick in ticks])
-        else:
-            axes.set_ylim(0, 1.05)
-    panels[0].set_ylabel("share of an even softmax's")
-    panels[1].set_ylabel("multiple of an even softmax's")
+    panels[0].set(ylim=(0, 1.05), ylabel="share of an even softmax's")
+    panels[1].set(yscale="log", ylabel="multiple of an even softmax's")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= n]
+    panels[1].set_yticks(ticks, [str(tick) for tick in ticks])
     key(panels[0], {f"q·k · {FACTORS[name]}": SCALINGS[name] for name in EXPONENTS}, "lower left")
-    both = [FACTORS[name] for name, held in met.items() if held]
-    headline(
+    met = (shown[list(needs)] >= [least for _, least in needs.values()]).all(axis=1).groupby("exponent").all()
+    both = [FACTORS[name] for name, exponent in EXPONENTS.items() if met[exponent]]
+    return headline(
         figure,
         f"Both a gradient and a choice at every d: {'only ' * (len(both) == 1)}{' and '.join(both) or 'no scaling'}",
         f"{n} keys, ρ = {rho:g}. Dotted: what the Goldilocks zone asks for, {least_gradient:g} of an even softmax's "
         f"gradient and {least_discrimination:g} times its largest probability.",
         "Two panels over d with a line for each scaling.",
     )
-    return figure
 
 
 def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
@@ -158,11 +147,12 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     figure, axes = subplots(0.6)
     axes.axhline(1, color=GREY, lw=1)
     axes.axhline(0.5, color=BLACK, lw=1, ls=":")
-    colours = dict(zip(ratios, ordered_colours(ratios.shape[1]), strict=True))
-    for n, colour in colours.items():
+    ends = {}
+    for n, colour in zip(ratios, ordered_colours(ratios.shape[1]), strict=True):
         axes.plot(ratios.index, ratios[n], "o-", ms=4, color=colour)
+        ends[f"{n:,} keys"] = float(ratios[n].iloc[-1]), colour
     axes.plot(at, ratio, "D", ms=7, color=RED)
-    axes.annotate("a half", (0, 0.5), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points")
+    write(axes, "a half", (0, 0.5), BLACK, (4, 3), xycoords=("axes fraction", "data"), va="baseline")
     axes.set_yscale("log")
     dimension_axis(axes, ratios.index[::2], "dimension d")
     lowest, highest = min(0.5, ratios.min().min()), ratios.max().max()
@@ -171,16 +161,14 @@ def jacobians(cells: pd.DataFrame, at: int, ratio: float) -> Figure:
     axes.set_ylabel("‖Jacobian‖, unscaled / scaled")
     axes.set_ylim(bottom=min(0.2, axes.get_ylim()[0]))  # room for the name of the point
     key(axes, {f"◆ the articles' d = {at}: {ratio:.2f}": RED}, "lower left")
-    ends = {f"{n:,} keys": (float(ratios[n].iloc[-1]), colour) for n, colour in colours.items()}
-    name_ends(axes, ends, panel_height(figure))
+    name_ends(axes, ends)
     vanish = [f"{n:,}" for n in ratios if (ratios[n] < 0.5).any()]
-    headline(
+    return headline(
         figure,
         f"Unscaled, softmax's Jacobian grows, then falls: to half in rows of {' and '.join(vanish) or 'no'} keys",
         f"Norm of softmax's Jacobian, unscaled over scaled by 1/√d, up to d = {ratios.index[-1]:,}.",
         "A line for each number of keys, and the articles' point.",
     )
-    return figure
 
 
 def _scales_in_zone(zone: pd.DataFrame) -> str:
@@ -203,22 +191,16 @@ def _scale_axes(axes: Axes, dimensions: np.ndarray, labels: int) -> None:
     axes.set(yscale="log", ylim=(0.7 / dimensions[-1], 1.4))
 
 
-def _scales(axes: Axes, dimensions: np.ndarray, outlined: str | None = None) -> None:
-    """Draw the scales 1, 1/√d and 1/d as lines."""
+def _scales(axes: Axes, dimensions: np.ndarray, named: bool, outlined: str | None = None) -> None:
+    """Draw the scales 1, 1/√d and 1/d as lines, which may have their names to the right of the map."""
     axes.grid(visible=False)
     axes.tick_params(bottom=True, left=True)
     for name, exponent in EXPONENTS.items():
         effects = _outline(outlined) if outlined else []
-        axes.plot(dimensions, dimensions**-exponent, color=SCALINGS[name], lw=1.5, path_effects=effects)
-
-
-def _name_scales(axes: Axes, widest: int) -> None:
-    """Label the lines of the scales to the right of the map."""
-    for name, exponent in EXPONENTS.items():
-        axes.annotate(
-            FACTORS[name], (widest, float(widest) ** -exponent), xytext=(8, 0), textcoords="offset points",
-            color=darken_for_text(SCALINGS[name]), va="center", annotation_clip=False,
-        )  # fmt: skip
+        scales = dimensions**-exponent
+        axes.plot(dimensions, scales, color=SCALINGS[name], lw=1.5, path_effects=effects)
+        if named:
+            write(axes, FACTORS[name], (dimensions[-1], scales[-1]), SCALINGS[name], (8, 0), annotation_clip=False)
 
 
 def _outline(colour: str) -> list[patheffects.AbstractPathEffect]:

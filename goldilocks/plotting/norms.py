@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from goldilocks.plotting.palette import BLUE, GREY, KINDS, PLACES, RED
-from goldilocks.plotting.style import annotate_right, darken_for_text, headline, key, subplots
+from goldilocks.plotting.palette import BLACK, BLUE, GREY, KINDS, PLACES, RED
+from goldilocks.plotting.style import headline, key, subplots, write
 
 FINAL, BEFORE = -1, -2
 RANGES = {"gamma": (0.0, 3.0), "beta": (-5.0, 5.0)}
@@ -27,26 +27,6 @@ def clipped_counts(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, i
     return counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum())
 
 
-def escape_dollars(name: str) -> str:
-    """A name as Matplotlib shows it unchanged; text between dollar signs would become a formula."""
-    return name.replace("$", r"\$")
-
-
-def _histogram(axes: Axes, values: np.ndarray, kind: str) -> None:
-    edges = np.linspace(*RANGES[kind], EDGES)
-    counts, below, above = clipped_counts(values, edges)
-    axes.stairs(counts, edges, fill=True, color=KINDS[kind])
-    step = edges[1] - edges[0]
-    for count, left, side in ((below, edges[0] - 3 * step, "left"), (above, edges[-1] + step, "right")):
-        if count:
-            axes.bar(left, count, 2 * step, align="edge", color=RED)
-            axes.annotate(
-                f"{count} beyond", (left + step, count), xytext=(0, 3), textcoords="offset points",
-                ha=side, color=darken_for_text(RED),
-            )  # fmt: skip
-    axes.set(yscale="log", ylim=(0.7, None))
-
-
 def _grid(table: pd.DataFrame, title: str) -> tuple[Figure, list[tuple[Axes, str, str, pd.DataFrame]]]:
     """A figure with a row for each model, γ left and β right, and its panels: axes, model, kind and values of each."""
     models = list(dict.fromkeys(table["model"]))
@@ -58,7 +38,7 @@ def _grid(table: pd.DataFrame, title: str) -> tuple[Figure, list[tuple[Axes, str
             if chosen.empty:
                 grid[row, column].set_axis_off()
             else:
-                grid[row, column].set_title(f"{escape_dollars(model)}: {title.format(n=len(chosen), kind=NAMES[kind])}")
+                grid[row, column].set_title(f"{model}: {title.format(n=len(chosen), kind=NAMES[kind])}")
                 found.append((grid[row, column], model, kind, chosen))
     return figure, found
 
@@ -73,15 +53,20 @@ def histograms(table: pd.DataFrame) -> Figure:
     """Experiment 4: histograms of γ and β of every model with the articles' 100 edges; red bars count values beyond."""
     figure, parts = _grid(table, "{n:,} {kind}")
     for axes, _, kind, chosen in parts:
-        _histogram(axes, chosen["value"].to_numpy(), kind)
-        axes.set(xlabel=f"{NAMES[kind]} (no unit)", ylabel="parameters per bin")
-    headline(
+        edges, step = np.linspace(*RANGES[kind], EDGES, retstep=True)
+        counts, below, above = clipped_counts(chosen["value"].to_numpy(), edges)
+        axes.stairs(counts, edges, fill=True, color=KINDS[kind])
+        for count, left, side in ((below, edges[0] - 3 * step, "left"), (above, edges[-1] + step, "right")):
+            if count:
+                axes.bar(left, count, 2 * step, align="edge", color=RED)
+                write(axes, f"{count} beyond", (left + step, count), RED, (0, 3), ha=side, va="baseline")
+        axes.set(yscale="log", ylim=(0.7, None), xlabel=f"{NAMES[kind]} (no unit)", ylabel="parameters per bin")
+    return headline(
         figure,
         f"LayerNorm's {_medians(table)}",
         "Medians, in the title of all models. Counts are logarithmic; orange bars hold what lies beyond the axis.",
         "A row of two histograms for each model.",
     )
-    return figure
 
 
 def by_block(table: pd.DataFrame) -> Figure:
@@ -101,13 +86,12 @@ def by_block(table: pd.DataFrame) -> Figure:
         axes.set(xlabel="block", ylabel=f"{NAMES[kind]} (no unit)")
         if rows[model] is axes:
             key(axes, places, "upper outside")
-    headline(
+    return headline(
         figure,
         f"LayerNorm's {_medians(table)}, block by block",
         "Dots: medians; lines: from the 5 % to the 95 % quantile. The final norm stands after the last block.",
         "A row of two panels for each model, γ left and β right.",
     )
-    return figure
 
 
 def by_model(table: pd.DataFrame, start: float, end: float, references: Mapping[str, Mapping[str, float]]) -> Figure:
@@ -131,22 +115,22 @@ def by_model(table: pd.DataFrame, start: float, end: float, references: Mapping[
         axes.plot([row["q05"], row["q95"]], [y, y], color=colour, lw=1.5)
         axes.plot([row["q25"], row["q75"]], [y, y], color=colour, lw=6)
         axes.plot(row["q50"], y, "o", color="white", mec=colour)
-        annotate_right(axes, percent(row["share_in_range"]), (1, 1 - (y + 0.8) / (len(rows) + 0.4)), colour)
+        at = 1, 1 - (y + 0.8) / (len(rows) + 0.4)
+        write(axes, percent(row["share_in_range"]), at, colour, xycoords="axes fraction")
     axes.set(
-        yticks=range(len(rows)), yticklabels=[escape_dollars(model) for model in rows], xlabel="γ (no unit)",
+        yticks=range(len(rows)), yticklabels=list(rows), xlabel="γ (no unit)",
         ylabel="model", ylim=(len(rows) - 0.4, -0.8),
     )  # fmt: skip
     axes.grid(axis="y", visible=False)
-    axes.annotate("the articles' range", (start, -0.5), xytext=(2, 0), textcoords="offset points", va="center")
+    write(axes, "the articles' range", (start, -0.5), BLACK, (2, 0))
     most = [model for model, row in rows.items() if row["share_in_range"] > 0.5]
-    headline(
+    return headline(
         figure,
         f"{'Only ' * (len(most) == 1)}{' and '.join(most) or 'No model'} has most γ in {start:g} to {end:g}",
         "At the right: the share in that range. Dot: median; thick: quartile to quartile; thin: from the 5 % to the "
         "95 % quantile. Blue: measured on OpenAI's public weights, not in this run. Training starts at γ = 1.",
         "A row for each model.",
     )
-    return figure
 
 
 def percent(share: float) -> str:

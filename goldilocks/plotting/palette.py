@@ -1,4 +1,4 @@
-"""The same colour for the same thing, in every figure and on the page.
+"""The same colour and name for the same thing, in every figure and on the page.
 
 Every colour of a line or a dot has a contrast of 3 to 1 or more on white. On a dark ground `DARK` has others.
 """
@@ -39,3 +39,6 @@ DARK = {
     BROWN: "#B98F3D", BLACK: "#E6EDF3", GREY: "#9AA4AF", INDIGO: "#A99BF0",
 }  # fmt: skip
 """What the page shows on a dark ground in place of a colour."""
+
+GPT2_SIZES = {"gpt2": "GPT-2 small", "gpt2-medium": "GPT-2 medium", "gpt2-large": "GPT-2 large", "gpt2-xl": "GPT-2 XL"}
+"""OpenAI's four GPT-2, which are told apart from checkpoints that a run surveys."""

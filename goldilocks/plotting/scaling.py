@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from goldilocks.plotting.palette import BLACK, BLUE, GREY, MATRICES, RED, SCALINGS
-from goldilocks.plotting.style import annotate_right, headline, key, subplots
+from goldilocks.plotting.style import headline, key, subplots, write
 
 
 def one_pair(q: np.ndarray, k: np.ndarray) -> Figure:
@@ -18,17 +18,16 @@ def one_pair(q: np.ndarray, k: np.ndarray) -> Figure:
     for height, (values, colour) in enumerate(((product, BLACK), (k, MATRICES["k"]), (q, MATRICES["q"]))):
         y = height + jitter.uniform(-0.35, 0.35, values.size)
         axes.plot(values.ravel(), y, ".", ms=2.5, alpha=0.5, mew=0, color=colour, rasterized=True)
-        annotate_right(axes, f"σ = {values.std():.2f}", (1, (height + 0.5) / 3), colour)
+        write(axes, f"σ = {values.std():.2f}", (1, (height + 0.5) / 3), colour, xycoords="axes fraction")
     axes.set(yticks=[0, 1, 2], yticklabels=["QKᵀ", "K", "Q"], ylim=(-0.5, 2.5))
     axes.set(xlabel="value of the entry (no unit)", ylabel="matrix")
     axes.grid(axis="y", visible=False)
-    headline(
+    return headline(
         figure,
         f"Entries of QKᵀ spread {product.std() / np.sqrt(q.std() * k.std()):.1f} times as wide as those of Q and K",
         f"A dot for each entry. Theory: √d times, √{q.shape[1]} = {np.sqrt(q.shape[1]):.2f}.",
         "Three rows of dots: the entries of Q, of K and of their product.",
     )
-    return figure
 
 
 def sweep(table: pd.DataFrame) -> Figure:
@@ -40,12 +39,7 @@ def sweep(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="dimension n (columns of Q and K)", ylabel="σ of QKᵀ (no unit)", ylim=(0, None))
     axes.set_xlim(right=n.max() + 1)
     key(axes, {"● one draw for each n": RED, "— theory: √n": BLACK}, "lower right")
-    headline(
-        figure,
-        "The standard deviation σ of QKᵀ grows as √n",
-        description="Dots lie along the curve √n.",
-    )
-    return figure
+    return headline(figure, "The standard deviation σ of QKᵀ grows as √n", description="Dots lie along the curve √n.")
 
 
 def sweep_ratio(table: pd.DataFrame) -> Figure:
@@ -64,8 +58,9 @@ def sweep_ratio(table: pd.DataFrame) -> Figure:
     names = {"● one draw for each n": RED, f"— mean of {trials:,} draws, 95 % band": BLUE, "— theory: 1": BLACK}
     key(axes, names, "lower right")
     one, mean = (100 * np.abs(ratio - 1).max() for ratio in (single, table["ratio"]))
-    headline(figure, f"One draw strays from √n by up to {one:.0f} %, the mean of {trials:,} by up to {mean:.1g} %")
-    return figure
+    return headline(
+        figure, f"One draw strays from √n by up to {one:.0f} %, the mean of {trials:,} by up to {mean:.1g} %"
+    )
 
 
 def softmax(table: pd.DataFrame) -> Figure:
@@ -86,11 +81,10 @@ def softmax(table: pd.DataFrame) -> Figure:
         key(grid[0, column], {"over each row": SCALINGS[scaling], "over all entries": GREY}, top)
     grid[0, 0].set_ylabel("probability")
     grid[1, 0].set_ylabel("-ln probability (nats)")
-    headline(
+    return headline(
         figure,
         f"The largest of a row holds {100 * largest['unscaled']:.0f} % of the probability, "
         f"over √d {100 * largest['scaled']:.0f} %",
         "A dot for each entry. Attention takes softmax over each row, the exercise over all entries at once.",
         "Probabilities above, their negative logarithms below; unscaled left, over √d right.",
     )
-    return figure

@@ -31,9 +31,8 @@ def std_by_block(frame: pd.DataFrame) -> Figure:
     growth = last.groupby("part")["growth"].mean()
     told = ", ".join(f"{part.upper()} {growth[part]:.2f}" for part in PARTS)
     steps = whole["step"].nunique()
-    headline(
+    return headline(
         figure,
         f"σ of the weights over the first checkpoint's: {told}",
         f"One training, {steps} checkpoints; a line a block, the first dark. In the title: the end, mean of blocks.",
     )
-    return figure

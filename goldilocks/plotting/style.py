@@ -14,10 +14,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from goldilocks.plotting.palette import GREY, ORDERED, ORDERED_TO, PALE
 
-Colour = tuple[float, float, float]
+Colour = str | tuple[float, float, float]
 
 TITLE, TEXT, SMALL = 14, 12, 11  # points, in figures seven inches wide: 8 pixels of a telephone's 360 at least
 CHARACTER = 0.54  # average width of a character, as a share of the text's size
@@ -39,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "legend.frameon": False,
     "lines.solid_capstyle": "butt",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a name may hold dollar signs
     "svg.hashsalt": "goldilocks",
     "xtick.bottom": False,  # lines of the grid are enough
     "xtick.labelsize": SMALL,
@@ -75,7 +77,7 @@ def ordered_colours(n: int) -> list[Colour]:
     return [(float(r), float(g), float(b)) for r, g, b, _ in mpl.colormaps[ORDERED](np.linspace(0, ORDERED_TO, n))]
 
 
-def darken_for_text(colour: str | Colour) -> Colour:
+def darken_for_text(colour: Colour) -> Colour:
     """Darken a colour until text in it has a contrast of 4.5 to 1 on white."""
     r, g, b = to_rgb(colour)
     while luminance(np.array([r, g, b])) > 1.05 / 4.5 - 0.05:
@@ -92,8 +94,8 @@ def luminance(colour: np.ndarray) -> float:
     return float(srgb_to_linear(colour) @ (0.2126, 0.7152, 0.0722))
 
 
-def headline(figure: Figure, title: str, note: str = "", description: str = "") -> None:
-    """Put a title above a figure and a note below it, and describe it for those who can't see it.
+def headline(figure: Figure, title: str, note: str = "", description: str = "") -> Figure:
+    """The figure with a title above and a note below it, and described for those who can't see it.
 
     Args:
         description: what is drawn, in a sentence or two; screen readers read it after the title and the note.
@@ -105,53 +107,42 @@ def headline(figure: Figure, title: str, note: str = "", description: str = "") 
         wrapped = textwrap.fill(note, int(width / SMALL))
         figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=SMALL, color=darken_for_text(GREY))
     figure.set_label(" ".join(part for part in (note, description) if part))
+    return figure
 
 
-def name_ends(axes: Axes, ends: Mapping[str, tuple[float, str | Colour]], axes_height: float) -> None:
+def write(
+    axes: Axes, text: str, at: tuple[float, float], colour: Colour, by: tuple[float, float] = (4, 0), **how: Any
+) -> None:
+    """Write a text in its colour, so many points from a point of the data, or of what `xycoords` says."""
+    how = {"va": "center"} | how
+    axes.annotate(text, at, xytext=by, textcoords="offset points", color=darken_for_text(colour), **how)
+
+
+def name_ends(axes: Axes, ends: Mapping[str, tuple[float, Colour]]) -> None:
     """Label lines at the right edge of their axes, in their colours; labels that would overlap are pushed apart.
 
     If there is no room for all labels, every second or third line and so on gets one.
 
     Args:
         ends: last value (finite and on the axis) and colour of each line.
-        axes_height: of about how many points.
     """
+    rows = axes.get_subplotspec().get_gridspec().nrows  # type: ignore[union-attr]
+    height = (72 * axes.figure.bbox.height / axes.figure.dpi - 5 * TITLE) / rows - 3.5 * TEXT  # about so many points
     scale = axes.yaxis.get_transform()
     low, high = scale.transform(np.array(axes.get_ylim()))
-    fit = max(1, int(axes_height / (1.25 * SMALL)))
+    fit = max(1, int(height / (1.25 * SMALL)))
     names = sorted(list(ends)[:: -(-len(ends) // fit)], key=lambda name: ends[name][0])
     found = scale.transform(np.array([ends[name][0] for name in names]))
-    heights = space_apart((found - low) / (high - low), 1.25 * SMALL / axes_height)
-    for name, height in zip(names, heights, strict=True):
-        annotate_right(axes, name, (1, height), ends[name][1])
-
-
-def annotate_right(axes: Axes, text: str, at: tuple[float, float], colour: str | Colour) -> None:
-    """Write a text in its colour to the right of a point, whose coordinates are fractions of the axes."""
-    axes.annotate(
-        text,
-        at,
-        xycoords="axes fraction",
-        xytext=(4, 0),
-        textcoords="offset points",
-        color=darken_for_text(colour),
-        va="center",
-    )
+    placed = space_apart((found - low) / (high - low), 1.25 * SMALL / height)
+    for name, y in zip(names, placed, strict=True):
+        write(axes, name, (1, y), ends[name][1], xycoords="axes fraction")
 
 
 def space_apart(heights: np.ndarray, gap: float) -> np.ndarray:
     """Move ascending heights as little as possible until neighbours are a gap apart, within 0 to 1 if they fit."""
-    groups: list[tuple[float, int]] = []  # mean of the heights less their gaps, and their number
-    for i, height in enumerate(heights):
-        mean, size = float(height) - i * gap, 1
-        while groups and groups[-1][0] >= mean:
-            before, more = groups.pop()
-            mean, size = (mean * size + before * more) / (size + more), size + more
-        groups.append((mean, size))
-    moved: np.ndarray = np.repeat([mean for mean, _ in groups], [size for _, size in groups])
-    free = max(0.0, 1 - gap * (len(heights) - 1))
-    placed: np.ndarray = np.clip(moved, 0, free) + gap * np.arange(len(heights))
-    return placed
+    gaps = gap * np.arange(len(heights))
+    moved: np.ndarray = np.clip(isotonic_regression(heights - gaps).x, 0, max(0.0, 1 - gaps[-1])) + gaps
+    return moved
 
 
 def format_number(value: float) -> str:
@@ -159,23 +150,14 @@ def format_number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
-def key(axes: Axes, colours: Mapping[str, str | Colour], corner: str = "upper right") -> None:
+def key(axes: Axes, colours: Mapping[str, Colour], corner: str = "upper right") -> None:
     """A legend of coloured names, one below the other, in an empty corner of the axes or beside it."""
     vertical, side = corner.split()
-    right, outside = float(side != "left"), side == "outside"
-    names = list(colours)
-    for i, name in enumerate(names):
-        down = 2 + 1.3 * SMALL * (i if vertical == "upper" else len(names) - 1 - i)
-        axes.annotate(
-            name, (right, float(vertical == "upper")), xycoords="axes fraction", ha="left" if outside else side,
-            xytext=(-3 if side == "right" else 4, -down if vertical == "upper" else down), textcoords="offset points",
-            va="top" if vertical == "upper" else "bottom", color=darken_for_text(colours[name]),
-        )  # fmt: skip
-
-
-def panel_height(figure: Figure, rows: int = 1) -> float:
-    """About how many points high each row of panels is."""
-    return (72 * figure.get_figheight() - 5 * TITLE) / rows - 3.5 * TEXT
+    upper, at = vertical == "upper", (float(side != "left"), float(vertical == "upper"))
+    right, ha, va = -3 if side == "right" else 4, "left" if side == "outside" else side, "top" if upper else "bottom"
+    for i, (name, colour) in enumerate(colours.items()):
+        down = -2 - 1.3 * SMALL * i if upper else 2 + 1.3 * SMALL * (len(colours) - 1 - i)
+        write(axes, name, at, colour, (right, down), xycoords="axes fraction", ha=ha, va=va)
 
 
 def early_steps(axes: Axes, last: int, digits: tuple[int, ...] = (1, 2, 5)) -> None:
@@ -214,10 +196,13 @@ def block_panels(table: pd.DataFrame) -> tuple[Figure, np.ndarray, list[tuple[Ax
     return figure, grid, panels
 
 
-def line_with_band(axes: Axes, rows: pd.DataFrame, colour: str | Colour, alpha: float, width: float = 1.5) -> None:
-    """A mean over steps and its interval: columns step, mean, low and high."""
+def line_with_band(
+    axes: Axes, rows: pd.DataFrame, colour: Colour, alpha: float, width: float = 1.5
+) -> tuple[float, Colour]:
+    """Draw a mean over steps and its interval, columns step, mean, low and high; return its end for `name_ends`."""
     axes.plot(rows["step"], rows["mean"], lw=width, color=colour)
     axes.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=alpha, lw=0)
+    return float(rows["mean"].iloc[-1]), colour
 
 
 def dimension_axis(axes: Axes, labelled: Iterable[int], label: str) -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from last_commit import params_text
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from ruamel.yaml import YAML
@@ -17,7 +19,7 @@ from test_figures import NAMES, dynamics
 
 from goldilocks.ablations.conditions import BASE, GRID, MAIN
 from goldilocks.core import files, tables
-from goldilocks.plotting import model5, palette, style
+from goldilocks.plotting import batch, model5, palette, style
 from goldilocks.plotting.ablations import COLOURS, SINGLE
 from goldilocks.plotting.ablations import figures as of_ablations
 from stages import figures, summarize_ablations
@@ -29,18 +31,10 @@ TOUCHING = 0.5  # points that two boxes may share, which have air around their l
 
 def texts(figure):
     """Every text that is drawn."""
-    hidden = set()
-    for axes in figure.axes:
-        if not axes.get_visible() or not axes.axison:
-            hidden |= set(axes.findobj(Text)) - (set(axes.texts) if axes.get_visible() else set())
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            margin = 1e-9 * (high - low)
-            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
-                if not low - margin <= tick.get_loc() <= high + margin:
-                    hidden |= {tick.label1, tick.label2}
-    found = figure.findobj(lambda one: isinstance(one, Text) and one.get_visible() and one.get_text().strip())
-    return [text for text in found if text not in hidden]
+    with mock.patch.object(Text, "draw", autospec=True) as draw:
+        figure.draw_without_rendering()
+    called = [call.args[0] for call in draw.call_args_list]
+    return [text for text in dict.fromkeys(called) if text.get_visible() and text.get_text().strip()]
 
 
 def labels_missing(figure):
@@ -59,19 +53,15 @@ def labels_missing(figure):
 def troubles(figure):
     """What is wrong with a figure, in words."""
     for axes in figure.axes:
-        axes.minorticks_off()
-    canvas = FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    renderer, point = canvas.get_renderer(), figure.dpi / 72
+        batch.prepare(axes)
+    renderer, point, drawn, boxes = FigureCanvasAgg(figure).get_renderer(), figure.dpi / 72, texts(figure), []
     found = list(labels_missing(figure))
-    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
-    found += ["too long a legend" for legend in legends if len(legend.get_texts()) > MOST_ENTRIES]
-    boxes = []
-    for text in texts(figure):
+    found += ["too long a legend" for legend in figure.findobj(Legend) if len(legend.get_texts()) > MOST_ENTRIES]
+    for text in drawn:
         box, said = text.get_window_extent(renderer), " ".join(text.get_text().split())
         if text.get_fontsize() < LEAST_SIZE:
             found.append(f"small: {said}")
-        if box.x0 < -point or box.y0 < -point or box.x1 > figure.bbox.x1 + point or box.y1 > figure.bbox.y1 + point:
+        if (box.min < -point).any() or (box.max > figure.bbox.max + point).any():
             found.append(f"cut off: {said}")
         boxes.append((said, box))
     for (one, a), (other, b) in combinations(boxes, 2):
@@ -165,21 +155,15 @@ def test_a_figure_that_is_not_sound_is_told(changes, told):
 # Amounts of light that eyes without one kind of cone see instead (Machado, Oliveira and Fernandes, 2009).
 SIGHT = {
     "usual": np.eye(3),
-    "deuteranopia": np.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
-    ),
-    "protanopia": np.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    ),
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
 }
-XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
+XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]])
 APART = 20  # in CIELAB; 2.3 is what can just be told apart side by side, thin lines need far more
 
 
 def cielab(colour, sight):
-    light = np.clip(SIGHT[sight] @ style.srgb_to_linear(np.array(to_rgb(colour))), 0, 1)
+    light = np.clip(np.array(SIGHT[sight]) @ style.srgb_to_linear(np.array(to_rgb(colour))), 0, 1)
     ratio = XYZ @ light / XYZ.sum(axis=1)
     f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])

@@ -80,9 +80,7 @@ class Explorer(NamedTuple):
 
 def css_colours(dark: bool) -> str:
     """The colours of charts as declarations of CSS variables."""
-    return " ".join(
-        f"--{name}: {palette.DARK[colour] if dark else colour.lower()};" for colour, name in COLOURS.items()
-    )
+    return " ".join(f"--{name}: {palette.DARK[of] if dark else of.lower()};" for of, name in COLOURS.items())
 
 
 def eight_bits(values: np.ndarray) -> Columns:
@@ -98,8 +96,7 @@ def eight_bits(values: np.ndarray) -> Columns:
 
 def words(values: Sequence[str]) -> Columns | Sequence[str]:
     """A column of words; if at most ten differ, as the list of these and a digit for each row."""
-    known = sorted(set(values))
-    if len(known) > 10:
+    if len(known := sorted(set(values))) > 10:
         return values
     return {"digits": "".join(str(known.index(value)) for value in values), "words": known}
 
@@ -110,10 +107,7 @@ def packed(explorer: Explorer) -> str:
     frames = [_plain(explorer.frame(*position)) for position in itertools.product(*positions)]
     contents = {
         "charts": explorer.charts,
-        "controls": [
-            {"name": control.name, "sets": control.sets, "values": list(control.values)}
-            for control in explorer.controls
-        ],
+        "controls": [{"name": each.name, "sets": each.sets, "values": list(each.values)} for each in explorer.controls],
         "frames": {name: [frame[name] for frame in frames] for name in frames[0]},
         "name": explorer.name,
         "reference": dict(explorer.reference) or None,
@@ -123,18 +117,14 @@ def packed(explorer: Explorer) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _plain(columns: Columns) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     """Columns as plain values: numbers to four digits, null for those that are not finite."""
-    return {name: _listed(column) for name, column in columns.items()}
-
-
-def _listed(column: Any) -> Any:
-    if isinstance(column, np.ndarray | np.generic):
-        column = column.tolist()
-    if isinstance(column, Mapping):
-        return column
-    if isinstance(column, list):
-        return [_listed(value) for value in column]
-    if not isinstance(column, float):
-        return column
-    return files.significant(column, 4) if np.isfinite(column) else None
+    if isinstance(value, Mapping):
+        return {name: _plain(column) for name, column in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not isinstance(value, float):
+        return value
+    return files.significant(value, 4) if np.isfinite(value) else None

@@ -9,8 +9,7 @@ import pandas as pd
 
 from goldilocks import page
 from goldilocks.page.charts.base import COLOURS, Chart, Columns, Control, Explorer
-from goldilocks.plotting.labels import GPT2_SIZES
-from goldilocks.plotting.palette import GREY
+from goldilocks.plotting.palette import GPT2_SIZES, GREY
 from goldilocks.plotting.palette import PLACES as PLACE_COLOURS
 
 AFTER, BEFORE = -1, -2  # all blocks, in the column `block` of the table

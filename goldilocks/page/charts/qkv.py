@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,9 @@ def snapshot(path: Path) -> list[np.ndarray]:
     """The QKV weights of each block in a snapshot, (3 · width, width) float32 each."""
     found = {}
     for name, tensor in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
-        (block,) = re.findall(r"blocks\.(\d+)\.", name)
-        bits = np.frombuffer(tensor["data"], "<u2" if tensor["dtype"] == "BF16" else "<f4")
-        values = floats.from_bf16_bits(bits) if tensor["dtype"] == "BF16" else bits
-        found[int(block)] = values.reshape(tensor["shape"])
+        half = tensor["dtype"] == "BF16"
+        stored = np.frombuffer(tensor["data"], "<u2" if half else "<f4").reshape(tensor["shape"])
+        found[int(name.split(".")[1])] = floats.from_bf16_bits(stored) if half else stored  # of blocks.N.
     return [weights for _, weights in sorted(found.items())]
 
 
@@ -46,8 +44,7 @@ def histograms(run: Path, limit: float, heads: int) -> Explorer:
     steps = [int(path.stem.removeprefix("step-")) for path in paths]
     edges = np.linspace(-limit, limit, BINS + 1)
     counts = np.stack([_counts(path, edges, heads) for path in paths])  # (steps, blocks, parts, heads + 1, BINS + 2)
-    weights = pd.read_parquet(run / "weights.parquet")
-    weights["part"] = weights["part"].astype(str)
+    weights = pd.read_parquet(run / "weights.parquet").astype({"part": str})
     known = weights.set_index(["step", "block", "part", "head"])[["std", "excess_kurtosis"]].to_dict("index")
 
     def frame(step: int, block: int, part: int, head: int) -> Columns:
@@ -82,10 +79,7 @@ def _counts(path: Path, edges: np.ndarray, heads: int) -> np.ndarray:
     Returns:
         (blocks, parts, heads + 1, edges + 1).
     """
-    blocks = []
-    for weights in snapshot(path):
-        by_head = weights.reshape(len(PARTS), heads, -1)  # (3, H, D/H · D)
-        places = np.searchsorted(edges, by_head, "right")
-        counts = np.stack([[np.bincount(head, minlength=edges.size + 1) for head in part] for part in places])
-        blocks.append(np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1))
-    return np.stack(blocks)
+    by_head = np.stack([weights.reshape(len(PARTS), heads, -1) for weights in snapshot(path)])  # (…, H, D/H · D)
+    places = np.searchsorted(edges, by_head, "right")
+    counts = np.apply_along_axis(np.bincount, -1, places, minlength=edges.size + 1)
+    return np.concatenate([counts.sum(axis=2, keepdims=True), counts], axis=2)

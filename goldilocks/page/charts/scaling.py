@@ -92,10 +92,8 @@ def one_query(root_seed: int, at: int, keys: int) -> Explorer:
         Control("dimension", "dimension d", [f"{d:,}" for d in dimensions], dimensions.index(at), slider=True),
         Control("scaling", "logits are q·k times", list(SCALINGS)),
     )
-    about = tuple(
-        f"{what} of each of {keys} keys"
-        for what in ("Logit", "Probability", "Derivative of the probability by its logit")
-    )
+    what = "Logit", "Probability", "Derivative of the probability by its logit"
+    about = tuple(f"{each} of each of {keys} keys" for each in what)
     title = "Raise the dimension of a query and its keys, and see what softmax makes of them"
     note = (
         f"A query and {keys} keys of independent N(0, 1) entries, chosen as typical of {QUERIES:,} at d = {at}; "
