@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from goldilocks.checkpoints.client import Client
 from goldilocks.core.cli import UserError
@@ -18,40 +18,26 @@ from goldilocks.model5.weight_stats import ALL_HEADS, members, moments, weight_s
 from goldilocks.models.projections import Projection, Weight, find
 from goldilocks.models.series import open_series
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 TAIL_SIGMAS = 3.0  # of the first checkpoint; params.yaml's train.tail_sigmas
 NEEDED = {"step", "module", "block", "part", "head", "std", "growth"}
 
 
-class Baseline(NamedTuple):
-    """A projection's weights at the first checkpoint, which later ones are compared with."""
+def frame_of(projection: Projection, weight: Weight, first: Weight, tail_sigmas: float = TAIL_SIGMAS) -> pd.DataFrame:
+    """The statistics of a projection's weights, a row for each head, part and all; NaN if one is not finite.
 
-    weight: Weight
-    std: np.ndarray
-    tail: float
-
-    @classmethod
-    def of(cls, weight: Weight, tail_sigmas: float) -> Baseline:
-        """With a tail beyond so many standard deviations."""
-        with np.errstate(invalid="ignore"):  # weights that are not finite
-            std = moments(weight.rows.astype(np.float64).reshape(sum(weight.heads), -1), weight.heads)["std"]
-        return cls(weight, std, tail_sigmas * float(std[-1]))
-
-    def frame(self, projection: Projection, weight: Weight) -> pd.DataFrame:
-        """The statistics of the weights now, a row for each head, part and all; NaN if one is not finite."""
-        import pandas as pd
-
-        with np.errstate(invalid="ignore"):
-            statistics = weight_statistics(weight.rows, self.weight.rows, weight.heads, self.tail)
-        if not np.isfinite(weight.rows).all():
-            statistics = {name: np.full_like(values, np.nan, dtype=np.float64) for name, values in statistics.items()}
-        growth = np.divide(statistics["std"], self.std, out=np.ones_like(self.std), where=self.std != 0)
-        parts, heads = zip(*members(weight.heads), strict=True)
-        place = {"module": projection.module, "block": projection.block, "part": parts, "head": heads}
-        frame = pd.DataFrame(place | statistics | {"growth": growth})
-        return frame if weight.by_head else frame[frame["head"] == ALL_HEADS]
+    Args:
+        first: the weights at the first checkpoint, which they are compared with.
+        tail_sigmas: a weight beyond so many standard deviations of the first is in the tail.
+    """
+    with np.errstate(invalid="ignore"):  # weights that are not finite
+        std = moments(first.rows.astype(np.float64).reshape(sum(first.heads), -1), first.heads)["std"]
+        statistics = weight_statistics(weight.rows, first.rows, first.heads, tail_sigmas * float(std[-1]))
+    statistics["growth"] = np.divide(statistics["std"], std, out=np.ones_like(std), where=std != 0)
+    parts, heads = zip(*members(first.heads), strict=True)
+    place = {"module": projection.module, "block": projection.block, "part": parts, "head": heads}
+    finite = np.isfinite(weight.rows).all()
+    frame = pd.DataFrame(place | {name: values if finite else np.nan for name, values in statistics.items()})
+    return frame if weight.by_head else frame[frame["head"] == ALL_HEADS]
 
 
 def weights(
@@ -66,8 +52,6 @@ def weights(
     Raises:
         UserError: if one can't be read, or has no such weights.
     """
-    import pandas as pd
-
     series = open_series([checkpoints] if isinstance(checkpoints, str | Path) else checkpoints, client or Client())
     _, first = series[0]
     projections = find(first.tensors.files)
@@ -76,14 +60,13 @@ def weights(
     frames = []
     for projection in projections:
         initial, norm = first.look(projection)
-        baseline = Baseline.of(initial, tail_sigmas)
         for step, one in series:
             weight = initial
             if one is not first:
                 weight, norm = one.look(projection)
             if (weight.heads, weight.rows.shape) != (initial.heads, initial.rows.shape):
                 raise UserError(f"{one.name}: {projection.names[0]} has another shape than in {first.name}")
-            frame = baseline.frame(projection, weight).assign(**norm)
+            frame = frame_of(projection, weight, initial, tail_sigmas).assign(**norm)
             frame.insert(0, "checkpoint", one.name)
             frame.insert(1, "step", step)
             frames.append(frame)
@@ -97,8 +80,6 @@ def read_watched(folder: Path, table: str = "weights") -> pd.DataFrame:
     Raises:
         UserError: if it is not there.
     """
-    import pandas as pd
-
     files = sorted((folder / table).glob("step-*.parquet"))
     if not files:
         raise UserError(f"{folder}: no {table}/step-*.parquet in it, which goldilocks.Watch writes")

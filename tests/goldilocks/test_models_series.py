@@ -101,7 +101,7 @@ def test_of_a_hubs_revisions_only_the_needed_bytes_are_asked_for(tmp_path, monke
         point_huggingface_hub_at(hub, tmp_path / "cache", monkeypatch)
         client = Client()
         frame = g.weights([f"owner/pythia@step{step}" for step in reversed(steps)], client=client)
-        asked = list(hub.requests)
+        asked = [one for one in hub.requests if "pythia" in one[0]]  # the hub's client may ask for more, of its own
     assert frame["step"].unique().tolist() == list(steps)
     np.testing.assert_allclose(frame.groupby("step")["growth"].mean(), [1, 2, 3], rtol=1e-6)
     np.testing.assert_allclose(frame.groupby("step")["gamma_mean"].mean(), [2, 3, 4])
