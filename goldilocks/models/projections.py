@@ -41,6 +41,9 @@ class Projection(NamedTuple):
     """What one module projects with: the tensors of Q, K and V, or the one of all three."""
 
     module: str
+    leaf: str
+    """What the first of its tensors is called in it."""
+
     names: tuple[str, ...]
 
     @property
@@ -67,7 +70,7 @@ def find(names: Iterable[str]) -> list[Projection]:
     for module, leaves in by_module.items():
         whole = [(leaf,) for leaf in FUSED if "q_attn" not in leaves]
         projections += [
-            Projection(module, tuple(leaves[leaf] for leaf in wanted))
+            Projection(module, wanted[0], tuple(leaves[leaf] for leaf in wanted))
             for wanted in (*whole, *SEPARATE)
             if all(leaf in leaves for leaf in wanted)
         ]
@@ -135,13 +138,11 @@ def arrange(projection: Projection, tensors: list[np.ndarray], config: Mapping[s
         UserError: if they are no matrices of one width, or don't divide into heads as config.json says.
     """
     settings = of_module(config, projection.module)
-    match = LEAF.fullmatch(projection.names[0])
-    assert match is not None, "found by it"
     where = ", ".join(projection.names)
     if any(tensor.ndim != 2 or not tensor.size for tensor in tensors):
         raise UserError(f"{where}: no matrix")
     try:
-        parts, width = _parts(tensors, match["leaf"], settings)
+        parts, width = _parts(tensors, projection.leaf, settings)
         rows = np.concatenate(parts)
         if not all(len(part) for part in parts):
             raise ValueError("nothing left for one of them")
