@@ -15,26 +15,22 @@ import pandas as pd
 from torch import nn
 
 from goldilocks.core.cli import UserError
-from goldilocks.model5.attention_stats import exponentials, row_statistics, row_variance, shape_of_logits
+from goldilocks.model5.attention_stats import NEGLIGIBLE, exponentials, row_statistics, row_variance, shape_of_logits
 from goldilocks.models.calls import Call, Rows, evaluating
 from goldilocks.models.projections import block_of
 from goldilocks.models.windows import Text, batches, describe_model, read, token_windows, unwrapped, window_length
 from goldilocks.softmax import zone
 from goldilocks.softmax.statistics import effective_number, even_jacobian
 
-NEGLIGIBLE, LEAST_GRADIENT, LEAST_DISCRIMINATION = 1e-6, 0.5, 2.0  # params.yaml's
+LEAST_GRADIENT, LEAST_DISCRIMINATION = 0.5, 2.0  # params.yaml's, as NEGLIGIBLE
 UNKNOWN = "unknown"  # where a head lies whose logits are not finite, or that has no two keys to choose from
 
 
 class HeadSums:
-    """Sums over the rows of one module's attention, by head.
+    """Sums over the rows of one module's attention, by head."""
 
-    Args:
-        negligible: a probability below this counts as 0.
-    """
-
-    def __init__(self, heads: int, negligible: float) -> None:
-        self.heads, self.negligible = heads, negligible
+    def __init__(self, heads: int) -> None:
+        self.heads = heads
         self.sums: dict[str, dict[str, np.ndarray]] = {}
         """Of quantities (heads,), by which rows they are summed over, and `n` of these."""
 
@@ -88,7 +84,7 @@ class HeadSums:
         weights, total, entropy = exponentials(logits[choosing])
         self._add("rows", choosing, normalised_entropy=entropy / np.log(keys), largest_probability=1 / total)
         weights, total, entropy, keys = (of[late_ones] for of in (weights, total, entropy, keys))
-        found = row_statistics(weights, total, entropy, keys, self.negligible)
+        found = row_statistics(weights, total, entropy, keys)
         found["effective_keys"] = effective_number(entropy)
         found["relative_jacobian"] = found["jacobian_norm"] / even_jacobian(keys)
         self._add("late rows", late, keys=keys, **found)
@@ -120,9 +116,6 @@ def attention(
     *,
     length: int | None = None,
     windows: int | None = None,
-    negligible: float = NEGLIGIBLE,
-    least_gradient: float = LEAST_GRADIENT,
-    least_discrimination: float = LEAST_DISCRIMINATION,
 ) -> pd.DataFrame:
     """The statistics of every head's attention on texts, a row a head; the model and what it computes stay as they are.
 
@@ -131,9 +124,6 @@ def attention(
         texts: one after another, each a string or tokens (then without a tokenizer).
         length: tokens of a window that texts are cut into; by default what the model sees, up to 512.
         windows: how many of them to read at most.
-        negligible: a probability below this counts as none.
-        least_gradient: of an even row's, in the zone.
-        least_discrimination: the largest probability as a multiple of an even row's, in the zone.
 
     Raises:
         UserError: if the model has no such attention, or there is no text.
@@ -142,7 +132,7 @@ def attention(
     of_module: dict[str, HeadSums] = {}
 
     def note(call: Call) -> None:
-        of_module.setdefault(call.module, HeadSums(len(call.query), negligible)).add(call)
+        of_module.setdefault(call.module, HeadSums(len(call.query))).add(call)
 
     chosen = islice(token_windows(tokenizer, texts, window_length(model, tokenizer, length)), windows)
     count = tokens = 0
@@ -158,10 +148,10 @@ def attention(
     ]
     frame = pd.concat(parts, ignore_index=True)
     gradient = frame["relative_gradient"]
-    sides = zone.sides(gradient, frame["discrimination"], least_gradient, least_discrimination)
+    sides = zone.sides(gradient, frame["discrimination"], LEAST_GRADIENT, LEAST_DISCRIMINATION)
     frame = frame.assign(zone=np.where(gradient.isna(), UNKNOWN, sides))
     frame.attrs = {
-        "windows": count, "tokens": tokens, "negligible": negligible, "least_gradient": least_gradient,
-        "least_discrimination": least_discrimination,
+        "windows": count, "tokens": tokens, "negligible": NEGLIGIBLE, "least_gradient": LEAST_GRADIENT,
+        "least_discrimination": LEAST_DISCRIMINATION,
     }  # fmt: skip
     return frame

@@ -13,6 +13,7 @@ failure of a look ends the training.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class Watch:
         self.projections, self.norms = find(self.parameters), Read(self.parameters, self.config)
         if not self.projections:
             raise UserError(f"{describe_model(self.model)}: no projections of Q, K and V known here")
-        now = self._weights_now()
+        now = list(self._weights_now())
         if probe is not None:
             with random_streams_kept():
                 attention(self.model, None, probe)  # fails now, or never
@@ -102,8 +103,8 @@ class Watch:
         found: np.ndarray = self.parameters[name].detach().float().cpu().numpy()
         return found
 
-    def _weights_now(self) -> list[Weight]:
-        return [arrange(one, [self._values(name) for name in one.names], self.config) for one in self.projections]
+    def _weights_now(self) -> Iterator[Weight]:
+        return (arrange(one, [self._values(name) for name in one.names], self.config) for one in self.projections)
 
     def _begin(self, start: int) -> None:
         """Refuse to mix two trainings' tables; of a training that goes on, drop what came after its start."""

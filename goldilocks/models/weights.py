@@ -18,20 +18,19 @@ from goldilocks.model5.weight_stats import ALL_HEADS, members, moments, weight_s
 from goldilocks.models.projections import Projection, Weight, find
 from goldilocks.models.series import open_series
 
-TAIL_SIGMAS = 3.0  # of the first checkpoint; params.yaml's train.tail_sigmas
+TAIL_SIGMAS = 3.0  # of the first checkpoint, where the tail begins; params.yaml's train.tail_sigmas
 NEEDED = {"step", "module", "block", "part", "head", "std", "growth"}
 
 
-def frame_of(projection: Projection, weight: Weight, first: Weight, tail_sigmas: float = TAIL_SIGMAS) -> pd.DataFrame:
+def frame_of(projection: Projection, weight: Weight, first: Weight) -> pd.DataFrame:
     """The statistics of a projection's weights, a row for each head, part and all; NaN if one is not finite.
 
     Args:
         first: the weights at the first checkpoint, which they are compared with.
-        tail_sigmas: a weight beyond so many standard deviations of the first is in the tail.
     """
     with np.errstate(invalid="ignore"):  # weights that are not finite
         std = moments(first.rows.astype(np.float64).reshape(sum(first.heads), -1), first.heads)["std"]
-        statistics = weight_statistics(weight.rows, first.rows, first.heads, tail_sigmas * float(std[-1]))
+        statistics = weight_statistics(weight.rows, first.rows, first.heads, TAIL_SIGMAS * float(std[-1]))
     statistics["growth"] = np.divide(statistics["std"], std, out=np.ones_like(std), where=std != 0)
     parts, heads = zip(*members(first.heads), strict=True)
     place = {"module": projection.module, "block": projection.block, "part": parts, "head": heads}
@@ -40,14 +39,11 @@ def frame_of(projection: Projection, weight: Weight, first: Weight, tail_sigmas:
     return frame if weight.by_head else frame[frame["head"] == ALL_HEADS]
 
 
-def weights(
-    checkpoints: str | Path | Iterable[str | Path], *, tail_sigmas: float = TAIL_SIGMAS, client: Client | None = None
-) -> pd.DataFrame:
+def weights(checkpoints: str | Path | Iterable[str | Path], *, client: Client | None = None) -> pd.DataFrame:
     """The statistics of Q, K and V, by module, part and head, over a series of checkpoints of one training.
 
     Args:
         checkpoints: paths, addresses or repositories, as `goldilocks norms` takes them.
-        tail_sigmas: a weight beyond so many standard deviations of the first checkpoint is in the tail.
 
     Raises:
         UserError: if one can't be read, or has no such weights.
@@ -66,7 +62,7 @@ def weights(
                 weight, norm = one.look(projection)
             if (weight.heads, weight.rows.shape) != (initial.heads, initial.rows.shape):
                 raise UserError(f"{one.name}: {projection.names[0]} has another shape than in {first.name}")
-            frame = frame_of(projection, weight, initial, tail_sigmas).assign(**norm)
+            frame = frame_of(projection, weight, initial).assign(**norm)
             frame.insert(0, "checkpoint", one.name)
             frame.insert(1, "step", step)
             frames.append(frame)
