@@ -16,8 +16,7 @@ from goldilocks.checkpoints.ranges import HEAD, Tally
 from goldilocks.checkpoints.resolve import Checkpoint
 from goldilocks.core.cli import UserError
 from goldilocks.models import claims
-from goldilocks.models.series import step_of
-from goldilocks.models.weights import weights
+from goldilocks.models.weights import step_of, weights
 
 
 def test_a_series_stands_in_the_order_of_its_steps(tmp_path):

@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 from goldilocks.checkpoints.client import Client
 from goldilocks.model5 import weight_stats
 from goldilocks.models.projections import block_of, find
-from goldilocks.models.series import open_checkpoint
-from goldilocks.models.weights import TAIL_SIGMAS, weights
+from goldilocks.models.weights import TAIL_SIGMAS, open_checkpoint, weights
 
 transformers = pytest.importorskip("transformers")
 
