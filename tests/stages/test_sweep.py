@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -78,29 +76,6 @@ def test_matrices_are_standard_normal_and_each_has_its_own_stream():
     assert abs(np.corrcoef(pair["Q.30"].ravel(), pair["K.30"].ravel())[0, 1]) < 0.05
     assert not np.array_equal(pair["Q.30"], matrices.draw_pair(5, 1, 400, 30)["Q.30"])
     np.testing.assert_array_equal(pair["Q.30"], matrices.draw_pair(5, 2, 400, 30)["Q.30"])
-
-
-@pytest.mark.alone
-@pytest.mark.slow
-def test_a_trial_is_at_least_two_and_a_half_times_as_fast_as_the_plain_loop():
-    dimensions, rng = list(range(2, 101)), np.random.default_rng(0)
-
-    def plain(trials):
-        for n in trials * dimensions:
-            q, k = rng.standard_normal((50, n)), rng.standard_normal((50, n))
-            (q @ k.T).std()
-
-    def seconds_for_each(trials, run):
-        start = time.perf_counter()
-        run(trials)
-        return (time.perf_counter() - start) / trials
-
-    ratios = []
-    for _ in range(5):
-        loop = seconds_for_each(60, plain)
-        ours = seconds_for_each(200, lambda trials: product_moments.monte_carlo(0, 50, dimensions, trials, 2))
-        ratios.append(loop / ours)
-    assert np.median(ratios) >= 2.5, ratios
 
 
 def moments_of(sigma, n, trials=50):
