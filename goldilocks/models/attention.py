@@ -40,11 +40,12 @@ class HeadSums:
         """A logit of each head, (heads, 1, 1): powers taken about it lose fewer digits."""
 
     def _add(self, over: str, chosen: np.ndarray, **quantities: np.ndarray) -> None:
-        """Add quantities (N,) of the N rows that are chosen, (heads, rows) of bool."""
+        """Add quantities of the N rows that are chosen, (heads, rows) of bool; they are (N,) or (heads, rows)."""
         heads, _ = chosen.nonzero()
         sums = self.sums.setdefault(over, {})
         for name, values in ({"n": np.ones(len(heads))} | quantities).items():
-            sums[name] = sums.get(name, 0) + np.bincount(heads, values, minlength=self.heads)
+            of_chosen = values[chosen] if values.ndim == 2 else values
+            sums[name] = sums.get(name, 0) + np.bincount(heads, of_chosen, minlength=self.heads)
 
     def add(self, call: Call) -> None:
         """Take in all rows of a call."""
@@ -69,14 +70,13 @@ class HeadSums:
         square_x = x * x
         powers = (x.sum(-1), square_x.sum(-1), np.vecdot(x, square_x), np.vecdot(square_x, square_x))
         visible = shown.sum(-1)
-        all_rows = {"keys": visible} | {f"power_{i}": power for i, power in enumerate(powers, 1)}
-        self._add("rows of keys", np.ones_like(late), **{name: of.ravel() for name, of in all_rows.items()})
-        chosen = late & (visible >= 2)
+        of_all = {f"power_{i}": power for i, power in enumerate(powers, 1)}
+        self._add("rows of keys", np.ones_like(late), keys=visible, **of_all)
         cosines = rows.cosines.astype(np.float64)
         variances = {"logit": row_variance(x, visible), "cosine": row_variance(np.where(shown, cosines, 0.0), visible)}
         if square:
             variances["own"] = cosines.diagonal(rows.start, 1, 2)
-        self._add("late rows of keys", chosen, **{name: of[chosen] for name, of in variances.items()})
+        self._add("late rows of keys", late & (visible >= 2), **variances)
 
     def _add_softmax(self, logits: np.ndarray, seen: np.ndarray, late: np.ndarray) -> None:
         choosing = seen >= 2

@@ -36,6 +36,10 @@ def window_length(model: nn.Module, tokenizer: Any, length: int | None) -> int:
     return length
 
 
+def _cut(ids: list[int], length: int) -> list[list[int]]:
+    return [ids[start : start + length] for start in range(0, len(ids), length)]
+
+
 def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterator[list[int]]:
     """Each text's tokens in windows of a length, the last of a text perhaps shorter.
 
@@ -43,17 +47,14 @@ def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterato
     """
     for text in [texts] if isinstance(texts, str) else texts:
         if not isinstance(text, str):
-            ids = text.tolist() if isinstance(text, Tensor) else [int(i) for i in text]
-            windows = [ids[start : start + length] for start in range(0, len(ids), length)]
+            windows = _cut([int(i) for i in text], length)
         elif tokenizer is None:
             raise UserError("texts of words need a tokenizer; without one, give tokens")
         elif getattr(tokenizer, "is_fast", False):
             windows = tokenizer(text, truncation=True, max_length=length, return_overflowing_tokens=True)["input_ids"]
         else:
             ids, own = tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.num_special_tokens_to_add()
-            at_once = max(length - own, 1)
-            parts = (ids[start : start + at_once] for start in range(0, len(ids), at_once))
-            windows = [tokenizer.build_inputs_with_special_tokens(part) for part in parts]
+            windows = [tokenizer.build_inputs_with_special_tokens(part) for part in _cut(ids, max(length - own, 1))]
         yield from (window for window in windows if len(window) >= LEAST)
 
 
