@@ -83,8 +83,9 @@ def monte_carlo(root_seed: int, rows: int, dimensions: list[int], trials: int, t
         return dict(zip(largest_first, moments, strict=True))
 
 
-def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[float, float]:
+def mean_and_error(sums: Sequence[float], trials: int) -> tuple[float, float]:
     """Mean and its standard error from a sum and a sum of squares."""
+    total, total_squared = sums
     mean = total / trials
     variance = max(total_squared - trials * mean**2, 0.0) / (trials - 1)
     return mean, float(np.sqrt(variance / trials))
@@ -92,7 +93,7 @@ def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[flo
 
 def sigma_estimate(n: int, moments: Moments, trials: int) -> Estimate:
     """E σ(QKᵀ) at dimension n with its 95 % interval."""
-    mean, error = mean_and_error(*moments.deviation, trials)
+    mean, error = mean_and_error(moments.deviation, trials)
     return intervals.t_interval(float(np.sqrt(n)) + mean, error, trials)
 
 
@@ -124,7 +125,7 @@ def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
     dimensions = np.array(sorted(moments))
     x = np.log(dimensions)
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    of_each = [mean_and_error(*moments[n].variance_deviation, trials) for n in dimensions.tolist()]
+    of_each = [mean_and_error(moments[n].variance_deviation, trials) for n in dimensions.tolist()]
     means, errors = np.array(of_each).T
     slope = float(weights @ (np.log1p(means) + x)) / 2
     error = float(np.sqrt((weights**2) @ (errors / (1 + means)) ** 2)) / 2
