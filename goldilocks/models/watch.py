@@ -43,12 +43,6 @@ def random_streams_kept() -> AbstractContextManager[None]:
     return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else [])  # type: ignore[no-untyped-call]
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that writes, of those that train together."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
-
-
 class Watch:
     """Looks at a model before its first step, and then every so many.
 
@@ -77,7 +71,8 @@ class Watch:
         self.model, self.every, self.folder = unwrapped(model), every, Path(folder)
         self.probe, self.steps = probe, start
         self.zones: dict[tuple[str, int], str] = {}
-        self.writes = is_first_process()
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.writes = not together or torch.distributed.get_rank() == 0
         if not self.writes:
             return
         config: Any = getattr(self.model, "config", None)

@@ -3,7 +3,6 @@
 Checkpoints of a training stand in their order, and are read by ranges, from disk and from a hub's revisions.
 """
 
-import contextlib
 import json
 import time
 from unittest import mock
@@ -13,7 +12,7 @@ import pytest
 import torch
 from architectures import ARCHITECTURES, tiny
 from hub_server import large, point_huggingface_hub_at, serving
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import goldilocks as g
 from goldilocks.checkpoints.client import Client
@@ -54,53 +53,42 @@ ATTEND_ALONE = {
 """Q, K and V by the arguments and the result of a method, of models that attend on their own."""
 
 
-@contextlib.contextmanager
-def heads_made(model):
-    """Notes, by module, what a model's attention gets, the q, k and v by head that it makes of it, and norms' outputs.
+def heads_made(model, arguments):
+    """Run a model; what each module's attention got, the q, k and v (B, H, T, d) it made of it, and norms' outputs.
 
-    Heads are (B, H, T, d).
+    All are by module.
     """
-    from transformers import AttentionInterface
-
     seen, made, normalised = {}, {}, {}
-    names = {id(module): name for name, module in model.named_modules()}
-    hand_out = AttentionInterface.get_interface
+    names = {module: name for name, module in model.named_modules()}
+    hand_out = transformers.AttentionInterface.get_interface
 
     def before(module, args, kwargs):
-        seen[names[id(module)]] = args[0] if args else kwargs["hidden_states"]
+        seen[names[module]] = args[0] if args else kwargs["hidden_states"]
 
     def after(module, _, output):
-        normalised[names[id(module)]] = output if isinstance(output, torch.Tensor) else torch.empty(0)
+        normalised[names[module]] = output if isinstance(output, torch.Tensor) else torch.empty(0)
 
-    def get_interface(self, implementation, default):
-        attend = hand_out(self, implementation, default)
-
-        def noted(module, query, key, value, *rest, **more):
-            made[names[id(module)]] = query, key, value
-            return attend(module, query, key, value, *rest, **more)
+    def noting(attend, parts_of, module=None):
+        def noted(*args, **more):
+            out = attend(*args, **more)
+            made[names[module or args[0]]] = parts_of(args, out)
+            return out
 
         return noted
 
-    def noting(module, method, parts_of):
-        own = getattr(module, method)
+    def get_interface(*args):
+        return noting(hand_out(*args), lambda of, _: of[1:4])
 
-        def noted(*args):
-            out = own(*args)
-            made[names[id(module)]] = parts_of(args, out)
-            return out
-
-        return mock.patch.object(module, method, noted)
-
-    with mock.patch.object(AttentionInterface, "get_interface", get_interface), contextlib.ExitStack() as stack:
-        for module in model.modules():
-            if "Norm" in type(module).__name__:
-                stack.callback(module.register_forward_hook(after).remove)
-            elif "Attention" in type(module).__name__:
-                handle = module.register_forward_pre_hook(before, with_kwargs=True)
-                stack.callback(handle.remove)
-                if method := next((name for name in ATTEND_ALONE if hasattr(module, name)), None):
-                    stack.enter_context(noting(module, method, ATTEND_ALONE[method]))
-        yield seen, made, normalised
+    for module in names:
+        if "Norm" in type(module).__name__:
+            module.register_forward_hook(after)
+        elif "Attention" in type(module).__name__:
+            module.register_forward_pre_hook(before, with_kwargs=True)
+            for method in set(dir(module)) & set(ATTEND_ALONE):
+                setattr(module, method, noting(getattr(module, method), ATTEND_ALONE[method], module))
+    with torch.no_grad(), mock.patch.object(transformers.AttentionInterface, "get_interface", get_interface):
+        model(**arguments)
+    return seen, made, normalised
 
 
 QUICK = {"gpt2", "llama", "bert"}
@@ -121,8 +109,7 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
     projections, modules = find(opened.tensors.files), dict(model.named_modules())
     tokens = torch.randint(3, 64, (5, 1))  # at the first position rotations do nothing
     arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {})
-    with torch.no_grad(), heads_made(model) as (seen, made, outputs):
-        model(**arguments)
+    seen, made, outputs = heads_made(model, arguments)
     assert len(projections) == len(made) > 0
     for projection in projections:
         weight, _ = opened.look(projection)
@@ -132,7 +119,7 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
         if model.config.model_type not in (
             "albert",
             "bart",
-        ):  # whose blocks are one; whose norms follow sums, of which one is read
+        ):  # blocks that are one; norms after sums, of which one is read
             assert before == {name for name in of_block if torch.equal(outputs[name], seen[projection.module])}
         x, parts = seen[projection.module].detach().numpy()[:, 0], made[projection.module]
         by_part = weight_stats.by_part(weight.rows.reshape(sum(weight.heads), -1, weight.rows.shape[1]), weight.heads)
@@ -163,9 +150,9 @@ def checkpoint(folder, weights_, heads=None, noise=100):
     return folder
 
 
-def drawn(blocks=2, rows=(8, 4, 4), scale=1.0, seed=0):
+def drawn(blocks=2, rows=(8, 4, 4), scale=1.0, seed=0, width=8):
     generator = np.random.default_rng(seed)
-    return [[generator.normal(0, scale, (n, 8)).astype(np.float32) for n in rows] for _ in range(blocks)]
+    return [[generator.normal(0, scale, (n, width)).astype(np.float32) for n in rows] for _ in range(blocks)]
 
 
 def test_model_5s_snapshots_have_the_pipelines_statistics(tmp_path):
@@ -343,26 +330,16 @@ def test_values_that_are_not_finite_are_no_statistics_and_no_failure(tmp_path):
 @pytest.mark.alone
 def test_a_series_takes_little_more_than_reading_it_and_its_singular_values(tmp_path):
     """Of GPT-2's width; fewer blocks and checkpoints, which both sides are proportional to."""
-    generator, blocks, heads = np.random.default_rng(0), 2, 12
-    folders = []
-    for step in range(3):
-        tensors = {
-            f"h.{i}.attn.c_attn.weight": generator.normal(0, 0.02, (768, 3 * 768)).astype(np.float32)
-            for i in range(blocks)
-        }
-        folder = tmp_path / f"step{step}"
-        folder.mkdir()
-        save_file(tensors, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_head": heads}), "utf-8")
-        folders.append(folder)
+    runs = [drawn(2, (768, 768, 768), 0.02, seed, width=768) for seed in range(3)]
+    folders = [checkpoint(tmp_path / f"step{step}", run, heads=12) for step, run in enumerate(runs)]
     weights(folders[:1])  # what the first call imports
     start = time.process_time()
     weights(folders)
     middle = time.process_time()
     for folder in folders:
-        contents = (folder / "model.safetensors").read_bytes()
-        matrices = np.frombuffer(contents[-blocks * 3 * 768**2 * 4 :], np.float32).reshape(blocks, 768, 3 * 768)
-        for matrix in matrices:
-            for part in (matrix.T, *np.split(matrix.T, 3), *np.split(matrix.T, 3 * heads)):
-                np.linalg.svd(part, compute_uv=False)
+        tensors = load_file(folder / "model.safetensors")
+        for block in range(2):
+            parts = [tensors[f"model.layers.{block}.self_attn.{part}_proj.weight"] for part in "qkv"]
+            for matrix in (np.concatenate(parts), *parts, *(head for part in parts for head in np.split(part, 12))):
+                np.linalg.svd(matrix, compute_uv=False)
     assert middle - start <= 1.5 * (time.process_time() - middle)
