@@ -92,6 +92,7 @@ def heads_made(model, arguments):
 
 
 QUICK = {"gpt2", "llama", "bert"}
+SUMMED = {"albert", "bart"}  # whose blocks are one; whose norms follow sums, of which one is read
 
 
 @pytest.mark.parametrize(
@@ -116,10 +117,7 @@ def test_q_k_and_v_are_those_of_the_models_own_forward_pass(family, tmp_path):
         assert weight.by_head
         before = {name.rpartition(".")[0] for name in opened.norms.of(projection)}
         of_block = {name for name in outputs if block_of(name) == projection.block}
-        if model.config.model_type not in (
-            "albert",
-            "bart",
-        ):  # blocks that are one; norms after sums, of which one is read
+        if model.config.model_type not in SUMMED:
             assert before == {name for name in of_block if torch.equal(outputs[name], seen[projection.module])}
         x, parts = seen[projection.module].detach().numpy()[:, 0], made[projection.module]
         by_part = weight_stats.by_part(weight.rows.reshape(sum(weight.heads), -1, weight.rows.shape[1]), weight.heads)
