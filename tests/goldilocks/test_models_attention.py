@@ -73,6 +73,7 @@ def test_eager_attention_hides_by_its_mask_alone_and_sdpa_by_what_it_is_told():
         (call,) = calls.describe("", module, False, arguments | {"is_causal": told})
         assert call.causal == causal
         assert call.visible()[0].tolist() == ([1, 2, 3] if causal else [3, 3, 3])
+        assert (call._replace(sinks=torch.ones(2)).visible() == call.visible() + 1).all(), "a sink counts as a key"
 
 
 @pytest.mark.slow
