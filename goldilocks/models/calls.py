@@ -162,11 +162,12 @@ def of_model5(model: Model5, ids: Tensor) -> Iterator[Call]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """For a while, without gradients and without dropout; afterwards each module trains or does not as before."""
+    """For a while, without gradients and dropout; afterwards modules' modes and random numbers are as they were."""
     training = [(module, module.training) for module in model.modules()]
+    gpus = {parameter.device.index for parameter in model.parameters() if parameter.is_cuda}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(gpus):
             yield
     finally:
         for module, before in training:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,6 @@ from goldilocks.softmax.zone import INSIDE
 
 EVERY = 100
 TOLD = 3  # heads that a warning names
-
-
-def random_streams_kept() -> AbstractContextManager[None]:
-    """Gives torch's random generators back as they were; wakes no GPU that is not used."""
-    return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else [])  # type: ignore[no-untyped-call]
 
 
 class Watch:
@@ -85,8 +79,7 @@ class Watch:
             raise UserError(f"{describe_model(self.model)}: no projections of Q, K and V known here")
         now = list(self._weights_now())
         if probe is not None:
-            with random_streams_kept():
-                attention(self.model, None, probe)  # fails now, or never
+            attention(self.model, None, probe)  # fails now, or never
         self._begin(start)
         self.first = self._first(now, start)
         if probe is None:
@@ -143,19 +136,18 @@ class Watch:
 
     def look(self, step: int) -> None:
         """Write what Q, K and V, and on the probe attention, are now; say which heads left the zone."""
-        with random_streams_kept():
-            try:
-                self._write("weights", step, self.weights())
-                if self.probe is not None:
-                    heads = attention(self.model, None, self.probe)
-                    self._write("attention", step, heads.assign(step=step))
-                    self._tell(step, heads)
-            except OSError as error:  # a full disk ends no training
-                print(f"goldilocks: step {step}: {error}; not written", file=sys.stderr)
-            except (UserError, RuntimeError, TypeError, ValueError) as error:  # it can't read the tokens it got
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                print(f"goldilocks: step {step}: attention is not looked at any more: {reason}", file=sys.stderr)
-                self.probe = None
+        try:
+            self._write("weights", step, self.weights())
+            if self.probe is not None:
+                heads = attention(self.model, None, self.probe)
+                self._write("attention", step, heads.assign(step=step))
+                self._tell(step, heads)
+        except OSError as error:  # a full disk ends no training
+            print(f"goldilocks: step {step}: {error}; not written", file=sys.stderr)
+        except (UserError, RuntimeError, TypeError, ValueError) as error:  # it can't read the tokens it got
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            print(f"goldilocks: step {step}: attention is not looked at any more: {reason}", file=sys.stderr)
+            self.probe = None
 
     def weights(self) -> pd.DataFrame:
         """The statistics of Q, K and V now."""
