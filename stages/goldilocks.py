@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,15 +126,10 @@ def main() -> None:
         columns = {column: frame[column].to_numpy() for column in schemas.schema(name).names}
         tables.write(path, name, columns, made_by)
 
-    def of(frame: pd.DataFrame, n: int, rho: float) -> pd.DataFrame:
-        return frame[(frame["length"] == n) & (frame["correlation"] == rho)]
-
-    by_length = {
-        f"length_{n}": {
-            zone.named(rho): zone.metrics(of(cells, n, rho), of(edges, n, rho)) for rho in settings.correlations
-        }
-        for n in settings.lengths
-    }
+    by_length: dict[str, dict[str, Any]] = {f"length_{n}": {} for n in settings.lengths}
+    for n, rho in product(settings.lengths, settings.correlations):
+        one = f"length == {n} and correlation == {rho}"
+        by_length[f"length_{n}"][zone.named(rho)] = zone.metrics(cells.query(one), edges.query(one))
     thresholds = {"least_gradient": settings.least_gradient, "least_discrimination": settings.least_discrimination}
     files.write_metrics("goldilocks", by_length | {"thresholds": thresholds} | zone.over_lengths(cells, by_length))
 

@@ -38,7 +38,10 @@ ROW_STATISTICS = (
     "jacobian_norm",
 )  # fmt: skip
 LOGIT_QUANTITIES = ("logit_std", "logit_skewness", "logit_excess_kurtosis", "centred_alignment", "own_cosine")
-ZONE_SHARES = ("inside_zone", "below_zone", "above_zone")
+ZONE_SHARES = {
+    "inside_zone": goldilocks_zone.INSIDE, "below_zone": goldilocks_zone.FLAT, "above_zone": goldilocks_zone.SATURATED,
+}  # fmt: skip
+OF_HEADS = [*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES]
 BOUNDS = dict.fromkeys((*ROW_STATISTICS, *ZONE_SHARES, "gaussian_distance"), (0.0, 1.0)) | {"own_cosine": (-1.0, 1.0)}
 
 
@@ -71,20 +74,15 @@ def tidy(
     by_block = (
         attention.assign(
             centred_alignment=attention["centred_cosine"] * np.sqrt(head_width),
-            inside_zone=(side == goldilocks_zone.INSIDE).astype(float),
-            below_zone=(side == goldilocks_zone.FLAT).astype(float),
-            above_zone=(side == goldilocks_zone.SATURATED).astype(float),
+            **{name: (side == zone_side).astype(float) for name, zone_side in ZONE_SHARES.items()},
         )
-        .groupby(KEY, as_index=False, observed=True)[[*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES]]
+        .groupby(KEY, as_index=False, observed=True)[OF_HEADS]
         .mean()
     )
-    distances = [
-        dict(zip(("seed", "step", "block"), key, strict=True)) | {"value": gaussian_distance(of_block)}
-        for key, of_block in histograms.groupby(["seed", "step", "block"])
-    ]
+    distances = histograms.groupby(["seed", "step", "block"])[["right", "count"]].apply(gaussian_distance)
     parts = [
-        by_block.melt(KEY, [*ROW_STATISTICS, *LOGIT_QUANTITIES, *ZONE_SHARES], "quantity", "value"),
-        pd.DataFrame(distances).assign(quantity="gaussian_distance", scaling=scalings.OWN),
+        by_block.melt(KEY, OF_HEADS, "quantity", "value"),
+        distances.reset_index(name="value").assign(quantity="gaussian_distance", scaling=scalings.OWN),
         losses.assign(quantity="loss", block=WHOLE_MODEL, value=losses["loss"]),
     ]
     return pd.concat([part[["quantity", *KEY, "value"]].astype({"scaling": str}) for part in parts], ignore_index=True)
@@ -93,13 +91,10 @@ def tidy(
 def estimates(values: pd.DataFrame, step: int) -> dict[str, Any]:
     """Every quantity in every scaling at a step, mean over blocks: {scaling: {quantity: estimate over seeds}}."""
     means = values[values["step"] == step].groupby(["scaling", "quantity", "seed"])["value"].mean()
-    return {
-        scaling: {
-            quantity: intervals.mean_interval(means[scaling, quantity]).as_metrics()
-            for quantity in sorted(means[scaling].index.unique("quantity"))
-        }
-        for scaling in sorted(means.index.unique("scaling"))
-    }
+    found: dict[str, Any] = {}
+    for (scaling, quantity), of_seeds in means.groupby(["scaling", "quantity"]):
+        found.setdefault(str(scaling), {})[quantity] = intervals.mean_interval(of_seeds).as_metrics()
+    return found
 
 
 def most_inside(values: pd.DataFrame) -> dict[str, Any]:

@@ -110,25 +110,23 @@ def main() -> None:
     logits = q @ k.T
 
     statistics = with_shares(settings.negligible)
-    row, column = np.indices(logits.shape)
+    found = {
+        (scaling, what): log_softmax(over(scalings.factor(scaling, d) * logits, what))
+        for scaling, what in product(SCALINGS, ("rows", "all"))
+    }
     metrics: dict[str, dict[str, dict[str, float]]] = {scaling: {} for scaling in SCALINGS}
-    parts = []
-    for scaling, what in product(SCALINGS, ("rows", "all")):
-        scaled = scalings.factor(scaling, d) * logits
-        log_p = log_softmax(over(scaled, what))
+    for (scaling, what), log_p in found.items():
         metrics[scaling][what] = {name: float(f(log_p).mean()) for name, f in statistics.items()}
-        parts.append(
-            {
-                "scaling": np.full(logits.size, scaling),
-                "over": np.full(logits.size, what),
-                "row": row.ravel(),
-                "column": column.ravel(),
-                "logit": scaled.ravel(),
-                "probability": np.exp(log_p).ravel(),
-                "surprisal": -log_p.ravel(),
-            }
-        )
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    row, column = (np.tile(index.ravel(), len(found)) for index in np.indices(logits.shape))
+    columns = {
+        "scaling": np.repeat([scaling for scaling, _ in found], logits.size),
+        "over": np.repeat([what for _, what in found], logits.size),
+        "row": row,
+        "column": column,
+        "logit": np.concatenate([scalings.factor(scaling, d) * logits.ravel() for scaling, _ in found]),
+        "probability": np.concatenate([np.exp(log_p).ravel() for log_p in found.values()]),
+        "surprisal": np.concatenate([-log_p.ravel() for log_p in found.values()]),
+    }
     tables.write(OUTPUT, "softmax", columns, {"softmax": settings.model_dump(), "run": run.model_dump()})
 
     trials = trial_statistics(run.root_seed, rows, d, settings.trials, statistics)
@@ -157,7 +155,7 @@ def main() -> None:
             },
         },
     )
-    largest = {f"{part['scaling'][0]}_{part['over'][0]}": np.sort(part["probability"])[::-1][:100] for part in parts}
+    largest = {"_".join(names): np.sort(np.exp(log_p), axis=None)[::-1][:100] for names, log_p in found.items()}
     files.write_plot("softmax", {"rank": np.arange(1, min(100, logits.size) + 1)} | largest)
 
 

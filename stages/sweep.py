@@ -40,10 +40,11 @@ def main() -> None:
     rows, d = q.shape
 
     moments = monte_carlo(run.root_seed, rows, [*dimensions, d], settings.trials, system_info.cores())
+    of_saved = {n: moments[n] for n in dimensions}
     estimates = {n: sigma_estimate(n, moments[n], settings.trials) for n in moments}
     single = np.array([float(product_std(saved[f"Q.{n}"], saved[f"K.{n}"])) for n in dimensions])
     root = np.sqrt(dimensions)
-    mean, low, high = (np.array([getattr(estimates[n], end) for n in dimensions]) for end in ("value", "low", "high"))
+    mean, low, high, _ = np.array([estimates[n] for n in dimensions]).T
 
     columns = {
         "dimension": dimensions,
@@ -82,9 +83,9 @@ def main() -> None:
             "monte_carlo": {
                 "sigma_QKt": at_d.as_metrics(),
                 "sigma_QKt_scaled": at_d.scaled(1 / np.sqrt(d)).as_metrics(),
-                "slope": log_log_slope({n: moments[n] for n in dimensions}, settings.trials).as_metrics(),
+                "slope": log_log_slope(of_saved, settings.trials).as_metrics(),
                 "mean_ratio": (mean / root).mean(),
-                "largest_ratio_error": largest_ratio_error({n: moments[n] for n in dimensions}, settings.trials),
+                "largest_ratio_error": largest_ratio_error(of_saved, settings.trials),
             },
             "single_draws": {
                 "mean_ratio": (single / root).mean(),

@@ -61,19 +61,20 @@ def claims(frame: pd.DataFrame) -> list[str]:
     entries = judged([frame])
     if not entries:
         return []
-    lines = ["the articles' claims, of which one training decides none:"]
+    lines = ["the articles' claims, of which one training decides none, since an honest interval needs 2 or more:"]
     for entry in entries:
         lines.append(f"  {entry['id']}  {entry['side'] or entry['verdict']}: {entry['sentence']}")
         numbers = [f"{each['subject']} is {each['value']:.3g}" for each in entry["requirements"]]
-        lines.append(f"      {'; '.join(filter(None, [*numbers, entry['reason'], *entry['notes']]))}")
+        notes = [note for note in entry["notes"] if "an honest interval needs" not in note]
+        lines.append(f"      {'; '.join(filter(None, [*numbers, entry['reason'], *notes]))}")
     return lines
 
 
 def zones(heads: pd.DataFrame) -> str:
     """How many heads lay in the zone at the first and the last look."""
     inside = (heads["zone"] == "inside").groupby(heads["step"]).agg(["sum", "size"])
-    (first, a), (last, b) = (list(inside.iloc[[0, -1]].iterrows())[i] for i in (0, -1))
-    return f"heads in the zone: {a['sum']} of {a['size']} at step {first}, {b['sum']} of {b['size']} at step {last}"
+    ends = [f"{count} of {heads} at step {step}" for step, count, heads in inside.iloc[[0, -1]].itertuples()]
+    return f"heads in the zone: {', '.join(ends)}"
 
 
 def main() -> None:

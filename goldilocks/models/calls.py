@@ -21,113 +21,98 @@ from goldilocks.core.cli import UserError
 from goldilocks.model5.model import Model5
 from goldilocks.model5.products import split_heads
 
-BLOCK = 2**21  # logits in memory at once
+BLOCK = 2**18  # logits whose statistics are computed at once
 ATTENDING = ("eager", "sdpa")  # implementations whose masks are tensors
-
-
-class Call(NamedTuple):
-    """One call of a module's attention: logits are softcap(scaling · q·k) + position_bias, where the mask allows."""
-
-    module: str
-    query: Tensor  # (B, H, T, d)
-    key: Tensor  # (B, H, K, d), repeated for heads that share one
-    scaling: float
-    mask: Tensor | None = None  # broadcasts to (B, H, T, K): True where visible, or what is added
-    causal: bool = False  # there is no mask, and each query sees the keys up to its own position
-    softcap: float | None = None
-    position_bias: Tensor | None = None
-    sinks: Tensor | None = None  # (H,) further logits of each row, whose probability goes nowhere
-
-    def visible(self) -> np.ndarray:
-        """How many logits each row sees, sinks among them: (B, H, T)."""
-        length, keys = self.query.shape[2], self.key.shape[2]
-        seen = np.minimum(np.arange(1, length + 1), keys) if self.causal else np.full(length, keys)
-        if self.mask is not None:
-            shown = shown_by(self.mask)
-            shown = shown[..., :keys] if shown.shape[-1] > 1 else shown.expand(*shown.shape[:-1], keys)
-            seen = shown.sum(-1).cpu().numpy()
-        return np.broadcast_to(seen + (self.sinks is not None), (*self.query.shape[:2], length))
-
-    @property
-    def square(self) -> bool:
-        """Whether there is a key for each query, so that one of them is at its own position."""
-        return self.query.shape[2] == self.key.shape[2]
 
 
 class Rows(NamedTuple):
     """Some of a call's queries with all that they see."""
 
-    logits: np.ndarray  # (B, H, R, K) float32, -∞ where hidden
-    cosines: np.ndarray  # (B, H, R, K') float32 of queries and keys; K' = K less the sinks
+    logits: np.ndarray  # (H, R, K) float32, -∞ where hidden
+    cosines: np.ndarray  # (H, R, K') float32 of queries and keys; K' = K less the sinks
     start: int  # position of the first of them
 
 
-def repeat_heads(key: Tensor, heads: int) -> Tensor:
-    """Keys (B, G, K, d), each for all the heads that share it: (B, H, K, d)."""
-    return key.repeat_interleave(heads // key.shape[1], 1)
+class Call(NamedTuple):
+    """A module's attention in one window: logits are softcap(scaling · q·k) + all that is added, where a key is shown.
+
+    Without `shown` each query sees all keys; if `causal`, those up to its own position.
+    """
+
+    module: str
+    query: Tensor  # (H, T, d)
+    key: Tensor  # (H, K, d), repeated for heads that share one
+    scaling: float
+    causal: bool
+    shown: Tensor | None = None  # (H, T, K) of bool
+    added: tuple[Tensor, ...] = ()  # (H, T, K) each
+    softcap: float | None = None
+    sinks: Tensor | None = None  # (H,) further logits of each row, whose probability goes nowhere
+
+    def visible(self) -> np.ndarray:
+        """How many logits each row sees, sinks among them: (H, T)."""
+        (heads, length, _), keys = self.query.shape, self.key.shape[1]
+        seen = np.minimum(np.arange(1, length + 1), keys) if self.causal else np.full(length, keys)
+        if self.shown is not None:
+            seen = self.shown.sum(-1).cpu().numpy()
+        return np.broadcast_to(seen + (self.sinks is not None), (heads, length))
+
+    def rows(self) -> Iterator[Rows]:
+        """The logits, so many rows at a time that memory does not grow with the square of the length."""
+        q, k = self.query.float(), self.key.float()
+        directions = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)
+        heads, length, _ = q.shape
+        at_once = max(BLOCK // (heads * k.shape[1]), 1)
+        for start in range(0, length, at_once):
+            rows = slice(start, min(start + at_once, length))
+            keys = min(rows.stop, k.shape[1]) if self.causal else k.shape[1]
+            logits = q[:, rows] @ k[:, :keys].mT * self.scaling
+            cosines = directions[0][:, rows] @ directions[1][:, :keys].mT
+            if self.softcap is not None:
+                logits = torch.tanh(logits / self.softcap) * self.softcap
+            for added in self.added:
+                logits = logits + added[:, rows, :keys]
+            if self.causal:
+                logits = logits.masked_fill(torch.ones_like(logits[0], dtype=torch.bool).triu(start + 1), -torch.inf)
+            if self.shown is not None:
+                logits = logits.where(self.shown[:, rows, :keys], -torch.inf)
+            if self.sinks is not None:
+                sinks = self.sinks.detach().float().reshape(heads, 1, 1).expand(-1, logits.shape[1], 1)
+                logits = torch.cat([logits, sinks], -1)
+            yield Rows(logits.cpu().numpy(), cosines.cpu().numpy(), start)
 
 
-def shown_by(mask: Tensor) -> Tensor:
-    """Where a mask lets a query see a key; one that is added hides by the least number of its type, or by -∞."""
-    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+def describe(name: str, module: nn.Module, eager: bool, arguments: dict[str, Any]) -> Iterator[Call]:
+    """The windows of a call of a function of transformers' attention interface, by its arguments.
 
-
-def _cut(tensor: Tensor | None, start: int, stop: int, keys: int) -> Tensor | None:
-    """Rows start … stop - 1 and the first keys of what broadcasts to (B, H, T, K)."""
-    if tensor is None:
-        return None
-    rows = tensor if tensor.shape[-2] == 1 else tensor[..., start:stop, :]
-    return rows if tensor.shape[-1] == 1 else rows[..., :keys]
-
-
-def rows_of(call: Call) -> Iterator[Rows]:
-    """The logits of a call, so many rows at a time that memory does not grow with the square of the length."""
-    q, k = call.query.float(), call.key.float()
-    directions = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)
-    batch, heads, length, _ = q.shape
-    at_once = max(BLOCK // (batch * heads * k.shape[2]), 1)
-    for start in range(0, length, at_once):
-        stop = min(start + at_once, length)
-        keys = min(stop, k.shape[2]) if call.causal else k.shape[2]
-        logits = q[:, :, start:stop] @ k[:, :, :keys].mT * call.scaling
-        cosines = directions[0][:, :, start:stop] @ directions[1][:, :, :keys].mT
-        if call.softcap is not None:
-            logits = torch.tanh(logits / call.softcap) * call.softcap
-        if (bias := _cut(call.position_bias, start, stop, keys)) is not None:
-            logits = logits + bias
-        if call.causal:
-            ahead = torch.arange(keys, device=q.device) > torch.arange(start, stop, device=q.device)[:, None]
-            logits = logits.masked_fill(ahead, -torch.inf)
-        if (mask := _cut(call.mask, start, stop, keys)) is not None:
-            added = 0.0 if mask.dtype == torch.bool else mask.float()
-            logits = torch.where(shown_by(mask), logits + added, -torch.inf)
-        if call.sinks is not None:
-            sinks = call.sinks.detach().float().reshape(-1, heads, 1, 1).expand(batch, -1, stop - start, 1)
-            logits = torch.cat([logits, sinks], -1)
-        yield Rows(logits.cpu().numpy(), cosines.cpu().numpy(), start)
-
-
-def describe(name: str, module: nn.Module, eager: bool, arguments: dict[str, Any]) -> Call:
-    """A call of a function of transformers' attention interface, by its arguments."""
+    A mask that is added hides by the least number of its type, or by -∞.
+    """
     query, key, mask = arguments["query"], arguments["key"], arguments["attention_mask"]
     scaling, causal = arguments.get("scaling"), arguments.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     sinks = next((arguments[name] for name in ("s_aux", "sinks") if arguments.get(name) is not None), None)
-    sinks = getattr(module, "sinks", None) if sinks is None else sinks
-    causal = not eager and mask is None and bool(causal) and query.shape[2] > 1
-    key = repeat_heads(key, query.shape[1])
-    bias = arguments.get("position_bias")
-    if causal and key.shape[2] > query.shape[2]:
-        key = key[:, :, : query.shape[2]]  # as transformers' sdpa does
-    return Call(
-        name, query, key, query.shape[-1] ** -0.5 if scaling is None else float(scaling), mask, causal,
-        arguments.get("softcap"), bias, sinks,
-    )  # fmt: skip
+    batch, heads, length, width = query.shape
+    causal = not eager and mask is None and bool(causal) and length > 1
+    key = key.repeat_interleave(heads // key.shape[1], 1)[:, :, : length if causal else None]  # as transformers' sdpa
+
+    def by_window(of_logits: Tensor | None) -> Tensor | tuple[None, ...]:
+        keys = key.shape[2]
+        return (None,) * batch if of_logits is None else of_logits[..., :keys].expand(batch, heads, length, keys)
+
+    hides = mask is None or mask.dtype == torch.bool
+    shown = by_window(mask if hides else mask > torch.finfo(mask.dtype).min / 2)
+    added = zip(by_window(arguments.get("position_bias")), by_window(None if hides else mask), strict=True)
+    for q, k, shown_here, added_here in zip(query, key, shown, added, strict=True):
+        yield Call(
+            name, q, k, width**-0.5 if scaling is None else float(scaling), causal, shown_here,
+            tuple(each for each in added_here if each is not None), arguments.get("softcap"),
+            getattr(module, "sinks", None) if sinks is None else sinks,
+        )  # fmt: skip
 
 
 @contextmanager
 def observed(model: nn.Module, note: Callable[[Call], None]) -> Iterator[None]:
-    """For a while, tell `note` each call of this model's attention through transformers' attention interface.
+    """For a while, tell `note` each window of this model's attention through transformers' attention interface.
 
     Raises:
         UserError: at a call whose implementation has no mask that could be read, such as flash attention.
@@ -153,7 +138,8 @@ def observed(model: nn.Module, note: Callable[[Call], None]) -> Iterator[None]:
                 arguments = more | {"query": query, "key": key, "attention_mask": attention_mask}
                 if rest:  # the scaling may be given by position
                     arguments["scaling"] = rest[0]
-                note(describe(name, module, attend is default, arguments))
+                for call in describe(name, module, attend is default, arguments):
+                    note(call)
             return attend(module, query, key, value, attention_mask, *rest, **more)
 
         return noted
@@ -163,23 +149,25 @@ def observed(model: nn.Module, note: Callable[[Call], None]) -> Iterator[None]:
 
 
 def of_model5(model: Model5, ids: Tensor) -> Iterator[Call]:
-    """The calls of Model 5's attention for tokens (B, T)."""
+    """The calls of Model 5's attention, window by window, for tokens (B, T)."""
     x = model.embed(ids)
     for i, block in enumerate(model.blocks):
         qkv = block.attn.project(block.attention_input(x))
         q, k, _ = split_heads(qkv, model.shape.heads)
-        yield Call(f"blocks.{i}.attn", q, k, block.attn.scale or 0.0, causal=True)
+        for query, key in zip(q, k, strict=True):
+            yield Call(f"blocks.{i}.attn", query, key, block.attn.scale or 0.0, causal=True)
         if i + 1 < len(model.blocks):
             x = block.finish(x, block.attn.attend(qkv))
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """For a while, without gradients and without dropout; afterwards each module trains or does not as before."""
+    """For a while, without gradients and dropout; afterwards modules' modes and random numbers are as they were."""
     training = [(module, module.training) for module in model.modules()]
+    gpus = {parameter.device.index for parameter in model.parameters() if parameter.is_cuda}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(gpus):
             yield
     finally:
         for module, before in training:

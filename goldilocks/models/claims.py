@@ -7,17 +7,15 @@ training does on shuffled tokens. So this says whether the weights move as the a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from goldilocks.claims import growth
 from goldilocks.claims.criteria import MetricTree, Outcome
 from goldilocks.claims.definitions import CLAIMS
 from goldilocks.claims.verdicts import Claim, judge
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 JUDGED = ("W5", "W6", "W7", "W8")
 OWN = "dynamics."  # metrics of the trainings themselves
@@ -67,8 +65,6 @@ def judged(trainings: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
     Args:
         trainings: of each a frame that `goldilocks.weights` made. With two or more, intervals are over these.
     """
-    import pandas as pd
-
     ends = [_ends(frame, seed) for seed, frame in enumerate(trainings)]
     if not ends or any(one is None for one in ends):
         return []

@@ -62,10 +62,9 @@ def may_be_replaced(path: Path) -> None:
     Raises:
         UserError: if something else is there.
     """
-    if not path.exists():
-        return
     if path.is_file():
         with path.open("rb") as handle:
             if handle.read(4) in (b"", b"PAR1"):
                 return
-    raise UserError(f"--out {path}: exists and is no Parquet file; name another one")
+    if path.exists():
+        raise UserError(f"--out {path}: exists and is no Parquet file; name another one")

@@ -29,6 +29,7 @@ INTERLEAVED = (
 )  # fmt: skip
 CODEGEN_PARTS = 4  # in which its rows lie, each of the q, then the v, then the k of a quarter of the heads
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads")
+WIDTH = ("head_dim", "d_kv", "kv_channels")
 GROUPS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads")
 
 
@@ -41,6 +42,9 @@ class Projection(NamedTuple):
     """What one module projects with: the tensors of Q, K and V, or the one of all three."""
 
     module: str
+    leaf: str
+    """What the first of its tensors is called in it."""
+
     names: tuple[str, ...]
 
     @property
@@ -67,7 +71,7 @@ def find(names: Iterable[str]) -> list[Projection]:
     for module, leaves in by_module.items():
         whole = [(leaf,) for leaf in FUSED if "q_attn" not in leaves]
         projections += [
-            Projection(module, tuple(leaves[leaf] for leaf in wanted))
+            Projection(module, wanted[0], tuple(leaves[leaf] for leaf in wanted))
             for wanted in (*whole, *SEPARATE)
             if all(leaf in leaves for leaf in wanted)
         ]
@@ -89,40 +93,38 @@ def of_module(config: Mapping[str, Any] | None, module: str) -> Mapping[str, Any
     return {**config, "num_attention_heads": own} if type(own) is int else config
 
 
-def _parts(tensors: list[np.ndarray], leaf: str, config: Mapping[str, Any]) -> tuple[list[np.ndarray], int | None]:
-    """The rows of Q, of K and of V, and the width of a head, if that is known."""
-    heads, width = _number(config, HEADS), _number(config, ("head_dim", "d_kv", "kv_channels"))
+def _parts(tensors: list[np.ndarray], leaf: str, config: Mapping[str, Any]) -> list[np.ndarray]:
+    """The rows of Q, of K and of V."""
+    heads, groups, width = (_number(config, keys) for keys in (HEADS, GROUPS, WIDTH))
     if len(tensors) == 3:
         q, k, v = tensors
         if heads and width and len(q) == 2 * heads * width:
             q = q.reshape(heads, 2, width, -1)[:, 0].reshape(heads * width, -1)
-        return [q, k, v], width or (len(q) // heads if heads else None)
+        return [q, k, v]
     (whole,) = tensors
     kind = config.get("model_type")
-    if kind == "codegen":
-        quarters = whole.reshape(CODEGEN_PARTS, 3, len(whole) // 3 // CODEGEN_PARTS, -1)
-        q, v, k = (quarters[:, i].reshape(-1, whole.shape[1]) for i in range(3))
-        return [q, k, v], len(q) // heads if heads else None
     if leaf == "c_attn" and kind != "gpt_bigcode":  # Conv1D
         whole = whole.T
-    groups = _number(config, GROUPS)
-    if kind in INTERLEAVED or (leaf == "query_key_value" and kind is None):
+    times, sizes = 1, (heads, groups, groups) if heads and groups else (1, 1, 1)
+    if kind == "codegen":
+        times = CODEGEN_PARTS
+    elif kind in INTERLEAVED or (leaf == "query_key_value" and kind is None):
         if not heads:
             raise UserError("its heads lie between each other, and no config.json says how many there are")
-        grouped = bool(config.get("new_decoder_architecture"))
-        single = bool(config.get("multi_query")) and not grouped
-        count = 1 if single else (groups or heads) if grouped else heads
-        shares, rest = divmod(heads, count)
-        if rest:
+        if config.get("new_decoder_architecture"):
+            times = groups or heads
+        elif not config.get("multi_query"):
+            times = heads
+        sizes = (heads // times, 1, 1)
+        if heads % times:
             raise ValueError("groups of unequal size")
-        width = len(whole) // (count * (shares + 2))
-        by_group = whole.reshape(count, shares + 2, width, -1)
-        q, k, v = by_group[:, :-2], by_group[:, -2], by_group[:, -1]
-        return [part.reshape(-1, whole.shape[1]) for part in (q, k, v)], width
-    if groups and heads and groups != heads:
-        width = len(whole) // (heads + 2 * groups)
-        return np.split(whole, [heads * width, (heads + groups) * width]), width
-    return np.split(whole, 3), len(whole) // 3 // heads if heads else None
+    in_turn = whole.reshape(times, -1, whole.shape[1])  # so many times some rows of Q, of K and of V, as the sizes say
+    each, rest = divmod(in_turn.shape[1], sum(sizes))
+    if rest or not each:
+        raise ValueError("nothing left for one of them")
+    parts = np.split(in_turn, np.cumsum(sizes)[:2] * each, axis=1)
+    q, k, v = (part.reshape(-1, whole.shape[1]) for part in parts)
+    return [q, v, k] if kind == "codegen" else [q, k, v]
 
 
 def arrange(projection: Projection, tensors: list[np.ndarray], config: Mapping[str, Any] | None) -> Weight:
@@ -135,22 +137,18 @@ def arrange(projection: Projection, tensors: list[np.ndarray], config: Mapping[s
         UserError: if they are no matrices of one width, or don't divide into heads as config.json says.
     """
     settings = of_module(config, projection.module)
-    match = LEAF.fullmatch(projection.names[0])
-    assert match is not None, "found by it"
     where = ", ".join(projection.names)
     if any(tensor.ndim != 2 or not tensor.size for tensor in tensors):
         raise UserError(f"{where}: no matrix")
     try:
-        parts, width = _parts(tensors, match["leaf"], settings)
-        rows = np.concatenate(parts)
-        if not all(len(part) for part in parts):
-            raise ValueError("nothing left for one of them")
+        parts = _parts(tensors, projection.leaf, settings)
+        rows = np.ascontiguousarray(np.concatenate(parts))
     except ValueError:
         raise UserError(f"{where}: does not divide into Q, K and V as config.json says") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    sizes = [len(part) for part in parts]
-    by_head = bool(width) and not any(size % width for size in sizes if width)
-    each = width if by_head and width else math.gcd(*sizes)
-    q, k, v = (size // each for size in sizes)
-    return Weight(np.ascontiguousarray(rows), (q, k, v), by_head)
+    sizes, heads = [len(part) for part in parts], _number(settings, HEADS)
+    width = _number(settings, WIDTH) or (sizes[0] // heads if heads else 0)
+    by_head = width > 0 and not any(size % width for size in sizes)
+    q, k, v = (size // (width if by_head else math.gcd(*sizes)) for size in sizes)
+    return Weight(rows, (q, k, v), by_head)

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -28,38 +28,13 @@ from goldilocks.model5.model import Model5
 from goldilocks.models import parquet
 from goldilocks.models.attention import attention
 from goldilocks.models.norms import Read
-from goldilocks.models.projections import Projection, Weight, arrange, block_of, find
-from goldilocks.models.weights import TAIL_SIGMAS, Baseline
+from goldilocks.models.projections import Weight, arrange, block_of, find
+from goldilocks.models.weights import frame_of
 from goldilocks.models.windows import LEAST, TOGETHER, describe_model, unwrapped
 from goldilocks.softmax.zone import INSIDE
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 EVERY = 100
 TOLD = 3  # heads that a warning names
-
-
-@contextmanager
-def random_streams_kept() -> Iterator[None]:
-    """Give torch's random generators back as they were."""
-    cpu = torch.get_rng_state()
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    gpu = torch.cuda.get_rng_state() if used else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if gpu is not None:
-            torch.cuda.set_rng_state(gpu)
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes, of those that train together."""
-    distributed = torch.distributed
-    if not distributed.is_available():
-        return True
-    return not distributed.is_initialized() or bool(distributed.get_rank() == 0)
 
 
 class Watch:
@@ -90,7 +65,8 @@ class Watch:
         self.model, self.every, self.folder = unwrapped(model), every, Path(folder)
         self.probe, self.steps = probe, start
         self.zones: dict[tuple[str, int], str] = {}
-        self.writes = is_first_process()
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.writes = not together or torch.distributed.get_rank() == 0
         if not self.writes:
             return
         config: Any = getattr(self.model, "config", None)
@@ -101,12 +77,11 @@ class Watch:
         self.projections, self.norms = find(self.parameters), Read(self.parameters, self.config)
         if not self.projections:
             raise UserError(f"{describe_model(self.model)}: no projections of Q, K and V known here")
-        now = [self._weight(projection) for projection in self.projections]
+        now = list(self._weights_now())
         if probe is not None:
-            with random_streams_kept():
-                attention(self.model, None, probe)  # fails now, or never
+            attention(self.model, None, probe)  # fails now, or never
         self._begin(start)
-        self.baselines = [Baseline.of(weight, TAIL_SIGMAS) for weight in self._first(now, start)]
+        self.first = self._first(now, start)
         if probe is None:
             self._hook = self.model.register_forward_pre_hook(self._take_probe, with_kwargs=True)
         if not start:
@@ -116,8 +91,8 @@ class Watch:
         found: np.ndarray = self.parameters[name].detach().float().cpu().numpy()
         return found
 
-    def _weight(self, projection: Projection) -> Weight:
-        return arrange(projection, [self._values(name) for name in projection.names], self.config)
+    def _weights_now(self) -> Iterator[Weight]:
+        return (arrange(one, [self._values(name) for name in one.names], self.config) for one in self.projections)
 
     def _begin(self, start: int) -> None:
         """Refuse to mix two trainings' tables; of a training that goes on, drop what came after its start."""
@@ -132,15 +107,15 @@ class Watch:
 
     def _first(self, now: list[Weight], start: int) -> list[Weight]:
         """What Q, K and V were at first: now, or of a training that goes on what was stored at its start."""
-        path, by_module = self.folder / "first.safetensors", {}
-        for projection, weight in zip(self.projections, now, strict=True):
-            by_module[projection.module] = weight.rows.copy()
+        path = self.folder / "first.safetensors"
+        by_module = {one.module: weight.rows.copy() for one, weight in zip(self.projections, now, strict=True)}
         if not (start and path.is_file()):
             arrays.write(path, by_module)
-        rows = arrays.read(path)
-        if {module: of.shape for module, of in rows.items()} != {module: of.shape for module, of in by_module.items()}:
+        stored = arrays.read(path)
+        shapes, expected = ({module: rows.shape for module, rows in of.items()} for of in (stored, by_module))
+        if shapes != expected:
             raise UserError(f"{path}: of another model; name another folder")
-        return [weight._replace(rows=rows[one.module]) for one, weight in zip(self.projections, now, strict=True)]
+        return [weight._replace(rows=stored[one.module]) for one, weight in zip(self.projections, now, strict=True)]
 
     def _take_probe(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the first tokens that the model gets."""
@@ -161,33 +136,25 @@ class Watch:
 
     def look(self, step: int) -> None:
         """Write what Q, K and V, and on the probe attention, are now; say which heads left the zone."""
-        with random_streams_kept():
-            try:
-                self._write("weights", step, self.weights())
-                if self.probe is not None:
-                    heads = attention(self.model, None, self.probe)
-                    self._write("attention", step, heads.assign(step=step))
-                    self._tell(step, heads)
-            except OSError as error:  # a full disk ends no training
-                print(f"goldilocks: step {step}: {error}; not written", file=sys.stderr)
-            except (
-                UserError,
-                RuntimeError,
-                TypeError,
-                ValueError,
-            ) as error:  # a model that can't read the tokens it got
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                print(f"goldilocks: step {step}: attention is not looked at any more: {reason}", file=sys.stderr)
-                self.probe = None
+        try:
+            self._write("weights", step, self.weights())
+            if self.probe is not None:
+                heads = attention(self.model, None, self.probe)
+                self._write("attention", step, heads.assign(step=step))
+                self._tell(step, heads)
+        except OSError as error:  # a full disk ends no training
+            print(f"goldilocks: step {step}: {error}; not written", file=sys.stderr)
+        except (UserError, RuntimeError, TypeError, ValueError) as error:  # it can't read the tokens it got
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            print(f"goldilocks: step {step}: attention is not looked at any more: {reason}", file=sys.stderr)
+            self.probe = None
 
     def weights(self) -> pd.DataFrame:
         """The statistics of Q, K and V now."""
-        import pandas as pd
-
         frames = []
-        for projection, baseline in zip(self.projections, self.baselines, strict=True):
+        for projection, weight, first in zip(self.projections, self._weights_now(), self.first, strict=True):
             norm = self.norms.columns({name: self._values(name) for name in self.norms.of(projection)})
-            frames.append(baseline.frame(projection, self._weight(projection)).assign(**norm))
+            frames.append(frame_of(projection, weight, first).assign(**norm))
         return pd.concat(frames, ignore_index=True).assign(step=self.steps)
 
     def _write(self, table: str, step: int, frame: pd.DataFrame) -> None:
@@ -195,9 +162,7 @@ class Watch:
 
     def _tell(self, step: int, heads: pd.DataFrame) -> None:
         """Name the heads that were in the zone at the last look and are not any more."""
-        now: dict[tuple[str, int], str] = dict(
-            zip(zip(heads["module"], heads["head"], strict=True), heads["zone"], strict=True)
-        )
+        now = {(head["module"], head["head"]): head["zone"] for head in heads.to_dict("records")}
         left = [key for key, zone in now.items() if self.zones.get(key) == INSIDE != zone]
         self.zones = now
         if left:

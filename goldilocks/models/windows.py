@@ -36,6 +36,10 @@ def window_length(model: nn.Module, tokenizer: Any, length: int | None) -> int:
     return length
 
 
+def _cut(ids: list[int], length: int) -> list[list[int]]:
+    return [ids[start : start + length] for start in range(0, len(ids), length)]
+
+
 def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterator[list[int]]:
     """Each text's tokens in windows of a length, the last of a text perhaps shorter.
 
@@ -43,17 +47,14 @@ def token_windows(tokenizer: Any, texts: Iterable[Text], length: int) -> Iterato
     """
     for text in [texts] if isinstance(texts, str) else texts:
         if not isinstance(text, str):
-            ids = text.tolist() if isinstance(text, Tensor) else [int(i) for i in text]
-            windows = [ids[start : start + length] for start in range(0, len(ids), length)]
+            windows = _cut([int(i) for i in text], length)
         elif tokenizer is None:
             raise UserError("texts of words need a tokenizer; without one, give tokens")
         elif getattr(tokenizer, "is_fast", False):
             windows = tokenizer(text, truncation=True, max_length=length, return_overflowing_tokens=True)["input_ids"]
         else:
             ids, own = tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.num_special_tokens_to_add()
-            at_once = max(length - own, 1)
-            parts = (ids[start : start + at_once] for start in range(0, len(ids), at_once))
-            windows = [tokenizer.build_inputs_with_special_tokens(part) for part in parts]
+            windows = [tokenizer.build_inputs_with_special_tokens(part) for part in _cut(ids, max(length - own, 1))]
         yield from (window for window in windows if len(window) >= LEAST)
 
 
@@ -71,24 +72,17 @@ def describe_model(model: nn.Module) -> str:
 
 
 def read(model: nn.Module, ids: Tensor, note: Callable[[Call], None]) -> None:
-    """Let a model read tokens (B, T), and tell `note` each call of its attention.
+    """Let a model read tokens (B, T), and tell `note` each window of its attention.
 
     The decoder of an encoder reads the same tokens.
 
     Raises:
         UserError: if the model takes no tokens, or none of its attention can be seen.
     """
-    device = next(model.parameters()).device
-    noted = 0
-
-    def count(call: Call) -> None:
-        nonlocal noted
-        noted += 1
-        note(call)
-
+    ids = ids.to(next(model.parameters()).device)
     if isinstance(model, Model5):
-        for call in of_model5(model, ids.to(device)):
-            count(call)
+        for call in of_model5(model, ids):
+            note(call)
         return
     config: Any = getattr(model, "config", None)
     if not hasattr(config, "model_type"):
@@ -98,19 +92,23 @@ def read(model: nn.Module, ids: Tensor, note: Callable[[Call], None]) -> None:
     known = getattr(cast(Any, model).get_input_embeddings(), "num_embeddings", None)
     if known is not None and int(ids.max()) >= known:
         raise UserError(f"{describe_model(model)}: knows {known} tokens, and the text has token {int(ids.max())}")
-    arguments: dict[str, Any] = {"input_ids": ids.to(device)}
+    arguments: dict[str, Any] = {"input_ids": ids}
     if getattr(config, "is_encoder_decoder", False):
-        arguments["decoder_input_ids"] = arguments["input_ids"]
+        arguments["decoder_input_ids"] = ids
     if "use_cache" in inspect.signature(model.forward).parameters:
         arguments["use_cache"] = False
-    with observed(model, count):
+    noted = set()
+
+    def remember(call: Call) -> None:
+        noted.add(call.module)
+        note(call)
+
+    with observed(model, remember):
         model(**arguments)
     if not noted:
-        why = (
-            "it has no softmax attention"
-            if config.model_type in WITHOUT_SOFTMAX
-            else "none of its attention goes through transformers' attention interface"
-        )
+        why = "none of its attention goes through transformers' attention interface"
+        if config.model_type in WITHOUT_SOFTMAX:
+            why = "it has no softmax attention"
         raise UserError(f"{describe_model(model)}: {why}, so there is nothing to measure")
 
 

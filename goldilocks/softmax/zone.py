@@ -191,12 +191,10 @@ def metrics(cells: pd.DataFrame, zone: pd.DataFrame) -> dict[str, Any]:
     dimensions = zone["dimension"].to_numpy()
     at = {name: cells[cells["exponent"] == exponent] for name, exponent in NAMED_EXPONENTS.items()}
     for name, rows in at.items():
-        result[name] = {
-            "dimensions_inside": int((rows["zone"] == INSIDE).sum()),
-            "dimensions_outside": int((rows["zone"] == OUTSIDE).sum()),
-            "dimensions_undecided": int((rows["zone"] == UNDECIDED).sum()),
-            "widest_dimension_inside": int(dimensions[rows["zone"] == INSIDE].max(initial=0)),
-            "outside_from_dimension": _from_there_on(dimensions, rows["zone"].to_numpy() == OUTSIDE),
+        sides = rows["zone"].to_numpy()
+        result[name] = {f"dimensions_{side}": int((sides == side).sum()) for side in (INSIDE, OUTSIDE, UNDECIDED)} | {
+            "widest_dimension_inside": int(dimensions[sides == INSIDE].max(initial=0)),
+            "outside_from_dimension": _from_there_on(dimensions, sides == OUTSIDE),
         }
     unscaled, scaled, _ = (at[name][list(with_interval("jacobian_norm")[1:])].to_numpy().T for name in NAMED_EXPONENTS)
     halved, whole = unscaled[1] < scaled[0] / 2, unscaled[0] >= scaled[1] / 2

@@ -10,6 +10,7 @@ takes most of the time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -24,12 +25,13 @@ CHUNK_ELEMENTS = 2**17
 
 
 class Moments(NamedTuple):
-    """Sums over trials of how far σ and σ²/n lie from theory; subtracting √n and 1 first keeps the sums exact."""
+    """Sums over trials, and of the squares, of how far σ and σ²/n lie from theory.
 
-    deviation: float
-    deviation_squared: float
-    variance_deviation: float
-    variance_deviation_squared: float
+    Subtracting √n and 1 first keeps the sums exact.
+    """
+
+    deviation: Sequence[float]
+    variance_deviation: Sequence[float]
 
 
 def product_std(q: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -55,14 +57,12 @@ def trial_moments(root_seed: int, rows: int, n: int, trials: int, progress: Prog
     """
     stream = rng.generator(root_seed, "sweep/trial", n)
     chunk = max(1, CHUNK_ELEMENTS // max(rows * rows, 2 * rows * n))
-    sums = np.zeros(4)
+    sums = np.zeros((2, 2))
     for start in range(0, trials, chunk):
         size = min(chunk, trials - start)
         pairs = stream.standard_normal((size, 2, rows, n), dtype=np.float32)
         sigma = product_std(pairs[:, 0], pairs[:, 1])
-        for i, x in ((0, sigma - np.sqrt(n)), (2, sigma**2 / n - 1)):
-            sums[i] += x.sum()
-            sums[i + 1] += (x**2).sum()
+        sums += [(x.sum(), (x**2).sum()) for x in (sigma - np.sqrt(n), sigma**2 / n - 1)]
         if progress:
             progress.add(size * work(rows, n))
     return Moments(*sums.tolist())
@@ -83,8 +83,9 @@ def monte_carlo(root_seed: int, rows: int, dimensions: list[int], trials: int, t
         return dict(zip(largest_first, moments, strict=True))
 
 
-def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[float, float]:
+def mean_and_error(sums: Sequence[float], trials: int) -> tuple[float, float]:
     """Mean and its standard error from a sum and a sum of squares."""
+    total, total_squared = sums
     mean = total / trials
     variance = max(total_squared - trials * mean**2, 0.0) / (trials - 1)
     return mean, float(np.sqrt(variance / trials))
@@ -92,7 +93,7 @@ def mean_and_error(total: float, total_squared: float, trials: int) -> tuple[flo
 
 def sigma_estimate(n: int, moments: Moments, trials: int) -> Estimate:
     """E σ(QKᵀ) at dimension n with its 95 % interval."""
-    mean, error = mean_and_error(moments.deviation, moments.deviation_squared, trials)
+    mean, error = mean_and_error(moments.deviation, trials)
     return intervals.t_interval(float(np.sqrt(n)) + mean, error, trials)
 
 
@@ -124,12 +125,8 @@ def log_log_slope(moments: dict[int, Moments], trials: int) -> Estimate:
     dimensions = np.array(sorted(moments))
     x = np.log(dimensions)
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    means, errors = np.array(
-        [
-            mean_and_error(moments[n].variance_deviation, moments[n].variance_deviation_squared, trials)
-            for n in dimensions.tolist()
-        ]
-    ).T
+    of_each = [mean_and_error(moments[n].variance_deviation, trials) for n in dimensions.tolist()]
+    means, errors = np.array(of_each).T
     slope = float(weights @ (np.log1p(means) + x)) / 2
     error = float(np.sqrt((weights**2) @ (errors / (1 + means)) ** 2)) / 2
     return intervals.t_interval(slope, error, trials)
