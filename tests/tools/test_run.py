@@ -34,7 +34,7 @@ def test_with_nothing_to_do_no_numerical_library_is_loaded_and_no_process_starte
 
 
 def test_stages_come_in_the_order_in_which_they_are_declared(project):
-    code = "from tools.scheduling import pipeline; print(*pipeline.graph(pipeline.open_repository(), ['dvc.yaml']))"
+    code = "from tools.scheduling.pipeline import *\nwith open_repository() as repo: print(*graph(repo))"
     declared = re.findall(r"^  (\w+):$", project.read("dvc.yaml").partition("\nstages:\n")[2], re.MULTILINE)
     at = declared.index("train")
     declared[at : at + 1] = [f"train@{seed}" for seed in range(5)]

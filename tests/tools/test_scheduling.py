@@ -68,8 +68,7 @@ DRIVER = """
 import sys
 from goldilocks.core import cli
 from tools.scheduling.runner import Limits, rebuild
-train = lambda name: name.startswith("train@")
-cli.run(lambda: print(rebuild(Limits(int(sys.argv[1])), train, force="force" in sys.argv)))
+cli.run(lambda: print(rebuild(Limits(int(sys.argv[1])), force="force" in sys.argv)))
 """
 
 
