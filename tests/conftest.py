@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Self
 from unittest import mock
 
 import hypothesis
@@ -162,9 +163,9 @@ class Project:
         with (self.folder / path).open("a", encoding="utf-8") as handle:
             handle.write(text)
 
-    def copy(self, folder: Path) -> Project:
+    def copy(self, folder: Path) -> Self:
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder)
+        return type(self)(folder)
 
 
 def fresh_copy(folder: Path) -> Project:

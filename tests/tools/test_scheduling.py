@@ -123,7 +123,7 @@ def toy(shared, tmp_path, monkeypatch) -> Toy:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SHELL", "/bin/sh")  # DVC starts commands with it; unlike Bash, some stay as their parent
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    return Toy(Project(shared("toy", _new)).copy((tmp_path / "toy").resolve()).folder)
+    return Toy(shared("toy", _new)).copy((tmp_path / "toy").resolve())
 
 
 def ran(out: str) -> list[str]:
@@ -132,10 +132,10 @@ def ran(out: str) -> list[str]:
 
 @pytest.mark.slow
 def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_path):
-    plain = Toy(toy.copy(tmp_path / "plain").folder)
+    plain = toy.copy(tmp_path / "plain")
     plain.check("dvc", "repro")
     expected = plain.read("dvc.lock")
-    one, four = (Toy(toy.copy(tmp_path / f"{jobs} jobs").folder) for jobs in (1, 4))
+    one, four = (toy.copy(tmp_path / f"{jobs} jobs") for jobs in (1, 4))
     four.tell(seconds=6.0, train0=9.0)  # so that it ends last
     for jobs, copy in ((1, one), (4, four)):
         code, out, err = copy.rebuild(jobs)
@@ -208,16 +208,11 @@ def test_asked_to_stop_it_lets_all_stop_and_waits_for_that(toy, number, end, cod
     assert "Traceback" not in out + err
 
 
-def children(process):
-    """The processes of DVC that run a stage each."""
-    return psutil.Process(process.pid).children()
-
-
 def test_killed_it_leaves_nothing_running(toy):
     toy.tell(seconds=60)
     process = toy.start(2)
     until(lambda: toy.begun(2), process)
-    numbers = [child.pid for child in children(process)]
+    numbers = [child.pid for child in psutil.Process(process.pid).children()]
     process.kill()
     process.communicate(timeout=30)
     until(lambda: not at_work(toy))
@@ -228,18 +223,23 @@ def test_killed_it_leaves_nothing_running(toy):
 
 
 @pytest.mark.slow
-def test_a_killed_dvc_is_told_and_what_it_ran_is_waited_for(toy):
+@pytest.mark.parametrize(
+    ("whose", "said", "stopped"),
+    [("DVC", "DVC was ended by SIGKILL", ["train0"]), ("command", "failed to reproduce 'train@0'", [])],
+)
+def test_a_killed_dvc_or_command_is_told_and_what_else_runs_is_waited_for(toy, whose, said, stopped):
     toy.tell(train0=60, train1=1)
     process = toy.start(4)
     until(lambda: toy.begun(4), process)
-    victim = next(
-        child for child in children(process) if any("train 0" in " ".join(c.cmdline()) for c in child.children())
-    )
+    for dvc in psutil.Process(process.pid).children():
+        for command in dvc.children(recursive=True):
+            if command.cmdline()[2:4] == ["train", "0"]:
+                victim = dvc if whose == "DVC" else command
     victim.kill()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "error: train@0 failed: DVC was ended by SIGKILL" in err
-    assert toy.noted("stopped") == ["train0"]
+    assert f"error: train@0 failed: {said}" in err
+    assert toy.noted("stopped") == stopped
     assert not at_work(toy)
     toy.tell()
     code, out, _ = toy.rebuild(4)
