@@ -288,3 +288,12 @@ def smoke(shared: Shared, _fresh: Project) -> Project:
 def rebuilt(smoke: Project, tmp_path: Path) -> Project:
     """A copy of the rebuilt smoke pipeline, to change and run again."""
     return smoke.copy(tmp_path / "the project")
+
+
+@pytest.fixture
+def longer(rebuilt: Project) -> Project:
+    """Such a copy, set to train one seed for longer, nothing of that run yet."""
+    every = (f"train.{what}_every={steps}" for what, steps in (("snapshot", 40), ("evaluate", 40), ("checkpoint", 8)))
+    rebuilt.configure("run.seeds=[0]", "train.steps=121", *every)
+    shutil.rmtree(rebuilt.folder / "data" / "checkpoints", ignore_errors=True)
+    return rebuilt
