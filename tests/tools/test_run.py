@@ -62,16 +62,14 @@ def test_however_many_stages_run_at_once_every_byte_is_that_of_dvc_repro(project
         project = rebuilt
         project.check("python", "-m", "tools.run", "--force", "check")  # puts dvc.lock in order
         project.configure("run.seeds=[1,2,0]", "train.steps=22")
-    commands = {"plain": ("dvc", "repro")} | {jobs: ("python", "-m", "tools.run", "--jobs", jobs) for jobs in "13"}
-    found = {}
-    for name, command in commands.items():
-        copy = project.copy(tmp_path / name)
+    found = []
+    for command in ("dvc repro", "python -m tools.run --jobs 3"):
+        copy = project.copy(tmp_path / command)
         copy.check("python", "-m", "stages.check")
-        copy.check(*command)
+        copy.check(*command.split())
         assert copy.run("dvc", "status", "-q").returncode == 0
-        found[name] = copy.results() | {"order": copy.read("dvc.lock") if fresh else ""}
-    assert found["1"] == found["plain"]
-    assert found["3"] == found["plain"]
+        found.append(copy.results() | {"order": copy.read("dvc.lock") if fresh else ""})
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow
