@@ -19,6 +19,7 @@ import os
 import pkgutil
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -75,16 +76,10 @@ def run(stage, folder):
 
 def in_forks(function, jobs):
     """Call a function for each job in a fork of this process, a few at once; each returns lines."""
-    fork = multiprocessing.get_context("fork")
 
     def in_fork(job):
-        receiver, sender = fork.Pipe(duplex=False)
-        process = fork.Process(target=lambda: sender.send(function(*job)))  # no daemon, so that it may start processes
-        process.start()
-        sender.close()
-        lines = receiver.recv()
-        process.join()
-        return lines
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as fork:
+            return fork.submit(function, *job).result()
 
     with ThreadPool(AT_ONCE) as threads:
         return [line for lines in threads.imap(in_fork, jobs) for line in lines]
