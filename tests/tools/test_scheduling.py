@@ -181,33 +181,27 @@ def test_a_failure_is_named_others_are_recorded_and_nothing_else_begins(toy):
     [
         pytest.param(signal.SIGINT, os.killpg, 130, id="Ctrl-C"),
         pytest.param(signal.SIGTERM, os.kill, 143, id="terminated alone", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, os.kill, -9, id="killed alone"),
     ],
 )
-def test_asked_to_stop_it_lets_all_stop_and_waits_for_that(toy, number, end, code):
+def test_asked_to_stop_it_waits_for_all_to_stop_and_killed_it_leaves_nothing_running(toy, number, end, code):
     toy.tell(seconds=60)
     process = toy.start(2)
     until(lambda: toy.begun(2), process)
+    children = [child.pid for child in psutil.Process(process.pid).children()]
     end(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
-    assert not at_work(toy)
-    assert len(toy.noted("stopped")) == 2
     assert "failed" not in err
     assert "Traceback" not in out + err
-
-
-def test_killed_it_leaves_nothing_running(toy):
-    toy.tell(seconds=60)
-    process = toy.start(2)
-    until(lambda: toy.begun(2), process)
-    numbers = [child.pid for child in psutil.Process(process.pid).children()]
-    process.kill()
-    process.communicate(timeout=30)
-    until(lambda: not at_work(toy))
-    until(lambda: not any(map(psutil.pid_exists, numbers)))  # the system knows a process for a while after its end
-    toy.tell()
-    code, _, err = toy.rebuild(2)
-    assert code == 0, err
+    if number == signal.SIGKILL:
+        until(lambda: not at_work(toy))
+        until(lambda: not any(map(psutil.pid_exists, children)))  # the system knows a process for a while after its end
+        toy.tell()
+        done, _, err = toy.rebuild(2)
+        assert done == 0, err
+    assert not at_work(toy)
+    assert len(toy.noted("stopped")) == 2
 
 
 @pytest.mark.slow
