@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Self
 from unittest import mock
 
 import hypothesis
@@ -162,9 +163,9 @@ class Project:
         with (self.folder / path).open("a", encoding="utf-8") as handle:
             handle.write(text)
 
-    def copy(self, folder: Path) -> Project:
+    def copy(self, folder: Path) -> Self:
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder)
+        return type(self)(folder)
 
 
 def fresh_copy(folder: Path) -> Project:
@@ -287,3 +288,12 @@ def smoke(shared: Shared, _fresh: Project) -> Project:
 def rebuilt(smoke: Project, tmp_path: Path) -> Project:
     """A copy of the rebuilt smoke pipeline, to change and run again."""
     return smoke.copy(tmp_path / "the project")
+
+
+@pytest.fixture
+def longer(rebuilt: Project) -> Project:
+    """Such a copy, set to train one seed for longer, nothing of that run yet."""
+    every = (f"train.{what}_every={steps}" for what, steps in (("snapshot", 40), ("evaluate", 40), ("checkpoint", 8)))
+    rebuilt.configure("run.seeds=[0]", "train.steps=121", *every)
+    shutil.rmtree(rebuilt.folder / "data" / "checkpoints", ignore_errors=True)
+    return rebuilt

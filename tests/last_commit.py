@@ -7,10 +7,11 @@ import io
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
 
 from closure import ROOT
-from ruamel.yaml import YAML
+
+from goldilocks.core import params
+from tools.configure import leaves
 
 
 def _git(*arguments: str) -> bytes:
@@ -28,14 +29,9 @@ def unpack(folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
-def _keys(tree: Any) -> Any:
-    """A nested mapping without its values."""
-    return {key: _keys(value) for key, value in tree.items()} if isinstance(tree, dict) else None
-
-
 @functools.cache
 def params_text() -> str:
     """`params.yaml` with the committed values; as it lies in the folder if parameters were added or removed there."""
     here, there = (ROOT / "params.yaml").read_text("utf-8"), contents("params.yaml").decode()
-    same = _keys(YAML(typ="safe").load(here)) == _keys(YAML(typ="safe").load(there))
-    return there if same else here
+    names = ([name for name, _ in leaves(params.parse(text))] for text in (here, there))
+    return there if next(names) == next(names) else here

@@ -1,8 +1,8 @@
 """Run every stage with another value of each parameter that it declares, and see whether its results differ.
 
-A command for a copy of the project at the size of the preset `smoke`; `pipeline/test_sensitivity.py` calls it. Stages
-run in forks of one process, which has imported everything once: some eighty runs take no longer than eight that start
-anew.
+A command for a copy of the project rebuilt at the size of the preset `smoke`; `pipeline/test_sensitivity.py` calls it.
+Stages run in forks of one process, which has imported everything once: some eighty runs take no longer than eight that
+start anew.
 
 command: PYTHONPATH=. python tests/sensitivity.py [STAGE ...]
 """
@@ -16,17 +16,18 @@ import io
 import json
 import multiprocessing
 import os
+import pkgutil
 import shutil
 import sys
-from graphlib import TopologicalSorter
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import numpy as np
 from perturbations import INFLUENTIAL, NEUTRAL, PASSED_ON, UNUSED
 
+import goldilocks
+import stages  # noqa: F401  before any numerical library: it pins what they compute with
 from goldilocks.core import cli, files, params
-from goldilocks.core.dvc_files import paths_overlap
 from tools import configure
 from tools.scheduling.pipeline import ABLATIONS, PROJECT, open_repository
 from tools.verification.compare import values
@@ -42,15 +43,11 @@ class Stage:
         self.name, self.group = stage.name, stage.name.split("@")[0]  # with and without the instance of a matrix
         self.folder, self.arguments = os.path.relpath(stage.wdir), words[words.index("-m") + 1 :]
         self.sections = [key for dependency in stage.deps for key in getattr(dependency, "params", [])]
-        self.dependencies = [os.path.relpath(dependency.fs_path) for dependency in stage.deps]
         self.outputs = [os.path.relpath(out.fs_path) for out in stage.outs]
 
     def declares(self, key):
         """Whether it is given a parameter, alone or with its whole section."""
         return key in self.sections or key.split(".")[0] in self.sections
-
-    def needs(self, other):
-        return any(paths_overlap(one, made) for one in self.dependencies for made in other.outputs)
 
 
 def stages_here():
@@ -79,16 +76,10 @@ def run(stage, folder):
 
 def in_forks(function, jobs):
     """Call a function for each job in a fork of this process, a few at once; each returns lines."""
-    fork = multiprocessing.get_context("fork")
 
     def in_fork(job):
-        receiver, sender = fork.Pipe(duplex=False)
-        process = fork.Process(target=lambda: sender.send(function(*job)))  # no daemon, so that it may start processes
-        process.start()
-        sender.close()
-        lines = receiver.recv()
-        process.join()
-        return lines
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as fork:
+            return fork.submit(function, *job).result()
 
     with ThreadPool(AT_ONCE) as threads:
         return [line for lines in threads.imap(in_fork, jobs) for line in lines]
@@ -105,7 +96,7 @@ def results(stage, folder):
 
 
 def digest(column):
-    numbers = isinstance(column, np.ndarray) and not column.dtype.hasobject
+    numbers = hasattr(column, "dtype") and not column.dtype.hasobject
     return hashlib.sha256(column.tobytes() if numbers else repr(list(column)).encode()).hexdigest()
 
 
@@ -129,30 +120,17 @@ class Trials:
     """Every change tried on every stage that declares the parameter.
 
     Args:
-        stages: those to look at, all if empty; what these need runs too.
+        groups: the stages to look at, all if empty.
     """
 
-    def __init__(self, stages):
-        self.base = Path.cwd()
-        everything = stages_here()
-        self.looked_at = [stage for stage in everything if not stages or stage.group in stages]
-        needed = list(self.looked_at)
-        for stage in needed:  # grows on the way
-            needed += [other for other in everything if other not in needed and stage.needs(other)]
-        needs = {at: [i for i, other in enumerate(needed) if stage.needs(other)] for at, stage in enumerate(needed)}
-        self.all = [needed[at] for at in TopologicalSorter(needs).static_order()]
-        self.values = dict(configure.leaves(params.read()))
-        self.results = {}
-
-    def as_it_is(self, stage):
-        """Run a stage; what it said if it failed, and the modules that it imported."""
-        return [run(stage, self.base), *sys.modules]
+    def __init__(self, groups):
+        self.base, self.values = Path.cwd(), dict(configure.leaves(params.read()))
+        self.all = stages_here()
+        self.looked_at = [stage for stage in self.all if not groups or stage.group in groups]
 
     def changes(self):
         """Each stage with each parameter that it declares, and another value for it; of a matrix, one instance."""
-        groups = {}
-        for stage in self.looked_at:
-            groups.setdefault(stage.group, stage)
+        groups = {stage.group: stage for stage in reversed(self.looked_at)}
         for key, value in (INFLUENTIAL | NEUTRAL).items():
             yield from ((stage, key, value) for stage in groups.values() if stage.declares(key))
 
@@ -169,7 +147,7 @@ class Trials:
             if failed := run(each, folder):
                 return [f"{told}: {failed}"]
             stage = each
-        differs = changed(self.results[stage.name], results(stage, folder), self.values[key], value)
+        differs = changed(results(stage, self.base), results(stage, folder), self.values[key], value)
         shutil.rmtree(folder)
         if differs:
             return [f"{told}: results differ, and must not"] if neutral else []
@@ -180,7 +158,7 @@ class Trials:
         first = {}
         for stage in self.looked_at:
             made, instance = {}, stage.name.partition("@")[2]
-            for (path, name), of in sorted(self.results[stage.name].items()):
+            for (path, name), of in sorted(results(stage, self.base).items()):
                 if path.endswith((".parquet", ".safetensors")):
                     own = Path(path).stem == f"seed-{instance.split('-')[-1]}"  # the only file of an instance
                     made.setdefault("its table" if own else Path(path).name, {})[name] = of
@@ -190,20 +168,10 @@ class Trials:
                     if made[name] == its[name]:
                         yield f"{stage.name}: made the same {name} as {original}; it ignores its seed or condition"
 
-    def run(self):
-        """All of it: how many changes were tried, and a line for each problem."""
-        for stage in self.all:
-            failed, *modules = in_forks(self.as_it_is, [(stage,)])
-            if failed:
-                return 0, [f"{stage.name}: at the size of smoke: {failed}"]
-            self.results[stage.name] = results(stage, self.base)
-            for name in modules:  # so that other forks need not import them
-                with contextlib.suppress(Exception):
-                    importlib.import_module(name)
-        changes = list(self.changes())
-        return len(changes), [*in_forks(self.tried, changes), *self.instances()]
-
 
 if __name__ == "__main__":
-    count, problems = Trials(sys.argv[1:]).run()
-    print(json.dumps({"tried": count, "problems": problems}))
+    for module in pkgutil.walk_packages(goldilocks.__path__, "goldilocks."):  # so that no fork need import it
+        importlib.import_module(module.name)
+    trials = Trials(sys.argv[1:])
+    changes = list(trials.changes())
+    print(json.dumps({"tried": len(changes), "problems": [*in_forks(trials.tried, changes), *trials.instances()]}))

@@ -22,6 +22,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,110 +38,97 @@ LAST_REPAIR = TMP / "repaired"  # an empty file, whose time says when
 PATIENCE = 10.0  # seconds; DVC holds its locks while it keeps records, not while a stage runs
 OUTPUTS = (files.DATA, Path("reports"))
 
-OUT = r" +- path: .+\n +hash: md5\n +md5: \w{32}(\n +size: |\.dir\n +size: \d+\n +nfiles: )\d+\n( +isexec: true\n)?"
-LAST_OUTS = re.compile(rf"\n +outs:\n({OUT})+\Z")
-CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+OUT = rb" +- path: .+\n +hash: md5\n +md5: \w{32}(\n +size: |\.dir\n +size: \d+\n +nfiles: )\d+\n( +isexec: true\n)?"
+LAST_OUTS = re.compile(rb"[^\0]*\n +outs:\n(%b)+" % OUT)
+CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+CACHED_FILE = re.compile(r"[0-9a-f]{32}(\.dir)?")
 PROCESS = re.compile(r'"pid": (\d+)')
-CACHED_RUN = re.compile(r"[0-9a-f]+")
-CACHED_FILE = re.compile(r"([0-9a-f]{32})(\.dir)?")
 
 
-def report(path: Path, repaired: str) -> None:
-    print(f"repaired {path}: {repaired}", file=sys.stderr)
-
-
-def runs(number: int, since: float) -> bool:
-    """Whether the process that had a number at a time still runs; a later one with that number is another."""
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(number)
-        return processes.is_alive(process) and process.create_time() < since
-    return False
+def repaired(path: Path, lock: Path, problem: Callable[[], str], mend: Callable[[], str | None]) -> None:
+    """Mend a file under DVC's lock, if it still has a problem then, and say so."""
+    if problem():
+        with processes.exclusive(lock, "DVC", PATIENCE):
+            if found := problem():  # DVC was not just writing it
+                print(f"repaired {path}: {found}{mend() or ''}", file=sys.stderr)
 
 
 def is_at_work(register: Path) -> bool:
-    """Whether a process in DVC's register still runs."""
-    numbers = set(map(int, PROCESS.findall(_text(register))))
-    return any(runs(number, register.stat().st_mtime) for number in numbers)
+    """Whether a process in DVC's register still runs; a later one with the number of one that is gone is another."""
+    for number in map(int, PROCESS.findall(_text(register))):
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(number)
+            if processes.is_alive(process) and process.create_time() < register.stat().st_mtime:
+                return True
+    return False
 
 
 def _text(register: Path) -> str:
     return register.read_text("utf-8", "replace") if register.is_file() else "{}"
 
 
-def problem_of_register(register: Path) -> str:
-    """What is wrong with DVC's register, or nothing."""
-    text = _text(register)
-    try:
-        json.loads(text)
-    except ValueError:
-        return "it was half-written"
-    return "the processes in it are gone" if PROCESS.search(text) and not is_at_work(register) else ""
-
-
 def repair_register(root: Path) -> None:
     """Remove the register of a DVC repository if it can't be read or names no living process."""
     register = root / TMP / "rwlock"
-    if not problem_of_register(register):
-        return
-    with processes.exclusive(register.with_suffix(".lock"), "DVC", PATIENCE):
-        problem = problem_of_register(register)
-        if problem:  # DVC was not just writing it
-            register.unlink()
-            report(register, f"removed, {problem}")
 
+    def problem() -> str:
+        text = _text(register)
+        try:
+            json.loads(text)
+        except ValueError:
+            return "removed, it was half-written"
+        return "removed, the processes in it are gone" if PROCESS.search(text) and not is_at_work(register) else ""
 
-def is_whole(contents: bytes) -> bool:
-    """Whether a `dvc.lock` ends as DVC ends one, and has no zeros, which file systems leave where nothing arrived."""
-    return LAST_OUTS.search(contents.decode(errors="replace")) is not None and b"\0" not in contents
+    repaired(register, register.with_suffix(".lock"), problem, register.unlink)
 
 
 def repair_lock(lock: Path) -> None:
     """Replace a damaged `dvc.lock` by the committed one.
 
+    A whole one ends as DVC ends one, and has no zeros, which file systems leave where nothing arrived.
+
     Raises:
         UserError: if a merge left both sides in it, since the user has to choose one.
     """
-    if not lock.is_file():
-        return
-    if CONFLICT.search(lock.read_text("utf-8", "replace")):
+    damaged = lock.with_name(f"{lock.name}.damaged.tmp")
+    if lock.is_file() and CONFLICT.search(lock.read_bytes()):
         raise cli.UserError(
             f"{lock}: a merge left both sides in it: choose with `git checkout --ours {lock}` or `--theirs`, "
             "then run make repro"
         )
-    if is_whole(lock.read_bytes()):
-        return
-    with processes.exclusive(lock.parent / TMP / "lock", "DVC", PATIENCE):
-        contents = lock.read_bytes()
-        if is_whole(contents):  # DVC was just writing it
-            return
-        damaged = lock.with_name(f"{lock.name}.damaged.tmp")
-        damaged.write_bytes(contents)
+
+    def problem() -> str:
+        whole = not lock.is_file() or LAST_OUTS.fullmatch(lock.read_bytes())
+        return "" if whole else f"it was half-written or damaged (kept as {damaged}); "
+
+    def mend() -> str:
+        damaged.write_bytes(lock.read_bytes())
         shown = subprocess.run(["git", "show", f"HEAD:./{lock.as_posix()}"], capture_output=True)  # noqa: S603, S607
-        if is_whole(shown.stdout):
-            files.write_bytes(lock, shown.stdout)
-            instead = "the committed one is in its place"
-        else:
+        if not LAST_OUTS.fullmatch(shown.stdout):
             lock.unlink()
-            instead = "no committed one is sound, so DVC will write it anew"
-    report(lock, f"it was half-written or damaged (kept as {damaged}); {instead}")
+            return "no committed one is sound, so DVC will write it anew"
+        files.write_bytes(lock, shown.stdout)
+        return "the committed one is in its place"
+
+    repaired(lock, lock.parent / TMP / "lock", problem, mend)
 
 
 def unfinished(cache: Path) -> list[Path]:
     """Half-written entries of DVC's run cache, and folders without a whole one."""
-    found = [path for path in cache.glob("runs/*/*/*") if not CACHED_RUN.fullmatch(path.name)]
+    found = [path for path in cache.glob("runs/*/*/*") if not re.fullmatch(r"[0-9a-f]+", path.name)]
     return found + [path for path in cache.glob("runs/*/*") if not set(path.iterdir()) - set(found)]
 
 
 def damaged(cache: Path, since: float) -> list[Path]:
     """The files of DVC's cache that changed after a time and do not have the hash that is their name."""
-    entries = ((path, CACHED_FILE.fullmatch(path.parent.name + path.name)) for path in cache.glob("files/md5/??/*"))
-    new = [(path, name[1], path.stat().st_size) for path, name in entries if name and is_new(path, since)]
+    changed = (path for path in cache.glob("files/md5/??/*") if is_new(path, since))
+    new = [path for path in changed if CACHED_FILE.fullmatch(path.parent.name + path.name)]
     found = []
-    with Progress("reading what is new in DVC's cache", sum(size for *_, size in new), "byte") as progress:
-        for path, name, size in new:
-            if dvc_files.md5(path) != name:
+    with Progress("reading what is new in DVC's cache", sum(path.stat().st_size for path in new), "byte") as progress:
+        for path in new:
+            if dvc_files.md5(path) != path.parent.name + path.stem:
                 found.append(path)
-            progress.add(size)
+            progress.add(path.stat().st_size)
     return found
 
 
@@ -152,14 +140,17 @@ def is_new(path: Path, since: float) -> bool:
 def repair_cache(cache: Path) -> None:
     """Remove incomplete and damaged files from DVC's cache, and let DVC read changed outputs again."""
     since = LAST_REPAIR.stat().st_mtime if LAST_REPAIR.is_file() else 0.0
-    found = damaged(cache, since)
-    if found or unfinished(cache):
-        with processes.exclusive(TMP / "lock", "DVC", PATIENCE):
-            found += unfinished(cache)
-            for path in found:
-                files.remove(path)
-    if found:
-        report(cache, f"removed unfinished or damaged entries ({len(found)})")
+    bad = damaged(cache, since)
+
+    def problem() -> str:
+        found = len(bad + unfinished(cache))
+        return f"removed unfinished or damaged entries ({found})" if found else ""
+
+    def mend() -> None:
+        for path in bad + unfinished(cache):
+            files.remove(path)
+
+    repaired(cache, TMP / "lock", problem, mend)
     if any(is_at_work(root / TMP / "rwlock") for root in ROOTS):
         return  # running stages compare their outputs' times
     for path in (path for folder in OUTPUTS for path in folder.rglob("*")):

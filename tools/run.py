@@ -18,65 +18,18 @@ import os
 import sys
 from pathlib import Path
 
-from goldilocks.config import train
-from goldilocks.core import cli, files, system_info
+from goldilocks.core import cli
 from goldilocks.model5 import finished
 from stages import check
 from tools import configure, repair
-from tools.scheduling import pipeline, resources
-from tools.scheduling.runner import Limits, rebuild
-from tools.scheduling.schedule import short_name
+from tools.scheduling import pipeline
+from tools.scheduling.limits import limits
+from tools.scheduling.runner import rebuild
 
 TEXTS = ("tokens", "second_text")
 """The stages of the pipeline whose outputs the ablations train on."""
 
-TRAININGS = {"train": "train", "control": "train", "rate": "ablate", "ablate": "ablate"}
-"""The stages that train, one instance a model, and the section that says how large it is."""
-
 UP_TO_DATE = "Data and pipelines are up to date."
-
-
-def is_training(stage: str) -> bool:
-    return short_name(stage).split("@")[0] in TRAININGS
-
-
-def training(settings: check.Params, stage: str) -> resources.Training:
-    """The size of what a stage trains."""
-    description = files.read_json(files.DATA / "tokens" / "description.json")
-    section = getattr(settings, TRAININGS[short_name(stage).split("@")[0]])
-    return resources.Training(
-        vocabulary=description["vocabulary"],
-        context_length=description["context_length"],
-        width=section.width,
-        blocks=section.blocks,
-        batch_size=section.batch_size,
-        accumulate=getattr(section, "accumulate", 1),
-        processes=getattr(section, "processes", 1),
-    )
-
-
-def limits(settings: check.Params, jobs: int | None) -> Limits:
-    """How much may run at once: what the user says, or what the machine has."""
-    available = system_info.cores() if sys.platform == "linux" else 1
-
-    def is_of_train(stage: str) -> bool:
-        return short_name(stage).startswith("train@")
-
-    def cores(stage: str) -> int:
-        return max(settings.train.threads, settings.train.processes) if is_of_train(stage) else 1
-
-    def trainings(first: str) -> int:
-        if is_of_train(first) and train.device(settings.train, settings.run) != "cpu":
-            return 1  # they would share the GPU
-        size, free = training(settings, first), resources.free_memory()
-        fit = max(1, int(free // size.memory))
-        if fit < available // cores(first):
-            print(
-                f"{fit} at once: a training takes about {size.memory / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free"
-            )
-        return fit
-
-    return Limits(available, cores, trainings) if jobs is None else Limits(jobs, cores)
 
 
 def jobs(text: str) -> int | None:
@@ -122,9 +75,9 @@ def main() -> None:
     limited = limits(settings, asked)
     worked = False
     if arguments.ablations:
-        rebuild(limited, is_training, TEXTS)
-        worked = rebuild(limited, is_training, force=arguments.force, root=pipeline.ABLATIONS)
-    if not rebuild(limited, is_training, arguments.target, arguments.force) and not worked:
+        rebuild(limited, TEXTS)
+        worked = rebuild(limited, force=arguments.force, root=pipeline.ABLATIONS)
+    if not rebuild(limited, arguments.target, arguments.force) and not worked:
         print(UP_TO_DATE)
     remove_checkpoints()
 

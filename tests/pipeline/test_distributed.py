@@ -6,7 +6,7 @@ import socket
 import sys
 
 import pytest
-from test_resume import at_work, checkpoints, digest, start, until
+from test_resume import at_work, checkpoints, digest, interrupted, start, until
 
 from goldilocks.core import files, tables
 
@@ -15,14 +15,6 @@ LOSSES = "data/model5/seed-0/losses.parquet"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 STANDALONE = (*TORCHRUN, "--standalone", "--nproc-per-node", "2")
 TRAIN = ("python", "-m", "stages.train", "0")
-STEPS = ("train.steps=51", "train.checkpoint_every=10", "train.snapshot_every=50", "train.evaluate_every=25")
-
-
-@pytest.fixture
-def longer(rebuilt):
-    rebuilt.configure(*STEPS)
-    files.remove(rebuilt.folder / "data" / "checkpoints")
-    return rebuilt
 
 
 def outputs(project):
@@ -37,15 +29,6 @@ def trained(project, *command):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("parameters; on disk") == 1, "one process tells how it goes"
     return outputs(project)
-
-
-def end(project, number):
-    """Send a signal to a training half-way, and wait for its end."""
-    process = start(project, *TRAIN)
-    assert until(lambda: checkpoints(project, "step-000020/SHA256SUMS"), process)
-    os.killpg(process.pid, number)
-    process.communicate()
-    assert int(checkpoints(project)[-1].parent.name[5:]) < 51
 
 
 def workers(project):
@@ -69,7 +52,7 @@ def test_two_processes_repeat_to_the_bit_however_they_are_started_or_stopped_and
     longer.check("dvc", "repro", "tokens")
     expected, _ = trained(longer)
     assert trained(longer)[0] == expected
-    end(longer, signal.SIGKILL)
+    interrupted(longer, signal.SIGKILL)
     until(lambda: not workers(longer))
     done = longer.stage("train", "0")
     assert "goes on from the checkpoint of step" in done.stderr
@@ -89,7 +72,7 @@ def test_torchrun_restarts_workers_of_which_one_was_killed_and_two_machines_meet
         process = start(longer, *STANDALONE, "--max-restarts", "2", *TRAIN[1:])
     finally:
         del os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"]
-    assert until(lambda: checkpoints(longer, "step-000020/SHA256SUMS"), process)
+    assert until(lambda: checkpoints(longer, "step-000040/SHA256SUMS"), process)
     workers(longer)[-1].kill()
     _, said = process.communicate()
     assert process.returncode == 0, said
@@ -107,7 +90,7 @@ def test_torchrun_restarts_workers_of_which_one_was_killed_and_two_machines_meet
 
 @pytest.mark.alone
 def test_another_number_of_processes_is_refused_unless_asked_for(longer):
-    end(longer, signal.SIGTERM)
+    interrupted(longer)
     longer.configure("train.processes=2")
     refused = longer.run(*TRAIN)
     assert refused.returncode == 2

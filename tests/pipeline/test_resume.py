@@ -15,10 +15,6 @@ from conftest import environment
 
 from goldilocks.core import files
 
-LENGTH = (
-    "run.seeds=[0]", "train.steps=121", "train.snapshot_every=40", "train.evaluate_every=40", "train.checkpoint_every=8"
-)  # fmt: skip
-
 
 def digest(project):
     """The hash of every output of training and of what is made from it, by name."""
@@ -64,14 +60,6 @@ def checkpoints(project, name="step-*/SHA256SUMS"):
 
 def train(project, *arguments):
     return start(project, "python", "-m", "stages.train", "0", *arguments)
-
-
-@pytest.fixture
-def longer(rebuilt):
-    """The rebuilt pipeline, set to train for longer, nothing of that run yet."""
-    rebuilt.configure(*LENGTH)
-    files.remove(rebuilt.folder / "data" / "checkpoints")
-    return rebuilt
 
 
 @pytest.mark.longest
@@ -129,13 +117,13 @@ def test_a_second_training_of_a_seed_waits_for_the_first(longer):
     assert (first.returncode, second.returncode) == (143, 143)
 
 
-def interrupted(project):
-    """Leave the checkpoints of a training that was stopped half-way."""
+def interrupted(project, number=signal.SIGTERM):
+    """Leave the checkpoints of a training that was stopped or killed half-way."""
     process = train(project)
     until(lambda: checkpoints(project, "step-000040/SHA256SUMS"), process)
-    process.terminate()
+    os.killpg(process.pid, number)
     process.communicate()
-    assert int(checkpoints(project)[-1].parent.name.removeprefix("step-")) < 121
+    assert process.returncode in (128 + signal.SIGTERM, -signal.SIGKILL), "it ended before"
 
 
 @pytest.mark.slow

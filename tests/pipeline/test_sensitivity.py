@@ -32,6 +32,7 @@ def tried(project, *stages):
     known = dict(leaves(params.read(project.folder / "params.yaml")))
     changes = perturbations.INFLUENTIAL | perturbations.NEUTRAL
     assert [key for key, value in changes.items() if known[key] == value] == [], "these are no changes"
+    project.check("python", "-m", "tools.run", *(stages or ["--ablations"]))
     printed = project.check("python", "tests/sensitivity.py", *stages, PYTHONPATH=str(project.folder))
     found = json.loads(printed.strip().splitlines()[-1])
     return found["tried"], found["problems"]

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psutil
 import pytest
 
-from tools.scheduling import pipeline, resources, runner
-from tools.scheduling.schedule import Schedule
+from goldilocks.core import files
+from stages import check
+from tools.scheduling import limits, pipeline, runner
 
 GRAPH = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": []}
 
 
-def schedule(changed, *later):
-    """A schedule whose status says, each time it is asked, the next of `later`; and what was asked."""
-    asked, answers = [], iter(later)
-
-    def status(names):
-        asked.append(names)
-        return next(answers)
-
-    return Schedule(GRAPH, changed, status), asked
-
-
-def test_what_depends_on_a_changed_stage_is_asked_for_when_that_has_run():
-    found, asked = schedule({"a"}, {"c"}, {"d"})
+def test_a_stage_is_asked_for_its_status_when_what_it_needs_has_run_and_what_nothing_touches_never():
+    asked, answers = [], iter([{"c"}, {"d"}])
+    found = runner.Schedule(GRAPH, {"a"}, lambda names: asked.append(names) or next(answers))
     assert found.ready() == ["a"]
     found.begin("a")
-    assert found.ready() == []
+    assert (found.ready(), asked) == ([], [])
     found.end("a")
-    assert found.ready() == ["c"]
-    assert asked == [["b", "c", "d"]]
+    assert (found.ready(), asked) == (["c"], [["b", "c"]])
     found.begin("c")
     found.end("c")
-    assert found.ready() == ["d"]
-    assert asked[1:] == [["d"]]
+    assert (found.ready(), asked[1:]) == (["d"], [["d"]])
+    assert (found.waiting, found.ancestors(["d"])) == ({"d"}, {"a", "b", "c"})
 
 
-def test_nothing_is_asked_of_what_nothing_touches_and_nothing_runs_twice():
-    found, asked = schedule({"b", "e"}, set())
+def test_what_is_made_again_as_it_was_makes_nothing_else_run():
+    found = runner.Schedule(GRAPH, {"b", "e"}, lambda _: set())
     assert found.ready() == ["b", "e"]
-    found.begin("b")
-    found.begin("e")
+    for name in "be":
+        found.begin(name)
     found.end("b")
-    assert found.ready() == []
-    assert asked == [["d"]]
-    assert (found.waiting, found.ancestors(["d"])) == (set(), {"a", "b", "c"})
+    assert (found.ready(), found.waiting) == ([], set())
 
 
 def test_the_stages_of_a_lock_are_sorted_and_those_no_longer_declared_are_dropped(tmp_path):
@@ -67,58 +57,45 @@ def test_the_stages_of_a_lock_are_sorted_and_those_no_longer_declared_are_droppe
 def test_memory_is_that_of_the_models_parameters_and_of_what_its_tokens_leave():
     from goldilocks.model5.model import Shape
 
-    small = resources.Training(4096, 64, 128, 6, 6)
-    assert small.parameters == Shape(4096, 64, 128, 4, 6).parameters
-    articles = resources.Training(50257, 256, 768, 12, 16)
-    assert 4.5e9 < articles.memory < 6.5e9, "measured: 5.3 GB"
-    assert 0.4e9 < small.memory < 0.7e9
-    assert articles._replace(accumulate=4).memory < 0.7 * articles.memory
+    small = SimpleNamespace(width=128, blocks=6, batch_size=6)
+    articles = SimpleNamespace(width=768, blocks=12, batch_size=16, accumulate=1)
+    assert limits.parameters(small, 4096, 64) == Shape(4096, 64, 128, 4, 6).parameters
+    whole = limits.memory(articles, 50257, 256)
+    assert 4.5e9 < whole < 6.5e9, "measured: 5.3 GB"
+    assert 0.4e9 < limits.memory(small, 4096, 64) < 0.7e9
+    articles.accumulate = 4
+    assert limits.memory(articles, 50257, 256) < 0.7 * whole
 
 
 @pytest.mark.parametrize(
     ("jobs", "cores", "most", "expected"),
-    [(4, 1, None, ["t1", "t2", "t3", "x"]), (2, 1, None, ["t1", "t2"]), (4, 1, 2, ["t1", "t2", "x"]),
-     (4, 2, None, ["t1", "t2"]), (5, 2, None, ["t1", "t2"]), (1, 4, None, ["t1"]), (3, 9, 2, ["t1"]),
-     (2, 1, 3, ["t1", "t2", "t3"]), (1, 1, 3, ["t1"]), (4, 2, 3, ["t1", "t2", "t3"]), (3, 2, 3, ["t1"])],
+    [(4, 1, None, "012x"), (2, 1, None, "01"), (4, 1, 2, "01x"), (4, 2, None, "01"), (5, 2, None, "01"),
+     (1, 4, None, "0"), (3, 9, 2, "0"), (2, 1, 3, "012"), (1, 1, 3, "0"), (4, 2, 3, "012"), (3, 2, 3, "0")],
 )  # fmt: skip
 def test_what_fits_begins_trainings_first(monkeypatch, jobs, cores, most, expected):
-    begun = []
-
-    class Still:
-        def __init__(self, name, *_, **__):
-            begun.append(name)
-            self.number = len(begun)
-
-        def fileno(self):
-            return self.number
-
-    monkeypatch.setattr(runner, "Child", Still)
-    is_training = lambda name: name.startswith("t")  # noqa: E731
-    stages = {name: [] for name in ("x", "t1", "t2", "t3")}
-    limits = runner.Limits(jobs, lambda name: cores if is_training(name) else 1, most and (lambda _: most))
-    tried = runner.Runner(Schedule(stages, stages, list), limits, is_training)
+    monkeypatch.setattr(runner, "Child", lambda name, *_, **__: SimpleNamespace(stage=name))
+    stages = {name: [] for name in ("x", "train@0", "train@1", "train@2")}
+    fitting = runner.Limits(jobs, cores, most and (lambda _: most))
+    tried = runner.Runner(runner.Schedule(stages, stages, list), fitting)
     tried._begin_what_fits()
-    assert begun == expected
+    assert "".join(child.stage[-1] for child in tried.children) == expected
 
 
 def test_a_containers_limit_counts(tmp_path):
     (tmp_path / "memory.current").write_text("300000000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert resources.free_memory(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    assert limits.free_memory(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
     (tmp_path / "memory.max").write_text("400000000\n")
-    assert resources.free_memory(tmp_path) == 1e8
+    assert limits.free_memory(tmp_path) == 1e8
 
 
-def test_each_stage_that_trains_has_a_limit_of_its_own():
-    asked = []
-
-    def trainings(first):
-        asked.append(first)
-        return 1 if first.startswith("train@") else 6
-
-    limits = runner.Limits(8, trainings=trainings)
-    found = [
-        limits.trainings(name) for name in ("ablations/dvc.yaml:rate@x-1", "ablations/dvc.yaml:rate@x-2", "train@0")
-    ]
-    assert found == [6, 6, 1], "with a GPU trainings of `train` do not begin side by side after those of `rate`"
-    assert asked == ["ablations/dvc.yaml:rate@x-1", "train@0"]
+def test_each_stage_that_trains_has_a_limit_of_its_own_asked_for_once(bare, monkeypatch, capsys):
+    monkeypatch.chdir(bare.folder)
+    monkeypatch.setattr(limits.train, "device", lambda *_: "cuda")
+    monkeypatch.setattr(limits.system_info, "cores", lambda: 8)
+    monkeypatch.setattr(limits, "free_memory", lambda: 3.1 * 450e6)
+    files.write_json(files.DATA / "tokens" / "description.json", {"vocabulary": 256, "context_length": 16})
+    found = limits.limits(check.validated(), None)
+    names = ("ablations/dvc.yaml:rate@x-1", "ablations/dvc.yaml:rate@x-2", "train@0")
+    assert [found.trainings(name) for name in names] == [2, 2, 1], "those of `train` share the GPU; others do not"
+    assert capsys.readouterr().out == "2 at once: a training takes about 0.5 GB of memory, 1.4 are free\n"

@@ -68,8 +68,7 @@ DRIVER = """
 import sys
 from goldilocks.core import cli
 from tools.scheduling.runner import Limits, rebuild
-train = lambda name: name.startswith("train@")
-cli.run(lambda: print(rebuild(Limits(int(sys.argv[1])), train, force="force" in sys.argv)))
+cli.run(lambda: print(rebuild(Limits(int(sys.argv[1])), force="force" in sys.argv)))
 """
 
 
@@ -124,7 +123,7 @@ def toy(shared, tmp_path, monkeypatch) -> Toy:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SHELL", "/bin/sh")  # DVC starts commands with it; unlike Bash, some stay as their parent
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    return Toy(Project(shared("toy", _new)).copy((tmp_path / "toy").resolve()).folder)
+    return Toy(shared("toy", _new)).copy((tmp_path / "toy").resolve())
 
 
 def ran(out: str) -> list[str]:
@@ -132,11 +131,11 @@ def ran(out: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_path):
-    plain = Toy(toy.copy(tmp_path / "plain").folder)
+def test_however_many_run_at_once_the_records_are_those_of_dvc_repro_and_only_what_changed_runs(toy, tmp_path):
+    plain = toy.copy(tmp_path / "plain")
     plain.check("dvc", "repro")
     expected = plain.read("dvc.lock")
-    one, four = (Toy(toy.copy(tmp_path / f"{jobs} jobs").folder) for jobs in (1, 4))
+    one, four = (toy.copy(tmp_path / f"{jobs} jobs") for jobs in (1, 4))
     four.tell(seconds=6.0, train0=9.0)  # so that it ends last
     for jobs, copy in ((1, one), (4, four)):
         code, out, err = copy.rebuild(jobs)
@@ -154,22 +153,10 @@ def test_however_many_run_at_once_the_records_are_those_of_dvc_repro(toy, tmp_pa
     assert ran(out) == ["end"], "which git keeps, and so the run cache does not"
     assert out.count("is cached - skipping run") == 5
     assert four.read("dvc.lock") == expected
-
-
-@pytest.mark.slow
-def test_trainings_come_first_and_what_turns_out_the_same_makes_nothing_else_run(toy):
-    assert toy.rebuild(2)[0] == 0
-    toy.append("work.py", "# another\n")
-    toy.tell(seconds=2.0)
-    (toy.folder / "log").unlink()
-    assert toy.rebuild(2)[0] == 0
-    begun = toy.noted("begins")
-    assert (set(begun[:2]), set(begun[2:])) == ({"train0", "train1"}, {"train2", "apart0"})
-    toy.tell()
-    (toy.folder / "text").write_text("abc two")
-    code, out, _ = toy.rebuild(2)
-    assert (code, sorted(ran(out))) == (0, ["apart", "words"])
-    assert sorted(ran(toy.rebuild(2, "force")[1])) == ["apart", "end", "train@0", "train@1", "train@2", "words"]
+    four.tell()
+    (four.folder / "text").write_text("abc two")
+    assert sorted(ran(four.rebuild(2)[1])) == ["apart", "words"], "the words are the same"
+    assert sorted(ran(four.rebuild(2, "force")[1])) == ["apart", "end", "train@0", "train@1", "train@2", "words"]
 
 
 @pytest.mark.slow
@@ -194,53 +181,47 @@ def test_a_failure_is_named_others_are_recorded_and_nothing_else_begins(toy):
     [
         pytest.param(signal.SIGINT, os.killpg, 130, id="Ctrl-C"),
         pytest.param(signal.SIGTERM, os.kill, 143, id="terminated alone", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, os.kill, -9, id="killed alone"),
     ],
 )
-def test_asked_to_stop_it_lets_all_stop_and_waits_for_that(toy, number, end, code):
+def test_asked_to_stop_it_waits_for_all_to_stop_and_killed_it_leaves_nothing_running(toy, number, end, code):
     toy.tell(seconds=60)
     process = toy.start(2)
     until(lambda: toy.begun(2), process)
+    children = [child.pid for child in psutil.Process(process.pid).children()]
     end(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
-    assert not at_work(toy)
-    assert len(toy.noted("stopped")) == 2
     assert "failed" not in err
     assert "Traceback" not in out + err
-
-
-def children(process):
-    """The processes of DVC that run a stage each."""
-    return psutil.Process(process.pid).children()
-
-
-def test_killed_it_leaves_nothing_running(toy):
-    toy.tell(seconds=60)
-    process = toy.start(2)
-    until(lambda: toy.begun(2), process)
-    numbers = [child.pid for child in children(process)]
-    process.kill()
-    process.communicate(timeout=30)
-    until(lambda: not at_work(toy))
-    until(lambda: not any(map(psutil.pid_exists, numbers)))  # the system knows a process for a while after its end
-    toy.tell()
-    code, _, err = toy.rebuild(2)
-    assert code == 0, err
+    if number == signal.SIGKILL:
+        until(lambda: not at_work(toy))
+        until(lambda: not any(map(psutil.pid_exists, children)))  # the system knows a process for a while after its end
+        toy.tell()
+        done, _, err = toy.rebuild(2)
+        assert done == 0, err
+    assert not at_work(toy)
+    assert len(toy.noted("stopped")) == 2
 
 
 @pytest.mark.slow
-def test_a_killed_dvc_is_told_and_what_it_ran_is_waited_for(toy):
+@pytest.mark.parametrize(
+    ("whose", "said", "stopped"),
+    [("DVC", "DVC was ended by SIGKILL", ["train0"]), ("command", "failed to reproduce 'train@0'", [])],
+)
+def test_a_killed_dvc_or_command_is_told_and_what_else_runs_is_waited_for(toy, whose, said, stopped):
     toy.tell(train0=60, train1=1)
     process = toy.start(4)
     until(lambda: toy.begun(4), process)
-    victim = next(
-        child for child in children(process) if any("train 0" in " ".join(c.cmdline()) for c in child.children())
-    )
+    for dvc in psutil.Process(process.pid).children():
+        for command in dvc.children(recursive=True):
+            if command.cmdline()[2:4] == ["train", "0"]:
+                victim = dvc if whose == "DVC" else command
     victim.kill()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "error: train@0 failed: DVC was ended by SIGKILL" in err
-    assert toy.noted("stopped") == ["train0"]
+    assert f"error: train@0 failed: {said}" in err
+    assert toy.noted("stopped") == stopped
     assert not at_work(toy)
     toy.tell()
     code, out, _ = toy.rebuild(4)

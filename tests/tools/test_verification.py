@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -12,7 +13,8 @@ from safetensors.torch import save as save_torch
 
 from goldilocks.core import files
 from goldilocks.core.dvc_files import LOCK, md5
-from tools.verification import approximate, compare, report
+from tools import verify
+from tools.verification import approximate, compare
 from tools.verification.compare import ABSENT, Difference, first_difference, of_lock, values
 
 
@@ -169,17 +171,18 @@ def test_numbers_of_single_models_are_not_compared():
         assert off(path, {name: 9}, {name: 1}) == []
 
 
-def test_the_result_is_a_line_and_a_table_that_a_terminal_shows_too():
+def test_the_result_is_a_line_and_a_table_that_a_terminal_shows_too(monkeypatch):
+    monkeypatch.setattr(verify.platform, "platform", lambda: "a platform")
     difference = Difference("data/a", "a", "x|y", "<b>", "3.0", "1e-05")
-    wrong = report.Result("0123456789abcdef", "a machine", [], ["a: b"], 3, [difference])
+    wrong = verify.Result("0123456789abcdef", [], ["a: b"], 3, [difference])
     line = "NOT verified: commit 0123456789ab: inconsistencies of the commit: 1; differences: 1 in 3 outputs"
-    table = (
-        "* a: b\n\n"
-        "| output | stage | first value that differs | rebuilt | committed | by    |\n"
-        "| ---    | ---   | ---                      | ---     | ---       | ---   |\n"
-        "| data/a | a     | x\\|y                     | &lt;b>  | 3.0       | 1e-05 |\n\n"
-        "Made again on a machine.\n"
-    )
-    assert report.text(wrong) == table + line
-    assert report.markdown(wrong) == f"### {line}\n\n{table}"
-    assert not report.Result("0", "", [], ["a: b"]).sound
+    assert wrong.verdict() == line
+    *lines, machine = wrong.body()
+    assert lines == [
+        "* a: b", "",
+        "| output | stage | first value that differs | rebuilt | committed | by    |",
+        "| ---    | ---   | ---                      | ---     | ---       | ---   |",
+        "| data/a | a     | x\\|y                     | &lt;b>  | 3.0       | 1e-05 |", "",
+    ]  # fmt: skip
+    assert re.fullmatch(r"Made again on .+, \d+ cores, a platform\.", machine)
+    assert not verify.Result("0", [], ["a: b"]).sound

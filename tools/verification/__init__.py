@@ -1,1 +1,1 @@
-"""Does a rebuild give the committed bytes? Clone, rebuild, compare, report."""
+"""Does a rebuild give the committed bytes? Clone, rebuild, compare."""

@@ -1,17 +1,27 @@
-"""A clone of the committed state, in which stages run without any cache."""
+"""A clone of the committed state: is it consistent, by hashes alone, and what do its stages make without any cache?
+
+DVC compares code, parameters, versions and reports with `dvc.lock`. Data that is not in git is followed through the
+hashes: each dependency must be the output recorded for the stage that makes it, in the ablations' `dvc.lock` too.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from goldilocks.core import cli, files
-from goldilocks.core.dvc_files import LOCK
+from goldilocks.core import checksums, cli, files
+from goldilocks.core.dvc_files import LOCK, DvcLock
+from stages.check import BUILT_ON
+from tools.scheduling.pipeline import ABLATIONS, PROJECT
 
 LAST_LINES = 12  # of what a command that failed printed
+REPORTS = Path("reports")
+NOT_IN_GIT = {"deleted", "not in cache"}
 OWN_CACHE = "[cache]\n    dir = cache\n"  # beside this file, whatever the committed configuration names
 
 
@@ -72,3 +82,61 @@ class Clone:
         command = ["python", "-m", "tools.run", *targets]
         if subprocess.run(command, cwd=self.folder, env=self.env, stdout=sys.stderr).returncode:
             raise cli.UserError("could not verify: the rebuild failed; the lines above say why")
+
+
+def problems(clone: Clone, stages: Sequence[str]) -> list[str]:
+    """A line for each inconsistency in a clone; empty if there is none.
+
+    Args:
+        stages: those to ask DVC about, with what they need; all, and the ablations, if empty.
+    """
+    targets = ["--with-deps", *stages] if stages else []
+    tracked = clone.run("git", "ls-files", "-z").split("\0")
+    roots = [PROJECT] if stages else [PROJECT, ABLATIONS]
+    locks = [DvcLock(clone.folder / root / LOCK) for root in roots]
+    return [
+        *(line for root in roots for line in changes(clone, root, targets)),
+        *broken_links(locks),
+        *unclaimed(locks[0], tracked),
+        *(line.replace(f"{clone.folder}/", "") for at in BUILT_ON for line in checksums.problems(clone.folder / at)),
+    ]
+
+
+def changes(clone: Clone, root: Path, targets: Sequence[str]) -> Iterator[str]:
+    """What DVC finds changed in a repository of a clone; data that is only absent, since it is not in git, has not."""
+    status: dict[str, list[Any]] = json.loads(clone.run("dvc", "--cd", str(root), "status", "--json", *targets))
+    for stage, found in status.items():
+        for change in found:
+            if isinstance(change, str):
+                yield f"{stage}: {change} since dvc.lock was written"
+                continue
+            for kind, paths in change.items():
+                for named, what in (paths or {"": "changed"}).items():
+                    path = os.path.relpath(clone.folder / root / named, clone.folder) if named else ""
+                    if isinstance(what, dict):  # parameters of a file
+                        yield from (f"{stage}: {path}: {key} is {of}, dvc.lock has another" for key, of in what.items())
+                    elif not (what in NOT_IN_GIT and path.startswith("data/")):
+                        yield f"{stage}: {kind}: {path} {what} since dvc.lock was written"
+
+
+def broken_links(locks: Sequence[DvcLock]) -> Iterator[str]:
+    """Dependencies recorded with another hash than the output that they are."""
+    made = {path: entry for lock in locks for path, entry in lock.outputs().items()}
+    other: dict[str, list[str]] = {}
+    for dependency in (entry for lock in locks for entry in lock.entries("deps")):
+        output = made.get(dependency.path)
+        if output and output.md5 != dependency.md5:
+            other.setdefault(dependency.path, []).append(dependency.stage)
+    for path, stages in other.items():
+        more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
+        yield f"{stages[0]}{more}: made from another {path} than {made[path].stage} made; dvc.lock joins two runs"
+
+
+def unclaimed(lock: DvcLock, tracked: Iterable[str]) -> Iterator[str]:
+    """Committed files under `reports/` that no stage makes."""
+    made = lock.outputs()
+    for path in map(Path, tracked):
+        if not path.is_relative_to(REPORTS) or any(path.is_relative_to(folder) for folder in BUILT_ON):
+            continue
+        if not any(str(parent) in made for parent in (path, *path.parents)):
+            yield f"{path}: committed, and no stage makes it"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,40 +50,34 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _of_json(contents: bytes) -> Values:
-    return {name: [value] for name, value in leaves(json.loads(contents))}
-
-
-def _of_csv(contents: bytes) -> Values:
-    return {str(name): column.tolist() for name, column in pd.read_csv(io.BytesIO(contents), dtype=str).items()}
-
-
-def _of_table(contents: bytes) -> Values:
-    return {str(name): column.to_numpy() for name, column in pd.read_parquet(io.BytesIO(contents)).items()}
-
-
-def _of_tensors(contents: bytes) -> Values:
-    return {name: _numbers(of["dtype"], of["data"]) for name, of in sorted(deserialize(contents))}  # type: ignore[no-untyped-call]
+def _columns(table: pd.DataFrame) -> Values:
+    return {str(name): column.to_numpy() for name, column in table.items()}
 
 
 def _numbers(dtype: str, data: bytes) -> np.ndarray:
+    """The entries of a tensor in safetensors' layout."""
     if dtype == "BF16":
         return from_bf16_bits(np.frombuffer(data, "<u2"))
     kind, bits = ("f" if dtype.startswith("F") else dtype[0].lower()), int(dtype[1:])
     return np.frombuffer(data, f"<{kind}{bits // 8}")
 
 
-def _of_text(contents: bytes) -> Values:
-    return {"lines": contents.decode().split("\n")}
-
-
-READERS = {".json": _of_json, ".csv": _of_csv, ".parquet": _of_table, ".safetensors": _of_tensors}
+READERS: Mapping[str, Callable[[bytes], Values]] = {
+    ".json": lambda contents: {name: [value] for name, value in leaves(json.loads(contents))},
+    ".csv": lambda contents: _columns(pd.read_csv(io.BytesIO(contents), dtype=str)),
+    ".parquet": lambda contents: _columns(pd.read_parquet(io.BytesIO(contents))),
+    ".safetensors": lambda contents: {
+        name: _numbers(of["dtype"], of["data"])
+        for name, of in sorted(deserialize(contents))  # type: ignore[no-untyped-call]
+    },
+}
 
 
 def values(name: str, contents: bytes) -> Values:
     """The contents of a file as named sequences of values; as bytes if it is damaged or of another kind."""
     try:
-        return READERS.get(Path(name).suffix, _of_text)(contents)
+        reader = READERS.get(Path(name).suffix)
+        return reader(contents) if reader else {"lines": contents.decode().split("\n")}
     except Exception:  # a reader may raise anything
         return {"bytes": contents}
 
