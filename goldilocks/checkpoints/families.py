@@ -17,12 +17,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from goldilocks.checkpoints import conventions
+from goldilocks.checkpoints.paths import Path, split, without_constants
 
 # torch.compile, DistributedDataParallel, Lightning, FSDP and activation checkpointing add these, at any depth.
 TRANSPARENT = re.compile(
     r"(?<![^.])(?:_orig_mod|module|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
 COMMON = {"model", "transformer", "layers", "layer", "blocks", "block", "h"}
 """Parts of names that say nothing about what is in a stack of blocks."""
 
@@ -77,52 +77,6 @@ TELLS_PRE_NORM = _pattern(r"^(pre|input)_ | _before$ | ^intermediate\.")
 OF_EMBEDDINGS = _pattern(rf"emb | patch(?!_merger) | feature_projection | ^pre_ | ^({NORM}|ln)_pre$")
 OF_A_HEAD = _pattern(r"^cls$ | head | predict | pooler | classif | (?<!feature_)project | vocab")
 LAST_ONES = _pattern(rf"(final_|last_|post_|out_?|output_)?({NORM}|ln)(_?f|_out|_post|_final)?")
-
-
-class Path(NamedTuple):
-    """What stands before a block's index, the index (None: outside of blocks), and the rest."""
-
-    stack: tuple[str, ...]
-    block: int | None
-    rest: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return ".".join(self.rest)
-
-    @property
-    def numbers(self) -> list[int]:
-        """The numbers in the rest, of blocks in blocks."""
-        return [int(part) for part in self.rest if part.isdecimal()]
-
-
-def split(name: str) -> Path | None:
-    """The path of a module or tensor; None if its first number is none of a block."""
-    parts = name.split(".")
-    at = next((i for i, part in enumerate(parts) if part.isdecimal()), None)
-    if at is None:
-        return Path((), None, tuple(parts))
-    if not INDEX.fullmatch(parts[at]):
-        return None
-    if at == len(parts) - 1:  # a list, with one member for each block
-        return Path(tuple(parts[: at - 1]), int(parts[at]), tuple(parts[at - 1 : at]))
-    return Path(tuple(parts[:at]), int(parts[at]), tuple(parts[at + 1 :]))
-
-
-def without_constants(paths: Mapping[str, Path]) -> dict[str, Path]:
-    """The paths without numbers that never vary, as in `albert_layers.0`, and without the words before these."""
-    seen = defaultdict[tuple[Any, ...], set[str]](set)
-    for path in paths.values():
-        for i, part in enumerate(path.rest):
-            if part.isdecimal():
-                seen[path.stack, path.rest[:i]].add(part)
-
-    varying = {}
-    for module, path in paths.items():
-        inner = range(1, len(path.rest) - 1)
-        gone = {i for i in inner if path.rest[i].isdecimal() and len(seen[path.stack, path.rest[:i]]) == 1}
-        varying[module] = path._replace(rest=tuple(part for i, part in enumerate(path.rest) if not {i, i + 1} & gone))
-    return varying
 
 
 class Norm(NamedTuple):
